@@ -27,8 +27,8 @@ class NearBest(nas.SearchAlgorithm):
         left = [architecture for architecture in self.space.enumerate() if architecture not in self.seen]
         return sorted(left, key=lambda architecture: np.abs(np.array(architecture.genes) - best).sum())[:n]
 
-    def replay(self, asked):
-        return self.ask(len(asked))
+    def replay(self, recorded):
+        return self.ask(len(recorded))
 
 
 def evaluate(values):

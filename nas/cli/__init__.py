@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
-_LONGEST_WORD, _KEPT = 400, 60
+_LONGEST_WORD, _EDGE = 400, 60
 """Characters of a word in a message: paths may be long, but a message is to be read."""
 
 
@@ -54,10 +55,9 @@ def _is_user_error(error: Exception) -> bool:
 
 def shortened(text: str) -> str:
     """A message in which only the ends of overlong words are left, such as of a name that was pasted by mistake."""
-    import re
 
     def ends(word: re.Match[str]) -> str:
-        return f"{word[0][:_KEPT]}... ({len(word[0]) - 2 * _KEPT:,} more characters) ...{word[0][-_KEPT:]}"
+        return f"{word[0][:_EDGE]}... ({len(word[0]) - 2 * _EDGE:,} more characters) ...{word[0][-_EDGE:]}"
 
     return re.sub(rf"\S{{{_LONGEST_WORD},}}", ends, text)
 

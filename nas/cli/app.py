@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from nas.cli.panels import CommandGroup
+from nas.engine.store.folder import DEFAULT_ROOT
+from nas.errors import ServiceError
+from supernets.files import check_regular
 
 if TYPE_CHECKING:
     from nas.service.api.schemas import RunSummary
@@ -77,7 +80,7 @@ LogTo = Annotated[
         "--log-to", envvar="NAS_LOG_TO", help="Also log metrics to tensorboard:FOLDER or mlflow:URI; may be repeated."
     ),
 ]
-RunThere = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
+ServerRunId = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
 Server = Annotated[
     str, typer.Option("--server", envvar="NAS_SERVER", help="The URL of a server; `nas serve` starts one.")
 ]
@@ -88,23 +91,21 @@ Token = Annotated[
     ),
 ]
 TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
-DEFAULT_RUNS = Path("runs")  # as `nas.engine.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
+DEFAULT_RUNS = DEFAULT_ROOT
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 
 def command_group(name: str, help: str, *, example: str) -> typer.Typer:
     """A group of commands of the application, which prints its help where no command is given."""
-    made = typer.Typer(no_args_is_help=True, help=help, epilog=f"Example: {example}")
-    app.add_typer(made, name=name)
-    return made
+    group = typer.Typer(no_args_is_help=True, help=help, epilog=f"Example: {example}")
+    app.add_typer(group, name=name)
+    return group
 
 
 @contextmanager
 def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
     """A client with the token from the option, the file or the environment."""
-    from nas.errors import ServiceError
     from nas.service.client import NasClient
-    from supernets.files import check_regular
 
     if token is not None and token_file is not None:
         raise ServiceError("--token and --token-file exclude each other; give one", code="service.invalid-token")
@@ -121,11 +122,11 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
         yield client
 
 
-def of_server(command: Callable[..., None]) -> Callable[..., None]:
+def with_server_client(command: Callable[..., None]) -> Callable[..., None]:
     """A command with the options of a server, whose client it gets as its first argument."""
     hints = get_type_hints(command, localns={"NasClient": Any}, include_extras=True)
-    _, *own = inspect.signature(command).parameters.values()
-    parameters = [one.replace(annotation=hints[one.name]) for one in own]
+    _, *declared = inspect.signature(command).parameters.values()
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in declared]
     defaults = {"server": (Server, DEFAULT_SERVER), "token": (Token, None), "token_file": (TokenFile, None)}
     options = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
@@ -133,13 +134,13 @@ def of_server(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @wraps(command)
-    def with_client(server: str, token: str | None, token_file: Path | None, **given: Any) -> None:
+    def with_client(server: str, token: str | None, token_file: Path | None, **arguments: Any) -> None:
         with server_client(server, token, token_file) as client:
-            command(client, **given)
+            command(client, **arguments)
 
     signature = inspect.Signature([*parameters[:-1], *options, parameters[-1]])  # --json comes last
     with_client.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads it
-    with_client.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+    with_client.__annotations__ = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
     return with_client
 
 

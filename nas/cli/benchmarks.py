@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,11 +14,12 @@ import typer
 from nas.cli.app import Json, argument, command_group, option
 from nas.cli.models import check_plot
 from nas.cli.output import print_json, print_table, stderr
+from nas.errors import SelectionError
+from nas.runs.bench import results_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nas.runs.bench import results_file
     from nas.runs.bench.predictor import Row
 
 bench = command_group(
@@ -55,7 +57,6 @@ def predictor(
 
     loaded, counts, console = Table.load(table), _counts(train), stderr()
     from nas.runs.bench.predictor import Row, bench_predictor  # takes seconds
-    from nas.runs.bench.results_file import ResultsFile
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
@@ -66,7 +67,7 @@ def predictor(
                 train=counts,
                 test=test,
                 seeds=seeds,
-                results=None if results is None else ResultsFile(results, Row),
+                results=None if results is None else results_file.ResultsFile(results, Row),
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )
@@ -107,12 +108,11 @@ def search(
     Counts the evaluations that they need to find the front of the table.
     """
     check_plot(plot, "nas bench search")
-    from nas.runs.bench.results_file import ResultsFile, Row
     from nas.runs.bench.search import Replay, bench_search
     from nas.runs.bench.table import Table
 
-    columns = {name: _names(given, name) for name, given in (("maximize", maximize), ("minimize", minimize))}
-    replay = Replay.of(Table.load(table), **columns, exact=_names(exact, "exact"))
+    columns = {name: _names(texts, name) for name, texts in (("maximize", maximize), ("minimize", minimize))}
+    replay = Replay.from_table(Table.load(table), **columns, exact=_names(exact, "exact"))
     names = _names([algorithms], "algorithms")
     with _progress(evaluations) as (update, end):
         rows = []
@@ -123,7 +123,7 @@ def search(
             seeds=seeds,
             target=target,
             batch=batch,
-            results=None if results is None else ResultsFile(results, Row),
+            results=None if results is None else results_file.ResultsFile(results, results_file.Row),
             on_progress=update,
         ):
             rows.append(row)
@@ -169,43 +169,40 @@ def _progress(
         yield update, end
 
 
-def _names(given: list[str] | None, option: str) -> list[str]:
+def _names(texts: list[str] | None, option: str) -> list[str]:
     """Names from ``A,B``; the option may be repeated."""
-    from nas.errors import SelectionError
-
-    names = [name.strip() for text in given or () for name in text.split(",")]
+    names = [name.strip() for text in texts or () for name in text.split(",")]
     if "" in names:
-        problem = f"--{option} {','.join(given or ())!r}: expected names separated by commas, as in A,B"
+        problem = f"--{option} {','.join(texts or ())!r}: expected names separated by commas, as in A,B"
         raise SelectionError(problem, code="option.invalid")
     return names
 
 
 def _search_summary(rows: list[results_file.Row], shares: list[str]) -> list[list[str]]:
     """Medians and quartiles over the seeds, by algorithm."""
-    from statistics import median
-
     from nas.runs.bench.search import quartiles
 
     cells = []
     for name in dict.fromkeys(row.algorithm for row in rows):
-        own = [row for row in rows if row.algorithm == name]
-        most = max(row.evaluations for row in own)
-        counts = [_spread(quartiles([row.evaluations_to[share] for row in own]), most) for share in shares]
-        end = f"{median(row.share for row in own):.2%}"
-        cells.append([name, *counts, end, f"{median(row.own_seconds for row in own):.2f}"])
+        algorithm_rows = [row for row in rows if row.algorithm == name]
+        max_evaluations = max(row.evaluations for row in algorithm_rows)
+        counts = [
+            _spread(quartiles([row.evaluations_to[share] for row in algorithm_rows]), max_evaluations)
+            for share in shares
+        ]
+        end = f"{median(row.share for row in algorithm_rows):.2%}"
+        cells.append([name, *counts, end, f"{median(row.own_seconds for row in algorithm_rows):.2f}"])
     return cells
 
 
-def _spread(found: tuple[float, float, float], most: int) -> str:
+def _spread(quartiles: tuple[float, float, float], max_evaluations: int) -> str:
     """A median with its quartiles; a share that was not reached counts as more than all evaluations."""
-    low, middle, high = (f"{number:.0f}" if number < float("inf") else f"> {most}" for number in found)
+    low, middle, high = (f"{number:.0f}" if number < float("inf") else f"> {max_evaluations}" for number in quartiles)
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def _counts(text: str) -> list[int]:
     """Numbers from ``25,50,100``."""
-    from nas.errors import SelectionError
-
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -218,17 +215,17 @@ def _summary(rows: list[Row]) -> list[list[str]]:
     cells = []
     for n in dict.fromkeys(row.train for row in rows):
         for model in dict.fromkeys(row.model for row in rows):
-            own = [row for row in rows if (row.train, row.model) == (n, model)]
+            model_rows = [row for row in rows if (row.train, row.model) == (n, model)]
             values = [
-                _mean([row.mape for row in own], ".2%"),
-                _mean([row.kendall_tau for row in own], ".3f"),
-                _mean([row.coverage for row in own], ".1%"),
-                _mean([row.fit_s for row in own], ".2f"),
+                _mean([row.mape for row in model_rows], ".2%"),
+                _mean([row.kendall_tau for row in model_rows], ".3f"),
+                _mean([row.coverage for row in model_rows], ".1%"),
+                _mean([row.fit_s for row in model_rows], ".2f"),
             ]
             cells.append([str(n), model, *values])
     return cells
 
 
 def _mean(values: list[float] | list[float | None], form: str) -> str:
-    known = [value for value in values if value is not None]
-    return format(sum(known) / len(known), form) if known else "–"
+    numbers = [value for value in values if value is not None]
+    return format(sum(numbers) / len(numbers), form) if numbers else "–"

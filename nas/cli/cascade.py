@@ -11,6 +11,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, AcceptPluginVersions, Json, RunId, Runs, app, option
 from nas.cli.output import print_json, print_table
 from nas.cli.running import check_run, folder
+from nas.results.export.export_paths import cascade_paths
 
 if TYPE_CHECKING:
     from nas.results.analysis.cascade import CascadeTable, Row
@@ -40,7 +41,6 @@ def cascade(
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
     check_run(runs, run)
     from nas.results.analysis.cascade_pairs import cascade_pairs
-    from nas.results.export.export_paths import cascade_paths
     from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
@@ -49,20 +49,20 @@ def cascade(
     if output is not None:
         cascade_paths(output, run)
     print(f"scoring {len(report.front)} networks on the validation part", file=sys.stderr)
-    found = opened.cascades(profile=profile, accept_plugin_versions=accept_plugin_versions)
-    made: dict[str, Any] = {}
+    cascades = opened.cascades(profile=profile, accept_plugin_versions=accept_plugin_versions)
+    outputs: dict[str, Any] = {}
     if row is not None:
-        found.table.pair(row)  # raises where it is no cascade
-        made |= {"test": found.tested(row)} if test else {}
-        made |= {} if output is None else {"export": found.export(row, output)}
+        cascades.table.pair(row)  # raises where it is no cascade
+        outputs |= {"test": cascades.tested(row)} if test else {}
+        outputs |= {} if output is None else {"export": cascades.export(row, output)}
     if as_json:
-        return print_json({**found.table.to_json(), **made})
-    _print_table(found.table)
-    for name, own in made.get("test", {}).items():
-        share = "" if own["large"] is None else f", {own['share']:.1%} passed on"
-        accuracy = f"{100 * own['accuracy']:.2f} ± {100 * own['error']:.2f} %"
-        print(f"test part, {name}: accuracy {accuracy}, mean {own['mean_ms']:.4g} ms{share}")
-    return _print_export(made["export"]) if "export" in made else None
+        return print_json({**cascades.table.to_json(), **outputs})
+    _print_table(cascades.table)
+    for name, score in outputs.get("test", {}).items():
+        share = "" if score["large"] is None else f", {score['share']:.1%} passed on"
+        accuracy = f"{100 * score['accuracy']:.2f} ± {100 * score['error']:.2f} %"
+        print(f"test part, {name}: accuracy {accuracy}, mean {score['mean_ms']:.4g} ms{share}")
+    return _print_export(outputs["export"]) if "export" in outputs else None
 
 
 def _print_table(table: CascadeTable) -> None:
@@ -73,13 +73,13 @@ def _print_table(table: CascadeTable) -> None:
     print(f"{table.run}: {len(table.cascades)} cascades of {len(table.members)} networks, {n:,} validation examples")
     rows = []
     for i, row in enumerate(table.rows):
-        own = row.cascade
-        pair = [str(own.small), "", ""]
-        if own.threshold is not None:
-            pair = [f"{own.small} then {own.large}", f"{own.threshold:.4f}", f"{own.share:.1%}"]
-        p99 = "–" if own.p99_ms is None else format_value(latency, own.p99_ms)
-        times = [format_value(latency, own.mean_ms, own.mean_error_ms), format_value(latency, own.worst_ms), p99]
-        rows.append([str(i), *pair, format_value(ACCURACY, own.accuracy, own.error), *times, _result(row)])
+        entry = row.cascade
+        pair = [str(entry.small), "", ""]
+        if entry.threshold is not None:
+            pair = [f"{entry.small} then {entry.large}", f"{entry.threshold:.4f}", f"{entry.share:.1%}"]
+        p99 = "–" if entry.p99_ms is None else format_value(latency, entry.p99_ms)
+        times = [format_value(latency, entry.mean_ms, entry.mean_error_ms), format_value(latency, entry.worst_ms), p99]
+        rows.append([str(i), *pair, format_value(ACCURACY, entry.accuracy, entry.error), *times, _result(row)])
     print_table(["#", "networks", "threshold", "passed on", "accuracy", "mean", "worst", "p99", "result"], rows)
     print(f"networks by their numbers on the front; latencies are computed from measured {latency.name}")
     if table.batch_size > 1:
@@ -87,20 +87,20 @@ def _print_table(table: CascadeTable) -> None:
 
 
 def _result(row: Row) -> str:
-    """What a row gains over the single networks."""
+    """The gain of a row over the single networks, as text."""
     if row.gain is None:
         return "single network" if row.on_front else "single network, dominated"
     gain = f"{100 * row.gain.difference:+.2f} ± {100 * row.gain.threshold:.2f} points"
     return f"{gain} over {row.against}" if row.gain.distinguishable else f"a tie with {row.against}: {gain}"
 
 
-def _print_export(made: dict[str, Any]) -> None:
-    examples = f"{made['examples']:,} validation examples"
-    if made["graph"] is None:
-        print(f"no conditional graph was written: {made['rejected']}")
+def _print_export(exported: dict[str, Any]) -> None:
+    examples = f"{exported['examples']:,} validation examples"
+    if exported["graph"] is None:
+        print(f"no conditional graph was written: {exported['rejected']}")
     else:
         print(
-            f"wrote {made['graph']}, for a batch of 1: parity with the two networks {made['parity']:.1e} on {examples}"
+            f"wrote {exported['graph']}, for a batch of 1: parity with the two networks {exported['parity']:.1e} on {examples}"
         )
-    files = made["small"]["path"], made["large"]["path"], made["manifest"], made["script"]
+    files = exported["small"]["path"], exported["large"]["path"], exported["manifest"], exported["script"]
     print("\n".join(f"wrote {path}" for path in files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, Token, TokenFile, app, option, server_client
 from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
+from nas.errors import RunHeldError, StoreError
 
 
 @app.command(epilog="Example: nas doctor")
@@ -26,18 +28,15 @@ def doctor(
 
     Prints problems with their remedies, also of a Ray cluster and of a server; exit code 1 if anything is wrong.
     """
-    from contextlib import nullcontext
-    from dataclasses import asdict
-
     from nas.cli.doctor_checks import State, Targets, examine
 
     with nullcontext() if server is None else server_client(server, token, token_file) as client:
         findings = list(examine(Targets(folder(runs), os.environ, address, jobs_url, client)))
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([finding.to_json() for finding in findings])
     else:
         labels = {State.OK: "ok", State.WARNING: "warning", State.WRONG: "WRONG"}
-        rows = [[labels[f.state], f.check, f.found, f.remedy] for f in findings]
+        rows = [[labels[f.state], f.check, f.observation, f.remedy] for f in findings]
         print_table(["", "check", "result", "remedy"], rows)
         counts = [sum(f.state is state for f in findings) for state in (State.WRONG, State.WARNING)]
         print(f"{counts[0]} wrong, {counts[1]} warnings" if any(counts) else "no problems found")
@@ -52,21 +51,20 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     Exit code 1 unless all are up to date afterwards.
     """
     from nas.engine.store.opening import upgrade_store
-    from nas.errors import RunHeldError, StoreError
 
-    made: dict[str, str] = {}
+    result_by_run: dict[str, str] = {}
     failed = False
     folder(runs).check_exists()
     for run in folder(runs).list():
         try:
-            made[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
+            result_by_run[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
         except RunHeldError:
-            made[run.id] = "left to its live driver"
+            result_by_run[run.id] = "left to its live driver"
         except StoreError as error:
-            made[run.id], failed = str(error), True
+            result_by_run[run.id], failed = str(error), True
     if as_json:
-        print_json(made)
+        print_json(result_by_run)
     else:
-        print_table(["run", "result"], [[run, result] for run, result in made.items()])
+        print_table(["run", "result"], [[run, result] for run, result in result_by_run.items()])
     if failed:
         raise typer.Exit(1)

@@ -44,5 +44,5 @@ def finetune(
     with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:
         from nas.runs.finetuning.run import finetune as finetune_run
 
-        made = finetune_run(opened, options, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
-    return finish(made, as_json)
+        new_run = finetune_run(opened, options, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+    return finish(new_run, as_json)

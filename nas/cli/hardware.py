@@ -13,6 +13,8 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_list, print_table
 from nas.cli.running import driving, folder, loaded_job
+from nas.engine.evaluation.cluster import connected
+from nas.engine.store.folder import make_folder
 from nas.plugins.parts import require
 
 if TYPE_CHECKING:
@@ -38,10 +40,10 @@ def catalog(context: typer.Context, as_json: Json = False) -> None:
 
     if context.invoked_subcommand is not None:
         return None
-    found = known_profiles()
-    rows = [[p.name, str(p.threads), str(p.batch_size), p.provider, p.description] for p in found]
+    catalog_profiles = known_profiles()
+    rows = [[p.name, str(p.threads), str(p.batch_size), p.provider, p.description] for p in catalog_profiles]
     header = ["profile", "threads", "batch", "provider", "description"]
-    return print_list(as_json, [asdict(p) for p in found], header, rows)
+    return print_list(as_json, [asdict(p) for p in catalog_profiles], header, rows)
 
 
 @app.command(epilog="Example: nas profile model.onnx --profile cpu-1-thread")
@@ -86,7 +88,6 @@ def profile(
     With --sweep JOB: latency against the widths of a job's stages. With --compare: one line for each runtime.
     """
     from hardware_profiles.catalog import load_profile
-    from nas.engine.evaluation.cluster import connected
 
     if (model is None) == (sweep is None):
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
@@ -96,15 +97,15 @@ def profile(
         raise typer.BadParameter(
             "--shape, --precision, --compare and --energy are for a model; a sweep measures the job's blocks in fp32"
         )
-    given = None if name is None else load_profile(name)
+    requested_profile = None if name is None else load_profile(name)
     if model is not None:
-        chosen = given or load_profile(DEFAULT_PROFILE)
+        chosen = requested_profile or load_profile(DEFAULT_PROFILE)
         with connected(address, spread=False, profiles=[chosen]):
             if compare is not None:
                 return _compare_runtimes(model, chosen, compare.split(","), shape or [], precision, energy, as_json)
             return _profile_model(model, chosen, shape or [], precision, energy, as_json)
     assert sweep is not None
-    return _sweep(sweep, given, output, address, runs, as_json)
+    return _sweep(sweep, requested_profile, output, address, runs, as_json)
 
 
 def _profile_model(
@@ -117,21 +118,23 @@ def _profile_model(
     measured = measure_latency(
         model, chosen, shapes=parse_shapes(shapes), precision=precision, energy=energy, on_wait=note
     )
-    made = summary(chosen, measured)
+    values = summary(chosen, measured)
     if as_json:
-        return print_json(made)
-    latency = f"{made['latency_ms']:.4f} ± {made['latency_ms'] * made['resolution']:.4f} ms"
+        return print_json(values)
+    latency = f"{values['latency_ms']:.4f} ± {values['latency_ms'] * values['resolution']:.4f} ms"
     print(f"{model} on {chosen.name} (batch {chosen.batch_size}): {latency}")
-    tail = ", ".join(f"{key[:3]} {made[key]:.4f}" for key in ("p50_ms", "p90_ms", "p99_ms") if made[key] is not None)
-    print(f"of {made['samples']} runs: {tail} ms, {made['preempted_share']:.1%} preempted")
+    tail = ", ".join(
+        f"{key[:3]} {values[key]:.4f}" for key in ("p50_ms", "p90_ms", "p99_ms") if values[key] is not None
+    )
+    print(f"of {values['samples']} runs: {tail} ms, {values['preempted_share']:.1%} preempted")
     if energy:
-        how = made["environment"]["energy"]
+        how = values["environment"]["energy"]
         waiting = f"above the {how['waiting_w']:.3g} W of waiting, by the counters {', '.join(how['counters'])}"
-        print(f"energy {made['energy_mj']:.4g} ± {made['energy_error_mj']:.2g} mJ a call, {waiting}")
+        print(f"energy {values['energy_mj']:.4g} ± {values['energy_error_mj']:.2g} mJ a call, {waiting}")
     return print(
-        f"session created in {made['session_ms']:.1f} ± {made['session_error_ms']:.1f} ms, "
-        f"peak memory {made['peak_mib']:.1f} ± {made['peak_error_mib']:.1f} MiB, "
-        f"drift {share_text(made['drift'])}, protocol {made['protocol']}"
+        f"session created in {values['session_ms']:.1f} ± {values['session_error_ms']:.1f} ms, "
+        f"peak memory {values['peak_mib']:.1f} ± {values['peak_error_mib']:.1f} MiB, "
+        f"drift {share_text(values['drift'])}, protocol {values['protocol']}"
     )
 
 
@@ -154,50 +157,54 @@ def _compare_runtimes(
     measure = partial(
         measure_latency, model, shapes=parse_shapes(shapes), precision=precision, energy=energy, on_wait=note
     )
-    made = [summary(own, measure(profile=own)) for own in profiles]
+    measurements = [summary(variant, measure(profile=variant)) for variant in profiles]
     if as_json:
-        return print_json([{"runtime": own.runtime, **found} for own, found in zip(profiles, made, strict=True)])
+        return print_json(
+            [
+                {"runtime": variant.runtime, **measurement}
+                for variant, measurement in zip(profiles, measurements, strict=True)
+            ]
+        )
     print(f"{model} on {chosen.name} (batch {chosen.batch_size}), {precision}")
     rows = [
         [
-            own.runtime,
-            str(found["environment"].get(find_runtime(own.runtime).package)).partition("-")[0],
-            f"{found['latency_ms']:.4f} ± {found['latency_ms'] * found['resolution']:.4f}",
-            f"{found['latency_ms'] / made[0]['latency_ms']:.2f}",
-            f"{found['session_ms']:.0f} ms, {found['peak_mib']:.1f} MiB",
-            *([f"{found['energy_mj']:.4g} ± {found['energy_error_mj']:.2g}"] if energy else []),
+            variant.runtime,
+            str(measurement["environment"].get(find_runtime(variant.runtime).package)).partition("-")[0],
+            f"{measurement['latency_ms']:.4f} ± {measurement['latency_ms'] * measurement['resolution']:.4f}",
+            f"{measurement['latency_ms'] / measurements[0]['latency_ms']:.2f}",
+            f"{measurement['session_ms']:.0f} ms, {measurement['peak_mib']:.1f} MiB",
+            *([f"{measurement['energy_mj']:.4g} ± {measurement['energy_error_mj']:.2g}"] if energy else []),
         ]
-        for own, found in zip(profiles, made, strict=True)
+        for variant, measurement in zip(profiles, measurements, strict=True)
     ]
     heads = ["runtime", "version", "latency (ms)", f"of {profiles[0].runtime}", "session"]
     return print_table([*heads, *(["energy (mJ)"] if energy else [])], rows)
 
 
 def _sweep(
-    job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
+    job: Path, requested_profile: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
     loaded = loaded_job(job, runs, trains=False)
-    from nas.engine.evaluation.cluster import connected
     from nas.jobs.build.prepared_job import prepare_job
     from nas.jobs.planning.latency_sweep import job_snippet, sweep, to_json
     from nas.results.plots.latency_sweep_plot import plot_sweep
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))
-    chosen = given or prepared.job.profiles[0]
-    with connected(address, spread=False, profiles=[chosen]), driving(runs, kept="") as options:
+    chosen = requested_profile or prepared.job.profiles[0]
+    with connected(address, spread=False, profiles=[chosen]), driving(runs, interruption_note="") as options:
         count = partial(options.observer.count, "measuring widths")
-        found = sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
-    paths = plot_sweep(found, chosen.name, output)
+        stages = sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
+    paths = plot_sweep(stages, chosen.name, output)
     if as_json:
         plots = [str(path) for path in paths]
-        return print_json({"profile": chosen.name, "stages": to_json(found), "plots": plots})
-    rows = [[str(s.stage), _listed(s.widths), _listed(s.aligned), _listed(s.chosen)] for s in found]
+        return print_json({"profile": chosen.name, "stages": to_json(stages), "plots": plots})
+    rows = [[str(s.stage), _widths_text(s.widths), _widths_text(s.aligned), _widths_text(s.chosen)] for s in stages]
     print_table(["stage", "widths measured", "aligned", "nearest to the job's"], rows)
     print("\n".join(str(path) for path in paths))
-    return print(f"in the job file:\n{job_snippet(found)}")
+    return print(f"in the job file:\n{job_snippet(stages)}")
 
 
-def _listed(widths: tuple[int, ...]) -> str:
+def _widths_text(widths: tuple[int, ...]) -> str:
     shown = [str(width) for width in widths]
     return ", ".join(shown if len(shown) <= 12 else [*shown[:5], "…", *shown[-5:]])
 
@@ -210,7 +217,7 @@ def calibrate(
         Path | None, option("-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.")
     ] = None,
     subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the scale of the table.", min=3)] = 30,
-    known: Annotated[
+    source_tables: Annotated[
         list[Path] | None,
         option("--from", help="A table of another profile: predict this one from such tables and few measurements."),
     ] = None,
@@ -224,19 +231,17 @@ def calibrate(
     The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
     """
     from hardware_profiles.catalog import load_profile
-    from nas.engine.store.folder import make_folder
 
     chosen, loaded = load_profile(name), loaded_job(job, runs, trains=False)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
-    from nas.engine.evaluation.cluster import connected
     from nas.jobs.build.prepared_job import prepare_job
     from nas.jobs.planning.calibrate import calibrate as calibrate_job
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))
-    if known:
+    if source_tables:
         with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
-            return _transfer(prepared, chosen, path, known, samples, options.observer, as_json)
+            return _transfer(prepared, chosen, path, source_tables, samples, options.observer, as_json)
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(
             prepared,
@@ -274,7 +279,7 @@ def _transfer(
     prepared: PreparedJob,
     chosen: HardwareProfile,
     path: Path,
-    known: list[Path],
+    source_tables: list[Path],
     samples: int,
     observer: ProgressObserver,
     as_json: bool,
@@ -282,22 +287,23 @@ def _transfer(
     from nas.engine.formatting import share_text
     from nas.jobs.planning.transfer import WIDE, transfer
 
-    found = transfer(
+    transferred = transfer(
         prepared,
         chosen,
         path,
-        known,
+        source_tables,
         samples=samples,
         on_progress=partial(observer.count, "measuring networks"),
         on_wait=observer.note,
     )
     if as_json:
-        return print_json({**_table_json(found.table, path), "median_errors": found.errors})
-    for precision, fit in found.table.fits.items():
-        error = found.errors[precision]
+        return print_json({**_table_json(transferred.table, path), "median_errors": transferred.errors})
+    for precision, fit in transferred.table.fits.items():
+        error = transferred.errors[precision]
         print(
-            f"{precision}: {len(found.table.entries[precision])} blocks predicted from {len(known)} tables and {fit.n} "
-            f"measured networks; error of a latency ± {share_text(error)}, MAPE {share_text(fit.mape)} (leave-one-out)"
+            f"{precision}: {len(transferred.table.entries[precision])} blocks predicted from {len(source_tables)} tables "
+            f"and {fit.n} measured networks; error of a latency ± {share_text(error)}, MAPE {share_text(fit.mape)} "
+            "(leave-one-out)"
         )
         if error > WIDE:
             print(f"  that is much: measure more with --samples {2 * fit.n}")

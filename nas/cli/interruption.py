@@ -37,9 +37,9 @@ class Interruption(ProgressObserver):
         """Prints nothing about interrupts that Python ignores."""
         hook = sys.unraisablehook
 
-        def report(found: sys.UnraisableHookArgs) -> None:
-            if not issubclass(found.exc_type, KeyboardInterrupt):
-                hook(found)
+        def report(unraisable: sys.UnraisableHookArgs) -> None:
+            if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+                hook(unraisable)
 
         sys.unraisablehook = report
         try:

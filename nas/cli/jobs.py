@@ -31,6 +31,9 @@ from nas.cli.app import (
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
+from nas.engine.store.folder import write_atomically
+from nas.errors import JobError, UnknownNameError
+from nas.jobs.recipes import list_recipes, read_recipe
 
 if TYPE_CHECKING:
     from nas.jobs.planning.plan import Plan
@@ -57,8 +60,6 @@ def init(
 
     The job file is commented and is written to the current folder, with a JSON schema by which editors check it.
     """
-    from nas.jobs.recipes import list_recipes, read_recipe
-
     if recipe is None:
         if (data or model or weights) is not None:
             raise typer.BadParameter("--data fills in a recipe; name one, e.g. nas init own-images --data FOLDER")
@@ -66,8 +67,6 @@ def init(
         rows = [[r.name, r.title] for r in recipes]
         return print_list(as_json, [{"name": n, "title": t} for n, t in rows], ["recipe", "description"], rows)
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
-    from nas.engine.store.folder import write_atomically
-    from nas.errors import JobError
     from nas.jobs.schema.job_schema import FILE, job_schema_text
 
     if data is not None:
@@ -88,20 +87,19 @@ def init(
         path.unlink(missing_ok=True)
         raise JobError(f"{path} cannot be written: {error.strerror}", code="file.not-writable") from None
     write_atomically(schema, job_schema_text().encode())
-    made = {"path": str(path), "schema": str(schema)}
-    return print_result(as_json, made, f"wrote {path}, and {schema}, by which editors check it; next: nas plan {path}")
+    paths = {"path": str(path), "schema": str(schema)}
+    return print_result(as_json, paths, f"wrote {path}, and {schema}, by which editors check it; next: nas plan {path}")
 
 
 def _check_replaceable(schema: Path) -> None:
     """Raises `JobError` if there is a file of the schema's name that `nas init` has not written."""
-    from nas.errors import JobError
     from nas.jobs.schema.job_schema import TITLE
 
     try:
-        own = not schema.exists() or f'"title": "{TITLE}"' in schema.read_text(encoding="utf-8")
+        is_schema = not schema.exists() or f'"title": "{TITLE}"' in schema.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        own = False
-    if not own:
+        is_schema = False
+    if not is_schema:
         raise JobError(
             f"{schema} exists and is no schema of job files; move it, or use another folder", code="file.exists"
         )
@@ -138,61 +136,61 @@ def plan(
     if plot is not None and loaded.supernet.model is None:
         raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
 
-    with driving(runs, inline=inline, address=address, kept="") as options:
+    with driving(runs, inline=inline, address=address, interruption_note="") as options:
         from nas.jobs.planning.plan import plan as make_plan
         from nas.jobs.run.preparation import preparing_new
 
         with preparing_new(loaded, "search", options, source=str(job), planning=True) as (prepared, reuse):
-            made = make_plan(prepared, reuse, time=time, inline=options.scores_here)
-    if made.model is not None:
-        write_plot(plot, made.model)
+            job_plan = make_plan(prepared, reuse, time=time, inline=options.scores_here)
+    if job_plan.model is not None:
+        write_plot(plot, job_plan.model)
     if as_json:
-        print_json(made.to_json())
+        print_json(job_plan.to_json())
     else:
-        _print_plan(made)
-    for error in made.unmeasured.values():  # last: what can be computed is known by now
+        _print_plan(job_plan)
+    for error in job_plan.unmeasured.values():  # last: what can be computed is known by now
         raise error
 
 
-def _print_plan(made: Plan) -> None:
+def _print_plan(job_plan: Plan) -> None:
     from nas.engine.formatting import duration
 
-    print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
-    if made.model is not None:
-        print("\n".join(inspection_lines(made.model)))
-    if made.language is not None:
-        print("\n".join(made.language.lines()))
-    costs = (made.smallest.cost, made.largest.cost)
+    print(f"{job_plan.name}: {job_plan.size:,} architectures ({job_plan.n_choices} choices)")
+    if job_plan.model is not None:
+        print("\n".join(inspection_lines(job_plan.model)))
+    if job_plan.language is not None:
+        print("\n".join(job_plan.language.lines()))
+    costs = (job_plan.smallest.cost, job_plan.largest.cost)
     rows = [
         ["parameters", *(f"{cost.parameters:,}" for cost in costs)],
         ["MACs", *(f"{cost.macs:,}" for cost in costs)],
         ["activations, KiB", *(f"{cost.activation_bytes / 1024:,.1f}" for cost in costs)],
     ]
-    measured = [(f"latency on {name}, ms", name, "latency_ms") for name in made.smallest.latency_ms]
-    measured += [(f"energy on {name}, mJ", name, "energy_mj") for name in made.smallest.energy_mj]
+    measured = [(f"latency on {name}, ms", name, "latency_ms") for name in job_plan.smallest.latency_ms]
+    measured += [(f"energy on {name}, mJ", name, "energy_mj") for name in job_plan.smallest.energy_mj]
     for title, name, metric in measured:
-        ends = (getattr(extreme, metric)[name] for extreme in (made.smallest, made.largest))
+        ends = (getattr(extreme, metric)[name] for extreme in (job_plan.smallest, job_plan.largest))
         rows.append([f"{title} (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
     print_table(["", "smallest", "largest"], rows)
-    if (serving := made.serving) is not None:
-        source, target = (" of the source", " of the target") if made.noun == "pair" else ("", "")
+    if (serving := job_plan.serving) is not None:
+        source, target = (" of the source", " of the target") if job_plan.noun == "pair" else ("", "")
         print(
             f"timed: prefill of {serving.prompt_tokens} tokens{source}, step with {serving.context_tokens} tokens{target} in "
             f"the cache; batch: {serving.batch or 'that of the profile'}"
         )
-    parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
-    print(f"{made.noun if made.language is None else 'block'}s: {parts}")
-    if made.warning:
-        print(made.warning)
-    training = "the supernet is already trained" if made.epochs is None else f"{made.epochs} epochs of training"
-    print(f"then: {training}, {made.evaluations} evaluations")
-    for line in (made.warm_start, made.guidance):
+    parts = ", ".join(f"{n:,} {part}" for part, n in job_plan.images.items())
+    print(f"{job_plan.noun if job_plan.language is None else 'block'}s: {parts}")
+    if job_plan.warning:
+        print(job_plan.warning)
+    training = "the supernet is already trained" if job_plan.epochs is None else f"{job_plan.epochs} epochs of training"
+    print(f"then: {training}, {job_plan.evaluations} evaluations")
+    for line in (job_plan.warm_start, job_plan.guidance):
         if line:
             print(line)
-    if made.times is not None:
+    if job_plan.times is not None:
         rows = [
             [name, duration(span.seconds), f"{duration(span.low)} to {duration(span.high)}", span.origin]
-            for name, span in made.times.parts().items()
+            for name, span in job_plan.times.parts().items()
         ]
         print_table(["time", "about", "between", "from"], rows)
 
@@ -278,8 +276,13 @@ def resume(
 
     Continues a run that was interrupted, killed or failed, or a finished run with a larger budget.
     """
-    here, there = ("runs", "inline", "address", "log_to", "accept_plugin_versions"), ("token", "token_file")
-    origins = {name: context.get_parameter_source(name) for name in (there if server is None else here)}
+    local_options, server_options = (
+        ("runs", "inline", "address", "log_to", "accept_plugin_versions"),
+        ("token", "token_file"),
+    )
+    origins = {
+        name: context.get_parameter_source(name) for name in (server_options if server is None else local_options)
+    }
     misplaced = [name for name, origin in origins.items() if origin is not None and origin.name == "COMMANDLINE"]
     if misplaced:
         option = f"--{misplaced[0].replace('_', '-')}"
@@ -289,7 +292,6 @@ def resume(
             queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
         text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
         return print_result(as_json, queued, text)
-    from nas.errors import UnknownNameError
     from nas.search.problem.budget import check_extension
 
     elsewhere = os.environ.get("NAS_SERVER")

@@ -33,11 +33,11 @@ def label(
                 labels = labels.edited(add or (), remove or (), note)
                 client.label(run, tags=labels.tags, note=labels.note)
     else:
-        found = folder(runs).get(run)
-        labels = read_labels(found)
+        run_folder = folder(runs).get(run)
+        labels = read_labels(run_folder)
         if changes:
             labels = labels.edited(add or (), remove or (), note)
-            write_labels(found, labels)
+            write_labels(run_folder, labels)
     if as_json:
         return print_json({"run": run, "tags": list(labels.tags), "note": labels.note})
     print(f"{run}: {', '.join(labels.tags) or 'no tags'}")

@@ -49,9 +49,9 @@ Plot = Annotated[
 ]
 _COLUMNS = 80
 _SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
-_BAR, _MOST_LINES, _MOST_BARS = 36, 20, 48
+_BAR, _MAX_LINES, _MAX_BARS = 36, 20, 48
 """Characters of a bar, and the most parts of the model that are shown in the terminal and in a picture."""
-_MOST = 4
+_MAX_NAMES = 4
 
 
 @app.command(epilog="Example: nas inspect torchvision:mobilenet_v3_small")
@@ -82,30 +82,30 @@ def inspect(
 
     check_plot(plot, "nas inspect")
     if model.startswith((PACKAGE, HUB)) or model.endswith(GGUF):
-        _inspect_language_model(model, as_json, others=(weights, input_shape, arguments, keep, plot))
+        _inspect_language_model(model, as_json, other_options=(weights, input_shape, arguments, keep, plot))
         return
     options = _space_options(granularity, keep or [])
-    found = inspect_model(_captured(model, weights, input_shape, arguments), options, proof=proof)
-    write_plot(plot, found)
-    print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
-    if found.proof is not None and not found.proof.holds:
-        raise unproved_error(found.model.name, found.proof)
+    inspection = inspect_model(_captured(model, weights, input_shape, arguments), options, proof=proof)
+    write_plot(plot, inspection)
+    print_json(inspection.to_json()) if as_json else print("\n".join(inspection_lines(inspection)))
+    if inspection.proof is not None and not inspection.proof.holds:
+        raise unproved_error(inspection.model.name, inspection.proof)
 
 
-def _inspect_language_model(name: str, as_json: bool, *, others: Sequence[object]) -> None:
+def _inspect_language_model(name: str, as_json: bool, *, other_options: Sequence[object]) -> None:
     """Shows what a job on a pretrained language model searches.
 
     Args:
-        others: options that are for the user's own models.
+        other_options: Values of the options that are for the user's own models.
     """
-    if any(others):
+    if any(other_options):
         raise typer.BadParameter(
             f"{name} is a pretrained language model, whose layers are known; leave the options out"
         )
     from nas.jobs.planning.language_models import pretrained_language_model
 
-    found = pretrained_language_model(name)
-    return print_json(found.to_json()) if as_json else print("\n".join(found.lines()))
+    language_model = pretrained_language_model(name)
+    return print_json(language_model.to_json()) if as_json else print("\n".join(language_model.lines()))
 
 
 @app.command(epilog="Example: nas capture timm:resnet18 -o resnet18.capture")
@@ -126,16 +126,21 @@ def capture(
     from supernets.networks.capture.model_proof import check_model
     from supernets.networks.capture.space import SpaceOptions
 
-    found = _captured(model, weights, input_shape, arguments)
-    check_model(found, SpaceOptions())
-    save_capture(output, found)
+    captured = _captured(model, weights, input_shape, arguments)
+    check_model(captured, SpaceOptions())
+    save_capture(output, captured)
     if as_json:
         return print_json(
-            {"path": str(output), "model": found.name, "input": list(found.input_shape), "notes": list(found.notes)}
+            {
+                "path": str(output),
+                "model": captured.name,
+                "input": list(captured.input_shape),
+                "notes": list(captured.notes),
+            }
         )
-    for note in found.notes:
+    for note in captured.notes:
         print(note)
-    return print(f"wrote {output}: {len(found.program.calls)} operations, {len(found.tensors)} tensors")
+    return print(f"wrote {output}: {len(captured.program.calls)} operations, {len(captured.tensors)} tensors")
 
 
 def _captured(name: str, weights: str | None, input_shape: str | None, arguments: str | None) -> CapturedModel:
@@ -153,8 +158,8 @@ def _mapping(arguments: str | None) -> dict[str, Any]:
         return {}
     from nas.jobs.schema.strict_yaml import parse_mapping
 
-    what = "mapping from arguments to values, e.g. {num_classes: 10}"
-    return parse_mapping(arguments, source="--arguments", what=what)
+    expected = "mapping from arguments to values, e.g. {num_classes: 10}"
+    return parse_mapping(arguments, source="--arguments", what=expected)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -185,72 +190,81 @@ def check_plot(path: Path | None, command: str) -> None:
         check_picture_path(path)
 
 
-def write_plot(path: Path | None, found: Inspection) -> None:
+def write_plot(path: Path | None, inspection: Inspection) -> None:
     """Writes the picture of a model's layers, where a path is given."""
     if path is None:
         return
     from nas.results.plots.elastic_layers import layers_figure
     from nas.results.plots.style import write_picture
 
-    rows = [(part.name, part.smallest, part.largest) for part in found.grouped(_MOST_BARS)]
-    ends = f"{found.smallest.macs / 1e6:,.3g} to {found.largest.macs / 1e6:,.4g} million multiply-accumulates"
-    line = f"{ends} · {found.share:.1%} elastic · {found.size:.3g} networks"
-    write_picture(path, layers_figure(rows, title=found.model.name, line=line))
+    rows = [(part.name, part.smallest, part.largest) for part in inspection.grouped(_MAX_BARS)]
+    ends = f"{inspection.smallest.macs / 1e6:,.3g} to {inspection.largest.macs / 1e6:,.4g} million multiply-accumulates"
+    line = f"{ends} · {inspection.share:.1%} elastic · {inspection.size:.3g} networks"
+    write_picture(path, layers_figure(rows, title=inspection.model.name, line=line))
     print(f"wrote {path}", file=sys.stderr)
 
 
-def inspection_lines(found: Inspection) -> list[str]:
+def inspection_lines(inspection: Inspection) -> list[str]:
     """The inspection as lines of at most 80 columns."""
-    shape = " x ".join(map(str, found.model.input_shape))
-    lines = _wrapped(f"{found.model.name}, for inputs of {shape}", indent="  ")
+    shape = " x ".join(map(str, inspection.model.input_shape))
+    lines = _wrapped(f"{inspection.model.name}, for inputs of {shape}", indent="  ")
     lines += [f"  {'':12}{'smallest':>18}{'largest':>18}"]
-    for name, one, other in (
-        ("parameters", found.smallest.parameters, found.largest.parameters),
-        ("MACs", found.smallest.macs, found.largest.macs),
+    for name, smallest, largest in (
+        ("parameters", inspection.smallest.parameters, inspection.largest.parameters),
+        ("MACs", inspection.smallest.macs, inspection.largest.macs),
     ):
-        lines.append(f"  {name:12}{one:>18,}{other:>18,}")
-    lines += ["", f"elastic: {found.share:.1%} of the MACs, {len(found.choices)} choices, {found.size:.3g} networks"]
-    lines += _bars(found)
+        lines.append(f"  {name:12}{smallest:>18,}{largest:>18,}")
+    lines += [
+        "",
+        f"elastic: {inspection.share:.1%} of the MACs, {len(inspection.choices)} choices, {inspection.size:.3g} networks",
+    ]
+    lines += _bars(inspection)
     lines += ["", f"  {'width of':44}{'units':24}axes"]
-    for choice in found.choices:
+    for choice in inspection.choices:
         if choice.kind == "width":
             sizes = ", ".join(map(str, choice.sizes))
             lines.append(
-                f"  {_cut(choice.name.removesuffix('.width'), 43):44}{_cut(sizes, 23):24}{len(choice.members)}"
+                f"  {_shortened(choice.name.removesuffix('.width'), 43):44}{_shortened(sizes, 23):24}{len(choice.members)}"
             )
-    if depths := [choice for choice in found.choices if choice.kind == "depth"]:
+    if depths := [choice for choice in inspection.choices if choice.kind == "depth"]:
         lines.append(f"  {'layers that may be left out':44}{'kept':24}")
         for choice in depths:
-            kept = ", ".join(f"{option:g}" for option in choice.options)
-            lines.append(f"  {_cut(choice.name.removesuffix('.depth'), 43):44}{_cut(kept, 23):24}")
+            depth_options = ", ".join(f"{option:g}" for option in choice.options)
+            lines.append(f"  {_shortened(choice.name.removesuffix('.depth'), 43):44}{_shortened(depth_options, 23):24}")
             lines += _wrapped(f"    {', '.join(choice.members)}", indent="    ")
-    if found.fixed:
+    if inspection.fixed:
         lines += ["", "fixed, and why:"]
-        for reason, names in found.fixed.items():
-            lines += _wrapped(f"  {reason}: {_some(names)}", indent="    ")
+        for reason, names in inspection.fixed.items():
+            lines += _wrapped(f"  {reason}: {_first_names(names)}", indent="    ")
     for title, some in (
-        ("operations without a rule", [f"{name} ({n})" for name, n in found.unknown.items()]),
-        ("parameters that the forward does not read", list(found.model.unused)),
-        ("tied tensors", [f"{alias} = {name}" for alias, name in found.tied.items()]),
+        ("operations without a rule", [f"{name} ({n})" for name, n in inspection.unknown.items()]),
+        ("parameters that the forward does not read", list(inspection.model.unused)),
+        ("tied tensors", [f"{alias} = {name}" for alias, name in inspection.tied.items()]),
     ):
         if some:
-            lines += ["", *_wrapped(f"{title}: {_some(some)}", indent="  ")]
-    if found.model.notes:
-        lines += ["", "notes:", *(line for note in found.model.notes for line in _wrapped(f"- {note}", indent="  "))]
-    return lines + (["", *_proof_lines(found.proof)] if found.proof is not None else [])
+            lines += ["", *_wrapped(f"{title}: {_first_names(some)}", indent="  ")]
+    if inspection.model.notes:
+        lines += [
+            "",
+            "notes:",
+            *(line for note in inspection.model.notes for line in _wrapped(f"- {note}", indent="  ")),
+        ]
+    return lines + (["", *_proof_lines(inspection.proof)] if inspection.proof is not None else [])
 
 
-def _bars(found: Inspection) -> list[str]:
+def _bars(inspection: Inspection) -> list[str]:
     """The picture of the layers in characters: what every network has, and what may be left out."""
-    parts = found.grouped(_MOST_LINES)
-    most = max((part.largest for part in parts), default=0)
-    if not most:
+    parts = inspection.grouped(_MAX_LINES)
+    max_macs = max((part.largest for part in parts), default=0)
+    if not max_macs:
         return []
     lines = [f"  {'layer':26}{'█ in every network  ░ may be left out':{_BAR + 2}}{'MACs':>12}"]
     for part in parts:
-        whole = max(1, round(_BAR * part.largest / most))
-        full = min(whole, round(_BAR * part.smallest / most))
-        lines.append(f"  {_cut(part.name, 25):26}{'█' * full + '░' * (whole - full):{_BAR + 2}}{part.largest:>12,}")
+        length = max(1, round(_BAR * part.largest / max_macs))
+        full = min(length, round(_BAR * part.smallest / max_macs))
+        lines.append(
+            f"  {_shortened(part.name, 25):26}{'█' * full + '░' * (length - full):{_BAR + 2}}{part.largest:>12,}"
+        )
     return lines
 
 
@@ -265,12 +279,12 @@ def _proof_lines(proof: Proof) -> list[str]:
     return lines + [f"  {name:40}{value:10.1e}  expected {want}" for name, value, want in rows if value is not None]
 
 
-def _some(names: list[str] | tuple[str, ...]) -> str:
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(names[:_MOST]) + more
+def _first_names(names: list[str] | tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
-def _cut(text: str, n: int) -> str:
+def _shortened(text: str, n: int) -> str:
     """A text of at most `n` characters; its end is kept, too."""
     return text if len(text) <= n else f"{text[: n // 2 - 1]}…{text[len(text) - (n - n // 2) :]}"
 

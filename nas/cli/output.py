@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from nas.runs.run import Run
 
 
-def print_training(made: dict[str, Any], *, following: str = "") -> None:
+def print_training(training: dict[str, Any], *, following: str = "") -> None:
     from nas.engine.formatting import plain_text
     from nas.search.problem.tasks import TaskMetrics
 
-    metric = TaskMetrics.from_json(made["task"]).metrics[0]
+    metric = TaskMetrics.from_json(training["task"]).metrics[0]
     of = "" if metric.name == "accuracy" else f"{metric.name}, "
-    reason = f"; {made['reason']}" if made["reason"] else ""
-    print(f"{made['run']}: training, {made['status']}, epoch {made['epoch']} of {made['epochs']}{reason}")
+    reason = f"; {training['reason']}" if training["reason"] else ""
+    print(
+        f"{training['run']}: training, {training['status']}, epoch {training['epoch']} of {training['epochs']}{reason}"
+    )
     if following:
         print(f"next: {following}")
     rows = [
@@ -34,61 +36,61 @@ def print_training(made: dict[str, Any], *, following: str = "") -> None:
             plain_text(metric, e["smallest"]),
             f"{e['seconds']:.0f}",
         ]
-        for e in made["history"]
+        for e in training["history"]
     ]
     print_table(["epoch", "loss", f"largest ({of}validation)", f"smallest ({of}validation)", "seconds"], rows)
-    if made["status"] == "finished":
-        print(f"search it with   supernet: {{from: {made['run']}}}")
+    if training["status"] == "finished":
+        print(f"search it with   supernet: {{from: {training['run']}}}")
 
 
-def print_expert_usage(used: Mapping[str, Any]) -> None:
-    """Prints what `nas.results.export.expert_usage` found."""
+def print_expert_usage(usage: Mapping[str, Any]) -> None:
+    """Prints the usage of experts, as `nas.results.export.expert_usage` computes it."""
     print(
-        f"{used['run']}: experts of the network {used['network']}, on {used['examples']} examples of the validation part"
+        f"{usage['run']}: experts of the network {usage['network']}, on {usage['examples']} examples of the validation part"
     )
     print_table(
         ["layer", "active experts", "load entropy", "share of tokens routed to each expert (%)"],
         [
             [
-                own["name"],
-                f"{own['mean_active_experts']:.2f}".removesuffix(".00"),
-                f"{own['entropy']:.2f}",
-                " ".join(f"{100 * s:.0f}" for s in own["usage"]),
+                layer["name"],
+                f"{layer['mean_active_experts']:.2f}".removesuffix(".00"),
+                f"{layer['entropy']:.2f}",
+                " ".join(f"{100 * s:.0f}" for s in layer["usage"]),
             ]
-            for own in used["layers"]
+            for layer in usage["layers"]
         ],
     )
-    for own in used["layers"]:
-        if own["unused"]:
-            listed = ", ".join(map(str, own["unused"]))
+    for layer in usage["layers"]:
+        if layer["unused"]:
+            listed = ", ".join(map(str, layer["unused"]))
             print(
-                f"{own['name']}: no token is routed to {listed}; search fewer experts (supernet.space.experts), or train "
+                f"{layer['name']}: no token is routed to {listed}; search fewer experts (supernet.space.experts), or train "
                 "with a larger training.balance_loss"
             )
 
 
-def print_nested(found: Any, expression: str) -> None:
+def print_nested(nested: Any, expression: str) -> None:
     """Prints the largest nested networks within limits."""
     from nas.results.export.cost_selection import value_text
 
-    kept = found.satisfying(expression)
-    timed = any("@" in name for name in kept[0][1])
+    matching = nested.satisfying(expression)
+    timed = any("@" in name for name in matching[0][1])
     print(
-        f"{found.run}: {len(kept)} of {len(found.networks)} nested networks are within {expression.strip()}, largest first "
-        f"(computed costs; {'only latency is' if timed else 'nothing is'} measured yet)"
+        f"{nested.run}: {len(matching)} of {len(nested.networks)} nested networks are within {expression.strip()}, "
+        f"largest first (computed costs; {'only latency is' if timed else 'nothing is'} measured yet)"
     )
     rows = [
         [
             "best" if i == 0 else "",
             *(value_text(value) for value in costs.values()),
             network.key,
-            ", ".join(f"{name} {value}" for name, value in found.supernet.space.values(network).items()),
+            ", ".join(f"{name} {value}" for name, value in nested.supernet.space.values(network).items()),
         ]
-        for i, (network, costs) in enumerate(kept[::-1][:10])
+        for i, (network, costs) in enumerate(matching[::-1][:10])
     ]
-    print_table(["", *kept[0][1], "architecture", "options"], rows)
-    print(f'score and export the best with   nas export {found.run} --select "{expression.strip()}"')
-    print(f"measure them with   supernet: {{from: {found.run}}}   and   search: {{algorithm: random}}")
+    print_table(["", *matching[0][1], "architecture", "options"], rows)
+    print(f'score and export the best with   nas export {nested.run} --select "{expression.strip()}"')
+    print(f"measure them with   supernet: {{from: {nested.run}}}   and   search: {{algorithm: random}}")
 
 
 def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
@@ -142,19 +144,19 @@ def print_selection(report: Any, selected: Any, best: Any) -> None:
         print_table(blocks.titles, [row.cells() for row in blocks.rows])
 
 
-def print_failures(run: str, found: Sequence[FailedNetwork], *, retry: str) -> None:
+def print_failures(run: str, failures: Sequence[FailedNetwork], *, retry: str) -> None:
     """Prints the networks that could not be measured, and the command that tries them again."""
-    if not found:
+    if not failures:
         return print(f"{run}: no measurement failed")
     rows = []
-    for network in found:
+    for network in failures:
         reasons: dict[tuple[str, str, int], list[str]] = {}
         for m in network.measurements:
             longer = " (longer protocol)" if m.fidelity == "final" else " (test part)" if m.fidelity == "test" else ""
             reasons.setdefault((str(m.result), m.reason, m.attempts), []).append(f"{m.metric}{longer}")
         for i, ((result, reason, attempts), metrics) in enumerate(reasons.items()):
             rows.append(["" if i else network.key, result, ", ".join(metrics), str(attempts), reason])
-    print(f"{run}: {len(found)} networks could not be measured")
+    print(f"{run}: {len(failures)} networks could not be measured")
     print_table(["network", "result", "metrics", "attempts", "reason"], rows)
     return print(f"next: {retry}")
 
@@ -177,8 +179,8 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
     rows = []
     for label, point in points:
         values = [report.value_text(point, o) for o in report.columns]
-        own = [getattr(point, name) for name in variant]
-        rows.append([label, *own, *values, score_text(report.scored, point.test, missing=""), point.key])
+        variant_cells = [getattr(point, name) for name in variant]
+        rows.append([label, *variant_cells, *values, score_text(report.scored, point.test, missing=""), point.key])
     print_table(header, rows)
     if note := report.note_on(point for _, point in points):
         print(note)
@@ -204,16 +206,16 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=1, allow_nan=False, default=lambda model: model.model_dump(mode="json")))
 
 
-def print_result(as_json: bool, found: Any, text: str) -> None:
-    """Prints what a command found or made: the data for scripts, or else the text."""
-    return print_json(found) if as_json else print(text)
+def print_result(as_json: bool, data: Any, text: str) -> None:
+    """Prints the result of a command: the data for scripts, or else the text."""
+    return print_json(data) if as_json else print(text)
 
 
-def print_list(as_json: bool, found: Any, header: list[str], rows: list[list[str]], *, none: str = "") -> None:
-    """Prints a list: the data for scripts, or else a table of the rows; `none` in place of a table without any."""
+def print_list(as_json: bool, data: Any, header: list[str], rows: list[list[str]], *, empty_text: str = "") -> None:
+    """Prints a list: the data for scripts, or else a table of the rows; `empty_text` in place of a table without any."""
     if as_json:
-        return print_json(found)
-    return print_table(header, rows) if rows or not none else print(none)
+        return print_json(data)
+    return print_table(header, rows) if rows or not empty_text else print(empty_text)
 
 
 def stderr() -> Console:
@@ -226,10 +228,10 @@ def print_improvement(run: str, improvement: Improvement) -> None:
     """Prints a network's scores before and after fine-tuning, and whether they are distinguishable."""
     from nas.engine.formatting import plain_text, shown_scale, shown_unit
 
-    of, scored = improvement.of, improvement.scored
+    original, scored = improvement.of, improvement.scored
     scale, points = shown_scale(scored), " points" if shown_unit(scored) == "%" else ""
     digits = ".2f" if points else ".3g"
-    print(f"{run}: network {of.network.key} of {of.run}, fine-tuned")
+    print(f"{run}: network {original.network.key} of {original.run}, fine-tuned")
     rows = []
     for part, change in improvement.parts.items():
         compared = change.comparison
@@ -248,30 +250,42 @@ def print_improvement(run: str, improvement: Improvement) -> None:
         print(f"kept: the weights after epoch {epoch} of {epochs}, the best on the validation part")
     if not improvement.improved and improvement.best_epoch != 0 and "validation" in improvement.parts:
         better = "its weights improved in fp32, but the network is" if improvement.better_in_fp32 else "the network is"
-        export = "" if of.key is None else f": nas export {of.run} --select key={of.key}"
-        print(f"{better} no better in {of.precision}; keep the original{export}")
+        export = "" if original.key is None else f": nas export {original.run} --select key={original.key}"
+        print(f"{better} no better in {original.precision}; keep the original{export}")
 
 
-def print_finetunings(found: Sequence[Finetuning]) -> None:
+def print_finetunings(finetunings: Sequence[Finetuning]) -> None:
     """Prints the fine-tuned networks of a run beside the originals; nothing if there are none."""
-    if not found:
+    if not finetunings:
         return
     from nas.engine.formatting import change_text, format_value
 
-    scored = found[0].scored
-    timed = list(dict.fromkeys(o for one in found for o in one.metrics if o.profile is not None))
+    scored = finetunings[0].scored
+    timed = list(dict.fromkeys(o for finetuning in finetunings for o in finetuning.metrics if o.profile is not None))
     rows = []
-    for one in found:
-        changes = {} if one.improvement is None else one.improvement.parts
+    for finetuning in finetunings:
+        changes = {} if finetuning.improvement is None else finetuning.improvement.parts
         accuracies = [
             change_text(scored, changes[part].before, changes[part].after) if part in changes else "–"
             for part in ("validation", "test")
         ]
-        points = [point for point in (one.before, one.after) if point is not None and one.after is not None]
+        points = [
+            point
+            for point in (finetuning.before, finetuning.after)
+            if point is not None and finetuning.after is not None
+        ]
         values = [
             " → ".join(format_value(o, p.values[o.name], p.errors[o.name]) for p in points if o.name in p.values) or "–"
             for o in timed
         ]
-        rows.append([one.run, one.of.key or one.of.network.key, *accuracies, *values, one.summary[-1]])
+        rows.append(
+            [
+                finetuning.run,
+                finetuning.of.key or finetuning.of.network.key,
+                *accuracies,
+                *values,
+                finetuning.summary[-1],
+            ]
+        )
     header = [f"validation {scored.name}", f"test {scored.name}", *(o.name for o in timed)]
     print_table(["fine-tuned by", "network", *header, "result"], rows)

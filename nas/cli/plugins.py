@@ -14,11 +14,13 @@ def plugins(as_json: Json = False) -> None:
     """
     from nas.jobs.build.plugin_listing import installed_plugins
 
-    found = installed_plugins(loaded=True)
-    rows = [[p.kind, p.name, p.target, f"{p.package} {p.version}".strip(), "no" if p.error else "yes"] for p in found]
+    installed = installed_plugins(loaded=True)
+    rows = [
+        [p.kind, p.name, p.target, f"{p.package} {p.version}".strip(), "no" if p.error else "yes"] for p in installed
+    ]
     header = ["kind", "name", "class", "package", "loads"]
-    none = "no installed package registers a plug-in (entry points of the groups subnet_nas.search, ...)"
-    print_list(as_json, [plugin.to_json() for plugin in found], header, rows, none=none)
-    for plugin in found:
+    empty_text = "no installed package registers a plug-in (entry points of the groups subnet_nas.search, ...)"
+    print_list(as_json, [plugin.to_json() for plugin in installed], header, rows, empty_text=empty_text)
+    for plugin in installed:
         if plugin.error and not as_json:
             print(f"{plugin.name}: {plugin.error}")

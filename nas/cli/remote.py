@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -16,27 +17,28 @@ from nas.cli.app import (
     Index,
     Job,
     Json,
-    RunThere,
     Select,
+    ServerRunId,
     WithPreprocessing,
     app,
     argument,
-    of_server,
     option,
     status_text,
+    with_server_client,
 )
 from nas.cli.interruption import INTERRUPTED
 from nas.cli.output import print_json, print_list, print_result, stderr
 from nas.cli.running import check_one_choice, read_text
+from nas.errors import JobError, ServiceError
+from supernets.networks.capture.model_names import is_file
 
 if TYPE_CHECKING:
-    from nas.errors import ServiceError
     from nas.service.api.schemas import Export, RunSummary
     from nas.service.client import NasClient
 
 
 @app.command(epilog="Example: nas submit digits-cnn.yaml --watch")
-@of_server
+@with_server_client
 def submit(
     client: NasClient,
     job: Job,
@@ -51,26 +53,21 @@ def submit(
 
     With --watch --json: one line of JSON per change.
     """
-    from nas.errors import JobError
-
     if kind not in ("search", "training"):
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
     text = read_text(job, hint="; `nas init` writes one")
     text = _with_uploaded_model(client, text, job.parent)
-    made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
+    summary = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
     if watch:
-        print(f"submitted as {made.run}", file=sys.stderr)
-        return _watch(client, made.run, as_json)
-    return print_result(as_json, made, f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
+        print(f"submitted as {summary.run}", file=sys.stderr)
+        return _watch(client, summary.run, as_json)
+    return print_result(as_json, summary, f"{summary.run}: {status_text(summary)}\nnext: nas watch {summary.run}")
 
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     """The job with the server's name of its captured model, which is uploaded unless the server has it."""
-    import hashlib
-
     from nas.jobs.schema.job_edit import edited
     from nas.jobs.schema.strict_yaml import parse_mapping
-    from supernets.networks.capture.model_names import is_file
 
     supernet = parse_mapping(text, source="job", what="job").get("supernet")
     model = supernet.get("model") if isinstance(supernet, dict) else None
@@ -80,14 +77,14 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
         digest = hashlib.file_digest(content, "sha256").hexdigest()[:12]
     stem = re.sub(r"[^A-Za-z0-9-]+", "-", file.stem).strip("-")[:40]
     name = f"{stem or 'model'}-{digest}"
-    if name not in {one.name for one in client.models()}:
+    if name not in {uploaded.name for uploaded in client.models()}:
         client.add_model(name, file)
         print(f"uploaded {file} as the model {name}", file=sys.stderr)
     return edited(text, {("supernet", "model"): f"models/{name}"}, source="job")
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")
-@of_server
+@with_server_client
 def status(
     client: NasClient,
     run: Annotated[str | None, argument(metavar="[RUN]", help="A run; all runs by default.")] = None,
@@ -97,18 +94,18 @@ def status(
 
     The newest run is first.
     """
-    found = [client.status(run)] if run is not None else list(_all_runs(client))
+    summaries = [client.status(run)] if run is not None else list(_all_runs(client))
     header = ["run", "kind", "status", "progress", "submitted by", "reason", "next"]
     rows = [
-        [s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, client.server)] for s in found
+        [s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, client.server)] for s in summaries
     ]
-    none = f"no runs at {client.server}; submit one with: nas submit JOB.yaml"
-    print_list(as_json, found if run is None else found[0], header, rows, none=none)
+    empty_text = f"no runs at {client.server}; submit one with: nas submit JOB.yaml"
+    print_list(as_json, summaries if run is None else summaries[0], header, rows, empty_text=empty_text)
 
 
 @app.command(epilog="Example: nas watch digits-cnn-1")
-@of_server
-def watch(client: NasClient, run: RunThere, as_json: Json = False) -> None:
+@with_server_client
+def watch(client: NasClient, run: ServerRunId, as_json: Json = False) -> None:
     """Follow a run on a server until it ends.
 
     Exit code 1 unless it finished. With --json: one line of JSON per change.
@@ -117,10 +114,10 @@ def watch(client: NasClient, run: RunThere, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: nas logs digits-cnn-1 --follow")
-@of_server
+@with_server_client
 def logs(
     client: NasClient,
-    run: RunThere,
+    run: ServerRunId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +129,9 @@ def logs(
         if not follow:
             text = client.logs(run)
             return print_json({"run": run, "logs": text}) if as_json else print(text, end="")
-        for piece in client.follow_logs(run, on_gone=lambda error: print(_gone(run, error), file=sys.stderr)):
+        for piece in client.follow_logs(
+            run, on_gone=lambda error: print(_unreachable_text(run, error), file=sys.stderr)
+        ):
             if as_json:
                 print(json.dumps({"run": run, "logs": piece}), flush=True)
             else:
@@ -141,24 +140,24 @@ def logs(
 
 
 @app.command(epilog="Example: nas cancel digits-cnn-1")
-@of_server
-def cancel(client: NasClient, run: RunThere, as_json: Json = False) -> None:
+@with_server_client
+def cancel(client: NasClient, run: ServerRunId, as_json: Json = False) -> None:
     """Cancel a run on a server.
 
     Its measurements are kept, and it can be resumed.
     """
-    made = client.cancel(run)
+    summary = client.cancel(run)
     # Its driver may take some seconds to end.
-    end = made.status if made.status in ("finished", "failed", "cancelled") else "is being cancelled"
-    following = f"nas resume {made.run} --server {client.server}"
-    print_result(as_json, made, f"{made.run}: {end}; its measurements are kept\nnext: {following}")
+    end = summary.status if summary.status in ("finished", "failed", "cancelled") else "is being cancelled"
+    following = f"nas resume {summary.run} --server {client.server}"
+    print_result(as_json, summary, f"{summary.run}: {end}; its measurements are kept\nnext: {following}")
 
 
 @app.command(epilog='Example: nas fetch digits-cnn-1 --select "latency_ms<=0.05"')
-@of_server
+@with_server_client
 def fetch(
     client: NasClient,
-    run: RunThere,
+    run: ServerRunId,
     output: Annotated[
         Path | None, option("-o", "--output", help="The folder to write to; the run's id by default.")
     ] = None,
@@ -173,11 +172,11 @@ def fetch(
     """
     check_one_choice(select, index)
     with _detached(run, "nas fetch"):
-        made = client.export(
+        export = client.export(
             run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
         )
-        paths = _download(client, made, output or Path(run))
-    data = {**made.model_dump(mode="json"), "paths": [str(path) for path in paths]}
+        paths = _download(client, export, output or Path(run))
+    data = {**export.model_dump(mode="json"), "paths": [str(path) for path in paths]}
     print_result(as_json, data, "\n".join(f"wrote {path}" for path in paths))
 
 
@@ -220,10 +219,8 @@ def _all_runs(client: NasClient) -> Iterator[RunSummary]:
 
 def _watch(client: NasClient, run: str, as_json: bool) -> None:
     """Shows the status of a run until it ends; raises unless it finished."""
-    from nas.errors import ServiceError
-
     with _detached(run, "nas watch"):
-        last = _shown(client, run, as_json)
+        last = _follow(client, run, as_json)
     if last is None or last.status != "finished":
         end = "no status received" if last is None else last.status
         reason = f": {last.reason}" if last is not None and last.reason else ""
@@ -241,19 +238,19 @@ def _next(summary: RunSummary, server: str) -> str:
     return f"nas resume {summary.run} --server {server}" if ended else ""
 
 
-def _gone(run: str, error: ServiceError) -> str:
+def _unreachable_text(run: str, error: ServiceError) -> str:
     from nas.service.client.following import PATIENCE_S
 
     return f"{run} continues; waiting up to {PATIENCE_S / 60:g} minutes for its server: {error}"
 
 
-def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
+def _follow(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
     """Shows progress on stderr or JSON on stdout; returns the last summary."""
     from nas.engine.console import ConsoleProgress
 
     last: RunSummary | None = None
     with ConsoleProgress(stderr()) as observer:
-        for summary in client.watch(run, on_gone=lambda error: observer.note(_gone(run, error))):
+        for summary in client.watch(run, on_gone=lambda error: observer.note(_unreachable_text(run, error))):
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
             elif last is None or status_text(last) != status_text(summary) or last.reason != summary.reason:
@@ -273,5 +270,5 @@ def _progress(summary: RunSummary) -> str:
     from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 
     counts = EvaluationCounts(**summary.counts.model_dump())
-    text = evaluations_text(summary.evaluations_wanted, counts, known=summary.known)
+    text = evaluations_text(summary.evaluations_wanted, counts, n_known=summary.known)
     return f"{summary.evaluations} of {text}"

@@ -22,6 +22,7 @@ from nas.cli.app import (
     app,
     option,
 )
+from nas.cli.insight import print_insight
 from nas.cli.output import (
     print_expert_usage,
     print_failures,
@@ -36,7 +37,9 @@ from nas.cli.output import (
     print_training,
 )
 from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
+from nas.engine.store.folder import check_folder
 from nas.plugins.parts import require
+from nas.results.export.export_paths import check_empty, export_path, torch_path
 
 if TYPE_CHECKING:
     from nas.runs.run import Run
@@ -95,7 +98,6 @@ def show(
     no_collector()
     check_run(runs, run)
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
-    from nas.cli.insight import print_insight
     from nas.engine.store.opening import is_held
     from nas.results.analysis.insight import insight_json
     from nas.results.analysis.network_selection import best_within, parse_limits, within
@@ -104,17 +106,17 @@ def show(
     from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
-    if sum((failed, experts, any(asked for _, asked in parts))) > 1:
+    if sum((failed, experts, any(is_listed for _, is_listed in parts))) > 1:
         raise typer.BadParameter("--failed, --experts and the lists of files exclude each other; give one of them")
-    if any(asked for _, asked in parts):
-        return _list_files(run, runs, [part for part, asked in parts if asked], as_json)
+    if any(is_listed for _, is_listed in parts):
+        return _list_files(run, runs, [part for part, is_listed in parts if is_listed], as_json)
     if experts:
         from nas.results.export.expert_usage import expert_usage
 
-        used = expert_usage(folder(runs), run, select=select)
-        return print_json(used) if as_json else print_expert_usage(used)
+        usage = expert_usage(folder(runs), run, select=select)
+        return print_json(usage) if as_json else print_expert_usage(usage)
     if failed:
-        return _show_failed(opened, as_json, others=(select, profile))
+        return _show_failed(opened, as_json, other_options=(select, profile))
     if opened.kind == "training" and profile is None:
         return _show_training(opened, select, as_json)
     if select is not None:
@@ -127,14 +129,14 @@ def show(
     live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
     improvement, further = improvement_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
     if as_json:
-        made = {
+        run_fields = {
             "live": live,
             "waiting": opened.waiting,
             "next": opened.next_command,
-            "finetunings": [one.to_json() for one in further],
+            "finetunings": [finetuning.to_json() for finetuning in further],
         }
-        made |= {} if improvement is None else {"gain": improvement.to_json()}
-        return print_json({**show_json(report), "insight": insight_json(insight), **made})
+        run_fields |= {} if improvement is None else {"gain": improvement.to_json()}
+        return print_json({**show_json(report), "insight": insight_json(insight), **run_fields})
     print_report(opened, report, live=live)
     if improvement is not None:
         print_improvement(opened.id, improvement)
@@ -143,14 +145,14 @@ def show(
     return print_finetunings(further)
 
 
-def _show_failed(run: Run, as_json: bool, *, others: tuple[str | None, str | None]) -> None:
+def _show_failed(run: Run, as_json: bool, *, other_options: tuple[str | None, str | None]) -> None:
     """Prints the networks of a run that could not be measured."""
-    if any(value is not None for value in others):
+    if any(value is not None for value in other_options):
         raise typer.BadParameter("--failed shows all networks that could not be measured; drop --select and --profile")
-    found = run.failures()
+    failures = run.failures()
     if as_json:
-        return print_json({"run": run.id, "networks": [network.to_json() for network in found]})
-    return print_failures(run.id, found, retry=f"{run.folder.command('resume')} --retry-failed")
+        return print_json({"run": run.id, "networks": [network.to_json() for network in failures]})
+    return print_failures(run.id, failures, retry=f"{run.folder.command('resume')} --retry-failed")
 
 
 def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
@@ -159,13 +161,13 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
     if select is not None:
         from nas.results.export.cost_selection import networks_by_cost  # loads torch
 
-        found = networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
-        return print_json(found.to_json(select)) if as_json else print_nested(found, select)
-    made, further = training_json(opened), opened.finetunings(None)
+        nested = networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
+        return print_json(nested.to_json(select)) if as_json else print_nested(nested, select)
+    training, further = training_json(opened), opened.finetunings(None)
     if as_json:
-        shown = {**made, "next": opened.next_command}
-        return print_json({**shown, "finetunings": [one.to_json() for one in further]})
-    print_training(made, following=opened.next_command)
+        shown = {**training, "next": opened.next_command}
+        return print_json({**shown, "finetunings": [finetuning.to_json() for finetuning in further]})
+    print_training(training, following=opened.next_command)
     return print_finetunings(further)
 
 
@@ -176,16 +178,16 @@ def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> No
 
     data = load_run_data(StoredRun.open(folder(runs), run))
     path, names = data.config.data.path, data.dataset.class_names
-    found = {part: getattr(data.dataset, part) for part in parts}
+    dataset_parts = {part: getattr(data.dataset, part) for part in parts}
     rows = {
         part: [{"name": name, **_label(label, names)} for name, label in zip(p.names, p.labels.tolist(), strict=True)]
-        for part, p in found.items()
+        for part, p in dataset_parts.items()
     }
     if as_json:
         return print_json({"run": run, "path": None if path is None else str(path), "parts": rows})
     if path is not None:
         print(f"of {path}:", file=sys.stderr)
-    lines = [[part, row["name"], _label_text(row)] for part, own in rows.items() for row in own]
+    lines = [[part, row["name"], _label_text(row)] for part, part_rows in rows.items() for row in part_rows]
     return print("\n".join("\t".join(line if len(parts) > 1 else line[1:]) for line in lines))
 
 
@@ -195,8 +197,8 @@ def _label(label: Any, names: Sequence[str]) -> dict[str, Any]:
         return {"class": names[label]}
     if isinstance(label, float):
         return {"number": label}
-    if isinstance(label, list) and len(label) == len(names) and all(isinstance(held, float) for held in label):
-        return {"labels": [name for name, held in zip(names, label, strict=True) if held]}
+    if isinstance(label, list) and len(label) == len(names) and all(isinstance(value, float) for value in label):
+        return {"labels": [name for name, value in zip(names, label, strict=True) if value]}
     return {}
 
 
@@ -229,8 +231,6 @@ def plot(
     require("plots", "nas plot")
     check_run(runs, run)
     if output is not None:
-        from nas.engine.store.folder import check_folder
-
         check_folder(output)
     from nas.runs.run import Run
 
@@ -240,8 +240,8 @@ def plot(
         from nas.results.export.expert_usage import expert_quality
         from nas.results.plots.expert_plot import plot_experts
 
-        found = expert_quality(folder(runs), run, select=select)
-        paths, quality = plot_experts(found, output or opened.folder.plots), found.to_json()
+        measured_experts = expert_quality(folder(runs), run, select=select)
+        paths, quality = plot_experts(measured_experts, output or opened.folder.plots), measured_experts.to_json()
     else:
         paths = opened.plot(output, select=select)
     names = [str(path) for path in paths]
@@ -286,12 +286,10 @@ def export(
         )
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index)
-    from nas.results.export.export_paths import export_path
-
     export_path(output, run, "" if chosen is None else chosen.key)
     from nas.results.export.onnx_export import export_onnx
 
-    made = export_onnx(
+    exported = export_onnx(
         folder(runs),
         run,
         output,
@@ -301,24 +299,26 @@ def export(
         accept_plugin_versions=accept_plugin_versions,
     )
     if as_json:
-        return print_json(made)
-    same, examples = made["as_measured"], f"{made['examples']} {made['answered']}"
+        return print_json(exported)
+    same, examples = exported["as_measured"], f"{exported['examples']} {exported['answered']}"
     answers = "" if same is None else f", {same:.2%} of validation {examples} as when it was measured"
-    if made["fidelity"] != "final" and any("@" in name for name in made["values"]):
+    if exported["fidelity"] != "final" and any("@" in name for name in exported["values"]):
         print("latency measured only by the search's shorter protocol")
     _print_knee(runs, run, chosen=select is not None or index is not None or knee)
-    runtime = "" if made["runtime"] == "onnxruntime" else f" in {made['runtime']}"
-    print(f"wrote {made['path']} ({_values(made)}, {made['precision']}{runtime})")
-    other = [f", in {name} {parity:.1e}" for name, parity in made.get("parity_in_runtimes", {}).items()]
-    served = f", as served {made['served_parity']:.1e}" if "served_parity" in made else ""
-    print(f"parity with torch {made['parity']:.1e}{''.join(other)}{served}{answers}\nsha256 {made['sha256']}")
-    files = [made[name] for name in ("step", "weights", "tokenizer", "manifest", "script") if name in made]
-    most = (
-        f"\nit reads texts of at most {made['positions']:,} tokens, where the script stops"
-        if "positions" in made
+    runtime = "" if exported["runtime"] == "onnxruntime" else f" in {exported['runtime']}"
+    print(f"wrote {exported['path']} ({_values(exported)}, {exported['precision']}{runtime})")
+    runtime_parities = [f", in {name} {parity:.1e}" for name, parity in exported.get("parity_in_runtimes", {}).items()]
+    served = f", as served {exported['served_parity']:.1e}" if "served_parity" in exported else ""
+    print(
+        f"parity with torch {exported['parity']:.1e}{''.join(runtime_parities)}{served}{answers}\nsha256 {exported['sha256']}"
+    )
+    files = [exported[name] for name in ("step", "weights", "tokenizer", "manifest", "script") if name in exported]
+    length_note = (
+        f"\nit reads texts of at most {exported['positions']:,} tokens, where the script stops"
+        if "positions" in exported
         else ""
     )
-    return print("\n".join(f"wrote {path}" for path in files) + most)
+    return print("\n".join(f"wrote {path}" for path in files) + length_note)
 
 
 def _print_knee(runs: Path, run: str, *, chosen: bool) -> None:
@@ -341,26 +341,24 @@ def _export_torch(
 ) -> None:
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index, largest=True)
-    from nas.results.export.export_paths import torch_path
-
     torch_path(output, run, "" if chosen is None else chosen.key)
     from nas.results.export.torch_export import export_torch
 
-    made = export_torch(
+    exported = export_torch(
         folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
     )
     if as_json:
-        return print_json(made)
+        return print_json(exported)
     _print_knee(runs, run, chosen=select is not None or index is not None or knee)
-    if made["searched_precision"] != "fp32":
-        print(f"the search measured it in {made['searched_precision']}; torch's layers are written in fp32")
-    print(f"wrote {made['path']} ({_values(made)})\nparity with the searched network {made['parity']:.1e}")
-    print("\n".join(f"wrote {made[name]}" for name in ("weights", "manifest")))
-    if made["original"]:
-        print(f"the weights do not fit the original class: {made['original']}")
+    if exported["searched_precision"] != "fp32":
+        print(f"the search measured it in {exported['searched_precision']}; torch's layers are written in fp32")
+    print(f"wrote {exported['path']} ({_values(exported)})\nparity with the searched network {exported['parity']:.1e}")
+    print("\n".join(f"wrote {exported[name]}" for name in ("weights", "manifest")))
+    if exported["original"]:
+        print(f"the weights do not fit the original class: {exported['original']}")
     else:
         print("the weights fit the original class, too, with as many outputs: load_state_dict(..., strict=False)")
-    return print(f"use it: from {Path(made['path']).stem} import load; network = load()")
+    return print(f"use it: from {Path(exported['path']).stem} import load; network = load()")
 
 
 @app.command("export-transformers", epilog="Example: nas export-transformers minilm-text-1 -o encoder --knee")
@@ -380,19 +378,19 @@ def export_transformers(
     """
     check_one_choice(select, index, knee)
     check_run(runs, run)
-    from nas.results.export.export_paths import check_empty
-
     check_empty(output)
     check_choice(runs, run, select, index, largest=True)
     from nas.results.export.transformers_export import export_transformers as write
 
-    made = write(folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions)
-    load = f"{made['loader']}.from_pretrained({made['path']!r})"
-    print_result(as_json, made, f"wrote {made['path']} ({_values(made)}); load it with {load}")
+    exported = write(
+        folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
+    )
+    load = f"{exported['loader']}.from_pretrained({exported['path']!r})"
+    print_result(as_json, exported, f"wrote {exported['path']} ({_values(exported)}); load it with {load}")
 
 
-def _values(made: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
+def _values(exported: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in exported["values"].items())
 
 
 @app.command("export-study", epilog="Example: nas export-study digits-cnn-1 --storage study.log")
@@ -420,6 +418,6 @@ def export_study(
 
     opened = Run.open(folder(runs), run)
     with opened.store() as store:
-        made = write_study(opened.report, store, storage=storage, name=name or run, replace=replace)
-    failed = f", {made['failed']} of them without all values" if made["failed"] else ""
-    print_result(as_json, made, f"wrote study {made['study']} to {storage}: {made['trials']} trials{failed}")
+        study = write_study(opened.report, store, storage=storage, name=name or run, replace=replace)
+    failed = f", {study['failed']} of them without all values" if study["failed"] else ""
+    print_result(as_json, study, f"wrote study {study['study']} to {storage}: {study['trials']} trials{failed}")

@@ -17,18 +17,21 @@ import typer
 
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
+from nas.engine.evaluation.cluster import check_address
+from nas.engine.progress import CompositeObserver
+from nas.engine.store.folder import RunsFolder
+from nas.errors import JobError, OutdatedStoreError, SelectionError
+from nas.jobs.run.run_options import RunOptions
+from nas.plugins.parts import has, install
+from supernets.files import check_regular
 
 if TYPE_CHECKING:
-    from nas.engine.store.folder import RunsFolder
-    from nas.jobs.run.run_options import RunOptions
     from nas.jobs.schema import SearchJob
     from nas.results.analysis.network_values import Point
     from nas.runs.run import Run
 
 
 def folder(runs: Path) -> RunsFolder:
-    from nas.engine.store.folder import RunsFolder
-
     return RunsFolder(runs)
 
 
@@ -62,9 +65,6 @@ def read_text(path: Path, *, hint: str = "") -> str:
     Args:
         hint: ends the message where it cannot be read.
     """
-    from nas.errors import JobError
-    from supernets.files import check_regular
-
     try:
         check_regular(path)
         return path.read_text(encoding="utf-8")
@@ -100,7 +100,6 @@ def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: s
     from nas.engine.resumption import Resumption, check_ended
     from nas.engine.store.opening import is_held
     from nas.engine.store.stored_run import StoredRun
-    from nas.errors import OutdatedStoreError
     from nas.jobs.schema.stored_job import stored_job
 
     opened, more = StoredRun.open(folder(runs), run), Resumption(evaluations, minutes, retry_failed=retry_failed)
@@ -115,8 +114,6 @@ def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: s
 
 def check_one_choice(select: str | None, index: int | None, knee: bool = False) -> None:
     """Raises `SelectionError` if a network is selected in more than one way."""
-    from nas.errors import SelectionError
-
     if (select is not None) + (index is not None) + knee > 1:
         raise SelectionError("--select, --index and --knee exclude each other; give one", code="selection.ambiguous")
 
@@ -141,16 +138,14 @@ def driving(
     store: str | None = None,
     log_to: Sequence[str] | None = None,
     accept_plugin_versions: bool = False,
-    kept: str = "all finished measurements are kept",
+    interruption_note: str = "all finished measurements are kept",
 ) -> Iterator[RunOptions]:
     """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed.
 
     Args:
-        kept: printed after an interruption; "" where nothing is kept.
+        interruption_note: Text that is printed after an interruption; "" prints none.
     """
     if address is not None:
-        from nas.engine.evaluation.cluster import check_address
-
         check_address(address)
     if store is not None:
         from nas.engine.store.postgres import parse_url  # loads SQLAlchemy
@@ -158,8 +153,6 @@ def driving(
         parse_url(store)
     from nas.engine.console import ConsoleProgress
     from nas.engine.loggers import opened
-    from nas.engine.progress import CompositeObserver
-    from nas.jobs.run.run_options import RunOptions
 
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
     INTERRUPTION.handle(signal.SIGINT, signal.SIGTERM)
@@ -181,21 +174,20 @@ def driving(
                 accept_plugin_versions=accept_plugin_versions,
             )
     except KeyboardInterrupt:
-        if kept:
-            print(kept, file=sys.stderr)
+        if interruption_note:
+            print(interruption_note, file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
 def finish(run: Run, as_json: bool) -> None:
     """Prints the result of a run: the training, the improvement by fine-tuning, or the front and its plots."""
     from nas.engine.run_table import training_json
-    from nas.plugins.parts import has, install
     from nas.results.analysis.report_json import search_json
     from nas.runs.finetuning.improvement import is_finetuning
 
     if run.kind == "training":
-        made = training_json(run)
-        return print_json(made) if as_json else print_training(made)
+        training = training_json(run)
+        return print_json(training) if as_json else print_training(training)
     if is_finetuning(run):
         return _print_finetuning(run, as_json)
     report = run.report
@@ -224,8 +216,10 @@ def _print_finetuning(run: Run, as_json: bool) -> None:
     origin = Run.open(run.runs, improvement.of.run)
     report = origin.report if origin.kind == "search" else None
     if as_json:
-        found = next(one for one in origin.finetunings(report) if one.run == run.id)
-        record = replace(found, improvement=improvement).to_json()  # missing if the original run is a training
+        stored_finetuning = next(finetuning for finetuning in origin.finetunings(report) if finetuning.run == run.id)
+        record = replace(
+            stored_finetuning, improvement=improvement
+        ).to_json()  # missing if the original run is a training
         return print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
     if report is not None:
         print_report(origin, report)

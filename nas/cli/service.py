@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,6 +13,8 @@ from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, command_group, 
 from nas.cli.output import print_list, print_result
 from nas.cli.running import folder
 from nas.plugins.parts import require
+from nas.service.server_lock import exclusive
+from nas.service.settings import Limits, ServiceSettings
 
 if TYPE_CHECKING:
     from nas.service.http.tokens import Tokens
@@ -75,7 +78,6 @@ def serve(
     require("ray", "nas serve")
     from nas.service.http.logs import log_to_stderr
     from nas.service.http.server import serve as serve_runs
-    from nas.service.settings import Limits, ServiceSettings
 
     settings = ServiceSettings(
         folder(runs.absolute()),
@@ -97,8 +99,6 @@ def serve(
 
 def _stop_ray(runs: Path) -> None:
     from nas.service.jobs.ray_head import end_head
-    from nas.service.server_lock import exclusive
-    from nas.service.settings import ServiceSettings
 
     settings = ServiceSettings(folder(runs.absolute()))
     ended = False
@@ -116,26 +116,24 @@ def make_token(
     as_json: Json = False,
 ) -> None:
     """Create a token and print it once; only its digest is stored."""
-    made = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
-    print_result(as_json, {"name": name, "token": made, "days": days}, made)
+    secret = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
+    print_result(as_json, {"name": name, "token": secret, "days": days}, secret)
 
 
 @token.command("list", epilog="Example: nas token list")
 def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List the tokens by owner, without their values."""
-    from time import time
-
     now = time()
     rows = [
         {"name": t.name, "created": _date(t.created), "expires": _date(t.expires), "valid": t.valid(now)}
-        for t in _tokens(runs).kept()
+        for t in _tokens(runs).entries()
     ]
     cells = [
         [str(row["name"]), str(row["created"]), str(row["expires"] or "never"), "yes" if row["valid"] else "no"]
         for row in rows
     ]
-    none = "no tokens; make one with: nas token make NAME"
-    print_list(as_json, rows, ["token", "made", "expires", "valid"], cells, none=none)
+    empty_text = "no tokens; make one with: nas token make NAME"
+    print_list(as_json, rows, ["token", "made", "expires", "valid"], cells, empty_text=empty_text)
 
 
 @token.command("revoke", epilog="Example: nas token revoke ada")
@@ -147,7 +145,6 @@ def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS) -> None:
 
 def _tokens(runs: Path) -> Tokens:
     from nas.service.http.tokens import Tokens
-    from nas.service.settings import ServiceSettings
 
     return Tokens(ServiceSettings(folder(runs)).tokens_file)
 

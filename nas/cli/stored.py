@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from nas.cli.app import Json, RunThere, argument, command_group, of_server, option
+from nas.cli.app import Json, ServerRunId, argument, command_group, option, with_server_client
 from nas.cli.hardware import profiles
 from nas.cli.output import print_list, print_result
 from nas.cli.running import read_text
@@ -20,17 +20,20 @@ exports = command_group("exports", "Exports that a server stores.", example="nas
 
 
 @data.command("list", epilog="Example: nas data list")
-@of_server
+@with_server_client
 def list_data(client: NasClient, as_json: Json = False) -> None:
     """List the uploaded data sets."""
-    found = client.data_sets()
-    rows = [[one.path, str(one.images), str(len(one.classes)), _mib(one.bytes)] for one in found]
-    none = f"no data sets at {client.server}; add one with: nas data add NAME ARCHIVE.zip"
-    print_list(as_json, found, ["data set", "images", "classes", "MiB"], rows, none=none)
+    data_sets = client.data_sets()
+    rows = [
+        [data_set.path, str(data_set.images), str(len(data_set.classes)), _mib(data_set.bytes)]
+        for data_set in data_sets
+    ]
+    empty_text = f"no data sets at {client.server}; add one with: nas data add NAME ARCHIVE.zip"
+    print_list(as_json, data_sets, ["data set", "images", "classes", "MiB"], rows, empty_text=empty_text)
 
 
 @data.command("add", epilog="Example: nas data add garments garments.zip")
-@of_server
+@with_server_client
 def add_data(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the data set.")],
@@ -38,13 +41,13 @@ def add_data(
     as_json: Json = False,
 ) -> None:
     """Upload a data set of images."""
-    made = client.add_data(name, archive)
-    counts = f"{made.images} images of {len(made.classes)} classes"
-    print_result(as_json, made, f"{counts}; in the job file:\ndata: {{name: image-folder, path: {made.path}}}")
+    data_set = client.add_data(name, archive)
+    counts = f"{data_set.images} images of {len(data_set.classes)} classes"
+    print_result(as_json, data_set, f"{counts}; in the job file:\ndata: {{name: image-folder, path: {data_set.path}}}")
 
 
 @data.command("delete", epilog="Example: nas data delete garments")
-@of_server
+@with_server_client
 def delete_data(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the data set; `nas data list` lists them.")],
@@ -56,16 +59,22 @@ def delete_data(
 
 
 @models.command("list", epilog="Example: nas models list")
-@of_server
+@with_server_client
 def list_models(client: NasClient, as_json: Json = False) -> None:
     """List the captured models."""
-    found = client.models()
-    none = f"no models at {client.server}; add one with: nas models add NAME FILE"
-    print_list(as_json, found, ["model", "MiB"], [[one.path, _mib(one.bytes)] for one in found], none=none)
+    captured_models = client.models()
+    empty_text = f"no models at {client.server}; add one with: nas models add NAME FILE"
+    print_list(
+        as_json,
+        captured_models,
+        ["model", "MiB"],
+        [[model.path, _mib(model.bytes)] for model in captured_models],
+        empty_text=empty_text,
+    )
 
 
 @models.command("add", epilog="Example: nas models add resnet18 resnet18.capture")
-@of_server
+@with_server_client
 def add_model(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the model.")],
@@ -73,12 +82,12 @@ def add_model(
     as_json: Json = False,
 ) -> None:
     """Upload a captured model; nas submit uploads the one that its job names by itself."""
-    made = client.add_model(name, file)
-    print_result(as_json, made, f"in the job file: supernet: {{model: {made.path}}}")
+    model = client.add_model(name, file)
+    print_result(as_json, model, f"in the job file: supernet: {{model: {model.path}}}")
 
 
 @models.command("delete", epilog="Example: nas models delete resnet18")
-@of_server
+@with_server_client
 def delete_model(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the model; `nas models list` lists them.")],
@@ -90,32 +99,32 @@ def delete_model(
 
 
 @profiles.command("list", epilog="Example: nas profiles list --server http://127.0.0.1:8700")
-@of_server
+@with_server_client
 def list_profiles(client: NasClient, as_json: Json = False) -> None:
     """List the hardware profiles of a server."""
-    found = client.profiles()
+    server_profiles = client.profiles()
     rows = [
         [p.name, str(p.threads), str(p.batch_size), p.provider, p.unavailable and f"not available: {p.unavailable}"]
-        for p in found
+        for p in server_profiles
     ]
-    print_list(as_json, found, ["profile", "threads", "batch", "provider", "now"], rows)
+    print_list(as_json, server_profiles, ["profile", "threads", "batch", "provider", "now"], rows)
 
 
 @profiles.command("add", epilog="Example: nas profiles add my-board.yaml")
-@of_server
+@with_server_client
 def add_profile(
     client: NasClient,
     file: Annotated[Path, argument(help="The YAML file of a hardware profile.")],
     as_json: Json = False,
 ) -> None:
     """Add a hardware profile to a server, for jobs that name it."""
-    made = client.add_profile(read_text(file))
-    warning = f"\nnot available now: {made.unavailable}" if made.unavailable else ""
-    print_result(as_json, made, f"added {made.name}; in a job file: hardware: [{made.name}]{warning}")
+    profile = client.add_profile(read_text(file))
+    warning = f"\nnot available now: {profile.unavailable}" if profile.unavailable else ""
+    print_result(as_json, profile, f"added {profile.name}; in a job file: hardware: [{profile.name}]{warning}")
 
 
 @profiles.command("delete", epilog="Example: nas profiles delete my-board")
-@of_server
+@with_server_client
 def delete_profile(
     client: NasClient,
     name: Annotated[str, argument(help="A profile that was added; `nas profiles list` lists them.")],
@@ -127,49 +136,55 @@ def delete_profile(
 
 
 @tasks.command("list", epilog="Example: nas tasks list --all")
-@of_server
+@with_server_client
 def list_tasks(
     client: NasClient,
     all_: Annotated[bool, option("--all", help="Also those that have ended.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the exports and measurements that wait or run, newest first."""
-    found = [task for task in client.tasks() if all_ or task.status in ("queued", "running")]
-    rows = [[task.task, task.of, task.status, f"{task.submitted:%Y-%m-%d %H:%M}", task.reason] for task in found]
-    none = f"no exports or measurements{'' if all_ else ' wait or run'} at {client.server}"
-    print_list(as_json, found, ["task", "of", "status", "submitted", "reason"], rows, none=none)
+    server_tasks = [task for task in client.tasks() if all_ or task.status in ("queued", "running")]
+    rows = [[task.task, task.of, task.status, f"{task.submitted:%Y-%m-%d %H:%M}", task.reason] for task in server_tasks]
+    empty_text = f"no exports or measurements{'' if all_ else ' wait or run'} at {client.server}"
+    print_list(as_json, server_tasks, ["task", "of", "status", "submitted", "reason"], rows, empty_text=empty_text)
 
 
 @tasks.command("cancel", epilog="Example: nas tasks cancel TASK")
-@of_server
+@with_server_client
 def cancel_task(
     client: NasClient,
     task: Annotated[str, argument(help="The id of an export or a measurement; `nas tasks list` lists them.")],
     as_json: Json = False,
 ) -> None:
     """Cancel an export or a measurement."""
-    made = client.cancel_task(task)
-    print_result(as_json, made, f"{task}: {made.reason or made.status}")
+    cancelled_task = client.cancel_task(task)
+    print_result(as_json, cancelled_task, f"{task}: {cancelled_task.reason or cancelled_task.status}")
 
 
 @exports.command("list", epilog="Example: nas exports list digits-cnn-1")
-@of_server
-def list_exports(client: NasClient, run: RunThere, as_json: Json = False) -> None:
+@with_server_client
+def list_exports(client: NasClient, run: ServerRunId, as_json: Json = False) -> None:
     """List the exports of a run, oldest first."""
-    found = client.exports(run)
+    run_exports = client.exports(run)
     rows = [
-        [one.export, one.status, f"{one.submitted:%Y-%m-%d %H:%M}", _mib(sum(f.bytes for f in one.files)), one.reason]
-        for one in found
+        [
+            export.export,
+            export.status,
+            f"{export.submitted:%Y-%m-%d %H:%M}",
+            _mib(sum(f.bytes for f in export.files)),
+            export.reason,
+        ]
+        for export in run_exports
     ]
-    none = f"no exports of {run}; make one with: nas fetch {run}"
-    print_list(as_json, found, ["export", "status", "submitted", "MiB", "reason"], rows, none=none)
+    empty_text = f"no exports of {run}; make one with: nas fetch {run}"
+    print_list(as_json, run_exports, ["export", "status", "submitted", "MiB", "reason"], rows, empty_text=empty_text)
 
 
 @exports.command("delete", epilog="Example: nas exports delete digits-cnn-1 EXPORT")
-@of_server
+@with_server_client
 def delete_export(
     client: NasClient,
-    run: RunThere,
+    run: ServerRunId,
     export: Annotated[str, argument(help="The id of an export; `nas exports list RUN` lists them.")],
     as_json: Json = False,
 ) -> None:

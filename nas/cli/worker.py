@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +11,7 @@ import typer
 
 from nas.cli.app import DEFAULT_RUNS, Address, Inline, LogTo, RunId, Runs, app
 from nas.cli.running import driving
+from nas.service.jobs.task_process import run_task
 
 
 @app.command(hidden=True)
@@ -45,13 +48,8 @@ def task(
     time_limit: Annotated[float, typer.Option(help="Time limit in seconds.")] = 3600.0,
 ) -> None:
     """Run a command and write its output and exit code to a file."""
-    import signal
-    import sys
-
-    from nas.service.jobs.task_process import run_task
-
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    made = run_task(result, command, time_limit_s=time_limit)
-    if made.exit_code != 0:
-        typer.echo(made.reason, err=True)
-    raise typer.Exit(0 if made.exit_code == 0 else 1)
+    outcome = run_task(result, command, time_limit_s=time_limit)
+    if outcome.exit_code != 0:
+        typer.echo(outcome.reason, err=True)
+    raise typer.Exit(0 if outcome.exit_code == 0 else 1)

@@ -142,7 +142,7 @@ class Row:
             reason = "its driver was killed"
         elif status == NEVER_STARTED:
             reason = "its driver was killed before it began"
-        progress = f"{self.done} of {evaluations_text(self.total, self.counts, known=self.known)}"
+        progress = f"{self.done} of {evaluations_text(self.total, self.counts, n_known=self.known)}"
         if self.epoch < self.epochs or self.kind == "training":
             progress = f"{self.epoch} of {self.epochs} epochs"
         return [self.run, self.kind, status, progress, reason, self.next]

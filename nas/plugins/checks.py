@@ -13,45 +13,52 @@ from nas.plugins.reference import PluginRef
 
 
 @contextmanager
-def calling(ref: PluginRef, what: str, *, but: type[Exception] = NasError) -> Iterator[None]:
+def calling(ref: PluginRef, call_name: str, *, but: type[Exception] = NasError) -> Iterator[None]:
     """Raises what the code of a plug-in raises as a `PluginError` that names it; errors of this program stay.
 
     Args:
-        what: was called, e.g. ``ask``.
-        but: further errors that stay.
+        call_name: The method that the caller calls, or another name of the call, e.g. ``ask``; begins the message.
+        but: Further errors that stay as they are.
     """
     try:
         yield
     except (NasError, but):
         raise
     except Exception as error:  # the code is of others: whatever it raises ends in one line that names it
-        raise PluginError(f"{ref}: {what} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"{ref}: {call_name} raised {type(error).__name__}: {error}") from error
 
 
 def construct(ref: PluginRef, make: Any, *values: Any, settings: Mapping[str, Any], key: str, **fixed: Any) -> Any:
-    """An object of a plug-in's class: its positional and fixed arguments are those of its kind, the settings the job's.
+    """Constructs an object of a plug-in's class from the arguments of its kind and the settings of the job.
 
     Args:
-        key: of the settings in the job file, e.g. ``search.settings``.
+        ref: The plug-in, which errors name.
+        make: The class.
+        values: Positional arguments of the kind.
+        settings: Keyword arguments that the job gives.
+        key: The key of the settings in the job file, e.g. ``search.settings``.
+        fixed: Keyword arguments of the kind, which are no settings.
 
     Raises:
-        JobError: the class does not take a setting, or lacks one.
-        PluginError: it does not take the arguments of its kind, or its constructor raises.
+        JobError: The class does not take a setting, or lacks one.
+        PluginError: The class does not take the arguments of its kind, or its constructor raises.
     """
     signature = inspect.signature(make)
     parameters = list(signature.parameters.values())[len(values) :]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    own = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in fixed]
-    names = [p.name for p in own]
+    settable = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in fixed]
+    names = [p.name for p in settable]
     for name in settings:
         if name in fixed or (name not in names and not takes_all):
             near = get_close_matches(name, names, n=1, cutoff=0.5)
             ask = f"; did you mean {near[0]!r}?" if near else "."
-            known = f" {ref} takes {', '.join(names) or 'no settings'}."
+            expected_settings = f" {ref} takes {', '.join(names) or 'no settings'}."
             raise JobError(
-                f"{key}: unknown key {name!r}{ask}{known}", code="job.unknown-key", fields=[(f"{key}.{name}", ask)]
+                f"{key}: unknown key {name!r}{ask}{expected_settings}",
+                code="job.unknown-key",
+                fields=[(f"{key}.{name}", ask)],
             )
-    missing = [p.name for p in own if p.default is p.empty and p.name not in settings]
+    missing = [p.name for p in settable if p.default is p.empty and p.name not in settings]
     if missing:
         raise JobError(
             f"{key}: {missing[0]} is missing; {ref} needs it",

@@ -12,31 +12,32 @@ from nas.plugins.reference import PluginRef
 
 
 def load(ref: PluginRef, contract: type | None = None) -> Any:
-    """The class of a plug-in.
+    """Imports the class of a plug-in.
 
     Args:
-        contract: the protocol of its kind: the class must have its public methods, which take the same arguments, and its
+        ref: The plug-in.
+        contract: The protocol of its kind: the class must have its public methods, which take the same arguments, and its
             class attributes.
 
     Raises:
-        PluginError: the class cannot be imported (code ``plugin.import``), or does not fulfil the contract
+        PluginError: The class cannot be imported (code ``plugin.import``), or does not fulfil the contract
             (code ``plugin.contract``).
     """
     module, _, name = ref.target.partition(":")
     try:
-        found: Any = import_module(module)
+        target: Any = import_module(module)
     except Exception as error:  # a module of others may raise anything; the plug-in is named, and the cause kept
         raise PluginError(f"{ref}: {_import_fault(module, error)}", code="plugin.import") from error
     for part in name.split("."):
-        if not hasattr(found, part):
-            has = ", ".join(key for key in vars(found) if not key.startswith("_"))[:200]
+        if not hasattr(target, part):
+            has = ", ".join(key for key in vars(target) if not key.startswith("_"))[:200]
             raise PluginError(
                 f"{ref}: the module {module} has no {name}; it has {has or 'nothing'}", code="plugin.import"
             )
-        found = getattr(found, part)
+        target = getattr(target, part)
     if contract is not None:
-        check(ref, found, contract)
-    return found
+        check(ref, target, contract)
+    return target
 
 
 def _import_fault(module: str, error: Exception) -> str:
@@ -49,38 +50,39 @@ def _import_fault(module: str, error: Exception) -> str:
     )
 
 
-def check(ref: PluginRef, found: object, contract: type) -> None:
+def check(ref: PluginRef, implementation: object, contract: type) -> None:
     """Raises `PluginError` unless a plug-in's class or object has what a protocol asks for."""
     expected = (
         f"expected a class like {contract.__module__}.{contract.__name__}; inherit it, or add what is missing, see "
         f"{ref.kind.page}"
     )
-    if isinstance(found, FunctionType):
+    if isinstance(implementation, FunctionType):
         raise PluginError(f"{ref}: is a function; {expected}", code="plugin.contract")
     hints = inspect.get_annotations(contract)
     for name in [key for key, hint in hints.items() if "ClassVar" in str(hint) and not hasattr(contract, key)]:
-        if not hasattr(found, name):
+        if not hasattr(implementation, name):
             raise PluginError(f"{ref}: has no class attribute {name}; {expected}", code="plugin.contract")
     for name, method in inspect.getmembers(contract, inspect.isfunction):
         if name.startswith("_"):
             continue
-        own = getattr(found, name, None)
-        if not callable(own) or getattr(own, "__isabstractmethod__", False):
+        implemented = getattr(implementation, name, None)
+        if not callable(implemented) or getattr(implemented, "__isabstractmethod__", False):
             raise PluginError(f"{ref}: has no method {name}; {expected}", code="plugin.contract")
-        if not _takes_the_same(own, method, bound=not isinstance(found, type) or inspect.ismethod(own)):
-            wanted = f"{name}{inspect.signature(method)}"
-            came = f"{name}{inspect.signature(own)}"
-            problem = f"expected the method {wanted}, got {came}; see {ref.kind.page}"
+        bound = not isinstance(implementation, type) or inspect.ismethod(implemented)
+        if not _accepts_arguments_of(method, implemented, bound=bound):
+            expected_method = f"{name}{inspect.signature(method)}"
+            actual_method = f"{name}{inspect.signature(implemented)}"
+            problem = f"expected the method {expected_method}, got {actual_method}; see {ref.kind.page}"
             raise PluginError(f"{ref}: {problem}", code="plugin.contract")
 
 
-def _takes_the_same(own: Any, method: Any, *, bound: bool) -> bool:
-    """Whether a method can be called with the arguments of the contract's."""
+def _accepts_arguments_of(method: Any, implemented: Any, *, bound: bool) -> bool:
+    """Returns True if a plug-in's method can be called with the arguments of the contract's method."""
     parameters = list(inspect.signature(method).parameters.values())[1 if bound else 0 :]
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    named = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+    keywords = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
     try:
-        inspect.signature(own).bind(*positional, **named)
+        inspect.signature(implemented).bind(*positional, **keywords)
     except TypeError:
         return False
     return True

@@ -23,7 +23,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 
 
 def has(part: str) -> bool:
-    """Whether the modules of a part are installed; they are not imported."""
+    """Returns True if the modules of a part are installed; they are not imported."""
     return all(map(_is_there, PARTS[part]))
 
 
@@ -31,12 +31,13 @@ def require(part: str, feature: str) -> None:
     """Raises `PartError` (code ``part.missing``) if a part is not installed.
 
     Args:
-        feature: what needs it; begins the message.
+        part: The name of the part, a key of `PARTS`.
+        feature: The feature that needs it; begins the message.
     """
     lacking = [module for module in PARTS[part] if not _is_there(module)]
     if lacking:
-        *most, last = lacking
-        listed = f"{', '.join(most)} and {last}" if most else last
+        *all_but_last, last = lacking
+        listed = f"{', '.join(all_but_last)} and {last}" if all_but_last else last
         raise PartError(f"{feature} needs {listed}; install it with: {install(part)}")
 
 

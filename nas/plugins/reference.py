@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
+from importlib.metadata import packages_distributions, version
 from typing import Any, Self
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class Kind(StrEnum):
-    """What a plug-in is for; packages register short names in the entry-point group `subnet_nas.<kind>`."""
+    """Kinds of plug-ins; packages register short names in the entry-point group `subnet_nas.<kind>`."""
 
     SEARCH = "search"
     FAMILIES = "families"
@@ -54,7 +55,7 @@ _PAGES = {Kind.SEARCH: "plugin", Kind.DATA: "data-set"}
 
 
 def is_dotted(name: str) -> bool:
-    """Whether a name is `module:Class`."""
+    """Returns True if a name has the form `module:Class`."""
     return _DOTTED.fullmatch(name) is not None
 
 
@@ -63,11 +64,11 @@ class PluginRef:
     """A plug-in that a job names.
 
     Attributes:
-        name: as the job writes it: a registered short name, or `module:Class`.
-        target: `module:Class`.
-        package: the distribution that has the module; "" where none has it, e.g. for a module on `PYTHONPATH`.
-        version: of the distribution; "" without one.
-        given: whether the caller passed an object from Python, which no name can make again.
+        name: The name as the job writes it: a registered short name, or `module:Class`.
+        target: The class as `module:Class`.
+        package: The distribution that has the module; "" where none has it, e.g. for a module on `PYTHONPATH`.
+        version: The version of the distribution; "" without one.
+        is_object: True if the caller passed an object from Python, which no name can make again; JSON calls this ``given``.
     """
 
     kind: Kind
@@ -75,7 +76,7 @@ class PluginRef:
     target: str
     package: str = ""
     version: str = ""
-    given: bool = False
+    is_object: bool = False
 
     def __str__(self) -> str:
         """``algorithm hill-climb (pkg.search:HillClimb of pkg 0.1)``."""
@@ -85,26 +86,29 @@ class PluginRef:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it."""
-        return asdict(self)
+        data = asdict(self)
+        data["given"] = data.pop("is_object")
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The reference that `to_json` wrote."""
-        return cls(**{**data, "kind": Kind(data["kind"])})
+        fields = {**data, "kind": Kind(data["kind"])}
+        is_object = fields.pop("given", False)
+        return cls(**fields, is_object=is_object)
 
 
-def of_object(kind: Kind, found: object) -> PluginRef:
+def of_object(kind: Kind, implementation: object) -> PluginRef:
     """The reference to a class, or to an object's class, that a caller passed from Python."""
-    named: Any = found if hasattr(found, "__qualname__") else type(found)  # a class or a function has a name itself
-    target = f"{named.__module__}:{named.__qualname__}"
-    reachable = isinstance(found, type) and is_dotted(target)
-    return PluginRef(kind, target, target, *owner(named.__module__), given=not reachable)
+    # A class or a function has a name itself.
+    source: Any = implementation if hasattr(implementation, "__qualname__") else type(implementation)
+    target = f"{source.__module__}:{source.__qualname__}"
+    reachable = isinstance(implementation, type) and is_dotted(target)
+    return PluginRef(kind, target, target, *owner(source.__module__), is_object=not reachable)
 
 
 def owner(module: str) -> tuple[str, str]:
     """The distribution that has a module, and its version; two empty texts where none has it."""
-    from importlib.metadata import version  # shipped names are found without it
-
     packages = _distributions(searched_folders()).get(module.partition(".")[0])
     return (packages[0], version(packages[0])) if packages else ("", "")
 
@@ -116,11 +120,9 @@ def searched_folders() -> tuple[tuple[str, int], ...]:
 
 @lru_cache(maxsize=1)
 def _distributions(folders: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
-    """The distributions by module: to read the lists of files of all takes up to a second.
+    """The distributions by module, cached: reading the lists of files of all takes up to a second.
 
     Args:
-        folders: `searched_folders`, when they are searched.
+        folders: The `searched_folders` of now: the key of the cache.
     """
-    from importlib.metadata import packages_distributions
-
     return packages_distributions()

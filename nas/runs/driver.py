@@ -11,6 +11,7 @@ from nas.engine.resumption import Resumption, check_ended
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
+from nas.engine.store.postgres import new_schema
 from nas.engine.store.run_facts import Kind
 from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
 from nas.jobs.build.prepared_job import PreparedJob
@@ -88,8 +89,8 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
     answer: these are not recorded, and the service that started this driver decides.
 
     Args:
-        kind: of the run, where no driver has described it yet.
-        more: applied once, by its id.
+        kind: Kind of the run, where no driver has described it yet.
+        more: Extension of the run, which is applied once, by its id.
 
     Raises:
         RunHeldError: another live driver has the run.
@@ -140,8 +141,6 @@ def _start(job: SearchJob, options: RunOptions, kind: Kind, source: str) -> Run:
 
 def _new_place(url: str, name: str) -> dict[str, str]:
     """The schema of a new run's store, on a database server that has let us in."""
-    from nas.engine.store.postgres import new_schema
-
     place = new_schema(url, name)
     return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 

@@ -12,15 +12,16 @@ from nas.engine.run_table import next_command
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
+from nas.results.analysis.failures import FailedNetwork, failed_networks
+from nas.results.analysis.finetuned_runs import Finetuning, finetunings_of
+from nas.results.analysis.insight import Insight, insight_of
+from nas.results.analysis.network_selection import limits_of, parse_limits, within
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport, build_report
 from nas.results.analysis.run_measurements import RecordedSteps
 
 if TYPE_CHECKING:
     from nas.jobs.schema import SearchJob
-    from nas.results.analysis.failures import FailedNetwork
-    from nas.results.analysis.finetuned_runs import Finetuning
-    from nas.results.analysis.insight import Insight
     from nas.results.export.cascade import Cascades
     from supernets.data import DataSet
 
@@ -48,24 +49,18 @@ class Run(StoredRun):
 
     def report_and_insight(self, profile: str | None = None) -> tuple[RunReport, Insight]:
         """A report, see `report_of`, and its further results: convergence, predictions, genes, diversity."""
-        from nas.results.analysis.insight import insight_of
-
         with self.store() as store:
-            steps = RecordedSteps.of(store)
+            steps = RecordedSteps.read(store)
             report = build_report(store, run=self.id, profile=profile, steps=steps)
             return report, insight_of(report, store, steps)
 
     def finetunings(self, report: RunReport | None) -> list[Finetuning]:
         """The runs that trained this one's networks further, oldest first; `report` is None for a training."""
-        from nas.results.analysis.finetuned_runs import finetunings_of
-
         with self.store() as store:
             return finetunings_of(self.runs, self.id, report, store)
 
     def failures(self) -> list[FailedNetwork]:
         """The networks that could not be measured, with the reasons; `StoreError` for a training."""
-        from nas.results.analysis.failures import failed_networks
-
         with self.store() as store:
             return failed_networks(store, store.search_facts())
 
@@ -79,7 +74,7 @@ class Run(StoredRun):
 
     @property
     def waiting(self) -> str:
-        """What its driver waits for now, and for how long; "" where it works, or there is none."""
+        """The event that its driver waits for now, and for how long, in words; "" where it works, or there is none."""
         if not is_held(self.folder):
             return ""
         with self.store() as store:
@@ -94,17 +89,14 @@ class Run(StoredRun):
         """Writes the plots and the page, with the networks that were fine-tuned; returns their paths.
 
         Args:
-            folder: where; None is the run's own folder for them.
-            select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
+            folder: Folder of the files; None is the run's own folder for them.
+            select: Limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
                 of what keeps them.
         """
-        from nas.results.analysis.finetuned_runs import finetunings_of
-        from nas.results.analysis.insight import insight_of
-        from nas.results.analysis.network_selection import limits_of, parse_limits, within
         from nas.results.plots.plot_files import write_plots
 
         with self.store() as store:
-            steps = RecordedSteps.of(store)
+            steps = RecordedSteps.read(store)
             report = build_report(store, run=self.id, steps=steps)
             limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
             if select is not None:
@@ -194,7 +186,7 @@ class Run(StoredRun):
         """The run's data in its parts, ``train``, ``validation`` and ``test``, each with names, inputs and labels.
 
         Args:
-            data: the data set that the run was started with, where that was an object passed from Python.
+            data: The data set that the run was started with, where that was an object passed from Python.
         """
         from nas.jobs.build.prepared_job import load_run_data  # torch, which reading does without
 

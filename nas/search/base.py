@@ -31,14 +31,15 @@ class SearchProblem:
     """The input of every search algorithm, which uses what it can of it.
 
     Attributes:
-        seed: at least 0; all of an algorithm's randomness comes from it.
-        constraints: on objectives or on further metrics, which every evaluation then has too.
-        features: analytic features by the name of each metric that has some.
-        exact: functions that compute a metric, (n,) in natural sign, by the name of each that needs no measuring.
-        warm_start: evaluations of other runs, possibly without some of the objectives (or with the same metric of other
+        seed: A number of at least 0; all of an algorithm's randomness comes from it.
+        constraints: Limits on objectives or on further metrics, which every evaluation then has too.
+        features: Analytic features by the name of each metric that has some.
+        exact: Functions that compute a metric, (n,) in natural sign, by the name of each that needs no measuring.
+        warm_start: Evaluations of other runs, possibly without some of the objectives (or with the same metric of other
             profiles). These architectures can be asked for like any other: evaluating one measures what is missing.
-        first: architectures to ask for before others.
-        known: those of the warm start that lack nothing: the loop evaluates them first, with the smallest and the largest.
+        first: Architectures to ask for before others.
+        known_architectures: Architectures of the warm start that lack no measurement: the loop evaluates them first, with the
+            smallest and the largest.
     """
 
     space: SearchSpace
@@ -48,7 +49,7 @@ class SearchProblem:
     features: Mapping[str, FeatureSource] = field(default_factory=dict)
     exact: Mapping[str, Values] = field(default_factory=dict)
     warm_start: Sequence[Evaluation] = ()
-    known: Sequence[Architecture] = ()
+    known_architectures: Sequence[Architecture] = ()
     first: Sequence[Architecture] = ()
 
 
@@ -70,12 +71,15 @@ class SearchAlgorithm(Protocol):
         ...
 
     @abstractmethod
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
         """Continues as if `ask` had returned these recorded architectures; `tell` follows.
 
+        Args:
+            recorded: The architectures that `ask` returned when the run was recorded, in its order.
+
         Returns:
-            What this version would have asked for: equal to `asked` unless a library changed. An algorithm whose `ask` is
-            a function of seed and history returns `asked` without computing anything.
+            The architectures that this version would have asked for: equal to `recorded` unless a library changed. An algorithm
+            whose `ask` is a function of seed and history returns `recorded` without computing anything.
         """
         ...
 
@@ -84,7 +88,7 @@ class SearchAlgorithm(Protocol):
         del evaluations
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        """By objective name, the models behind the last `ask`, JSON-able; empty without models.
+        """The models behind the last `ask` by objective name, JSON-able; empty without models.
 
         Each has ``quality`` (see `predictors.quality`) and ``predictions``: architecture key -> [mean, standard deviation].
         """

@@ -30,13 +30,14 @@ class GeneRows:
         self._listed = np.argsort(self._order)
         self.space = SearchSpace([space.choices[i] for i in self._order])
         self.levels = self.space.levels
-        self._named = np.array([any(isinstance(o, str) for o in choice.options) for choice in self.space.choices])
+        self._is_named = np.array([any(isinstance(o, str) for o in choice.options) for choice in self.space.choices])
         index = {choice.name: i for i, choice in enumerate(self.space.choices)}
         required = ((i, choice.requires) for i, choice in enumerate(self.space.choices) if choice.requires)
         self._requires = [(i, index[parent], level) for i, (parent, level) in required]
-        self._most = {i: np.array(own.most) for i, own in enumerate(self.space.choices) if own.most is not None}
+        limits = {i: choice.most for i, choice in enumerate(self.space.choices)}
+        self._max_levels = {i: np.array(levels) for i, levels in limits.items() if levels is not None}
 
-    def of(self, architectures: Sequence[Architecture]) -> Rows:
+    def rows(self, architectures: Sequence[Architecture]) -> Rows:
         """Genes of architectures, (n, n_choices); (0, n_choices) for none."""
         genes = np.array([a.genes for a in architectures], dtype=np.int64)
         return genes.reshape(len(architectures), len(self.levels))[:, self._order]
@@ -54,8 +55,8 @@ class GeneRows:
         another choice admits set to that."""
         rows = levels.copy()
         for child, parent, level in self._requires:  # parents come first
-            if child in self._most:  # where the parent is inactive, the child is blanked below
-                rows[:, child] = np.minimum(rows[:, child], self._most[child][rows[:, parent]])
+            if child in self._max_levels:  # where the parent is inactive, the child is blanked below
+                rows[:, child] = np.minimum(rows[:, child], self._max_levels[child][rows[:, parent]])
             rows[rows[:, parent] < level, child] = INACTIVE
         return rows
 
@@ -73,7 +74,7 @@ class GeneRows:
         Options with names have no order: their genes are uniform.
         """
         shares = (rng.permutation(n) + rng.random(n))[:, None] / n
-        return self._at(shares + rng.normal(0.0, 0.25, size=(n, len(self.levels))), rng)
+        return self._rows_at(shares + rng.normal(0.0, 0.25, size=(n, len(self.levels))), rng)
 
     def scaled_by_kind(self, n: int, rng: np.random.Generator) -> Rows:
         """`n` rows in which each kind of choice (the depths, the widths of all layers) has the same share of its way up.
@@ -85,12 +86,12 @@ class GeneRows:
         shares = np.empty((n, len(self.levels)))
         for members in self.space.kinds.values():
             shares[:, members] = ((rng.permutation(n) + rng.random(n)) / n)[:, None]
-        return self._at(shares, rng)
+        return self._rows_at(shares, rng)
 
-    def _at(self, shares: NDArray[np.float64], rng: np.random.Generator) -> Rows:
+    def _rows_at(self, shares: NDArray[np.float64], rng: np.random.Generator) -> Rows:
         """Rows whose genes lie at shares of their ways up, (n, n_choices); named options are uniform."""
         levels = np.clip(np.round(shares * (self.levels - 1)), 0, self.levels - 1).astype(np.int64)
-        return self.canonical(np.where(self._named, rng.integers(0, self.levels, size=levels.shape), levels))
+        return self.canonical(np.where(self._is_named, rng.integers(0, self.levels, size=levels.shape), levels))
 
     def neighbours(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
         """`n` `mutants` of rows drawn from `rows`."""
@@ -122,8 +123,8 @@ class GeneRows:
 
     def _n_levels(self, i: int, row: NDArray[np.int64]) -> int:
         """The number of levels that a choice has beside the others of a row."""
-        parent = next((parent for child, parent, _ in self._requires if child == i and i in self._most), None)
-        return int(self.levels[i] if parent is None else self._most[i][row[parent]] + 1)
+        parent = next((parent for child, parent, _ in self._requires if child == i and i in self._max_levels), None)
+        return int(self.levels[i] if parent is None else self._max_levels[i][row[parent]] + 1)
 
 
 def _by_name(space: SearchSpace) -> list[int]:

@@ -21,35 +21,35 @@ _TRIES_LARGE = 2_000
 
 
 def draw_unknown(
-    genes: GeneRows, known: Collection[Architecture], n: int, rng: np.random.Generator
+    genes: GeneRows, known_architectures: Collection[Architecture], n: int, rng: np.random.Generator
 ) -> list[Architecture]:
-    """Up to `n` different architectures outside `known`, with every gene uniform over its levels.
+    """Up to `n` different architectures outside `known_architectures`, with every gene uniform over its levels.
 
     Fewer than `n` come back only when the space has no more. Draws are bounded: after them, the rest of a small space is
     listed and sampled evenly. (In a space above `ENUMERABLE`, nearly all of which is known, fewer can come back too.)
 
     Args:
-        known: a set or a mapping; every draw is looked up in it.
+        known_architectures: A set or a mapping; every draw is looked up in it.
     """
-    found: dict[Architecture, None] = {}
+    unknown: dict[Architecture, None] = {}
     space = genes.space
     tries = n * (_TRIES_SMALL if space.size <= ENUMERABLE else _TRIES_LARGE)
-    while len(found) < n and tries > 0:
-        drawn = genes.random(min(n - len(found), tries), rng)
+    while len(unknown) < n and tries > 0:
+        drawn = genes.random(min(n - len(unknown), tries), rng)
         tries -= len(drawn)
-        found.update((a, None) for a in genes.architectures(drawn) if a not in known)
-    if len(found) < n and space.size <= ENUMERABLE:
-        rest = [a for a in genes.enumerate() if a not in known and a not in found]
-        picks = rng.choice(len(rest), size=min(n - len(found), len(rest)), replace=False)
-        found.update((rest[i], None) for i in picks)
-    return list(found)
+        unknown.update((a, None) for a in genes.architectures(drawn) if a not in known_architectures)
+    if len(unknown) < n and space.size <= ENUMERABLE:
+        undrawn = [a for a in genes.enumerate() if a not in known_architectures and a not in unknown]
+        picks = rng.choice(len(undrawn), size=min(n - len(unknown), len(undrawn)), replace=False)
+        unknown.update((undrawn[i], None) for i in picks)
+    return list(unknown)
 
 
 class History:
     """All evaluations in order, and the set of known architectures: evaluated or asked for.
 
     Args:
-        constraints: on metrics that every evaluation has.
+        constraints: Constraints on metrics that every evaluation has.
     """
 
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
@@ -90,9 +90,9 @@ class History:
 
     def values(self, architectures: Iterable[Architecture]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Minimised values (n, m) of architectures that have some, and their violations (n,): 0 where feasible."""
-        found = [self._rows[a] for a in architectures]
-        values = np.array([row for row, _ in found]).reshape(len(found), len(self._objectives))
-        return values, np.array([violation for _, violation in found], dtype=np.float64)
+        rows = [self._rows[a] for a in architectures]
+        values = np.array([row for row, _ in rows]).reshape(len(rows), len(self._objectives))
+        return values, np.array([violation for _, violation in rows], dtype=np.float64)
 
 
 class HistorySearch(SearchAlgorithm):
@@ -101,7 +101,7 @@ class HistorySearch(SearchAlgorithm):
     Subclasses propose architectures; where they propose too few, random ones complete the batch.
 
     Args:
-        seed: at least 0.
+        seed: A number of at least 0.
     """
 
     def __init__(
@@ -119,10 +119,10 @@ class HistorySearch(SearchAlgorithm):
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         rng = np.random.default_rng([self._seed, len(self._history.known)])
-        asked = self._propose(n, rng)
-        asked += draw_unknown(self._genes, {*self._history.known, *asked}, n - len(asked), rng)
-        self._history.known.update(asked)
-        return asked
+        proposed = self._propose(n, rng)
+        proposed += draw_unknown(self._genes, {*self._history.known, *proposed}, n - len(proposed), rng)
+        self._history.known.update(proposed)
+        return proposed
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Adds to the history."""
@@ -132,10 +132,10 @@ class HistorySearch(SearchAlgorithm):
         """Replaces values in the history."""
         self._history.add(evaluations)
 
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Returns `asked`, which is known from now on."""
-        self._history.known.update(asked)
-        return list(asked)
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+        """Returns `recorded`, which is known from now on."""
+        self._history.known.update(recorded)
+        return list(recorded)
 
     def _propose(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         """Up to `n` different unknown architectures; none by default."""

@@ -47,9 +47,9 @@ class LINAS(SearchAlgorithm):
     nothing unknown, or the space has less than a loop left, architectures are drawn at random.
 
     Args:
-        seed: at least 0.
-        per_loop: architectures of the first loop, and the inner population; at least 10.
-        generations: of the inner search.
+        seed: A number of at least 0.
+        per_loop: Number of architectures of the first loop, and the inner population; at least 10.
+        generations: Number of generations of the inner search.
 
     Raises:
         ValueError: fewer than 10 per loop, which cannot be cross-validated.
@@ -78,9 +78,9 @@ class LINAS(SearchAlgorithm):
     def ask(self, n: int) -> list[Architecture]:
         """The rest of the loop, up to `n` unknown architectures; none when the space is used up."""
         queue = [a for a in self._queue if a not in self._history.known] or self._loop(n)
-        asked, self._queue = queue[:n], queue[n:]
-        self._history.known.update(asked)
-        return asked
+        proposed, self._queue = queue[:n], queue[n:]
+        self._history.known.update(proposed)
+        return proposed
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Adds labels for the next loop's predictors; evaluations with a NaN or an infinity are only known."""
@@ -91,32 +91,32 @@ class LINAS(SearchAlgorithm):
                     if not math.isnan(value := evaluation.value(metric)):
                         self._values[metric.name][evaluation.architecture] = value
 
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
         """Searches again, so that the rest of the loop is known; the recorded architectures replace those found."""
-        again = self.ask(len(asked))
-        self._history.replace(again, asked)
+        again = self.ask(len(recorded))
+        self._history.replace(again, recorded)
         return again
 
     def _loop(self, n: int) -> list[Architecture]:
         """The architectures of a new loop; at most `n` random ones when there is nothing to learn from, or little left."""
-        known = self._history.known
-        rng = np.random.default_rng([self._seed, len(known)])
-        if len(known) < self._per_loop:
-            return draw_unknown(self._genes, known, self._per_loop - len(known), rng)
-        left = self._space.size - len(known)
-        least = min(map(len, self._values.values()))
-        if left > self._per_loop and len(self._history) >= 2 * _FOLDS and least >= _FOLDS:
+        known_architectures = self._history.known
+        rng = np.random.default_rng([self._seed, len(known_architectures)])
+        if len(known_architectures) < self._per_loop:
+            return draw_unknown(self._genes, known_architectures, self._per_loop - len(known_architectures), rng)
+        n_unknown = self._space.size - len(known_architectures)
+        min_labels = min(map(len, self._values.values()))
+        if n_unknown > self._per_loop and len(self._history) >= 2 * _FOLDS and min_labels >= _FOLDS:
             with one_thread():
                 models = {name: _Model.fit(*self._rows(name), rng) for name in self._values}
                 for _ in range(_RESTARTS):
-                    if found := [a for a in self._inner(models, rng) if a not in known]:
-                        return found
-        return draw_unknown(self._genes, known, n, rng)
+                    if unknown := [a for a in self._inner(models, rng) if a not in known_architectures]:
+                        return unknown
+        return draw_unknown(self._genes, known_architectures, n, rng)
 
     def _rows(self, name: str) -> tuple[Array, Array]:
         """Features and labels of one metric."""
-        found = self._values[name]
-        return self._one_hot(list(found)), np.array(list(found.values()))
+        value_by_architecture = self._values[name]
+        return self._one_hot(list(value_by_architecture)), np.array(list(value_by_architecture.values()))
 
     def _one_hot(self, architectures: Sequence[Architecture]) -> Array:
         return self._space.encode(architectures)[:, : int(self._space.levels.sum())]
@@ -126,9 +126,9 @@ class LINAS(SearchAlgorithm):
 
         def score(levels: NDArray[np.int64]) -> tuple[Array, Array]:
             rows = self._one_hot(self._genes.architectures(self._genes.canonical(levels)))
-            found = {name: model.predict(rows) for name, model in models.items()}
-            broken = total_violation(self._constraints, lambda metric: found[metric.name], len(rows))
-            return np.column_stack([o.sign * found[o.name] for o in self._objectives]), broken
+            predicted_by_metric = {name: model.predict(rows) for name, model in models.items()}
+            broken = total_violation(self._constraints, lambda metric: predicted_by_metric[metric.name], len(rows))
+            return np.column_stack([o.sign * predicted_by_metric[o.name] for o in self._objectives]), broken
 
         last = evolve(
             self._genes.levels,
@@ -162,13 +162,13 @@ class _Model:
         errors = np.zeros(len(candidates))
         with config_context(assume_finite=True, skip_parameter_validation=True):
             for k in range(_FOLDS):
-                rest, held = fold != k, fold == k
+                training, validation = fold != k, fold == k
                 for i, candidate in enumerate(candidates):
-                    expected = candidate.fit(rows[rest], scaled[rest]).predict(rows[held])
-                    errors[i] += np.abs(expected - scaled[held]).sum()
+                    expected = candidate.fit(rows[training], scaled[training]).predict(rows[validation])
+                    errors[i] += np.abs(expected - scaled[validation]).sum()
             return cls(candidates[int(np.argmin(errors))].fit(rows, scaled), centre, scale)
 
     def predict(self, rows: Array) -> Array:
         with config_context(assume_finite=True, skip_parameter_validation=True):
-            found: Array = self.centre + self.scale * self.regressor.predict(rows)
-        return found
+            predicted: Array = self.centre + self.scale * self.regressor.predict(rows)
+        return predicted

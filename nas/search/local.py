@@ -27,8 +27,8 @@ class LocalSearch(HistorySearch):
     After each batch the front is updated, so that a neighbourhood is abandoned as soon as its member is dominated.
 
     Args:
-        seed: at least 0.
-        initial: architectures evaluated before the first neighbour is asked for; they are random, except the two that
+        seed: A number of at least 0.
+        initial: Number of architectures evaluated before the first neighbour is asked for; they are random, except the two that
             the loop evaluates first.
     """
 
@@ -51,12 +51,12 @@ class LocalSearch(HistorySearch):
         values, violations = self._history.values(evaluated)
         front = np.flatnonzero(first_front(values, violations))
         ranked = survivors(values, len(evaluated), violations)
-        rest = ranked[~np.isin(ranked, front)]
-        rows = self._genes.of(evaluated)
-        found: dict[Architecture, None] = {}
-        for i in np.concatenate([rng.permutation(front), rest]):
+        dominated = ranked[~np.isin(ranked, front)]
+        rows = self._genes.rows(evaluated)
+        unknown: dict[Architecture, None] = {}
+        for i in np.concatenate([rng.permutation(front), dominated]):
             near = self._genes.architectures(rng.permutation(self._genes.all_neighbours(rows[i], rng)))
-            found.update((a, None) for a in near if a not in self._history.known)
-            if len(found) >= n:
+            unknown.update((a, None) for a in near if a not in self._history.known)
+            if len(unknown) >= n:
                 break
-        return list(found)[:n]
+        return list(unknown)[:n]

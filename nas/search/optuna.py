@@ -36,10 +36,10 @@ class OptunaSearch(SearchAlgorithm):
     with fixed parameters.
 
     Args:
-        sampler: a name of `SAMPLERS`: TPE (Ozaki et al. 2022 for several objectives), a Gaussian process with expected
+        sampler: A name of `SAMPLERS`: TPE (Ozaki et al. 2022 for several objectives), a Gaussian process with expected
             hypervolume improvement, or NSGA-III.
-        seed: from 0 to 2**32 - 1.
-        constraints: passed to Optuna as `Constraint.slacks`.
+        seed: A number from 0 to 2**32 - 1.
+        constraints: Constraints, passed to Optuna as `Constraint.slacks`.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class OptunaSearch(SearchAlgorithm):
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
-        asked: list[Architecture] = []
+        proposed: list[Architecture] = []
         tries = _TRIES
         with quiet(), one_thread():
-            while len(asked) < n and tries > 0 and len(self._history.known) < self._space.size:
+            while len(proposed) < n and tries > 0 and len(self._history.known) < self._space.size:
                 trial = self._study.ask()
                 architecture = self._proposed(trial)
                 if architecture in self._history.known:
@@ -74,13 +74,13 @@ class OptunaSearch(SearchAlgorithm):
                     continue
                 self._open[architecture] = trial
                 self._history.known.add(architecture)
-                asked.append(architecture)
+                proposed.append(architecture)
                 tries = _TRIES
-            for architecture in draw_unknown(self._genes, self._history.known, n - len(asked), self._rng):
+            for architecture in draw_unknown(self._genes, self._history.known, n - len(proposed), self._rng):
                 self._open[architecture] = self._trial_of(architecture)
                 self._history.known.add(architecture)
-                asked.append(architecture)
-        return asked
+                proposed.append(architecture)
+        return proposed
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Ends the trials of these architectures; those with a NaN or an infinity as failed."""
@@ -93,14 +93,14 @@ class OptunaSearch(SearchAlgorithm):
                 trial = self._open.pop(architecture, None)
                 self._close(self._trial_of(architecture) if trial is None else trial, architecture)
 
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
         """Asks again, and opens trials for the recorded architectures in place of those proposed now."""
-        again = self.ask(len(asked))
+        again = self.ask(len(recorded))
         with quiet():
-            for stray in [a for a in again if a not in asked]:
+            for stray in [a for a in again if a not in recorded]:
                 self._history.known.remove(stray)
                 self._close(self._open.pop(stray), stray)
-            for missing in [a for a in asked if a not in again]:
+            for missing in [a for a in recorded if a not in again]:
                 self._history.known.add(missing)
                 self._open[missing] = self._trial_of(missing)
         return again
@@ -111,9 +111,9 @@ class OptunaSearch(SearchAlgorithm):
 
     def _trial_of(self, architecture: Architecture) -> optuna.Trial:
         """An open trial of a given architecture; inactive genes are random."""
-        levels = self._genes.filled(self._genes.of([architecture]), self._rng)[0].tolist()
-        named = zip(self._genes.space.choices, levels, strict=True)
-        self._study.enqueue_trial({choice.name: level for choice, level in named if _varies(choice)})
+        levels = self._genes.filled(self._genes.rows([architecture]), self._rng)[0].tolist()
+        choice_levels = zip(self._genes.space.choices, levels, strict=True)
+        self._study.enqueue_trial({choice.name: level for choice, level in choice_levels if _varies(choice)})
         trial = self._study.ask()
         self._proposed(trial)
         return trial
@@ -144,12 +144,12 @@ def _suggest(trial: optuna.Trial, choice: Choice) -> int:
 
 def _slacks(evaluation: Evaluation, constraints: Sequence[Constraint]) -> dict[str, float]:
     """`Constraint.slacks` by bound; 0 for a missing value."""
-    found = {}
+    slack_by_bound = {}
     for constraint in constraints:
         value = np.array(evaluation.value(constraint.metric))
         for kind, slack in constraint.slacks(value).items():
-            found[f"{constraint.metric.name} {kind}"] = 0.0 if math.isnan(slack) else float(slack)
-    return found
+            slack_by_bound[f"{constraint.metric.name} {kind}"] = 0.0 if math.isnan(slack) else float(slack)
+    return slack_by_bound
 
 
 @contextmanager

@@ -40,19 +40,19 @@ def survivors(values: Array, n: int, violations: Array | None = None) -> NDArray
 
 
 def first_front(values: Array, violations: Array) -> NDArray[np.bool_]:
-    """Which rows are the front of the feasible ones, (n,); if none is feasible, that of the least violation."""
+    """Mask of the front of the feasible rows, (n,); if none is feasible, of the rows of least violation."""
     keep = np.zeros(len(values), dtype=bool)
     if len(values):
-        least = violations == violations.min()
-        keep[least] = non_dominated(values[least])
+        least_violating = violations == violations.min()
+        keep[least_violating] = non_dominated(values[least_violating])
     return keep
 
 
-def _by_front(values: Array, left: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _by_front(values: Array, unranked: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     out = np.empty(0, dtype=np.int64)
-    while len(out) < n and len(left):
-        first = non_dominated(values[left])
-        front = left[first]
+    while len(out) < n and len(unranked):
+        first = non_dominated(values[unranked])
+        front = unranked[first]
         out = np.concatenate([out, front[np.argsort(-crowding(values[front]), kind="stable")]])
-        left = left[~first]
+        unranked = unranked[~first]
     return out[:n]

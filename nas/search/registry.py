@@ -18,22 +18,24 @@ from supernets.space import Architecture, SearchSpace
 
 
 def models_from(
-    name: str, space: SearchSpace, *, batch: int, known: Collection[Architecture] = (), n_prior: int = 0
+    name: str, space: SearchSpace, *, batch: int, known_architectures: Collection[Architecture] = (), n_prior: int = 0
 ) -> int | None:
     """The number of the first evaluation of the budget that models choose, if none before it fails or is skipped.
 
     None for an algorithm without models, and for those of plug-ins, of which it is not known.
 
     Args:
-        batch: evaluations of one ask.
-        known: see `SearchProblem`; they count as evaluations, and are not part of the budget.
-        n_prior: evaluations of the warm start.
+        name: Name of an algorithm.
+        space: Space of the search.
+        batch: Number of evaluations of one ask.
+        known_architectures: See `SearchProblem`; they count as evaluations, and are not part of the budget.
+        n_prior: Number of evaluations of the warm start.
     """
     if (entry := ALGORITHMS.get(name)) is None or not entry.initial:
         return None
-    n_anchors = len({space.smallest, space.largest} - set(known))
+    n_anchors = len({space.smallest, space.largest} - set(known_architectures))
     initial: int = load_part(entry.initial)(n_prior)
-    lacking = initial - n_anchors - len(known)
+    lacking = initial - n_anchors - len(known_architectures)
     return n_anchors + batch * max(0, math.ceil(lacking / batch)) + 1
 
 
@@ -42,33 +44,38 @@ _OPTIONAL = ("features", "exact", "warm_start")
 
 
 def make_algorithm(
-    name: str, problem: SearchProblem, *, settings: Mapping[str, Any] = MappingProxyType({}), given: object = None
+    name: str,
+    problem: SearchProblem,
+    *,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    implementation: object = None,
 ) -> SearchAlgorithm:
     """A fresh algorithm; with a warm start, one that first asks for what other runs found good, after the problem's `first`.
 
     Args:
-        name: of a shipped algorithm or a plug-in.
-        settings: of a plug-in's class.
-        given: a class or an object in place of what the name refers to.
+        name: Name of a shipped algorithm or a plug-in.
+        problem: Input of the algorithm.
+        settings: Settings of a plug-in's class.
+        implementation: A class or an object in place of what the name refers to.
 
     Raises:
-        UnknownNameError: there is none of this name.
-        PluginError, JobError: the plug-in cannot be loaded, or not made with these settings.
-        PartError: the optional part of the installation that it needs is missing.
+        UnknownNameError: There is none of this name.
+        PluginError, JobError: The plug-in cannot be loaded, or not made with these settings.
+        PartError: The optional part of the installation that it needs is missing.
     """
-    ref = of_object(Kind.SEARCH, given) if given is not None else find(Kind.SEARCH, name, ALGORITHMS)
+    ref = of_object(Kind.SEARCH, implementation) if implementation is not None else find(Kind.SEARCH, name, ALGORITHMS)
     if ref is None:
         entry = ALGORITHMS[name]
         if entry.part:
             require(entry.part, f"the algorithm {name}")
-        made = entry(problem)
+        algorithm = entry(problem)
     else:
-        found = load(ref, SearchAlgorithm) if given is None else given
-        if given is not None and (isinstance(given, type) or hasattr(given, "ask")):
-            check(ref, given, SearchAlgorithm)
+        plugin = load(ref, SearchAlgorithm) if implementation is None else implementation
+        if implementation is not None and (isinstance(implementation, type) or hasattr(implementation, "ask")):
+            check(ref, implementation, SearchAlgorithm)
         values = {field.name: getattr(problem, field.name) for field in fields(problem)}
-        made = make_plugin(ref, found, values, optional=_OPTIONAL, settings=settings)
-    known = set(problem.known)
-    lacking = [evaluation for evaluation in problem.warm_start if evaluation.architecture not in known]
+        algorithm = make_plugin(ref, plugin, values, optional=_OPTIONAL, settings=settings)
+    known_architectures = set(problem.known_architectures)
+    lacking = [evaluation for evaluation in problem.warm_start if evaluation.architecture not in known_architectures]
     first = [*problem.first, *promising(lacking, problem.objectives, problem.constraints)]
-    return WarmStarted(made, first) if first else made
+    return WarmStarted(algorithm, first) if first else algorithm

@@ -30,9 +30,9 @@ class RegularizedEvolution(HistorySearch):
     A batch is bred from one population.
 
     Args:
-        seed: at least 0.
-        population: at least 1; the first members are random.
-        sample: members drawn, with replacement, for each tournament, at least 1.
+        seed: A number of at least 0.
+        population: Size of the population, at least 1; the first members are random.
+        sample: Number of members drawn, with replacement, for each tournament, at least 1.
 
     Raises:
         ValueError: a population or a sample below 1.
@@ -58,12 +58,12 @@ class RegularizedEvolution(HistorySearch):
             return []
         alive = self._history.architectures[-self._population :]
         values, violations = self._history.values(alive)
-        ranked = self._genes.of([alive[i] for i in survivors(values, len(alive), violations)])
-        found: dict[Architecture, None] = {}
+        ranked = self._genes.rows([alive[i] for i in survivors(values, len(alive), violations)])
+        unknown: dict[Architecture, None] = {}
         for _ in range(_TRIES):
-            if len(found) == n:
+            if len(unknown) == n:
                 break
-            winners = rng.integers(len(ranked), size=(n - len(found), self._sample)).min(axis=1)
+            winners = rng.integers(len(ranked), size=(n - len(unknown), self._sample)).min(axis=1)
             children = self._genes.architectures(self._genes.mutants(ranked[winners], rng))
-            found.update((child, None) for child in children if child not in self._history.known)
-        return list(found)
+            unknown.update((child, None) for child in children if child not in self._history.known)
+        return list(unknown)

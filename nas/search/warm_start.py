@@ -40,8 +40,9 @@ class PriorObservations:
 
     def column(self, objective: int, without: Collection[Architecture]) -> tuple[list[Architecture], Array]:
         """Architectures outside `without` that have a value in an objective, and the minimised values, (n,)."""
-        kept = {a: v for a, row in self._rows.items() if a not in without and math.isfinite(v := float(row[objective]))}
-        return list(kept), np.array(list(kept.values()), dtype=np.float64)
+        values = {a: float(row[objective]) for a, row in self._rows.items() if a not in without}
+        value_by_architecture = {a: value for a, value in values.items() if math.isfinite(value)}
+        return list(value_by_architecture), np.array(list(value_by_architecture.values()), dtype=np.float64)
 
     def known_to(self, surrogate: Surrogate) -> Surrogate:
         """A surrogate that returns observed values instead of predictions: measuring would find them again."""
@@ -56,8 +57,8 @@ class _WithObservations:
     def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
         predicted = self.surrogate.values(architectures, z)
         unknown = np.full(predicted.shape[-1], np.nan)
-        known = np.array([self.rows.get(a, unknown) for a in architectures]).reshape(predicted.shape[-2:])
-        return np.where(np.isfinite(known), known, predicted)
+        observed = np.array([self.rows.get(a, unknown) for a in architectures]).reshape(predicted.shape[-2:])
+        return np.where(np.isfinite(observed), observed, predicted)
 
 
 def promising(
@@ -80,14 +81,14 @@ def promising(
     for evaluation, breaks in zip(evaluations, broken.tolist(), strict=True):
         if not (breaks or evaluation.failed):
             groups.setdefault(tuple(sorted(evaluation.measurements)), []).append(evaluation)
-    found: list[list[Architecture]] = []
+    fronts: list[list[Architecture]] = []
     for names, group in groups.items():
         available = [s for o in objectives if (s := _available(o, names)) is not None]
         if available:
             values = minimised(group, available)
             front = np.flatnonzero(non_dominated(values))
-            found.append([group[front[i]].architecture for i in survivors(values[front], n)])
-    turns = [front[i] for i in range(n) for front in found if i < len(front)]
+            fronts.append([group[front[i]].architecture for i in survivors(values[front], n)])
+    turns = [front[i] for i in range(n) for front in fronts if i < len(front)]
     return list(dict.fromkeys(turns))[:n]
 
 
@@ -95,8 +96,8 @@ def _available(objective: Objective, names: Sequence[str]) -> Objective | None:
     """The objective, or the first of the same metric, among these names."""
     if objective.name in names:
         return objective
-    others = [name for name in names if name.partition("@")[0] == objective.metric]
-    return Objective(others[0], objective.unit, objective.goal) if others else None
+    same_metric = [name for name in names if name.partition("@")[0] == objective.metric]
+    return Objective(same_metric[0], objective.unit, objective.goal) if same_metric else None
 
 
 class WarmStarted(SearchAlgorithm):
@@ -104,11 +105,11 @@ class WarmStarted(SearchAlgorithm):
 
     def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture]) -> None:
         self._inner = inner
-        self._left = dict.fromkeys(first)
+        self._remaining = dict.fromkeys(first)
 
     def ask(self, n: int) -> list[Architecture]:
-        """What is left of the first, then what the inner algorithm asks for."""
-        if first := list(self._left)[:n]:
+        """The remaining first architectures, then those that the inner algorithm asks for."""
+        if first := list(self._remaining)[:n]:
             self._forget(first)
             self._inner.replay(first)  # it knows them now, and asks for others
         return first + self._inner.ask(n - len(first)) if len(first) < n else first
@@ -122,15 +123,15 @@ class WarmStarted(SearchAlgorithm):
         """Passes the evaluations on."""
         self._inner.correct(evaluations)
 
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """What this version would have asked for."""
-        first = list(self._left)[: len(asked)]
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+        """Returns the architectures that this version would have asked for."""
+        first = list(self._remaining)[: len(recorded)]
         again = list(first)
         if first:
-            self._inner.replay(asked[: len(first)])
-        if rest := asked[len(first) :]:
-            again += self._inner.replay(rest)
-        self._forget([*first, *asked])
+            self._inner.replay(recorded[: len(first)])
+        if remaining := recorded[len(first) :]:
+            again += self._inner.replay(remaining)
+        self._forget([*first, *recorded])
         return again
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
@@ -139,4 +140,4 @@ class WarmStarted(SearchAlgorithm):
 
     def _forget(self, architectures: Sequence[Architecture]) -> None:
         for architecture in architectures:
-            self._left.pop(architecture, None)
+            self._remaining.pop(architecture, None)

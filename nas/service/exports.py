@@ -30,7 +30,7 @@ class Exports:
     """The exports of runs; each has a folder of its own below its run's."""
 
     def __init__(self, settings: ServiceSettings, results: Results, index: RunIndex, tasks: TaskRequests) -> None:
-        self._runs, self._most = settings.runs, settings.limits.exports_of_a_run
+        self._runs, self._max_exports = settings.runs, settings.limits.exports_of_a_run
         self._results, self._index, self._tasks = results, index, tasks
 
     def request(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
@@ -44,14 +44,14 @@ class Exports:
         """
         argv = self._choice(run, request)
         if request.with_preprocessing:
-            if not self.of_images(run):
+            if not self.takes_images(run):
                 raise ExportFailedError(NO_TOKENIZERS, code="export.preprocessing-unavailable")
             argv.append("--with-preprocessing")
         check_disk_space(self._runs.root)
         check_quota(
             f"exports of run {run}",
             len(self._tasks.list(TaskKind.EXPORT, run)),
-            self._most,
+            self._max_exports,
             f"DELETE /api/v1/runs/{run}/exports/EXPORT",
         )
         task = self._tasks.new_id(TaskKind.EXPORT)
@@ -73,8 +73,8 @@ class Exports:
             point = knee(report) if request.index is None else by_index(report, request.index)
         return [f"--select=key={point.key}"]
 
-    def of_images(self, run: str) -> bool:
-        """Whether the networks of a run take images, whose preprocessing their graph can do."""
+    def takes_images(self, run: str) -> bool:
+        """True if the networks of a run take images, whose preprocessing their graph can do."""
         return load_job(self._runs.get(run).job_file, stored=True).data.of_images
 
     def list(self, run: str) -> tuple[schemas.Export, ...]:

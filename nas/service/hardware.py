@@ -56,10 +56,10 @@ class Hardware:
         return name if name in self._shipped else str(self._added_file(name))
 
     def chosen(self, name: str) -> str:
-        """As `entry`, of a profile that something is to be measured on.
+        """The entry of a profile for measurements that begin now, see `entry`.
 
         Raises:
-            JobError: it cannot be served now.
+            JobError: The profile cannot be served now.
         """
         entry = self.entry(name)
         if (problem := self._availability.problem(self._loaded(name))) is not None:
@@ -81,7 +81,7 @@ class Hardware:
 
     def get(self, name: str) -> schemas.Profile:
         """One profile, with the noise and the drift of its measurements."""
-        return self._described(self._loaded(name), drift=self._drifts.of(name))
+        return self._described(self._loaded(name), drift=self._drifts.by_run(name))
 
     def add(self, upload: schemas.ProfileUpload) -> schemas.Profile:
         """A user's profile, added under its name.

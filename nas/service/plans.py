@@ -14,7 +14,7 @@ from nas.service.uploads.storage_checks import check_disk_space
 
 _OF = "jobs"
 """What the tasks are of; others are of a run or a profile."""
-_KEPT = 20
+_MAX_PLANS = 20
 """Plans that have ended; a new one replaces the oldest."""
 
 
@@ -35,7 +35,7 @@ class Plans:
         job = self._validator.validated(submission).job
         check_disk_space(self._runs.root)
         task = self._tasks.new_id(TaskKind.PLAN)
-        for old in [old for old in self._tasks.list(TaskKind.PLAN, _OF) if not old.open][:-_KEPT]:
+        for old in [old for old in self._tasks.list(TaskKind.PLAN, _OF) if not old.open][:-_MAX_PLANS]:
             self._tasks.delete(old.task, TaskKind.PLAN, _OF)
         folder = (self._folder / task).absolute()
         folder.mkdir(parents=True)

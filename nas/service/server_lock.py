@@ -27,8 +27,8 @@ def exclusive(settings: ServiceSettings) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            other = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unnamed process"
-            text = f"another server ({other}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs"
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "an unnamed process"
+            text = f"another server ({holder}) has the runs folder {settings.runs.root}; stop it, or choose another with --runs"
             raise ServiceError(text, code="server.already-running") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)

@@ -114,12 +114,12 @@ class ServiceSettings:
 
     @property
     def on_loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """True if only this machine can reach the server."""
         return self.host in _LOOPBACK
 
     @property
     def needs_token(self) -> bool:
-        """Whether requests need a token: they may come from other machines, perhaps through a proxy with one of the names."""
+        """True if requests need a token: they may come from other machines, perhaps through a proxy with one of the names."""
         return not self.on_loopback or bool(self.names)
 
     @property
@@ -159,7 +159,7 @@ class ServiceSettings:
 
     @property
     def data_records(self) -> Path:
-        """What each of the data sets has, a file each."""
+        """The records of the data sets' contents, a file each."""
         return self.uploads / "data-records"
 
     @property

@@ -30,34 +30,34 @@ class ChangeStamp:
     files: tuple[tuple[int, int, int] | None, ...]
 
     @classmethod
-    def of(cls, database: Path) -> ChangeStamp | None:
+    def read(cls, database: Path) -> ChangeStamp | None:
         """The stamp of a database now; None where it is no file."""
         files = tuple(_file(path) for path in (database, database.with_name(f"{database.name}-wal")))
         return None if files[0] is None else cls(files)
 
     def settled(self, now: float) -> bool:
-        """Whether any later change gives another stamp, if this one was taken at ``now`` (seconds since the epoch)."""
+        """True if any later change gives another stamp than this one, taken at ``now`` (seconds since the epoch)."""
         return now > max(file[2] for file in self.files if file is not None) / 1e9 + _SETTLED_S
 
 
 def _file(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        file_stat = path.stat()
     except FileNotFoundError:
         return None
     # A connection that only reads creates the second file, too, and leaves it empty.
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else None
+    return (file_stat.st_ino, file_stat.st_size, file_stat.st_mtime_ns) if file_stat.st_size else None
 
 
-def fresh(read: float, now: float, seconds: float) -> bool:
-    """Whether a value read at a time is younger than that many seconds; False where the clock was set back since."""
-    return read <= now < read + seconds
+def fresh(read_at: float, now: float, seconds: float) -> bool:
+    """True if a value that was read at ``read_at`` is younger than ``seconds``; False if the clock was set back since."""
+    return read_at <= now < read_at + seconds
 
 
 @dataclass(slots=True)
 class _Entry(Generic[T]):
     stamp: ChangeStamp | None
-    read: float
+    read_at: float
     begun: float
     value: T
 
@@ -67,7 +67,7 @@ class StampedCache(Generic[T]):
 
     Args:
         make: computes the value of a run; the second argument is the key.
-        most: weight of all cached values; the least recently used one is evicted first.
+        max_weight: Weight of all cached values; the least recently used one is evicted first.
         weigh: weight of a value.
         remote_s: lifetime of a value whose database is not a file of the run's folder.
         rest_s: a value younger than this is given even if its database has changed since.
@@ -78,13 +78,13 @@ class StampedCache(Generic[T]):
         self,
         make: Callable[[RunFolder, str | None], T],
         *,
-        most: int,
+        max_weight: int,
         weigh: Callable[[T], int] = lambda value: 1,
         remote_s: float = 3.0,
         rest_s: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._make, self._most, self._weigh, self._clock = make, most, weigh, clock
+        self._make, self._max_weight, self._weigh, self._clock = make, max_weight, weigh, clock
         self._remote_s, self._rest_s = remote_s, rest_s
         self._weight = 0
         self._entries: OrderedDict[tuple[str, str | None], _Entry[T]] = OrderedDict()
@@ -93,14 +93,14 @@ class StampedCache(Generic[T]):
 
     def get(self, folder: RunFolder, key: str | None = None) -> T:
         """The value for a run's database as it is now, or was after this call; concurrent calls share one computation."""
-        asked, place = time.monotonic(), (folder.id, key)
+        called_at, place = time.monotonic(), (folder.id, key)
         with self._lock:
             making = self._making.setdefault(place, threading.Lock())
         with making:
-            now, stamp = self._clock(), ChangeStamp.of(folder.database)
+            now, stamp = self._clock(), ChangeStamp.read(folder.database)
             with self._lock:
                 entry = self._entries.get(place)
-                if entry is not None and (entry.begun > asked or self._unchanged(entry, stamp, now)):
+                if entry is not None and (entry.begun > called_at or self._unchanged(entry, stamp, now)):
                     self._entries.move_to_end(place)
                     return entry.value
             begun = time.monotonic()
@@ -116,17 +116,17 @@ class StampedCache(Generic[T]):
             return value
 
     def _unchanged(self, entry: _Entry[T], stamp: ChangeStamp | None, now: float) -> bool:
-        if fresh(entry.read, now, self._rest_s):
+        if fresh(entry.read_at, now, self._rest_s):
             return True
         if stamp is None:
-            return entry.stamp is None and fresh(entry.read, now, self._remote_s)
-        return entry.stamp == stamp and stamp.settled(entry.read)
+            return entry.stamp is None and fresh(entry.read_at, now, self._remote_s)
+        return entry.stamp == stamp and stamp.settled(entry.read_at)
 
     def _keep(self, place: tuple[str, str | None], entry: _Entry[T]) -> None:
         before = self._entries.pop(place, None)
         self._weight += self._weigh(entry.value) - (0 if before is None else self._weigh(before.value))
         self._entries[place] = entry
-        while self._weight > self._most and len(self._entries) > 1:
+        while self._weight > self._max_weight and len(self._entries) > 1:
             oldest, dropped = self._entries.popitem(last=False)
             self._weight -= self._weigh(dropped.value)
             self._making.pop(oldest, None)

@@ -74,8 +74,8 @@ SCHEMA = Schema(_METADATA, _version, migrations=())
 """A change to the tables above needs a migration of existing databases."""
 
 
-class Wanted(StrEnum):
-    """What clients want of a run."""
+class RequestedState(StrEnum):
+    """The state that clients want a run to be in."""
 
     DRIVEN = "driven"
     CANCELLED = "cancelled"
@@ -121,7 +121,7 @@ class Submission:
     kind: str
     submitted: float
     submitter: str
-    wanted: Wanted = Wanted.DRIVEN
+    wanted: RequestedState = RequestedState.DRIVEN
     attempt: int = 0
     started: bool = False
     deaths: int = 0
@@ -130,8 +130,8 @@ class Submission:
 
     @property
     def waits(self) -> bool:
-        """Whether it is in the queue, even if its store has the status of an earlier driver."""
-        return self.wanted is Wanted.DRIVEN and not self.started
+        """True if the run is in the queue, even if its store has the status of an earlier driver."""
+        return self.wanted is RequestedState.DRIVEN and not self.started
 
     def job_of(self, attempt: int) -> str:
         """The id of a driver's job, different from those of a removed run of the same name."""
@@ -164,27 +164,27 @@ class Task:
 
     @property
     def open(self) -> bool:
-        """Whether it waits or runs."""
+        """True if the task waits or runs."""
         return self.status in (TaskStatus.QUEUED, TaskStatus.RUNNING)
 
     @property
     def cancelled(self) -> bool:
-        """Whether a client wants it to end; it has ended when its status says so."""
+        """True if a client wants the task to end; the status states whether it has ended."""
         return bool(self.request.get(_CANCELLED))
 
 
 def _submission(row: Mapping[Any, Any]) -> Submission:
-    return Submission(**{**row, "wanted": Wanted(row["wanted"])})
+    return Submission(**{**row, "wanted": RequestedState(row["wanted"])})
 
 
 def _extension(options: Mapping[str, Any]) -> dict[str, Any]:
     """The changes of a resume with a new id; empty where it changes nothing."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return {**given, "extension": uuid.uuid4().hex} if given else {}
+    changes = {name: value for name, value in options.items() if value is not None}
+    return {**changes, "extension": uuid.uuid4().hex} if changes else {}
 
 
 def _is_unchanged(connection: Connection, submission: Submission) -> bool:
-    """Whether a submission is unchanged since it was read."""
+    """True if a submission is unchanged since it was read."""
     query = select(_submissions).where(_submissions.c.run == submission.run)
     return any(_submission(row) == submission for row in connection.execute(query).mappings())
 
@@ -231,21 +231,21 @@ class ServiceState:
         Args:
             options: as for `resume`, for a run that has begun.
         """
-        made = Submission(run, kind, self._clock(), submitter, options=_extension(options or {}))
+        submission = Submission(run, kind, self._clock(), submitter, options=_extension(options or {}))
         with self._writing() as connection:
-            connection.execute(insert(_submissions).values(**asdict(made)))
-        return made
+            connection.execute(insert(_submissions).values(**asdict(submission)))
+        return submission
 
     def submissions(self) -> list[Submission]:
         """All submissions, oldest first; cached until the database changes, since every summary needs them."""
-        now, stamp = time.time(), ChangeStamp.of(self._path)
+        now, stamp = time.time(), ChangeStamp.read(self._path)
         if self._cached is not None and self._cached[0] == stamp:
             return list(self._cached[1])
         with self._reading() as connection:
             rows = connection.execute(select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run))
-            found = tuple(_submission(row) for row in rows.mappings())
-        self._cached = (stamp, found) if stamp is not None and stamp.settled(now) else None
-        return list(found)
+            submissions = tuple(_submission(row) for row in rows.mappings())
+        self._cached = (stamp, submissions) if stamp is not None and stamp.settled(now) else None
+        return list(submissions)
 
     def submission(self, run: str) -> Submission | None:
         """The submission of a run; None where it was not submitted here."""
@@ -253,8 +253,8 @@ class ServiceState:
 
     def submitted_kind(self, run: str) -> str | None:
         """The kind that a run was submitted as; None where it was not submitted here."""
-        found = self.submission(run)
-        return None if found is None else found.kind
+        submission = self.submission(run)
+        return None if submission is None else submission.kind
 
     def change(self, run: str, **values: Any) -> None:
         """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""
@@ -270,7 +270,7 @@ class ServiceState:
 
     def cancel(self, run: str) -> None:
         """Records that a run shall have no driver, now and after any restart."""
-        self.change(run, wanted=str(Wanted.CANCELLED))
+        self.change(run, wanted=str(RequestedState.CANCELLED))
 
     def resume(self, run: str, options: Mapping[str, Any]) -> None:
         """Records that a run without a driver shall be resumed.
@@ -278,7 +278,7 @@ class ServiceState:
         Args:
             options: ``evaluations``, ``minutes`` and ``retry_failed`` as for `nas resume`, those that are given.
         """
-        self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=_extension(options))
+        self.change(run, wanted=str(RequestedState.DRIVEN), started=False, deaths=0, options=_extension(options))
 
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""
@@ -294,10 +294,10 @@ class ServiceState:
 
     def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any]) -> Task:
         """A new task, queued."""
-        made = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
+        new_task = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
         with self._writing() as connection:
-            connection.execute(insert(_tasks).values(**asdict(made)))
-        return made
+            connection.execute(insert(_tasks).values(**asdict(new_task)))
+        return new_task
 
     def cancel_task(self, task: str) -> None:
         """Records that a task shall end, now and after any restart; without effect on one that has ended."""

@@ -19,7 +19,7 @@ from nas.service.api import schemas
 from nas.service.jobs.driver_logs import last_output
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, TaskKind, Wanted
+from nas.service.state import RequestedState, ServiceState, TaskKind
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
@@ -52,7 +52,7 @@ class Submissions:
         self._changing = threading.Lock()
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
-        """What is wrong with a job, by field; nothing is written."""
+        """The problems of a job by field, or its usual settings; nothing is written."""
         try:
             validated = self._validator.validated(submission)
         except JobError as error:
@@ -138,7 +138,7 @@ class Submissions:
             # A driver that has recorded its run's end and released it is no hindrance while its process ends.
             if snapshot.held or (snapshot.open and self._active(run)):
                 raise RunHeldError(f"run {run!r} has a driver; cancel it first, and resume it when that has ended")
-            if submission is not None and snapshot.open and submission.wanted is Wanted.DRIVEN:
+            if submission is not None and snapshot.open and submission.wanted is RequestedState.DRIVEN:
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")
             more = Resumption(request.evaluations, request.minutes, retry_failed=request.retry_failed)
             self._check_changes(run, snapshot, more)
@@ -163,7 +163,7 @@ class Submissions:
                 raise RunStateError(f"run {run!r} is in a database server; remove its schema there, then its folder")
             if is_held(folder) or self._active(run) or (submission is not None and submission.waits):
                 raise RunHeldError(f"run {run!r} is queued or running; cancel it, and delete it when it has ended")
-            if submission is not None and submission.wanted is Wanted.DRIVEN and self._open(run):
+            if submission is not None and submission.wanted is RequestedState.DRIVEN and self._open(run):
                 raise RunHeldError(f"run {run!r} is about to be resumed; cancel it first")
             if any(task.kind == TaskKind.EXPORT and task.of == run for task in self._state.open_tasks()):
                 raise RunHeldError(f"run {run!r} is being exported; delete it afterwards", code="run.exporting")
@@ -172,9 +172,9 @@ class Submissions:
                     f"run {run!r} is needed by {', '.join(users)}; delete it when they have ended", code="run.needed"
                 )
             self._state.forget(run)  # first, so that no driver is started
-            gone = move_away(folder.path, self._trash)
+            trashed = move_away(folder.path, self._trash)
             self._index.forget(run)
-        shutil.rmtree(gone, ignore_errors=True)  # the next server removes what this one could not
+        shutil.rmtree(trashed, ignore_errors=True)  # the next server removes what this one could not
 
     def logs(self, run: str) -> str:
         """The output of the run's drivers, the oldest first: the last million bytes."""
@@ -192,7 +192,7 @@ class Submissions:
             raise RunStateError(f"run {run!r} is finished; there is nothing to resume{hint}", code="run.ended")
 
     def _active(self, run: str) -> bool:
-        """Whether its last driver's process has not ended; False where the runner does not answer: see its lease then."""
+        """True if the last driver's process has not ended; False if the runner does not answer: see the run's lease then."""
         submission = self._state.submission(run)
         job = None if submission is None else submission.job
         if job is None:
@@ -202,7 +202,7 @@ class Submissions:
         return False
 
     def _open(self, run: str, *, unreadable: bool = False) -> bool:
-        """Whether a run has not ended; ``unreadable`` is the answer for one that cannot be read."""
+        """True if a run has not ended; ``unreadable`` is the answer for one that cannot be read."""
         with suppress(StoreError):
             return self._index.snapshot(run).open
         return unreadable

@@ -17,7 +17,7 @@ from nas.service.state import ServiceState, Task, TaskKind
 from nas.service.uploads.deletion import delete_folder
 from nas.service.wording import Wording
 
-_MOST_OPEN = 50
+_MAX_OPEN = 50
 """Tasks that wait or run at once."""
 
 
@@ -39,7 +39,7 @@ class TaskRequests:
             TooManyError: too many wait already.
         """
         n = len(self._state.open_tasks())
-        if n >= _MOST_OPEN:
+        if n >= _MAX_OPEN:
             text = f"{n} exports and measurements wait or run, the limit; cancel some, or try again when some are done"
             raise TooManyError(text)
         return f"{kind}-{secrets.token_hex(8)}"
@@ -51,7 +51,7 @@ class TaskRequests:
         of: str,
         folder: Path,
         argv: Sequence[str],
-        asked: Mapping[str, Any] | None = None,
+        client_request: Mapping[str, Any] | None = None,
         *,
         uses: Sequence[Path] = (),
         joins: bool = False,
@@ -59,27 +59,27 @@ class TaskRequests:
         """A new task, which runs ``nas`` with these arguments.
 
         Args:
-            folder: the task's own, for the result of its command.
-            asked: the client's request, which is returned with the task.
+            folder: The task's own folder, for the result of its command.
+            client_request: The client's request, which is returned with the task.
             uses: files of this task only, which are removed when it has ended.
             joins: whether the command joins the Ray cluster that drivers join.
         """
         request = {
             "argv": [sys.executable, "-P", "-m", "nas.cli", *argv],
             "result": str(folder / "result.json"),
-            "asked": dict(asked or {}),
+            "asked": dict(client_request or {}),
             "uses": [str(path) for path in uses],
             "joins": joins,
             "time_limit_s": self._time_limit_s,
         }
-        made = self._state.add_task(task, kind, of, request)
+        new_task = self._state.add_task(task, kind, of, request)
         self._wake()
-        return made
+        return new_task
 
     def all(self, kind: str | None = None, status: str | None = None) -> tuple[schemas.Task, ...]:
         """The tasks of this kind and status, the newest first."""
-        found = [t for t in self._state.tasks() if kind in (None, t.kind) and status in (None, t.status)]
-        return tuple(self._task(task) for task in reversed(found))
+        tasks = [t for t in self._state.tasks() if kind in (None, t.kind) and status in (None, t.status)]
+        return tuple(self._task(task) for task in reversed(tasks))
 
     def cancel(self, task: str) -> schemas.Task:
         """Records that a task shall end; one that runs ends some seconds later.
@@ -88,15 +88,15 @@ class TaskRequests:
             UnknownNameError: there is no such task.
             RunStateError: it has ended.
         """
-        found = {one.task: one for one in self._state.tasks()}
-        if task not in found:
-            raise UnknownNameError("task", task, found)
-        if not found[task].open:
-            text = f"{task} is {found[task].status}; there is nothing to cancel"
+        task_by_id = {stored_task.task: stored_task for stored_task in self._state.tasks()}
+        if task not in task_by_id:
+            raise UnknownNameError("task", task, task_by_id)
+        if not task_by_id[task].open:
+            text = f"{task} is {task_by_id[task].status}; there is nothing to cancel"
             raise RunStateError(text, code="task.ended")
         self._state.cancel_task(task)
         self._wake()
-        return self._task(next(one for one in self._state.tasks() if one.task == task))
+        return self._task(next(stored_task for stored_task in self._state.tasks() if stored_task.task == task))
 
     def list(self, kind: TaskKind, of: str) -> list[Task]:
         """The tasks of a run or profile, oldest first."""
@@ -104,10 +104,10 @@ class TaskRequests:
 
     def get(self, task: str, kind: TaskKind, of: str) -> Task:
         """One task."""
-        found = {one.task: one for one in self.list(kind, of)}
-        if task not in found:
-            raise UnknownNameError(kind, task, found, where=of)
-        return found[task]
+        task_by_id = {stored_task.task: stored_task for stored_task in self.list(kind, of)}
+        if task not in task_by_id:
+            raise UnknownNameError(kind, task, task_by_id, where=of)
+        return task_by_id[task]
 
     def delete(self, task: str, kind: TaskKind, of: str) -> None:
         """Removes a task that has ended, with the files of its folder.
@@ -115,11 +115,11 @@ class TaskRequests:
         Raises:
             RunStateError: it waits or runs.
         """
-        found = self.get(task, kind, of)
-        if found.open:
-            raise RunStateError(f"{task} is {found.status}; cancel it first", code="task.open")
+        stored_task = self.get(task, kind, of)
+        if stored_task.open:
+            raise RunStateError(f"{task} is {stored_task.status}; cancel it first", code="task.open")
         self._state.forget_task(task)
-        delete_folder(Path(found.request["result"]).parent, self._trash)
+        delete_folder(Path(stored_task.request["result"]).parent, self._trash)
 
     def status_fields(self, task: Task) -> dict[str, Any]:
         """The fields of a task that its schema shares with those of other kinds."""

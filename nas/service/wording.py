@@ -38,14 +38,14 @@ class Wording:
         folders = {settings.runs.root: "the runs folder"}
         folders |= dict.fromkeys(settings.data_roots, "a data folder")
         folders |= {Path(tempfile.gettempdir()): "the temporary folder", Path(sys.prefix): "the installation"}
-        named = {
+        words_by_path = {
             str(path): words
             for folder, words in folders.items()
             for path in (folder, folder.absolute(), folder.resolve())
         }
         # The longest first: one folder may be in another.
         self._folders = sorted(
-            ((path, words) for path, words in named.items() if len(path) > 1), key=lambda one: -len(one[0])
+            ((path, words) for path, words in words_by_path.items() if len(path) > 1), key=lambda pair: -len(pair[0])
         )
 
     def __call__(self, message: str) -> str:
@@ -57,22 +57,24 @@ class Wording:
             begin = rf"(?<![\w./-]){re.escape(path)}"
             text = re.sub(rf"{begin}/(?=[\w.])", "", text)
             text = re.sub(rf"{begin}: ", "", text)
-            known = rf"(?:{re.escape(words)} )?"  # "the runs folder /srv/nas"
-            text = re.sub(rf"{known}{begin}(?![\w/])", words, text)
+            optional_words = rf"(?:{re.escape(words)} )?"  # "the runs folder /srv/nas"
+            text = re.sub(rf"{optional_words}{begin}(?![\w/])", words, text)
         return text
 
     def _line(self, text: str) -> str:
         quoted: list[str] = []
 
-        def keep(found: re.Match[str]) -> str:
-            quoted.append(found[0])
+        def keep(match: re.Match[str]) -> str:
+            quoted.append(match[0])
             return f"\x00{len(quoted) - 1}\x00"
 
         text = _QUOTED.sub(keep, text.replace("\x00", ""))
         for command, request in _COMMANDS:
             text = re.sub(command, request, text)
-        text = _OPTION.sub(lambda found: found[1].replace("-", "_"), text)
-        first, *rest = _CLAUSE.split(text)  # what happened; then what to do, perhaps in the command line's words only
-        clauses = [_DASHES.sub("", first), *(clause for clause in rest if not _ELSEWHERE.search(clause))]
-        kept = re.sub(r"(; )+", "; ", "".join(clauses)).removesuffix("; ")
-        return _MARK.sub(lambda mark: quoted[int(mark[1])], kept)
+        text = _OPTION.sub(lambda match: match[1].replace("-", "_"), text)
+        first, *later_clauses = _CLAUSE.split(
+            text
+        )  # what happened; then what to do, perhaps in the command line's words only
+        clauses = [_DASHES.sub("", first), *(clause for clause in later_clauses if not _ELSEWHERE.search(clause))]
+        shortened = re.sub(r"(; )+", "; ", "".join(clauses)).removesuffix("; ")
+        return _MARK.sub(lambda mark: quoted[int(mark[1])], shortened)

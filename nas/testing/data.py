@@ -18,11 +18,11 @@ class DataContract:
         """The data set, as a job makes it of its settings."""
 
     def source(self) -> Source:
-        """What a fresh object loads, checked as a job checks it."""
+        """Loads the data of a fresh object, and checks them as a job does."""
         return checked_source(self.make().load(), "the data set")
 
     def split(self) -> DataSet:
-        """What a job makes of it."""
+        """The data set that a job makes of these data."""
         return data_set_of("own", self.source())
 
     def test_it_has_the_parts_of_a_data_set(self) -> None:
@@ -33,7 +33,7 @@ class DataContract:
         assert all(len(part) > 0 for part in _parts(source))
 
     def test_examples_have_different_names(self) -> None:
-        """By them, errors and the listing of the parts identify examples."""
+        """Errors and the listing of the parts identify examples by their names."""
         names = [name for part in _parts(self.source()) for name in part.names]
         assert len(set(names)) == len(names)
 

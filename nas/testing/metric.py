@@ -26,10 +26,10 @@ def measured_networks(n: int = 3, *, profile: str | None = None) -> list[Measure
     supernet, rng = small_supernet(), np.random.default_rng(0)
     images = rng.normal(size=(64, 1, 8, 8)).astype(np.float32)
     labels, space = rng.integers(0, 10, 64), supernet.space
-    found = []
+    measured = []
     for architecture in [space.smallest, space.largest, *(space.sample(rng) for _ in range(n - 2))]:
         module = recalibrate(supernet.extract(architecture), [torch.from_numpy(images)])
-        found.append(
+        measured.append(
             MeasuredNetwork(
                 architecture,
                 "fp32",
@@ -41,7 +41,7 @@ def measured_networks(n: int = 3, *, profile: str | None = None) -> list[Measure
                 profile=load_profile(profile) if profile else None,
             )
         )
-    return found
+    return measured
 
 
 class MetricContract:
@@ -87,7 +87,7 @@ class MetricContract:
             assert first[0] == pytest.approx(again[0], abs=10 * max(first[1], again[1], 1e-12))
 
     def test_what_it_is_given_is_not_changed(self, networks: list[MeasuredNetwork]) -> None:
-        given = replace(networks[1], inputs=networks[1].inputs.copy(), labels=networks[1].labels.copy())
-        self.make().measure(given)
-        np.testing.assert_array_equal(given.inputs, networks[1].inputs)
-        np.testing.assert_array_equal(given.labels, networks[1].labels)
+        network = replace(networks[1], inputs=networks[1].inputs.copy(), labels=networks[1].labels.copy())
+        self.make().measure(network)
+        np.testing.assert_array_equal(network.inputs, networks[1].inputs)
+        np.testing.assert_array_equal(network.labels, networks[1].labels)

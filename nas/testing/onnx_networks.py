@@ -15,14 +15,14 @@ def declare(name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> ValueInfo
 def conv_net(channels: int = 8, depth: int = 2, *, size: int | str = 16, batch: int | str = "batch") -> bytes:
     """`depth` 3 x 3 convolutions on (batch, 3, size, size); the input is named ``x``."""
     rng = np.random.default_rng(0)
-    nodes, weights, at, width = [], [], "x", 3
+    nodes, weights, source, width = [], [], "x", 3
     for i in range(depth):
         weight = rng.standard_normal((channels, width, 3, 3)).astype(np.float32) / (3 * width**0.5)
         weights.append(numpy_helper.from_array(weight, f"w{i}"))
-        nodes.append(helper.make_node("Conv", [at, f"w{i}"], [f"c{i}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Conv", [source, f"w{i}"], [f"c{i}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"]))
-        at, width = f"r{i}", channels
-    nodes.append(helper.make_node("GlobalAveragePool", [at], ["y"]))
+        source, width = f"r{i}", channels
+    nodes.append(helper.make_node("GlobalAveragePool", [source], ["y"]))
     graph = helper.make_graph(
         nodes, "net", [declare("x", [batch, 3, size, size])], [declare("y", [batch, channels, 1, 1])], weights
     )

@@ -45,8 +45,8 @@ class RuntimeContract:
     @property
     def name(self) -> str:
         """``module:Class``, as a profile or a job names it."""
-        made = type(self.make())
-        return f"{made.__module__}:{made.__qualname__}"
+        runtime_class = type(self.make())
+        return f"{runtime_class.__module__}:{runtime_class.__qualname__}"
 
     def test_it_has_the_parts_of_a_runtime(self) -> None:
         runtime = self.make()
@@ -68,11 +68,11 @@ class RuntimeContract:
     def test_outputs_are_those_of_onnx_runtime(self) -> None:
         (expected,) = run_model(conv_net(), {"x": IMAGES})
         calls = [{"x": IMAGES[:1]}, {"x": IMAGES[1:2]}]
-        apart = [found for (found,) in run_calls(conv_net(), calls, runtime=self.name)]
+        apart = [outputs for (outputs,) in run_calls(conv_net(), calls, runtime=self.name)]
         (together,) = run_model(conv_net(), {"x": IMAGES}, runtime=self.name)
         assert together.shape == expected.shape
-        for found, wanted in ((together, expected), (np.concatenate(apart), expected[:2])):
-            assert float(np.abs(found - wanted).max() / expected.std()) <= self.tolerance
+        for outputs, wanted in ((together, expected), (np.concatenate(apart), expected[:2])):
+            assert float(np.abs(outputs - wanted).max() / expected.std()) <= self.tolerance
 
     def test_it_is_measured_and_a_model_that_it_does_not_read_fails_alone(self) -> None:
         profile = HardwareProfile("contract", runtime=self.name, provider=self.make().device)

@@ -52,13 +52,13 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
             gain += int(option) * (1.5 if kernel == 5 and int(layer[5:]) % 2 else 1.0)
     figures = {"accuracy": 1.0 - 1.0 / (1.0 + gain / 20.0), "latency_ms@cpu": 0.1 + cost / 100.0}
     figures[PARAMETERS.name] = float(sum(architecture.genes))
-    found = {}
+    measurements = {}
     for objective in (*OBJECTIVES, PARAMETERS):
         request = Variants().request(architecture, objective)
         value = None if failed else figures[objective.name]
         status = Status.FAILED if failed else Status.OK
-        found[objective.name] = Measurement(request, status, value, None if failed else 0.0)
-    return Evaluation(architecture, found)
+        measurements[objective.name] = Measurement(request, status, value, None if failed else 0.0)
+    return Evaluation(architecture, measurements)
 
 
 def anchors(space: SearchSpace) -> list[Architecture]:
@@ -101,9 +101,9 @@ class SearchContract:
         assert asks_of(self.make(space, 2), space, self.batches) != first
 
     def test_another_process_asks_the_same(self) -> None:
-        space, here = space_of(6), f"{type(self).__module__}"
+        space, module = space_of(6), f"{type(self).__module__}"
         code = (
-            f"from {here} import {type(self).__name__} as T\n"
+            f"from {module} import {type(self).__name__} as T\n"
             "from nas.testing.search import *\n"
             "space = space_of(6)\n"
             "print([[a.key for a in ask] for ask in asks_of(T.make(space, 3), space, T.batches)])"
@@ -126,9 +126,9 @@ class SearchContract:
         assert all(0 < len(ask) <= n for ask, n in zip(asks, self.batches, strict=True))
         if self.full:
             assert [len(ask) for ask in asks] == list(self.batches)
-        asked = [a for ask in asks for a in ask]
-        assert len({*asked, *anchors(space)}) == len(asked) + 2
-        for architecture in asked:
+        proposed = [a for ask in asks for a in ask]
+        assert len({*proposed, *anchors(space)}) == len(proposed) + 2
+        for architecture in proposed:
             space.check(architecture)
 
     def test_two_asks_without_a_tell_do_not_repeat(self) -> None:
@@ -143,21 +143,21 @@ class SearchContract:
     def test_everything_failing_does_not_stop_it(self) -> None:
         space = space_of(6)
         algorithm = self.make(space, 6)
-        asked: list[Architecture] = []
+        proposed: list[Architecture] = []
         for _ in range(5):
             batch = algorithm.ask(10)
             algorithm.tell([_evaluation(space, a, failed=True) for a in batch])
-            asked += batch
-        assert len(set(asked)) == 50
+            proposed += batch
+        assert len(set(proposed)) == 50
 
     def test_a_small_space_runs_out(self) -> None:
         space = space_of(2)
         algorithm = self.make(space, 7)
-        asked = {a for ask in asks_of(algorithm, space, [10]) for a in ask}
+        proposed = {a for ask in asks_of(algorithm, space, [10]) for a in ask}
         while batch := algorithm.ask(10):
             algorithm.tell(evaluate(space, batch))
-            asked.update(batch)
-        assert asked == set(space.enumerate()) - set(anchors(space))
+            proposed.update(batch)
+        assert proposed == set(space.enumerate()) - set(anchors(space))
         assert algorithm.ask(10) == []
 
     def test_a_replayed_search_continues_the_same(self) -> None:
@@ -179,12 +179,12 @@ class SearchContract:
         recorded = [a for a in space.enumerate() if a not in anchors(space)][:15]
         algorithm.replay(recorded)
         algorithm.tell(evaluate(space, recorded))
-        rest = set(space.enumerate()) - set(anchors(space)) - set(recorded)
-        asked: list[Architecture] = []
+        unknown = set(space.enumerate()) - set(anchors(space)) - set(recorded)
+        proposed: list[Architecture] = []
         while batch := algorithm.ask(7):
             algorithm.tell(evaluate(space, batch))
-            asked += batch
-        assert sorted(a.key for a in asked) == sorted(a.key for a in rest)
+            proposed += batch
+        assert sorted(a.key for a in proposed) == sorted(a.key for a in unknown)
 
 
 NARROW = (Constraint(OBJECTIVES[1], maximum=4.0), Constraint(PARAMETERS, minimum=13.0, maximum=17.0))
@@ -210,21 +210,21 @@ class ConstraintContract:
         """A fresh algorithm for `OBJECTIVES` and these constraints."""
 
     def test_more_feasible_networks_are_found_than_by_chance(self) -> None:
-        asked = self._asked(space_of(8), NARROW)
-        kept = int((violations(evaluate(space_of(8), asked), NARROW) == 0).sum())
-        assert kept > self.more * 0.014 * len(asked)
+        proposed = self._proposed(space_of(8), NARROW)
+        n_feasible = int((violations(evaluate(space_of(8), proposed), NARROW) == 0).sum())
+        assert n_feasible > self.more * 0.014 * len(proposed)
 
     def test_where_nothing_is_feasible_it_comes_nearer_than_chance(self) -> None:
         space, rng = space_of(8), np.random.default_rng(0)
-        asked = self._asked(space, IMPOSSIBLE, of_the_second_half=True)
-        drawn = [space.sample(rng) for _ in asked]
-        found, by_chance = (violations(evaluate(space, each), IMPOSSIBLE).mean() for each in (asked, drawn))
-        assert found < self.nearer * by_chance
+        proposed = self._proposed(space, IMPOSSIBLE, of_the_second_half=True)
+        drawn = [space.sample(rng) for _ in proposed]
+        by_search, by_chance = (violations(evaluate(space, each), IMPOSSIBLE).mean() for each in (proposed, drawn))
+        assert by_search < self.nearer * by_chance
 
-    def _asked(
+    def _proposed(
         self, space: SearchSpace, constraints: Sequence[Constraint], *, of_the_second_half: bool = False
     ) -> list[Architecture]:
-        """What is asked under constraints, with every seed."""
+        """The architectures that the algorithm asks for under constraints, with every seed."""
         n = self.constrained_evaluations // 10
         asks = [asks_of(self.make(space, seed, constraints), space, [10] * n) for seed in self.seeds]
-        return [a for own in asks for ask in own[n // 2 * of_the_second_half :] for a in ask]
+        return [a for asks_of_seed in asks for ask in asks_of_seed[n // 2 * of_the_second_half :] for a in ask]

@@ -117,7 +117,7 @@ def _run(spec: Spec) -> tuple[str, Row]:
 
 @cache
 def _replay(table: Path, maximize: tuple[str, ...], minimize: tuple[str, ...], exact: tuple[str, ...]) -> Replay:
-    return Replay.of(_table(table), maximize, minimize, exact)
+    return Replay.from_table(_table(table), maximize, minimize, exact)
 
 
 @cache

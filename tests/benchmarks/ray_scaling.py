@@ -69,7 +69,7 @@ class Searched:
 
     @classmethod
     def of(cls, path: Path, maximize: Sequence[str], minimize: Sequence[str]) -> Self:
-        replay = Replay.of(Table.load(path), maximize, minimize)
+        replay = Replay.from_table(Table.load(path), maximize, minimize)
         return cls(
             replay.table, replay.objectives, TableEvaluator(replay.table, {o.name: o.name for o in replay.objectives})
         )

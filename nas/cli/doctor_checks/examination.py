@@ -14,9 +14,14 @@ from nas.service.settings import ServiceSettings
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What to check besides the installation and the machine: ``HOST:PORT`` of a Ray cluster, its job server, a server.
+    """The targets of the checks besides the installation and the machine; None skips a check.
 
-    None skips a check.
+    Attributes:
+        runs: The folder of the runs.
+        environ: The environment variables of this process.
+        address: ``HOST:PORT`` of a Ray cluster.
+        jobs_url: URL of the job server of that cluster.
+        client: Client of a server of `nas serve`.
     """
 
     runs: RunsFolder

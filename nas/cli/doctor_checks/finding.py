@@ -21,23 +21,27 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        found: the current state.
-        remedy: what to do about it; "" if nothing is wrong.
+        observation: The current state.
+        remedy: The action that mends it; "" if nothing is wrong.
     """
 
     check: str
     state: State
-    found: str
+    observation: str
     remedy: str = ""
 
-
-def ok(check: str, found: str) -> Finding:
-    return Finding(check, State.OK, found)
-
-
-def warning(check: str, found: str, remedy: str) -> Finding:
-    return Finding(check, State.WARNING, found, remedy)
+    def to_json(self) -> dict[str, str]:
+        """The finding as `nas doctor --json` prints it."""
+        return {"check": self.check, "state": self.state, "found": self.observation, "remedy": self.remedy}
 
 
-def wrong(check: str, found: str, remedy: str) -> Finding:
-    return Finding(check, State.WRONG, found, remedy)
+def ok(check: str, observation: str) -> Finding:
+    return Finding(check, State.OK, observation)
+
+
+def warning(check: str, observation: str, remedy: str) -> Finding:
+    return Finding(check, State.WARNING, observation, remedy)
+
+
+def wrong(check: str, observation: str, remedy: str) -> Finding:
+    return Finding(check, State.WRONG, observation, remedy)

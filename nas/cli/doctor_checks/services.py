@@ -5,16 +5,17 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
+from nas.engine.evaluation.cluster import check_answers
 from nas.errors import EvaluationError, ServiceError
 from nas.service.client import NasClient, RefusedError
+from nas.service.jobs.job_runner import ExternalCluster
+from nas.service.jobs.ray_jobs import RayJobs
 
 _TOKEN_REJECTED = (401, 403)
 
 
 def ray_cluster(address: str) -> Finding:
-    """Whether a Ray head answers at ``HOST:PORT``."""
-    from nas.engine.evaluation.cluster import check_answers
-
+    """Checks that a Ray head answers at ``HOST:PORT``."""
     try:
         check_answers(address)
     except EvaluationError as error:
@@ -23,12 +24,9 @@ def ray_cluster(address: str) -> Finding:
 
 
 def job_server(jobs_url: str) -> Finding:
-    """Whether the job server of a cluster accepts jobs, with the token of Ray's own environment variables."""
-    from nas.service.jobs.job_runner import GivenCluster
-    from nas.service.jobs.ray_jobs import RayJobs
-
+    """Checks that the job server of a cluster accepts jobs, with the token of Ray's own environment variables."""
     try:
-        RayJobs(GivenCluster("", jobs_url)).states(())
+        RayJobs(ExternalCluster("", jobs_url)).states(())
     except ServiceError as error:
         remedy = (
             "check the URL (by default http://HEAD:8265), and set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on the head"
@@ -38,7 +36,7 @@ def job_server(jobs_url: str) -> Finding:
 
 
 def server(client: NasClient, own_version: str) -> list[Finding]:
-    """Whether a server answers, has this installation's version, accepts this token, and can run jobs."""
+    """Checks that a server answers, has this installation's version, accepts this token, and can run jobs."""
     try:
         health = client.health()
         client.runs(limit=1)
@@ -48,9 +46,9 @@ def server(client: NasClient, own_version: str) -> list[Finding]:
         return [wrong("server", str(error), remedy)]
     except ServiceError as error:
         return [wrong("server", str(error), "correct NAS_SERVER, or start the server")]
-    found = f"{client.server} answers, version {health.version}"
+    observation = f"{client.server} answers, version {health.version}"
     remedy = f"install the same version on both sides (this one is {own_version})"
-    findings = [ok("server", found) if health.version == own_version else warning("server", found, remedy)]
+    findings = [ok("server", observation) if health.version == own_version else warning("server", observation, remedy)]
     ready = client.ready()
     if ready.ready:
         findings.append(ok("server's parts", ", ".join(ready.parts) or "ready"))

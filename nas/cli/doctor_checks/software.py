@@ -20,12 +20,12 @@ def python(
     version: tuple[int, ...] = tuple(map(int, platform.python_version_tuple()[:2])), system: str = platform.system()
 ) -> Finding:
     """The interpreter and the operating system."""
-    found = f"{platform.python_implementation()} {platform.python_version()} on {system}"
+    observation = f"{platform.python_implementation()} {platform.python_version()} on {system}"
     if version < OLDEST_PYTHON:
-        return wrong("python", found, f"install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer")
+        return wrong("python", observation, f"install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer")
     if system != "Linux":
-        return warning("python", found, "search on Linux: measurements pin processes, which only Linux supports")
-    return ok("python", found)
+        return warning("python", observation, "search on Linux: measurements pin processes, which only Linux supports")
+    return ok("python", observation)
 
 
 def packages(requires: Iterable[str] | None = None, version: Callable[[str], str] = metadata.version) -> list[Finding]:
@@ -35,17 +35,17 @@ def packages(requires: Iterable[str] | None = None, version: Callable[[str], str
     """
     if requires is None:
         if not own_version():
-            found = f"{DISTRIBUTION} runs from a folder and is not installed"
-            return [warning("packages", found, "pip install that folder")]
+            observation = f"{DISTRIBUTION} runs from a folder and is not installed"
+            return [warning("packages", observation, "pip install that folder")]
         requires = metadata.requires(DISTRIBUTION) or ()
     needed, extras = _by_extra([Requirement(text) for text in requires])
-    findings = [_checked("packages", f"{DISTRIBUTION} {own_version()}", needed, version)]
-    for extra, its in sorted(extras.items()):
+    findings = [_package_finding("packages", f"{DISTRIBUTION} {own_version()}", needed, version)]
+    for extra, extra_requirements in sorted(extras.items()):
         # Without the extras that it takes in, which have their own findings.
-        own = [r for r in its if r.name != DISTRIBUTION]
+        requirements = [r for r in extra_requirements if r.name != DISTRIBUTION]
         # Other packages bring some of an extra's: one that lacks any is not installed, and its features say so.
-        if own and all(_version(r, version) is not None for r in own):
-            findings.append(_checked(f"extra {extra}", "installed", own, version))
+        if requirements and all(_version(r, version) is not None for r in requirements):
+            findings.append(_package_finding(f"extra {extra}", "installed", requirements, version))
     return findings
 
 
@@ -63,11 +63,11 @@ def torch() -> Finding:
         import torch as loaded
     except (ImportError, OSError) as error:  # OSError: a missing shared library
         return not_loaded("torch", error)
-    found = f"torch {loaded.__version__}"
+    observation = f"torch {loaded.__version__}"
     if not loaded.cuda.is_available():
-        return ok("torch", f"{found}, no accelerator: training runs on the CPU")
+        return ok("torch", f"{observation}, no accelerator: training runs on the CPU")
     names = [loaded.cuda.get_device_name(i) for i in range(loaded.cuda.device_count())]
-    return ok("torch", f"{found}, {', '.join(names)}")
+    return ok("torch", f"{observation}, {', '.join(names)}")
 
 
 def not_loaded(package: str, error: BaseException) -> Finding:
@@ -81,15 +81,15 @@ def ray_parts(
 ) -> Finding:
     """Ray, with the packages of its dashboard, which runs submitted jobs."""
     try:
-        listed, own = requires("ray") or [], version("ray")
+        listed, ray_version = requires("ray") or [], version("ray")
     except metadata.PackageNotFoundError:
         return ok("ray", f"is not installed: searches score in one process; {install('ray')} brings it")
     _, extras = _by_extra([Requirement(text) for text in listed])
     missing = sorted({r.name for r in extras.get("default", ()) if _version(r, version) is None})
     if missing:
-        found = f"ray {own} lacks packages that run jobs ({', '.join(missing)})"
-        return wrong("ray", found, f"{_INSTALL} 'ray[default]'")
-    return ok("ray", f"ray {own} with its job server")
+        observation = f"ray {ray_version} lacks packages that run jobs ({', '.join(missing)})"
+        return wrong("ray", observation, f"{_INSTALL} 'ray[default]'")
+    return ok("ray", f"ray {ray_version} with its job server")
 
 
 def _by_extra(requirements: list[Requirement]) -> tuple[list[Requirement], dict[str, list[Requirement]]]:
@@ -107,7 +107,7 @@ def _extras_of(requirement: Requirement) -> list[str]:
     return [words[i + 2] for i, word in enumerate(words[:-2]) if word == "extra" and words[i + 1] == "=="]
 
 
-def _checked(check: str, what: str, needed: list[Requirement], version: Callable[[str], str]) -> Finding:
+def _package_finding(check: str, subject: str, needed: list[Requirement], version: Callable[[str], str]) -> Finding:
     problems = {}
     for requirement in needed:
         name, wanted, installed = requirement.name, requirement.specifier, _version(requirement, version)
@@ -116,7 +116,7 @@ def _checked(check: str, what: str, needed: list[Requirement], version: Callable
         elif not wanted.contains(installed, prereleases=True):
             problems[f"{name}{wanted}"] = f"{name} {installed} is not {wanted}"
     if not problems:
-        return ok(check, f"{what}, with {len(needed)} required package{'s' if len(needed) > 1 else ''}")
+        return ok(check, f"{subject}, with {len(needed)} required package{'s' if len(needed) > 1 else ''}")
     return wrong(check, ", ".join(problems.values()), f"{_INSTALL} {' '.join(map(repr, problems))}")
 
 

@@ -11,14 +11,16 @@ from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.lease import Holder, RunLock
 from nas.engine.store.opening import is_held, open_store
+from nas.engine.store.sqlite import explain, reading_engine
 from nas.errors import NasError, OutdatedStoreError, StoreError
+from nas.service.state import SCHEMA
 
-_SHOWN = 5
+_MAX_LISTED = 5
 """Number of runs that are named."""
 
 
 def runs_folder(runs: RunsFolder) -> Finding:
-    """Whether runs can be stored in the folder; the check creates no folder and leaves no file."""
+    """Checks that runs can be stored in the folder; creates no folder and leaves no file."""
     existing = next(path for path in (runs.root.absolute(), *runs.root.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=existing) as folder:
@@ -33,7 +35,7 @@ def runs_folder(runs: RunsFolder) -> Finding:
 
 
 def runs_in(runs: RunsFolder) -> list[Finding]:
-    """Whether every run's database is readable and has this version."""
+    """Checks that every run's database is readable and has this version."""
     folders = runs.list()
     old, bad = [], {}
     for folder in folders:
@@ -48,22 +50,20 @@ def runs_in(runs: RunsFolder) -> list[Finding]:
     if not old and not bad:
         findings.append(ok("runs", f"{len(folders)}, all readable" if folders else "none yet"))
     if old:
-        more = f" and {len(old) - _SHOWN} more" if len(old) > _SHOWN else ""
-        found = f"{', '.join(old[:_SHOWN])}{more}: written by a previous version"
-        findings.append(warning("runs", found, "upgrade them with: nas upgrade"))
-    for run, reason in list(bad.items())[:_SHOWN]:
+        more = f" and {len(old) - _MAX_LISTED} more" if len(old) > _MAX_LISTED else ""
+        observation = f"{', '.join(old[:_MAX_LISTED])}{more}: written by a previous version"
+        findings.append(warning("runs", observation, "upgrade them with: nas upgrade"))
+    for run, reason in list(bad.items())[:_MAX_LISTED]:
         findings.append(wrong("runs", f"{run}: {reason}", f"restore {run} from a copy, or remove its folder"))
-    if len(bad) > _SHOWN:
-        findings.append(wrong("runs", f"{len(bad) - _SHOWN} more are not readable", "`nas runs` lists them"))
+    if len(bad) > _MAX_LISTED:
+        findings.append(wrong("runs", f"{len(bad) - _MAX_LISTED} more are not readable", "`nas runs` lists them"))
     return findings
 
 
 def service_state(path: Path) -> list[Finding]:
-    """Whether the service's database (``service.db``) is readable, if a server has created one."""
+    """Checks that the service's database (``service.db``) is readable, if a server has created one."""
     if not path.exists():
         return []
-    from nas.engine.store.sqlite import explain, reading_engine
-    from nas.service.state import SCHEMA
 
     remedy = "restore it from a backup; without it, a server forgets submissions (runs are kept)"
     engine = reading_engine(path)
@@ -73,8 +73,8 @@ def service_state(path: Path) -> list[Finding]:
     except OutdatedStoreError:
         return [ok("service", f"{path} has a previous version, which the next server upgrades")]
     except (DBAPIError, StoreError) as error:
-        found = str(error) if isinstance(error, StoreError) else f"{path}: {explain(error)}"
-        return [wrong("service", found, remedy)]
+        observation = str(error) if isinstance(error, StoreError) else f"{path}: {explain(error)}"
+        return [wrong("service", observation, remedy)]
     finally:
         engine.dispose()
     return [ok("service", f"{path} is readable")]
@@ -84,11 +84,11 @@ def data_sets() -> Finding:
     """Data sets that jobs can name without a path. Needs torch."""
     from supernets.data.fashion_mnist import find
 
-    found = find()
-    if found is None:
+    folder = find()
+    if folder is None:
         remedy = "for fashion-mnist: apt install dataset-fashion-mnist, or give a folder with its four files as path"
         return warning("data sets", "digits; fashion-mnist was not found", remedy)
-    return ok("data sets", f"digits, fashion-mnist ({found})")
+    return ok("data sets", f"digits, fashion-mnist ({folder})")
 
 
 def _read(folder: RunFolder) -> None:

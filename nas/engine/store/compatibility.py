@@ -72,7 +72,7 @@ def _values(was: object, now: object) -> str:
 def check_installed(run: str, recorded: Iterable[PluginRef]) -> None:
     """Raises `PluginError` where the package of one of a run's plug-ins is not installed; objects from Python need none."""
     for was in recorded:
-        if was.given or not was.package:
+        if was.is_object or not was.package:
             continue
         try:
             here = find(was.kind, was.name)

@@ -230,7 +230,7 @@ def _check_given(run: StoredRun, data: object, *, call: str) -> None:
         call: that does the same from Python, for the error.
     """
     for ref in run.facts.plugins if run.facts and data is None else ():
-        if ref.given and ref.kind is Kind.DATA:
+        if ref.is_object and ref.kind is Kind.DATA:
             raise PluginError(
                 f"run {run.id}: its {ref} was passed from Python as an object; pass it again there: {call}; jobs that name "
                 "the class (data.name, data.settings) need no object",

@@ -60,17 +60,17 @@ def build_algorithm(
         features=metric_features(prepared, supernet),
         exact=exact,
         warm_start=warm_start,
-        known=known,
+        known_architectures=known,
         first=job.variants.candidates(first),
     )
-    given, settings = job.objects.get("search.algorithm"), config.search.settings
-    return make_algorithm(config.search.algorithm, problem, settings=settings, given=given)
+    implementation, settings = job.objects.get("search.algorithm"), config.search.settings
+    return make_algorithm(config.search.algorithm, problem, settings=settings, implementation=implementation)
 
 
 def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (), n_prior: int = 0) -> int | None:
     """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
     search = prepared.config.search
-    return models_from(search.algorithm, prepared.space, batch=search.batch, known=known, n_prior=n_prior)
+    return models_from(search.algorithm, prepared.space, batch=search.batch, known_architectures=known, n_prior=n_prior)
 
 
 def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:

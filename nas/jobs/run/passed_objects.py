@@ -90,7 +90,7 @@ def _by_key(passed: Passed) -> dict[str, object]:
 
 def _check_class(kind: Kind, name: str, found: object) -> None:
     """Raises `PluginError` for an object in place of what makes one; for a family or a task, unless it can be loaded again."""
-    if callable(found) if kind is Kind.STRATEGIES else not of_object(kind, found).given:
+    if callable(found) if kind is Kind.STRATEGIES else not of_object(kind, found).is_object:
         return
     expected = (
         "a class, or a function that makes an object as a class would"
@@ -120,7 +120,7 @@ def check_passed(
     names = {key: (kind, name) for key, (kind, name, _) in job.names.items()}
     for key, (kind, name) in names.items():
         ref = found.get((kind, name))
-        if ref is not None and ref.given and key not in objects:
+        if ref is not None and ref.is_object and key not in objects:
             raise PluginError(
                 f"run {run}: its {ref} was passed from Python as an object; pass it again there: "
                 f"{call}, {_PLACES[kind][0]}=...)",

@@ -78,7 +78,7 @@ class WrittenMetrics:
         elif METRIC.fullmatch(text) and text not in TIMED_METRICS and not is_shipped_metric(text):
             return Objective(text, "", Goal.MAXIMIZE, scored=True)
         try:
-            return Objective.parse(text, profiles, own=kinds, task=names)
+            return Objective.parse(text, profiles, extra_metrics=kinds, task=names)
         except UnknownNameError as error:
             message, other = str(error), task_of(text)
             if known is not None and other is not None:

@@ -11,17 +11,19 @@ from nas.engine.formatting import format_value
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
 
-REST = "in no block"
-WHOLE = "whole network"
+REST_TITLE = "in no block"
+TOTAL_TITLE = "whole network"
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRow:
-    """One block that a network has, what its latency has beside the blocks, or the whole network.
+    """One block that a network has, the part of its latency that is in no block, or the whole network.
 
     Attributes:
-        share: of the latency on the first profile of the table, or of the MACs where there is none.
-        latencies_ms: by profile, predicted from the lookup tables.
+        title: Title of the row.
+        share: Share of the latency on the first profile of the table, or of the MACs where there is none.
+        latencies_ms: Latency by profile, predicted from the lookup tables.
+        macs, parameters: Counts; None for the part that is in no block.
     """
 
     title: str
@@ -41,8 +43,8 @@ class BlockTable:
     """The blocks of one network.
 
     Attributes:
-        profiles: those with a lookup table; shares are of the MACs where there are none.
-        basis: what the shares are of, with the network's predicted and measured latency.
+        profiles: Profiles with a lookup table; shares are of the MACs where there are none.
+        basis: The quantity that the shares divide, in words, with the network's predicted and measured latency.
     """
 
     profiles: tuple[str, ...]
@@ -51,7 +53,7 @@ class BlockTable:
 
     @property
     def titles(self) -> list[str]:
-        """Of the columns."""
+        """Titles of the columns."""
         latencies = [f"predicted latency (ms), {profile}" for profile in self.profiles]
         return ["block", f"share of the {'latency' if self.profiles else 'MACs'}", *latencies, "MACs", "parameters"]
 
@@ -79,33 +81,37 @@ def block_table(report: RunReport, point: Point) -> BlockTable | None:
         return None
     latencies = [costs.latencies[name] for name in costs.latencies]
     parts: Sequence[float] = [*latencies[0].blocks_ms, latencies[0].rest_ms] if latencies else [*costs.macs, 0.0]
-    whole = sum(max(0.0, part) for part in parts) or 1.0
-    shares = [max(0.0, part) / whole for part in parts]
+    total = sum(max(0.0, part) for part in parts) or 1.0
+    shares = [max(0.0, part) / total for part in parts]
     rows = [
         BlockRow(
-            _title(place), shares[i], tuple(own.blocks_ms[i] for own in latencies), costs.macs[i], costs.parameters[i]
+            _title(place),
+            shares[i],
+            tuple(latency.blocks_ms[i] for latency in latencies),
+            costs.macs[i],
+            costs.parameters[i],
         )
         for i, place in enumerate(report.block_costs.places)
     ]
     rows = [row for row in rows if row.macs or row.parameters or any(row.latencies_ms)]
     if latencies:
-        rows.append(BlockRow(REST, shares[-1], tuple(own.rest_ms for own in latencies)))
-    totals = tuple(own.total_ms for own in latencies)
-    rows.append(BlockRow(WHOLE, 1.0, totals, sum(costs.macs), sum(costs.parameters)))
+        rows.append(BlockRow(REST_TITLE, shares[-1], tuple(latency.rest_ms for latency in latencies)))
+    totals = tuple(latency.total_ms for latency in latencies)
+    rows.append(BlockRow(TOTAL_TITLE, 1.0, totals, sum(costs.macs), sum(costs.parameters)))
     return BlockTable(tuple(costs.latencies), tuple(rows), _basis(report, point, tuple(costs.latencies), rows[-1]))
 
 
-def _basis(report: RunReport, point: Point, profiles: Sequence[str], whole: BlockRow) -> str:
+def _basis(report: RunReport, point: Point, profiles: Sequence[str], sums: BlockRow) -> str:
     if not profiles:
         return (
-            f"shares of the network's {whole.macs:,} MACs; with a lookup table (nas calibrate) they are of its latency"
+            f"shares of the network's {sums.macs:,} MACs; with a lookup table (nas calibrate) they are of its latency"
         )
     profile = profiles[0]
     metric = next((o for o in report.columns if o.metric == "latency_ms" and o.profile == profile), None)
     measured = ""
     if metric is not None and metric.name in point.values:
         measured = f"; measured: {format_value(metric, point.values[metric.name], point.errors.get(metric.name))}"
-    predicted = f"{whole.latencies_ms[0]:.4f} ms"
+    predicted = f"{sums.latencies_ms[0]:.4f} ms"
     return f"shares of the latency on {profile} as predicted from the lookup table: {predicted}{measured}"
 
 

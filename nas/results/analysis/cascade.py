@@ -27,7 +27,7 @@ SHARES = tuple(n / 20 for n in range(1, 20))
 """Of the examples that are passed on to the large network, for which thresholds are tried."""
 _WINDOW = 0.01
 """Share of the examples around a wanted number of them among which the widest gap is the threshold's."""
-_LEAST_GAP = 1e-5
+_MIN_GAP = 1e-5
 """Between the confidences beside a threshold: runtimes round exponentials differently, by up to some 1e-6."""
 _STEP = 0.5
 """Standard errors of the accuracy by which a cascade of a table must be better than the row of the front before it."""
@@ -45,11 +45,11 @@ class Member:
     """A network of a front with its answers to the same examples as the others.
 
     Attributes:
-        index: its number on the front.
-        latency_ms, latency_error_ms: of a call, as the run measured it.
-        runs_ms: wall times of its timed runs, (r,); empty where they are too few for a p99.
-        confidence: of each answer, (n,), from 0 to 1.
-        right: which answers are right, (n,).
+        index: Number of the network on the front.
+        latency_ms, latency_error_ms: Latency of a call with its error, as the run measured it.
+        runs_ms: Wall times of its timed runs, (r,); empty where they are too few for a p99.
+        confidence: Confidence of each answer, (n,), from 0 to 1.
+        right: Mask of the right answers, (n,).
     """
 
     index: int
@@ -66,13 +66,14 @@ class Cascade:
     """Two networks with a threshold; or, without `large`, a single network.
 
     Attributes:
-        small, large: numbers on the front.
-        threshold: an example is passed on where the small network's confidence is below it.
-        accuracy, error: the share of right answers with one standard error, binomial as that of a classification.
-        share: of the examples that are passed on.
-        mean_ms: the small network's latency, and the large one's times the share: computed from measured latencies.
-        mean_error_ms: from the noise floors of both latencies and the standard error of the share.
-        worst_ms: the latency of an example that is passed on: the sum of both.
+        small, large: Numbers of the networks on the front.
+        threshold: An example is passed on where the small network's confidence is below it.
+        accuracy, error: Share of right answers with one standard error, binomial as that of a classification.
+        share: Share of the examples that are passed on.
+        mean_ms: Mean latency: the small network's latency, and the large one's times the share: computed from measured
+            latencies.
+        mean_error_ms: Error of the mean latency, from the noise floors of both latencies and the standard error of the share.
+        worst_ms: Latency of an example that is passed on: the sum of both.
         p99_ms: 99th percentile over examples of the wall times; None where too few runs were timed.
     """
 
@@ -93,9 +94,9 @@ class Row:
     """A cascade or a single network of a table.
 
     Attributes:
-        on_front: whether no other is as accurate at a lower mean latency, or more accurate at the same.
-        against: of a cascade, the number on the front of the most accurate single network that is no slower than its mean.
-        gain: of its accuracy over that network, paired by examples.
+        on_front: True if no other row is as accurate at a lower mean latency, or more accurate at the same.
+        against: For a cascade, the number on the front of the most accurate single network that is no slower than its mean.
+        gain: Gain of its accuracy over that network, paired by examples.
     """
 
     cascade: Cascade
@@ -125,7 +126,7 @@ class CascadeTable:
     cascades: tuple[Cascade, ...]
 
     @classmethod
-    def of(
+    def from_pairs(
         cls,
         run: str,
         members: Sequence[Member],
@@ -135,14 +136,14 @@ class CascadeTable:
         batch_size: int,
     ) -> CascadeTable:
         """The table of these pairs (small, large) of members, by their numbers on the front."""
-        tried = tuple(made for small, large in pairs for made in _cascades(members[small], members[large]))
+        tried = tuple(cascade for small, large in pairs for cascade in _cascades(members[small], members[large]))
         return cls(run, latency, batch_size, tuple(members), _rows(members, tried), tried)
 
     def pair(self, number: int) -> tuple[Member, Member, float]:
         """The small network, the large one and the threshold of a row.
 
         Raises:
-            SelectionError: there is no such row, or it is a single network.
+            SelectionError: There is no such row, or the row is a single network.
         """
         if not 0 <= number < len(self.rows):
             problem = f"--row {number}: the table of run {self.run!r} has rows 0 to {len(self.rows) - 1}"
@@ -155,7 +156,7 @@ class CascadeTable:
         return self.members[row.small], self.members[row.large], row.threshold
 
     def to_json(self) -> dict[str, Any]:
-        """What `nas cascade --json` prints."""
+        """The output of `nas cascade --json`."""
         return {
             "run": self.run,
             "latency": self.latency.name,
@@ -188,7 +189,7 @@ def cascade_of(small: Member, large: Member | None = None, threshold: float = -1
 
 
 def answered_right(small: Member, large: Member | None, threshold: float) -> NDArray[np.bool_]:
-    """Which examples a cascade answers rightly, (n,)."""
+    """Mask of the examples that a cascade answers rightly, (n,)."""
     return small.right if large is None else np.where(small.confidence < threshold, large.right, small.right)
 
 
@@ -199,7 +200,7 @@ def thresholds(confidences: NDArray[np.float32]) -> list[float]:
     where confidences crowd, as those of many sure answers do at 1, there is none.
     """
     ordered = np.sort(confidences.astype(np.float64))
-    n, gaps, found = len(ordered), np.diff(ordered), []
+    n, gaps, gap_middles = len(ordered), np.diff(ordered), []
     window = max(1, round(_WINDOW * n))
     for share in SHARES:
         wanted = round(share * n)  # gaps[i - 1] is below the example i
@@ -207,53 +208,53 @@ def thresholds(confidences: NDArray[np.float32]) -> list[float]:
         if low > high:
             continue
         i = low + int(np.argmax(gaps[low - 1 : high]))
-        if gaps[i - 1] > _LEAST_GAP:
-            found.append(float(np.float32((ordered[i - 1] + ordered[i]) / 2)))
-    return list(dict.fromkeys(found))
+        if gaps[i - 1] > _MIN_GAP:
+            gap_middles.append(float(np.float32((ordered[i - 1] + ordered[i]) / 2)))
+    return list(dict.fromkeys(gap_middles))
 
 
 def _cascades(small: Member, large: Member) -> list[Cascade]:
     """A pair with each of its thresholds."""
-    made = [cascade_of(small, large, threshold) for threshold in thresholds(small.confidence)]
+    cascades = [cascade_of(small, large, threshold) for threshold in thresholds(small.confidence)]
     if not (len(small.runs_ms) and len(large.runs_ms)):
-        return made
-    tails = _p99s(small.runs_ms, large.runs_ms, [cascade.share for cascade in made])
-    return [replace(cascade, p99_ms=tail) for cascade, tail in zip(made, tails, strict=True)]
+        return cascades
+    tails = _p99s(small.runs_ms, large.runs_ms, [cascade.share for cascade in cascades])
+    return [replace(cascade, p99_ms=tail) for cascade, tail in zip(cascades, tails, strict=True)]
 
 
 def _p99s(small: Array, large: Array, shares: Sequence[float]) -> list[float]:
     """99th percentiles of a time that is one of `small`, and with each of these probabilities one of `large` more."""
     alone, more = (np.quantile(runs, _LEVELS) for runs in (small, large))
-    both = np.sort(np.add.outer(alone, more).ravel())
-    times = np.sort(np.concatenate([alone, both]))
-    below = [np.searchsorted(own, times, side="right") / len(own) for own in (alone, both)]
+    with_large = np.sort(np.add.outer(alone, more).ravel())
+    times = np.sort(np.concatenate([alone, with_large]))
+    below = [np.searchsorted(durations, times, side="right") / len(durations) for durations in (alone, with_large)]
     return [float(times[np.argmax((1 - share) * below[0] + share * below[1] >= 0.99)]) for share in shares]
 
 
 def _rows(members: Sequence[Member], tried: Sequence[Cascade]) -> tuple[Row, ...]:
     """The rows of a table by mean latency; see `CascadeTable.rows`."""
     singles = [
-        replace(cascade_of(one), p99_ms=float(np.quantile(one.runs_ms, 0.99)) if len(one.runs_ms) else None)
-        for one in members
+        replace(cascade_of(member), p99_ms=float(np.quantile(member.runs_ms, 0.99)) if len(member.runs_ms) else None)
+        for member in members
     ]
     every = sorted([*singles, *tried], key=lambda c: (c.mean_ms, -c.accuracy))
     leads = non_dominated(np.array([[c.mean_ms, -c.accuracy] for c in every])).tolist()
-    rows, least = [], -math.inf
+    rows, min_accuracy = [], -math.inf
     for cascade, leading in zip(every, leads, strict=True):
         if cascade.large is None:
             rows.append(Row(cascade, leading))
-        elif leading and cascade.accuracy >= least:
+        elif leading and cascade.accuracy >= min_accuracy:
             rows.append(_compared(cascade, members, singles))
         else:
             continue
         if leading:
-            least = cascade.accuracy + _STEP * cascade.error
+            min_accuracy = cascade.accuracy + _STEP * cascade.error
     return tuple(rows)
 
 
 def _compared(cascade: Cascade, members: Sequence[Member], singles: Sequence[Cascade]) -> Row:
     """The row of a cascade on the front, compared with the best single network that is no slower."""
-    best = max((own for own in singles if own.mean_ms <= cascade.mean_ms), key=lambda own: own.accuracy)
+    best = max((single for single in singles if single.mean_ms <= cascade.mean_ms), key=lambda single: single.accuracy)
     large = None if cascade.large is None else members[cascade.large]
     right = answered_right(members[cascade.small], large, cascade.threshold or 0.0)
     error = paired_standard_error(right, members[best.small].right)

@@ -25,8 +25,8 @@ def cascade_pairs(report: RunReport) -> list[tuple[int, int]]:
         problem = f"{run} has the task {report.task.name}; a cascade needs the confidences of a classification"
         raise SelectionError(problem, code="cascade.task-unavailable")
     if (cost := report.cost).metric != "latency_ms":
-        named = ", ".join(o.name for o in report.objectives)
-        problem = f"{run} has the objectives {named}; a cascade needs a latency: search with latency_ms"
+        objective_names = ", ".join(o.name for o in report.objectives)
+        problem = f"{run} has the objectives {objective_names}; a cascade needs a latency: search with latency_ms"
         raise SelectionError(problem, code="cascade.no-latency")
     if len(report.front) < 2:
         problem = (
@@ -36,8 +36,8 @@ def cascade_pairs(report: RunReport) -> list[tuple[int, int]]:
     numbered = combinations(enumerate(report.front), 2)  # the fastest first
     pairs = [
         (i, j)
-        for (i, one), (j, two) in numbered
-        if one.runtime == two.runtime and one.values[cost.name] < two.values[cost.name]
+        for (i, small), (j, large) in numbered
+        if small.runtime == large.runtime and small.values[cost.name] < large.values[cost.name]
     ]
     if not pairs:
         problem = f"the front of {run} has no two networks of one runtime and different latency, which a cascade needs"

@@ -13,7 +13,7 @@ from nas.results.analysis.report import RunReport
 from predictors.folds import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
-_MOST = 500
+_MAX_COMPARED = 500
 """Distances are computed for at most this many networks, evenly spaced."""
 
 
@@ -22,19 +22,19 @@ class Diversity:
     """A front of at least two members.
 
     Attributes:
-        n_genes: of the space; the distance of two networks is the number of genes in which they differ, including genes that
-            only one of them has.
-        mean, least, most: of the distances between members.
-        evaluated: the mean distance between all evaluated networks, for comparison.
-        shared: genes with the same option in every member, with that option; None where no member has the gene.
-        options: by gene, by option: its share of the members that have the gene.
-        active: by gene, the share of the members that have it.
+        n_genes: Number of genes of the space; the distance of two networks is the number of genes in which they differ,
+            including genes that only one of them has.
+        mean, min_distance, max_distance: Mean, smallest and largest distance between members.
+        evaluated: The mean distance between all evaluated networks, for comparison.
+        shared: Genes with the same option in every member, with that option; None where no member has the gene.
+        options: By gene and by option, its share of the members that have the gene.
+        active: By gene, the share of the members that have it.
     """
 
     n_genes: int
     mean: float
-    least: int
-    most: int
+    min_distance: int
+    max_distance: int
     evaluated: float
     shared: Mapping[str, Option | None]
     options: Mapping[str, Mapping[Option, float]]
@@ -72,7 +72,7 @@ def diversity_of(report: RunReport, space: SearchSpace) -> Diversity | None:
 
 def _distances(points: Sequence[Point]) -> NDArray[np.int64]:
     """Hamming distances of all pairs of at least two points, flat."""
-    places = evenly_spaced(len(points), _MOST)
+    places = evenly_spaced(len(points), _MAX_COMPARED)
     some = np.array([points[place].architecture.genes for place in places.tolist()], dtype=np.int64)
     apart = np.zeros((len(some), len(some)), dtype=np.int64)
     for column in some.T:

@@ -19,7 +19,8 @@ class FailedMeasurement:
 
     Attributes:
         metric: ``metric`` or ``metric@profile``.
-        fidelity: as `nas.search.problem.objectives.Fidelity` names it, e.g. ``final`` for the longer protocol.
+        fidelity: Name of the protocol, as `nas.search.problem.objectives.Fidelity` names it, e.g. ``final`` for the longer
+            protocol.
         result: ``too-noisy`` or ``failed``.
         attempts: how often it was tried.
     """
@@ -31,7 +32,7 @@ class FailedMeasurement:
     attempts: int
 
     @classmethod
-    def of(cls, measurement: Measurement) -> FailedMeasurement:
+    def from_measurement(cls, measurement: Measurement) -> FailedMeasurement:
         """The description of a measurement that failed."""
         request = measurement.request
         result = Result.of(measurement.status, measurement.detail)
@@ -77,12 +78,15 @@ class FailedNetwork:
 
 def failed_networks(store: RunStore, search: SearchFacts) -> list[FailedNetwork]:
     """The networks of which the last attempt at a measurement failed, in the order of the first such attempt."""
-    found: dict[Architecture, list[FailedMeasurement]] = {}
+    failures_by_candidate: dict[Architecture, list[FailedMeasurement]] = {}
     for measurement in store.failures():
         candidate = search.variants.candidate(measurement.request)
-        found.setdefault(candidate, []).append(FailedMeasurement.of(measurement))
+        failures_by_candidate.setdefault(candidate, []).append(FailedMeasurement.from_measurement(measurement))
     values = search.space.values
-    return [FailedNetwork(candidate.key, values(candidate), tuple(own)) for candidate, own in found.items()]
+    return [
+        FailedNetwork(candidate.key, values(candidate), tuple(failures))
+        for candidate, failures in failures_by_candidate.items()
+    ]
 
 
 def too_noisy(store: RunStore, search: SearchFacts) -> frozenset[str]:
@@ -91,4 +95,4 @@ def too_noisy(store: RunStore, search: SearchFacts) -> frozenset[str]:
     for m in store.failures():
         if m.request.fidelity is Fidelity.SEARCH:
             results.setdefault(search.variants.candidate(m.request), []).append(Result.of(m.status, m.detail))
-    return frozenset(candidate.key for candidate, found in results.items() if worst(found) is Result.TOO_NOISY)
+    return frozenset(candidate.key for candidate, outcomes in results.items() if worst(outcomes) is Result.TOO_NOISY)

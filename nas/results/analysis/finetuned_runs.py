@@ -28,12 +28,12 @@ class Finetuning:
     """A run that fine-tunes, or fine-tuned, one network of another run.
 
     Attributes:
-        status: as stored, or ``damaged``, or ``starting`` while its driver creates it; with its reason.
-        live: whether a driver holds the run now.
-        epoch, epochs: of the training.
-        metrics: what it measures.
-        before: the network as measured by the other run; None where it was not.
-        after: as measured by this run; None before that.
+        status: Status as stored, or ``damaged``, or ``starting`` while its driver creates it; with its reason.
+        live: True if a driver holds the run now.
+        epoch, epochs: Last epoch of the training, and number of its epochs.
+        metrics: Metrics that the run measures.
+        before: The network as measured by the other run; None where it was not.
+        after: The network as measured by this run; None before that.
         improvement: None until the run is finished, or where the other run is a training, which has no measurements.
     """
 
@@ -92,39 +92,46 @@ class Finetuning:
 
 def finetunings_of(runs: RunsFolder, run: str, report: RunReport | None, store: RunStore) -> list[Finetuning]:
     """The runs of a folder that fine-tune one network of a run with this store and report (None: a training), oldest first."""
-    found = []
+    finetunings = []
     for folder, job in _jobs_of(runs, run):
         network, variant = Architecture.parse(str(job.supernet.network)), job.first_variant
         of = FinetunedNetwork(run, network, variant, None)
         if report is not None:
             of = network_of(run, store, network, variant)
-        found.append(_finetuning(folder, of, report, store))
-    return found
+        finetunings.append(_finetuning(folder, of, report, store))
+    return finetunings
 
 
 def _finetuning(folder: RunFolder, of: FinetunedNetwork, report: RunReport | None, store: RunStore) -> Finetuning:
     """The status and results of a run that fine-tunes one network of another; see `finetunings_of`."""
     live = is_held(folder)
     try:
-        own = open_store(folder)
+        finetuned = open_store(folder)
     except StoreError as error:  # or its driver is creating it now
         return Finetuning(folder.id, of, "starting" if live else "damaged", live, "" if live else str(error))
-    with closing(own):
-        status, facts = own.status(), own.facts()
+    with closing(finetuned):
+        status, facts = finetuned.status(), finetuned.facts()
         place = None if report is None or of.key is None else report.candidates.places.get(of.key)
         before = None if report is None or place is None else report.candidates[place]
         epochs = 0 if facts is None else facts.epochs
-        begun = Finetuning(folder.id, of, str(status), live, own.reason(), own.state().epoch, epochs, before=before)
+        begun = Finetuning(
+            folder.id, of, str(status), live, finetuned.reason(), finetuned.state().epoch, epochs, before=before
+        )
         if status is not RunStatus.FINISHED or facts is None or facts.search is None:
             return begun
-        measured = build_report(own, run=folder.id)
+        measured = build_report(finetuned, run=folder.id)
         after = next((p for p in measured.candidates if (p.precision or of.precision) == of.precision), None)
-        improvement = None if report is None else improvement_between(of, own, store)
+        improvement = None if report is None else improvement_between(of, finetuned, store)
         return replace(begun, metrics=measured.columns, after=after, improvement=improvement)
 
 
 def may_finetune(folder: RunFolder, *, of: str = "") -> bool:
-    """Whether a run may be a fine-tuning, of a certain run, by the text of its job file; much faster than reading the job."""
+    """Returns True if a run may be a fine-tuning, by the text of its job file; much faster than reading the job.
+
+    Args:
+        folder: The folder of the run.
+        of: The run whose network it fine-tunes; "" for any.
+    """
     try:
         text = folder.job_file.read_bytes()
     except OSError:  # no run, or one that is being created
@@ -135,12 +142,12 @@ def may_finetune(folder: RunFolder, *, of: str = "") -> bool:
 def _jobs_of(runs: RunsFolder, run: str) -> Iterator[tuple[RunFolder, SearchJob]]:
     """The runs of a folder whose job fine-tunes one network of a run, oldest first, each with its job."""
     folders = (RunFolder(path) for path in runs.root.iterdir())
-    named = [folder for folder in folders if may_finetune(folder, of=run) and folder.holds_a_run]
-    if not named:
+    finetuning_folders = [folder for folder in folders if may_finetune(folder, of=run) and folder.holds_a_run]
+    if not finetuning_folders:
         return
     from nas.jobs.schema import load_job  # slow to import (pydantic), and needed here only
 
-    for folder in sorted(named, key=lambda folder: (folder.written, folder.id)):
+    for folder in sorted(finetuning_folders, key=lambda folder: (folder.written, folder.id)):
         with suppress(JobError):  # a damaged job file; `nas show` of that run reports it
             job = load_job(folder.job_file, stored=True)
             if job.supernet.from_ == run and job.supernet.network is not None:

@@ -18,10 +18,10 @@ class FinetunedNetwork:
     """A network of a run that another run fine-tunes.
 
     Attributes:
-        run: the run that has the network.
-        network: its architecture, without its variant.
-        variant: in which it is measured and deployed.
-        key: by which commands select it in that run; None where that run is a training.
+        run: The run that has the network.
+        network: Its architecture, without its variant.
+        variant: Variant in which it is measured and deployed.
+        key: Key by which commands select it in that run; None where that run is a training.
     """
 
     run: str
@@ -75,7 +75,7 @@ class Improvement:
 
     @property
     def improved(self) -> bool:
-        """Whether it is better on the validation part, as measured in the precision in which it is deployed."""
+        """True if the network is better on the validation part, as measured in the precision in which it is deployed."""
         change = self.parts.get("validation")
         if change is None or self.best_epoch == 0:
             return False
@@ -83,8 +83,8 @@ class Improvement:
 
     @property
     def better_in_fp32(self) -> bool | None:
-        """Whether it is better in fp32: as measured, or by the training's validation where it is measured in another precision;
-        None without validation."""
+        """True if the network is better in fp32: as measured, or by the training's validation where it is measured in another
+        precision; None without validation."""
         if self.of.precision == "fp32":
             return self.improved
         return None if self.best_epoch is None else self.best_epoch > 0
@@ -120,8 +120,8 @@ class Improvement:
 def network_of(run: str, store: RunStore, network: Architecture, variant: Variant) -> FinetunedNetwork:
     """A network of a search, described by the search's store."""
     variants = store.search_facts().variants
-    asked = Request(network, "macs", None, Fidelity.SEARCH, *variant)
-    return FinetunedNetwork(run, network, variant, variants.candidate(asked).key if variant in variants else None)
+    request = Request(network, "macs", None, Fidelity.SEARCH, *variant)
+    return FinetunedNetwork(run, network, variant, variants.candidate(request).key if variant in variants else None)
 
 
 def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore) -> Improvement:

@@ -72,8 +72,8 @@ def comparable(points: Points, searched: Points, objectives: Sequence[Objective]
 
 def broken_by(points: Sequence[Point], constraints: Sequence[Constraint]) -> NDArray[np.float64]:
     """`total_violation` of each point, (n,); infinite where a value is missing."""
-    found = total_violation(constraints, lambda metric: values_of(points, metric.name), len(points))
-    return np.where(np.isnan(found), np.inf, found)
+    violation = total_violation(constraints, lambda metric: values_of(points, metric.name), len(points))
+    return np.where(np.isnan(violation), np.inf, violation)
 
 
 def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Nearest | None:
@@ -81,7 +81,7 @@ def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Ne
     if not points:
         return None
     point = points[int(np.argmin(broken_by(points, constraints)))]
-    return Nearest(point, NearestInfeasible.of(point.architecture, point.values, constraints))
+    return Nearest(point, NearestInfeasible.from_values(point.architecture, point.values, constraints))
 
 
 def front_hypervolume(
@@ -102,8 +102,8 @@ def hypervolumes(
     """The hypervolume after each point, of those that keep all constraints."""
     values = minimised_of(points, objectives)
     values[broken_by(points, constraints) > 0] = np.nan
-    found: list[float] = hypervolume_history(values, _corner(objectives, reference)).tolist()
-    return found
+    history: list[float] = hypervolume_history(values, _corner(objectives, reference)).tolist()
+    return history
 
 
 def _corner(objectives: Sequence[Objective], reference: Mapping[str, float]) -> Array:

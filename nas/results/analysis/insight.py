@@ -25,14 +25,14 @@ class Timeline:
     """Evaluations and search time after each measured network.
 
     Attributes:
-        evaluations: their number, failed ones included, (n,).
-        seconds: search time since the first measured network, (n,), without the pauses between two drivers.
-        found: position of each member of the front among the n, by key.
+        evaluations: Number of evaluations, failed ones included, (n,).
+        seconds: Search time since the first measured network, (n,), without the pauses between two drivers.
+        front_positions: Position of each member of the front among the n, by key.
     """
 
     evaluations: NDArray[np.int64]
     seconds: NDArray[np.float64]
-    found: Mapping[str, int]
+    front_positions: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Insight:
 
 def insight_of(report: RunReport, store: RunStore, steps: RecordedSteps | None = None) -> Insight:
     """The insight into a search; `store` is that of the report, and `steps` its steps if they were read already."""
-    steps = steps or RecordedSteps.of(store)
+    steps = steps or RecordedSteps.read(store)
     return Insight(report, timeline_of(report, store.statuses()), predictor_accuracy_of(report, steps.fits, steps.asks))
 
 
@@ -66,8 +66,8 @@ def timeline_of(report: RunReport, statuses: Sequence[tuple[RunStatus, float]]) 
     numbers = [number for number, _ in report.hypervolume] or range(1, len(report.evaluated) + 1)
     starts = [at for status, at in statuses if status is RunStatus.RUNNING]
     places = report.evaluated.places
-    found = {point.key: places[point.key] for point in report.front if point.key in places}
-    return Timeline(np.array(numbers, dtype=np.int64), _searching(report.evaluated.committed, starts), found)
+    front_positions = {point.key: places[point.key] for point in report.front if point.key in places}
+    return Timeline(np.array(numbers, dtype=np.int64), _searching(report.evaluated.committed, starts), front_positions)
 
 
 def _searching(committed: NDArray[np.float64], starts: Sequence[float]) -> NDArray[np.float64]:
@@ -91,7 +91,7 @@ def insight_json(insight: Insight) -> dict[str, Any]:
         "seconds": [round(second, 3) for second in timeline.seconds.tolist()],
         "found": {
             key: {"evaluations": int(timeline.evaluations[i]), "seconds": round(float(timeline.seconds[i]), 3)}
-            for key, i in timeline.found.items()
+            for key, i in timeline.front_positions.items()
         },
         "foresight": {
             name: {"n": len(f.step)}
@@ -128,7 +128,7 @@ def _genes_json(importance: Mapping[str, Importance], diversity: Diversity | Non
 def _diversity_json(diversity: Diversity) -> dict[str, Any]:
     return {
         "n_genes": diversity.n_genes,
-        "distance": {"mean": diversity.mean, "least": diversity.least, "most": diversity.most},
+        "distance": {"mean": diversity.mean, "least": diversity.min_distance, "most": diversity.max_distance},
         "distance_evaluated": diversity.evaluated,
         "shared": dict(diversity.shared),
         "options": {gene: {str(o): share for o, share in shares.items()} for gene, shares in diversity.options.items()},

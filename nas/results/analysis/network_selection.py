@@ -21,7 +21,7 @@ from nas.search.problem.tasks import SERVED_MEMORY, may_be_negative
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
 _JOINT = re.compile(r",|\s+and\s+", re.IGNORECASE)
-_NAMED = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
+_KEY_EXPRESSION = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
 _REVERSED = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?%?", re.IGNORECASE)
 _TURNED = str.maketrans("<>", "><")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -41,7 +41,7 @@ class Limit:
     bound: float
 
     def allows(self, value: float) -> bool:
-        """Whether a value is within the limit."""
+        """Returns True if a value is within the limit."""
         return _OPERATORS[self.sign](value, self.bound)
 
     @property
@@ -91,11 +91,11 @@ def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
     The front is chosen from all evaluated networks. One that was measured again counts with its final values; see
     `comparable` for those that were not.
     """
-    kept = np.ones(len(report.candidates), dtype=bool)
+    satisfying = np.ones(len(report.candidates), dtype=bool)
     for limit in limits:
         values = values_of(report.candidates, limit.objective.name).tolist()
-        kept &= np.array([limit.allows(value) for value in values], dtype=bool)
-    chosen = comparable(report.candidates.take(np.flatnonzero(kept)), report.evaluated, report.objectives)
+        satisfying &= np.array([limit.allows(value) for value in values], dtype=bool)
+    chosen = comparable(report.candidates.take(np.flatnonzero(satisfying)), report.evaluated, report.objectives)
     front = front_of(chosen, report.objectives)
     constraints = tuple(limit.constraint for limit in limits)
     return replace(
@@ -113,7 +113,7 @@ def choose(report: RunReport, expression: str | None = None, index: int | None =
     """The network that an expression (see `select`) or a number of the front names; without either, the front's knee.
 
     Raises:
-        SelectionError: there is none.
+        SelectionError: There is no such network.
     """
     if expression is not None:
         return select(report, expression)
@@ -130,8 +130,8 @@ def select(report: RunReport, expression: str) -> Point:
         SelectionError: the expression is malformed, no network satisfies it, or nothing is measured.
         UnknownNameError: there is no such metric with the run's profiles.
     """
-    if (named := _NAMED.fullmatch(expression)) is not None:
-        return by_key(report, named["key"])
+    if (match := _KEY_EXPRESSION.fullmatch(expression)) is not None:
+        return by_key(report, match["key"])
     return best_within(within(report, parse_limits(report, expression)), expression)
 
 
@@ -178,8 +178,8 @@ def by_index(report: RunReport, index: int) -> Point:
     """
     front = _front(report)
     if not 0 <= index < len(front):
-        known = f"has {len(front)} members, numbered 0 to {len(front) - 1}"
-        problem = f"--index {index}: the front of run {report.run!r} {known}"
+        expected = f"has {len(front)} members, numbered 0 to {len(front) - 1}"
+        problem = f"--index {index}: the front of run {report.run!r} {expected}"
         raise SelectionError(problem, code="selection.unknown-network")
     return front[index]
 

@@ -22,15 +22,15 @@ class Point:
     """One architecture and its values.
 
     Attributes:
-        space: the architecture's.
-        values: by name of an objective or a constrained metric, in its unit and natural sign.
-        errors: by objective name: one standard error (metrics of a task), the noise floor (latency), 0 (exact), or, where
-            `source` is ``predicted``, one predictive standard deviation.
-        source: ``predicted`` points were never measured and are on no front.
+        space: Space of the architecture.
+        values: Values by name of an objective or a constrained metric, in its unit and natural sign.
+        errors: Errors by objective name: one standard error (metrics of a task), the noise floor (latency), 0 (exact), or,
+            where `source` is ``predicted``, one predictive standard deviation.
+        source: Origin; ``predicted`` points were never measured and are on no front.
         test: ``{"accuracy": share, "error": one standard error}`` on the test part, or another metric of the run's task by its
             name; None where it was not scored.
-        fidelity: ``final`` where a value comes from the longer protocol.
-        committed: time of its last measurement, in seconds since the epoch; 0 for a predicted one.
+        fidelity: Protocol; ``final`` where a value comes from the longer protocol.
+        committed: Time of its last measurement, in seconds since the epoch; 0 for a predicted one.
     """
 
     architecture: Architecture
@@ -75,12 +75,12 @@ class Points(Sequence[Point]):
     A run may have tens of thousands: to make a `Point` of each would take longer than to read them.
 
     Attributes:
-        keys: of the architectures, (n,).
-        names: of the metrics, (m,).
-        values, errors: as in `Point`, (n, m) each.
-        committed: time of the last measurement of each, in seconds since the epoch, (n,).
-        final: which have a value by the longer protocol, (n,).
-        tests: `Point.test` by position, of those that were scored.
+        keys: Keys of the architectures, (n,).
+        names: Names of the metrics, (m,).
+        values, errors: Values and errors as in `Point`, (n, m) each.
+        committed: Time of the last measurement of each, in seconds since the epoch, (n,).
+        final: Mask of the points that have a value by the longer protocol, (n,).
+        tests: `Point.test` by position, of the points that were scored.
     """
 
     space: SearchSpace
@@ -91,7 +91,7 @@ class Points(Sequence[Point]):
     committed: Array
     final: NDArray[np.bool_]
     tests: Mapping[int, Mapping[str, float]]
-    _made: dict[int, Point] = field(default_factory=dict, init=False, repr=False)
+    _point_by_index: dict[int, Point] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -104,8 +104,8 @@ class Points(Sequence[Point]):
         if isinstance(place, slice):
             return self.take(range(len(self))[place])
         i = range(len(self))[place]  # negative places count from the end; those beyond it raise
-        if i not in self._made:
-            self._made[i] = Point(
+        if i not in self._point_by_index:
+            self._point_by_index[i] = Point(
                 Architecture.parse(self.keys[i]),
                 self.space,
                 dict(zip(self.names, self.values[i].tolist(), strict=True)),
@@ -114,7 +114,7 @@ class Points(Sequence[Point]):
                 fidelity=Fidelity.FINAL if self.final[i] else Fidelity.SEARCH,
                 committed=float(self.committed[i]),
             )
-        return self._made[i]
+        return self._point_by_index[i]
 
     def __iter__(self) -> Iterator[Point]:
         return (self[i] for i in range(len(self)))
@@ -163,7 +163,7 @@ def keys_of(points: Sequence[Point]) -> Sequence[str]:
     return points.keys if isinstance(points, Points) else [point.key for point in points]
 
 
-def taken(points: Sequence[Point], places: Sequence[int] | NDArray[np.int64]) -> Sequence[Point]:
+def take_points(points: Sequence[Point], places: Sequence[int] | NDArray[np.int64]) -> Sequence[Point]:
     """The points at some positions, in that order."""
     if isinstance(points, Points):
         return points.take(places)

@@ -31,8 +31,8 @@ class PredictorAccuracy:
     agreement among these networks is harder than over the whole space.
 
     Attributes:
-        step: the step of each prediction, (n,).
-        predicted, std, measured: in the objective's unit, (n,) each.
+        step: Step of each prediction, (n,).
+        predicted, std, measured: Predicted mean, predicted deviation and measured value, in the objective's unit, (n,) each.
     """
 
     step: NDArray[np.int64]
@@ -82,18 +82,18 @@ def predictor_accuracy_of(
     """Accuracy by the name of each objective that was predicted before it was measured."""
     places = report.evaluated.places
     measured = {o.name: values_of(report.evaluated, o.name).tolist() for o in report.objectives}
-    asked = {architecture.key: step for step, batch in enumerate(asks) for architecture in batch}
+    step_by_key = {architecture.key: step for step, batch in enumerate(asks) for architecture in batch}
     rows: dict[str, list[tuple[int, float, float, float]]] = {o.name: [] for o in report.objectives}
     for fit in (fit for fit in fits if fit.objective in rows):  # a report may be of one profile alone
         predictions: Mapping[str, Sequence[float | None]] = fit.quality["predictions"]
         for key, (mean, std) in predictions.items():
             # Only the step that asked for it: predictions after the search are followed by no measurement.
-            if asked.get(key) == fit.step and key in places and mean is not None and std is not None:
+            if step_by_key.get(key) == fit.step and key in places and mean is not None and std is not None:
                 rows[fit.objective].append((fit.step, mean, std, measured[fit.objective][places[key]]))
     return {
-        name: PredictorAccuracy(np.array([row[0] for row in found], dtype=np.int64), *np.array(found).T[1:])
-        for name, found in rows.items()
-        if found
+        name: PredictorAccuracy(np.array([row[0] for row in pairs], dtype=np.int64), *np.array(pairs).T[1:])
+        for name, pairs in rows.items()
+        if pairs
     }
 
 

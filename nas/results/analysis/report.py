@@ -40,41 +40,41 @@ class RunReport:
     """A run's networks, fronts and predictors, read from its stored rows alone.
 
     Attributes:
-        run: the run's id.
-        name: the job's name; the id where it has none.
-        space: the search space; with the choices of the variant last (see `Variants`).
-        metrics: what every measured network has a value of: the objectives, and what only constraints are on.
-        task: what networks were trained and scored for.
-        constraints: what a network must satisfy to be on a front.
-        numbers: the number of each evaluated architecture in the order evaluated, from 1, by key; failed ones included.
-        n_known: networks that a warm start knew, which are evaluated beside the budget.
-        budget: evaluations that the job allows; None where only time limits it.
-        algorithm: its name in job files.
-        models_from: the number of the first evaluation that models chose, or will choose if none before it fails; None for
+        run: Id of the run.
+        name: Name of the job; the id where it has none.
+        space: The search space; with the choices of the variant last (see `Variants`).
+        metrics: Metrics of which every measured network has a value: the objectives, and those of constraints alone.
+        task: Task for which networks were trained and scored.
+        constraints: Constraints that a network must satisfy to be on a front.
+        numbers: Number of each evaluated architecture in the order evaluated, from 1, by key; failed ones included.
+        n_known: Number of networks that a warm start knew, which are evaluated beside the budget.
+        budget: Number of evaluations that the job allows; None where only time limits it.
+        algorithm: Name of the algorithm in job files.
+        models_from: Number of the first evaluation that models chose, or will choose if none before it fails; None for
             an algorithm without models, and in runs of version 0.1 without any.
-        evaluated: measured architectures in the order evaluated, with their search values.
-        candidates: measured architectures in the order evaluated, with their final values where they were measured again
-            (without those where that failed): what a selection chooses from.
-        measured_again: whether any candidate has final values.
-        noisy: keys of measured architectures with a value of more noise than the protocol wants.
-        too_noisy: those of `failed` of which nothing failed but for the noise of the machine.
-        failed: reasons by key of each architecture with a failed measurement.
-        screened_out: reasons by key of each architecture that was skipped before all of its measurements.
-        front: the measured non-dominated architectures that satisfy the constraints, the cheapest first; once candidates
+        evaluated: Measured architectures in the order evaluated, with their search values.
+        candidates: Measured architectures in the order evaluated, with their final values where they were measured again
+            (without those where that failed): a selection chooses from these.
+        measured_again: True if any candidate has final values.
+        noisy: Keys of measured architectures with a value of more noise than the protocol wants.
+        too_noisy: Keys of those of `failed` of which nothing failed but for the noise of the machine.
+        failed: Reasons by key of each architecture with a failed measurement.
+        screened_out: Reasons by key of each architecture that was skipped before all of its measurements.
+        front: The measured non-dominated architectures that satisfy the constraints, the cheapest first; once candidates
             were measured again, those only and with their final values.
-        fronts: where several profiles have objectives, by profile the front in its own objectives and those without
-            profile, of the same candidates as `front`, its cheapest first.
-        nearest: the network of least violation, where none satisfies the constraints.
-        anchors: the smallest and the largest network, as far as they are measured.
-        reference: the hypervolume's reference point by objective name, natural sign; empty until it is set.
+        fronts: Where several profiles have objectives, the front by profile, in the objectives of the profile and those
+            without profile, of the same candidates as `front`, its cheapest first.
+        nearest: The network of least violation, where none satisfies the constraints.
+        anchors: The smallest and the largest network, as far as they are measured.
+        reference: The hypervolume's reference point by objective name, natural sign; empty until it is set.
         hypervolume: (evaluations, value) after each evaluation, of search values of feasible networks, in the objectives'
             units multiplied.
-        front_hypervolume: of `front`; None until the reference is set.
-        predictors: by objective name.
-        predicted: architectures never measured whose every measured objective the latest models predicted.
-        distinguishable: by objective name, whether the front's fastest and most accurate members differ; empty while
+        front_hypervolume: Hypervolume of `front`; None until the reference is set.
+        predictors: Predictors by objective name.
+        predicted: Architectures never measured whose every measured objective the latest models predicted.
+        distinguishable: By objective name, True if the front's fastest and most accurate members differ; empty while
             there is no front.
-        block_costs: costs by block of the networks that were chosen to be measured again.
+        block_costs: Costs by block of the networks that were chosen to be measured again.
     """
 
     run: str
@@ -146,11 +146,11 @@ class RunReport:
     @property
     def evaluations_text(self) -> str:
         """``10 evaluations and 40 known networks: 48 measured, 2 failed``."""
-        return evaluations_text(self.n_evaluations, self.counts, known=self.n_known)
+        return evaluations_text(self.n_evaluations, self.counts, n_known=self.n_known)
 
     @property
     def guidance(self) -> str:
-        """From which evaluation on models choose, or that none was fitted; "" for an algorithm without models."""
+        """The evaluation from which models choose, or the note that none was fitted; "" for an algorithm without models."""
         if self.models_from is None or self.predictors or self.status is not RunStatus.FINISHED:
             return guidance_text(self.algorithm, self.models_from, self.budget)
         return (
@@ -164,7 +164,7 @@ class RunReport:
         return fronts.cost_objective(self.objectives)
 
     def is_short(self, point: Point) -> bool:
-        """Whether timed values of a measured point come from the search's shorter protocol, while others' are final."""
+        """Returns True if timed values of a measured point come from the search's shorter protocol, while others' are final."""
         searched = point.source == "measured" and point.fidelity is Fidelity.SEARCH
         return self.measured_again and searched and any(o.profile is not None for o in self.columns)
 
@@ -190,12 +190,14 @@ def build_report(
     """The report of a run in any state, from its store.
 
     Args:
-        profile: report on the objectives of one hardware profile and those without profile; None for all objectives.
-        steps: of this store, if they were read already.
+        store: Store of the run.
+        run: Id of the run.
+        profile: Report on the objectives of one hardware profile and those without profile; None for all objectives.
+        steps: Steps of this store, if they were read already.
 
     Raises:
-        UnknownNameError: the run has no objective on such a profile.
-        StoreError: the run is not a search but a training, or its store is damaged.
+        UnknownNameError: The run has no objective on such a profile.
+        StoreError: The run is not a search but a training, or its store is damaged.
     """
     facts = store.facts()
     if facts is None:
@@ -207,7 +209,7 @@ def build_report(
     names = _profiles_of(search.objectives)
     if profile is not None and profile not in names:
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
-    return _report(store, search, run, facts.name or run, profile, steps or RecordedSteps.of(store))
+    return _report(store, search, run, facts.name or run, profile, steps or RecordedSteps.read(store))
 
 
 def _report(
@@ -216,7 +218,7 @@ def _report(
     state, space, every, constraints = store.state(), search.space, search.objectives, search.constraints
     objectives = every if profile is None else fronts.of_profile(every, profile)
     measured = MeasuredRun(store, search, state.finalists, steps.asks)
-    found = _networks(measured, space, objectives, constraints)
+    networks = _networks(measured, space, objectives, constraints)
     values = state.reference or [None] * len(every)
     corner = {o.name: v for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
     failed = measured.failures()
@@ -236,23 +238,23 @@ def _report(
         budget=None if state.budget is None else state.budget.evaluations,
         algorithm=search.algorithm,
         models_from=_first_modelled(steps, search),
-        evaluated=found.evaluated,
-        candidates=found.candidates,
-        measured_again=bool(found.candidates.final.any()),
+        evaluated=networks.evaluated,
+        candidates=networks.candidates,
+        measured_again=bool(networks.candidates.final.any()),
         noisy=measured.noisy(),
         too_noisy=too_noisy(store, search) & failed.keys() if failed else frozenset(),
         failed=failed,
         screened_out=measured.screened_out(),
-        front=found.front,
-        fronts=_fronts_by_profile(found.feasible, every) if profile is None else {},
-        nearest=None if found.front else fronts.nearest_of(found.chosen, constraints),
+        front=networks.front,
+        fronts=_fronts_by_profile(networks.feasible, every) if profile is None else {},
+        nearest=None if networks.front else fronts.nearest_of(networks.chosen, constraints),
         anchors=_anchors(measured, space),
         reference=corner,
-        hypervolume=_history(measured, found.evaluated, objectives, constraints, corner, search.n_spent),
-        front_hypervolume=fronts.front_hypervolume(found.front, objectives, corner),
+        hypervolume=_history(measured, networks.evaluated, objectives, constraints, corner, search.n_spent),
+        front_hypervolume=fronts.front_hypervolume(networks.front, objectives, corner),
         predictors=_predictors(steps.fits, objectives),
         predicted=_predicted(steps.fits, measured, space, objectives),
-        distinguishable=_ends_differ(store, found.front, objectives),
+        distinguishable=_ends_differ(store, networks.front, objectives),
         block_costs=store.block_costs(),
     )
 
@@ -262,9 +264,9 @@ class _Networks:
     """The measured networks of a run: all, then fewer and fewer.
 
     Attributes:
-        evaluated, candidates, front: as in `RunReport`.
-        chosen: the finalists among the candidates; all candidates before there are any.
-        feasible: those of `chosen` that a front may be chosen from.
+        evaluated, candidates, front: Networks as in `RunReport`.
+        chosen: The finalists among the candidates; all candidates before there are any.
+        feasible: Networks of `chosen` that a front may be chosen from.
     """
 
     evaluated: Points
@@ -280,8 +282,8 @@ def _networks(
     evaluated = measured.points(space, list(measured.complete), final=False)
     candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
     chosen = candidates.take([candidates.places[a.key] for a in measured.candidates()])
-    kept = chosen.take(np.flatnonzero(fronts.broken_by(chosen, constraints) == 0))
-    feasible = fronts.comparable(kept, evaluated, objectives)
+    within_limits = chosen.take(np.flatnonzero(fronts.broken_by(chosen, constraints) == 0))
+    feasible = fronts.comparable(within_limits, evaluated, objectives)
     return _Networks(evaluated, candidates, chosen, feasible, fronts.front_of(feasible, objectives))
 
 
@@ -296,9 +298,11 @@ def _profiles_of(objectives: Sequence[Objective]) -> list[str]:
 
 
 def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:
-    known: dict[Anchor, Architecture] = {"smallest": space.smallest, "largest": space.largest}
-    found = {name: architecture for name, architecture in known.items() if architecture in measured.complete}
-    return dict(zip(found, measured.points(space, list(found.values()), final=True), strict=True))
+    anchors: dict[Anchor, Architecture] = {"smallest": space.smallest, "largest": space.largest}
+    measured_anchors = {
+        name: architecture for name, architecture in anchors.items() if architecture in measured.complete
+    }
+    return dict(zip(measured_anchors, measured.points(space, list(measured_anchors.values()), final=True), strict=True))
 
 
 def _history(
@@ -338,8 +342,8 @@ def _predicted(
         if architecture in measured.evaluated or any(name not in predicted for name in needed):
             continue
         exact = {o.name: measured.exact(architecture, o) for o in objectives if o.metric in EXACT_METRICS}
-        both = predicted | {name: (value, 0.0) for name, value in exact.items() if value is not None}
-        means, deviations = ({name: pair[i] for name, pair in both.items()} for i in (0, 1))
+        value_pairs = predicted | {name: (value, 0.0) for name, value in exact.items() if value is not None}
+        means, deviations = ({name: pair[i] for name, pair in value_pairs.items()} for i in (0, 1))
         points.append(Point(architecture, space, means, deviations, source="predicted"))
     return tuple(points)
 

@@ -14,7 +14,7 @@ from nas.results.analysis.report import RunReport
 
 
 def search_json(report: RunReport) -> dict[str, Any]:
-    """What `nas search JOB --json` prints: the front and the anchors, values in their objectives' units.
+    """The output of `nas search JOB --json`: the front and the anchors, values in their objectives' units.
 
     ``nearest`` is null unless no network keeps the job's constraints.
     """
@@ -31,7 +31,7 @@ def search_json(report: RunReport) -> dict[str, Any]:
 
 
 def show_json(report: RunReport) -> dict[str, Any]:
-    """What `nas show RUN --json` prints: `search_json` with the objectives, predictors, hypervolume and comparison.
+    """The output of `nas show RUN --json`: `search_json` with the objectives, predictors, hypervolume and comparison.
 
     ``fronts`` has one per profile where several have objectives; ``front`` is the joint one. ``hypervolume.value`` is that of
     the front, with final values where there are any; ``history`` is of search values.
@@ -62,7 +62,7 @@ def show_json(report: RunReport) -> dict[str, Any]:
 
 
 def selection_json(report: RunReport, limits: Sequence[Limit], best: Point) -> dict[str, Any]:
-    """What `nas show RUN --select LIMITS --json` prints: the best network, as `point_json`, and all within the limits.
+    """The output of `nas show RUN --select LIMITS --json`: the best network, as `point_json`, and all within the limits.
 
     ``blocks`` is null unless the costs by block of the best network were recorded.
     """

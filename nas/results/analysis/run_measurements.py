@@ -25,7 +25,7 @@ class RecordedSteps:
     fits: Sequence[Fit]
 
     @classmethod
-    def of(cls, store: RunStore) -> RecordedSteps:
+    def read(cls, store: RunStore) -> RecordedSteps:
         return cls(store.asks(), store.fits())
 
 
@@ -53,18 +53,20 @@ class MeasuredRun:
         self._rows = self._read(store, search.variants)
         self._finalists = finalists
         anchors = [search.space.smallest, search.space.largest]
-        asked = [architecture for step in asks for architecture in step]
+        proposed = [architecture for step in asks for architecture in step]
         self.evaluated: dict[Architecture, None] = {}
         self.complete: dict[Architecture, None] = {}
-        for architecture in dict.fromkeys([*anchors, *asked, *self._rows]):
-            found = [outcome for outcome in self._rows.get(architecture, ())[: self._n_metrics] if outcome is not None]
-            if len(found) == self._n_metrics:
+        for architecture in dict.fromkeys([*anchors, *proposed, *self._rows]):
+            outcomes = [
+                outcome for outcome in self._rows.get(architecture, ())[: self._n_metrics] if outcome is not None
+            ]
+            if len(outcomes) == self._n_metrics:
                 self.evaluated[architecture] = None
-                if all(outcome.value is not None for outcome in found):
+                if all(outcome.value is not None for outcome in outcomes):
                     self.complete[architecture] = None
 
     def _read(self, store: RunStore, variants: Variants) -> dict[Architecture, list[Outcome | None]]:
-        """By candidate, a row of outcomes: of each metric by the search, of each by the longer protocol, and the test score."""
+        """Rows of outcomes by candidate: each metric by the search, each by the longer protocol, and the test score."""
         searched, final = ([(o.metric, o.profile, f) for o in self.metrics] for f in (Fidelity.SEARCH, Fidelity.FINAL))
         places = {slot: place for place, slot in enumerate([*searched, *final, (self._scored, None, Fidelity.TEST)])}
         n_places, again = len(places), Fidelity.FINAL
@@ -106,13 +108,13 @@ class MeasuredRun:
 
     def _reasons(self, status: Status) -> dict[str, str]:
         lacking = [a for a in self.evaluated if a not in self.complete]
-        found = {
+        messages_by_key = {
             a.key: [o.message for o in self.outcomes(a) if o.value is None and o.status is status] for a in lacking
         }
-        return {key: messages[0] for key, messages in found.items() if messages}
+        return {key: messages[0] for key, messages in messages_by_key.items() if messages}
 
     def candidates(self) -> list[Architecture]:
-        """What the front is chosen from: the finalists among the usable architectures, or all of these before there are any."""
+        """The architectures from which the front is chosen: the usable finalists, or all usable ones before there are any."""
         return [a for a in self._finalists if a in self.usable] or list(self.usable)
 
     @cached_property
@@ -121,7 +123,7 @@ class MeasuredRun:
         return {a: None for a in self.complete if not self._failed_again(a)} or self.complete
 
     def _failed_again(self, architecture: Architecture) -> bool:
-        """Whether a measurement of it by the longer protocol failed."""
+        """Returns True if a measurement of the architecture by the longer protocol failed."""
         if architecture not in self.again:
             return False
         finals = self._rows[architecture][self._n_metrics : 2 * self._n_metrics]
@@ -131,23 +133,23 @@ class MeasuredRun:
         """Outcomes of all metrics of an evaluated architecture, failed ones included; final ones where they have a value."""
         row, n = self._rows[architecture], self._n_metrics
         pairs = zip(row[:n], row[n : 2 * n] if final else [None] * n, strict=True)
-        found = [search if again is None or again.value is None else again for search, again in pairs]
-        return [outcome for outcome in found if outcome is not None]
+        latest = [search if again is None or again.value is None else again for search, again in pairs]
+        return [outcome for outcome in latest if outcome is not None]
 
     def points(self, space: SearchSpace, architectures: Sequence[Architecture], *, final: bool) -> Points:
         """Complete architectures of the run's space with their values, final ones where there are any, in this order."""
         shape = len(architectures), self._n_metrics
         rows = [self.outcomes(a, final=final and a in self.again) for a in architectures]
-        found = [outcome for row in rows for outcome in row]
-        again = [final and outcome.fidelity is Fidelity.FINAL for outcome in found]
+        outcomes = [outcome for row in rows for outcome in row]
+        again = [final and outcome.fidelity is Fidelity.FINAL for outcome in outcomes]
         tests = {place: self.test_score(a) for place, a in enumerate(architectures)}
         return Points(
             space,
             [architecture.key for architecture in architectures],
             [metric.name for metric in self.metrics],
-            np.array([outcome.value for outcome in found], dtype=np.float64).reshape(shape),
-            np.array([outcome.error or 0.0 for outcome in found], dtype=np.float64).reshape(shape),
-            np.array([outcome.committed for outcome in found], dtype=np.float64).reshape(shape).max(axis=1),
+            np.array([outcome.value for outcome in outcomes], dtype=np.float64).reshape(shape),
+            np.array([outcome.error or 0.0 for outcome in outcomes], dtype=np.float64).reshape(shape),
+            np.array([outcome.committed for outcome in outcomes], dtype=np.float64).reshape(shape).max(axis=1),
             np.asarray(np.array(again, dtype=bool).reshape(shape).any(axis=1)),
             {place: test for place, test in tests.items() if test is not None},
         )
@@ -155,29 +157,29 @@ class MeasuredRun:
     def exact(self, architecture: Architecture, objective: Objective) -> float | None:
         """A computed metric of an architecture that need not be complete; None where it is not stored."""
         row = self._rows.get(architecture)
-        found = None if row is None else row[self.metrics.index(objective)]
-        return None if found is None else found.value
+        outcome = None if row is None else row[self.metrics.index(objective)]
+        return None if outcome is None else outcome.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:
         """The task's metric on the test part with its standard error; None where it was not scored, or that failed."""
-        found = self._rows[architecture][-1]
-        if found is None or found.value is None:
+        outcome = self._rows[architecture][-1]
+        if outcome is None or outcome.value is None:
             return None
-        return {self._scored: found.value, "error": found.error or 0.0}
+        return {self._scored: outcome.value, "error": outcome.error or 0.0}
 
 
 def predictor_history(fits: Sequence[Fit], objective: Objective) -> dict[int, Mapping[str, Any]]:
     """Quality of every recorded fit of an objective's predictor, by step in ascending order."""
-    own = [fit for fit in fits if fit.objective == objective.name]
-    return {fit.step: fit.quality["quality"] for fit in sorted(own, key=lambda fit: fit.step)}
+    objective_fits = [fit for fit in fits if fit.objective == objective.name]
+    return {fit.step: fit.quality["quality"] for fit in sorted(objective_fits, key=lambda fit: fit.step)}
 
 
 def predicted_values(fits: Sequence[Fit]) -> dict[Architecture, dict[str, tuple[float, float]]]:
     """Means and standard deviations by architecture and objective name, predicted by the models of the last step."""
     last = max((fit.step for fit in fits), default=0)
-    found: dict[Architecture, dict[str, tuple[float, float]]] = {}
+    predictions: dict[Architecture, dict[str, tuple[float, float]]] = {}
     for fit in (fit for fit in fits if fit.step == last):
         for key, (mean, std) in fit.quality["predictions"].items():
             if mean is not None and std is not None:  # the store has None for a value that is not finite
-                found.setdefault(Architecture.parse(key), {})[fit.objective] = (float(mean), float(std))
-    return found
+                predictions.setdefault(Architecture.parse(key), {})[fit.objective] = (float(mean), float(std))
+    return predictions

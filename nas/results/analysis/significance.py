@@ -36,7 +36,7 @@ class Comparison:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the difference is larger than its threshold."""
+        """True if the difference is larger than its threshold."""
         return abs(self.difference) > self.threshold
 
 
@@ -47,7 +47,7 @@ def compare(store: RunStore, a: Architecture, b: Architecture, objective: Object
     floor is the larger of the two. A network compared with itself differs by 0 and is never distinguishable.
 
     Raises:
-        StoreError: one of them has no value, or its stored scores are damaged.
+        StoreError: One of the networks has no value, or its stored scores are damaged.
     """
     first, second = _measurements(store, a, b, objective)
     if objective.of_task:
@@ -64,12 +64,12 @@ def compare_scores(first: tuple[RunStore, Measurement], second: tuple[RunStore, 
     Raises:
         StoreError: stored scores are damaged.
     """
-    (_, a), (_, b), left, right = first, second, _scores(*first), _scores(*second)
+    (_, a), (_, b), first_scores, second_scores = first, second, _scores(*first), _scores(*second)
     difference = _value(a) - _value(b)
-    if left is None or right is None or a.data != b.data or len(left) != len(right):
+    if first_scores is None or second_scores is None or a.data != b.data or len(first_scores) != len(second_scores):
         independent = math.hypot(a.error or 0.0, b.error or 0.0)
         return Comparison(difference, N_STANDARD_ERRORS * independent, "independent")
-    return Comparison(difference, N_STANDARD_ERRORS * paired_standard_error(left, right), "paired")
+    return Comparison(difference, N_STANDARD_ERRORS * paired_standard_error(first_scores, second_scores), "paired")
 
 
 def paired_standard_error(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -88,8 +88,8 @@ def _measurements(
     variants = store.search_facts().variants
     for fidelity in levels:
         requests = [variants.request(candidate, objective, fidelity) for candidate in (a, b)]
-        found = store.find(requests)
-        pair = [found[request] for request in requests if request in found and found[request].value is not None]
+        stored = store.find(requests)
+        pair = [stored[request] for request in requests if request in stored and stored[request].value is not None]
         if len(pair) == 2:
             return pair[0], pair[1]
     problem = f"{objective.name} of {a.key} and {b.key} cannot be compared: this run has not measured both"

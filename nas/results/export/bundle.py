@@ -23,8 +23,11 @@ class Bundle:
     """The files of an export that passed its checks, before they are written.
 
     Attributes:
-        facts: for the manifest.
-        described: what the export command prints, but for the digest.
+        path: The main file.
+        manifest: Path of the manifest.
+        files: Content by path of the files other than the manifest.
+        facts: Content of the manifest.
+        described: Output of the export command, but for the digest.
     """
 
     path: Path

@@ -31,14 +31,14 @@ class Cascades:
     """The cascades of two networks of a run's front, with thresholds from the validation part.
 
     Args:
-        opened: a finished search of a classification.
-        profile: the hardware profile whose latencies count; by default that of the job's first latency objective.
-        accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`.
+        opened: A finished search of a classification.
+        profile: The hardware profile whose latencies count; by default that of the job's first latency objective.
+        accept_plugin_versions, data: Options of `nas.results.export.onnx_export.export_onnx`.
 
     Raises:
-        RunStateError, SelectionError: as `cascade_pairs`.
+        RunStateError, SelectionError: For the reasons of `cascade_pairs`.
         UnknownNameError: there is no such profile.
-        NasError, CheckpointError, DataError: as `load_trained_run`.
+        NasError, CheckpointError, DataError: For the reasons of `load_trained_run`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Cascades:
     def table(self) -> CascadeTable:
         """The single networks and the cascades of their common front, on the validation part."""
         members = [self._member(i, self._validation) for i in range(len(self._report.front))]
-        return CascadeTable.of(
+        return CascadeTable.from_pairs(
             self._opened.id, members, self._pairs, latency=self._report.cost, batch_size=self._batch_size
         )
 
@@ -80,8 +80,9 @@ class Cascades:
         """
         *chosen, threshold = self.table.pair(number)
         small, large = (self._member(member.index, self._trained.data.dataset.test) for member in chosen)
-        found = {"small": cascade_of(small), "large": cascade_of(large), "cascade": cascade_of(small, large, threshold)}
-        return {name: asdict(values) for name, values in found.items()}
+        cascade = cascade_of(small, large, threshold)
+        cascade_by_name = {"small": cascade_of(small), "large": cascade_of(large), "cascade": cascade}
+        return {name: asdict(values) for name, values in cascade_by_name.items()}
 
     def export(self, number: int, folder: Path) -> dict[str, Any]:
         """Writes a row's cascade into a folder; returns what `write_cascade` does.
@@ -91,7 +92,7 @@ class Cascades:
             ExportFailedError: the folder cannot be used, or an output differs from torch's or from what was measured.
         """
         *chosen, threshold = self.table.pair(number)
-        *paths, both = cascade_paths(folder, self._opened.id)
+        *paths, graph_path = cascade_paths(folder, self._opened.id)
         with self._opened.store() as store:
             report = build_report(store, run=self._opened.id)  # of all profiles, as that of other exports
             provenance = Provenance(report.run, report.metrics, report.profiles, self._variants, store)
@@ -100,17 +101,17 @@ class Cascades:
                 for member, path in zip(chosen, paths, strict=True)
             )
         cascade = self.table.rows[number].cascade
-        return write_cascade(cascade, threshold, (small, large), both, self.table, self._trained)
+        return write_cascade(cascade, threshold, (small, large), graph_path, self.table, self._trained)
 
     def _member(self, index: int, part: Part) -> Member:
         """A network of the front with its answers to a part."""
         point, latency, task = self._report.front[index], self._report.cost, self._trained.data.task
         network, variant = self._variants.split(point.architecture)
         if index not in self._models:
-            made = self._scoring.score_one(ScoringTask(network, variant, (), model=True))
-            if made.model is None:
-                raise ExportFailedError(f"network {point.key}: {made.failure}", code="export.scoring-failed")
-            self._models[index] = made.model
+            scored = self._scoring.score_one(ScoringTask(network, variant, (), model=True))
+            if scored.model is None:
+                raise ExportFailedError(f"network {point.key}: {scored.failure}", code="export.scoring-failed")
+            self._models[index] = scored.model
         logits = outputs_of(self._models[index], part, variant.runtime, together=task.scored_together)
         right = task.score("accuracy", logits, part.labels.numpy()).examples
         requests = [self._variants.request(point.architecture, latency, f) for f in (Fidelity.FINAL, Fidelity.SEARCH)]
@@ -122,9 +123,9 @@ class Cascades:
 
 def _runs_ms(store: RunStore, requests: list[Request]) -> NDArray[np.float64]:
     """Wall times of the timed runs of the first request with a value, (r,); empty where they are too few for a p99."""
-    found = store.find(requests)
+    stored = store.find(requests)
     for request in requests:
-        if request in found and found[request].value is not None:
-            samples = store.samples(request) if found[request].detail.get("p99_ms") is not None else None
+        if request in stored and stored[request].value is not None:
+            samples = store.samples(request) if stored[request].detail.get("p99_ms") is not None else None
             return np.empty(0) if samples is None else decode_samples(samples).raw_ms
     return np.empty(0)

@@ -44,7 +44,7 @@ def write_cascade(
     data, (small, large) = trained.data.dataset, networks
     models = small.files[small.path], large.files[large.path]
     graph = cascade_graph(*models, threshold)
-    inputs = [own.numpy() for _, own in by_length(head(data.validation, _COMPARED), 1)]
+    inputs = [batch.numpy() for _, batch in by_length(head(data.validation, _COMPARED), 1)]
     proof: dict[str, Any] = {"examples": len(inputs), "parity": None}
     try:
         proof["parity"] = cascade_parity(graph, *models, threshold, inputs, runtime=small.described["runtime"])
@@ -60,8 +60,8 @@ def write_cascade(
         "values": asdict(cascade),
         "proof": proof,
         **{
-            name: {"model": own.path.name, "manifest": own.manifest.name, "key": own.described["key"]}
-            for name, own in (("small", small), ("large", large))
+            name: {"model": bundle.path.name, "manifest": bundle.manifest.name, "key": bundle.described["key"]}
+            for name, bundle in (("small", small), ("large", large))
         },
         "classes": list(data.class_names),
         **preprocessing_facts(data.format, in_graph=False),
@@ -74,5 +74,5 @@ def write_cascade(
     manifest.unlink(missing_ok=True)  # before its networks are replaced
     written = {"small": small.write(), "large": large.write()}
     Bundle(script, manifest, files, facts, {}).write()
-    named = {"manifest": str(manifest), "script": str(script), "graph": str(path) if path in files else None}
-    return {**named, **proof, **written}
+    paths = {"manifest": str(manifest), "script": str(script), "graph": str(path) if path in files else None}
+    return {**paths, **proof, **written}

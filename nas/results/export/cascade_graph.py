@@ -26,13 +26,13 @@ def cascade_graph(small: bytes, large: bytes, threshold: float) -> bytes:
     The large network is a branch of the operator If. Inputs are those of the two, with a batch of 1, which the operator's
     condition needs; outputs are the logits (1, classes) and `PASSED_ON`.
     """
-    one, two = (
+    small_model, large_model = (
         compose.add_prefix(onnx.load_model_from_string(model), f"{name}/", rename_inputs=False)
         for name, model in (("small", small), ("large", large))
     )
-    for own in (one, two):
-        del own.graph.value_info[:]  # of any batch
-    logits = one.graph.output[0]
+    for network in (small_model, large_model):
+        del network.graph.value_info[:]  # of any batch
+    large_graph, logits = large_model.graph, small_model.graph.output[0]
     shape = [1, logits.type.tensor_type.shape.dim[1].dim_value]
 
     def declared(name: str) -> onnx.ValueInfoProto:
@@ -48,7 +48,7 @@ def cascade_graph(small: bytes, large: bytes, threshold: float) -> bytes:
 
     graph = helper.make_graph(
         [
-            *one.graph.node,
+            *small_model.graph.node,
             helper.make_node("Softmax", [logits.name], ["shares"], axis=1),
             helper.make_node("ReduceMax", ["shares", "axis"], ["confidence"], keepdims=0),
             helper.make_node("Less", ["confidence", "threshold"], [PASSED_ON]),
@@ -56,15 +56,15 @@ def cascade_graph(small: bytes, large: bytes, threshold: float) -> bytes:
                 "If",
                 [PASSED_ON],
                 [OUTPUT],
-                then_branch=branch("large", two.graph.output[0].name, two.graph.node, two.graph.initializer),
+                then_branch=branch("large", large_graph.output[0].name, large_graph.node, large_graph.initializer),
                 else_branch=branch("small", logits.name, [], []),
             ),
         ],
         "cascade",
-        one.graph.input,
+        small_model.graph.input,
         [declared(OUTPUT), helper.make_tensor_value_info(PASSED_ON, TensorProto.BOOL, [1])],
         [
-            *one.graph.initializer,
+            *small_model.graph.initializer,
             numpy_helper.from_array(np.array([1]), "axis"),
             numpy_helper.from_array(np.array([threshold], np.float32), "threshold"),
         ],
@@ -72,11 +72,15 @@ def cascade_graph(small: bytes, large: bytes, threshold: float) -> bytes:
     batch = graph.input[0].type.tensor_type.shape.dim[0]
     batch.Clear()
     batch.dim_value = 1
-    imported = sorted((entry.version, entry.domain) for model in (one, two) for entry in model.opset_import)
+    imported = sorted(
+        (entry.version, entry.domain) for model in (small_model, large_model) for entry in model.opset_import
+    )
     domains = {domain: version for version, domain in imported}  # the latest of each
     opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
-    made = helper.make_model(graph, opset_imports=opsets, ir_version=max(one.ir_version, two.ir_version))
-    return bytes(made.SerializeToString())
+    cascade = helper.make_model(
+        graph, opset_imports=opsets, ir_version=max(small_model.ir_version, large_model.ir_version)
+    )
+    return bytes(cascade.SerializeToString())
 
 
 def cascade_parity(
@@ -85,16 +89,21 @@ def cascade_parity(
     """The largest difference of a graph's logits from those of the two networks in two steps, over the deviation of these.
 
     Args:
-        inputs: of each example, (1, ...).
+        graph: Serialised cascade.
+        small, large: Serialised networks.
+        threshold: Confidence below which an example is passed on.
+        inputs: Input of each example, (1, ...).
+        runtime: Runtime of all models.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`, the graph passes on other examples, or all examples or none are passed on.
+        ExportFailedError: The difference is above `MAX_PARITY`, the graph passes on other examples, or all examples or none are
+            passed on.
         ModelError: the runtime rejects the graph.
     """
 
     def outputs(model: bytes) -> list[NDArray[Any]]:
-        found = run_calls(model, ({INPUT: own} for own in inputs), runtime=runtime)
-        return [np.concatenate(calls) for calls in zip(*found, strict=True)]
+        answers = run_calls(model, ({INPUT: example} for example in inputs), runtime=runtime)
+        return [np.concatenate(calls) for calls in zip(*answers, strict=True)]
 
     (first,), (second,), (logits, flags) = outputs(small), outputs(large), outputs(graph)
     passed = confidence(first) < threshold

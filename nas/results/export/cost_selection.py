@@ -54,13 +54,13 @@ class NetworksByCost:
         A limit on a latency measures all networks on its profile the first time, see `measured_latencies`.
 
         Raises:
-            SelectionError: it is malformed, its metric is no computed cost or latency, or no network satisfies it.
+            SelectionError: The expression is malformed, its metric is no computed cost or latency, or no network satisfies it.
             EvaluationError: a latency cannot be measured.
         """
         return [(row.network, row.values) for row in self._rows(expression)]
 
     def to_json(self, expression: str) -> dict[str, Any]:
-        """What `nas show --select --json` prints of a training."""
+        """The output of `nas show --select --json` for a training."""
         values = self.supernet.space.values
         rows: list[dict[str, Any]] = [
             {"key": row.network.key, "architecture": values(row.network), "values": row.values}
@@ -74,16 +74,16 @@ class NetworksByCost:
         rows = [_Row(network, dict(costs), {}) for network, costs in self.networks]
         for name, profile in {limit.objective.name: limit.objective.profile for limit in limits}.items():
             if profile is not None:
-                found = measured_latencies(self.stored, [row.network for row in rows], profile, note=self.note)
+                latencies = measured_latencies(self.stored, [row.network for row in rows], profile, note=self.note)
                 for row in rows:
-                    row.values[name], row.errors[name] = found[row.network]
-        kept = [row for row in rows if all(limit.allows(row.values[limit.objective.name]) for limit in limits)]
-        if not kept:
+                    row.values[name], row.errors[name] = latencies[row.network]
+        satisfying = [row for row in rows if all(limit.allows(row.values[limit.objective.name]) for limit in limits)]
+        if not satisfying:
             ends = (rows[0].values, rows[-1].values)
             shown = " to ".join(", ".join(f"{name} {value_text(value)}" for name, value in end.items()) for end in ends)
             message = f"no network of run {self.run!r} satisfies {expression.strip()!r}; their costs range from {shown}"
             raise SelectionError(message, code="selection.nothing-satisfies")
-        return kept
+        return satisfying
 
 
 def value_text(value: float) -> str:
@@ -98,7 +98,7 @@ def networks_by_cost(run: StoredRun, *, note: Callable[[str], None] = lambda tex
         note: called before latencies are measured, which takes a while.
 
     Raises:
-        SelectionError: they are not nested, or the training is not finished.
+        SelectionError: The networks are not nested, or the training is not finished.
         CheckpointError: the checkpoint is damaged.
     """
     supernet = _supernet(run)
@@ -132,5 +132,9 @@ def _supernet(run: StoredRun) -> Supernet:
 def costs_of(supernet: Supernet, networks: Sequence[Architecture]) -> list[tuple[Architecture, dict[str, float]]]:
     """Each network with its computed costs by name, in fp32."""
     table = supernet.costs(networks)
-    found = {name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)}
-    return [(network, {name: values[i] for name, values in found.items()}) for i, network in enumerate(networks)]
+    costs_by_name = {
+        name: getattr(table, name).sum(axis=1).tolist() for name in sorted(EXACT_METRICS) if hasattr(table, name)
+    }
+    return [
+        (network, {name: values[i] for name, values in costs_by_name.items()}) for i, network in enumerate(networks)
+    ]

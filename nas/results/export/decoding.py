@@ -22,9 +22,9 @@ class Decoding:
     """Texts of equal length that the served models read.
 
     Args:
-        models: those of prompts, and of steps: with the cache in place, or without.
-        room: the most tokens of a text.
-        source: (n, tokens), of texts that an encoder reads; None for none.
+        models: Serialised models of prompts and of steps, by name: with the cache in place, or without.
+        room: Maximum number of tokens of a text.
+        source: Tokens that an encoder reads, (n, tokens); None without an encoder.
     """
 
     def __init__(self, models: Mapping[str, bytes], *, room: int, source: NDArray[Any] | None = None) -> None:
@@ -38,28 +38,29 @@ class Decoding:
         """The logits of the token after these, (n, vocabulary).
 
         Args:
-            ids: (n, tokens), int64: prompts at first, then one token each; of texts with a source, the first token at first.
+            ids: Token ids (n, tokens), int64: prompts at first, then one token each; of texts with a source, the first token at
+                first.
 
         Raises:
             ModelError: the runtime rejects a model.
         """
-        given: dict[str, NDArray[Any]] = {IDS: ids, **self._memory}
+        inputs: dict[str, NDArray[Any]] = {IDS: ids, **self._memory}
         if self._source is None:
-            given[PADDING] = np.zeros(len(ids), np.int64)
+            inputs[PADDING] = np.zeros(len(ids), np.int64)
         else:
-            given[SOURCE] = self._source
+            inputs[SOURCE] = self._source
         if not self._cache:
-            logits, *cache = run_model(self._prefill, given)
+            logits, *cache = run_model(self._prefill, inputs)
             if self._source is not None:
                 n = len(cache) // 2
                 self._memory = dict(zip(cache_names(n // 2, MEMORY), cache[n:], strict=True))
                 cache = cache[:n]
             room = (0, self._room - ids.shape[1] if self._in_place else 0)
-            self._cache = [np.pad(own, ((0, 0), (0, 0), room, (0, 0))) for own in cache]
+            self._cache = [np.pad(states, ((0, 0), (0, 0), room, (0, 0))) for states in cache]
         else:
-            given |= dict(zip(cache_names(len(self._cache) // 2, "past"), self._cache, strict=True))
+            inputs |= dict(zip(cache_names(len(self._cache) // 2, "past"), self._cache, strict=True))
             filled = {FILLED: np.array([self._filled])} if self._in_place else {}
-            logits, *self._cache = run_model(self._step, given | filled)
+            logits, *self._cache = run_model(self._step, inputs | filled)
         self._filled += ids.shape[1]
         return np.asarray(logits)
 
@@ -69,25 +70,25 @@ def served_as_scored(scored: bytes, served: Mapping[str, bytes], texts: NDArray[
     the first halves of texts as prompts, and then the other tokens one by one.
 
     Args:
-        scored: from texts to the losses of their tokens after the first.
-        served: as of `Decoding`.
-        texts: (n, tokens), int64, at least two.
-        source: tokens at their beginnings that an encoder reads; the prompt is then the first token after them.
+        scored: Model from texts to the losses of their tokens after the first.
+        served: Models of `Decoding`.
+        texts: Token ids (n, tokens), int64, at least two tokens.
+        source: Number of tokens at their beginnings that an encoder reads; the prompt is then the first token after them.
 
     Raises:
-        ExportFailedError: it is above `MAX_DIFFERENCE`.
+        ExportFailedError: The difference is above `MAX_DIFFERENCE`.
         ModelError: the runtime rejects a model.
     """
     (expected,) = run_model(scored, {INPUT: texts})
     read_by_encoder, texts = texts[:, :source], texts[:, source:]
     tokens, losses, start = texts.shape[1], [], 1 if source else texts.shape[1] // 2
-    decoding, read = Decoding(served, room=tokens, source=read_by_encoder if source else None), texts[:, :start]
+    decoding, next_ids = Decoding(served, room=tokens, source=read_by_encoder if source else None), texts[:, :start]
     for at in range(start, tokens):
-        logits = decoding.read(read)
+        logits = decoding.read(next_ids)
         shifted = logits - logits.max(axis=1, keepdims=True)
         likelihood = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        read = texts[:, at : at + 1]
-        losses.append(-np.take_along_axis(likelihood, read, axis=1))
+        next_ids = texts[:, at : at + 1]
+        losses.append(-np.take_along_axis(likelihood, next_ids, axis=1))
     difference = float(np.abs(np.concatenate(losses, axis=1) - expected[:, start - 1 :]).mean())
     if not difference <= MAX_DIFFERENCE:
         raise ExportFailedError(

@@ -26,7 +26,7 @@ from supernets.space import Architecture
 from supernets.training.recalibration import Extraction
 from supernets.training.trainer import outputs_of
 
-_MOST_EXAMPLES, _MOST_SCORED = 256, 1024
+_MAX_EXAMPLES, _MAX_SCORED = 256, 1024
 """Of the validation part: that routings are observed on, and that networks are scored on."""
 
 
@@ -35,14 +35,14 @@ class ExpertQuality:
     """A metric of a network with other numbers of active experts, the same one in all layers.
 
     Attributes:
-        network: its key.
-        metric: of the run's task.
-        examples: of the validation part that it is scored on.
-        chosen: the numbers of the network itself, by layer, with the value and its standard error.
-        active: the numbers; a layer that keeps fewer experts sends tokens to all of them.
-        values, errors: of each number, and standard errors.
-        searched: numbers that the space has.
-        layers: usage of its experts, as of `expert_usage`.
+        network: Key of the network.
+        metric: Metric of the run's task.
+        examples: Number of examples of the validation part on which it is scored.
+        chosen: Numbers of active experts of the network itself, by layer, with the value and its standard error.
+        active: Numbers of active experts; a layer that keeps fewer experts sends tokens to all of them.
+        values, errors: Value of the metric for each number, and its standard error.
+        searched: Numbers that the space has.
+        layers: Usage of its experts by layer, see `expert_usage`.
     """
 
     run: str
@@ -58,20 +58,20 @@ class ExpertQuality:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``nas plot --experts --json``."""
-        own = dict(zip(("active_experts", "value", "error"), self.chosen, strict=True))
+        chosen = dict(zip(("active_experts", "value", "error"), self.chosen, strict=True))
         columns = zip(self.active, self.values, self.errors, strict=True)
         numbers = [
             {"active_experts": k, "value": value, "error": error, "searched": k in self.searched}
             for k, value, error in columns
         ]
-        return {"metric": self.metric.name, "examples": self.examples, "chosen": own, "numbers": numbers}
+        return {"metric": self.metric.name, "examples": self.examples, "chosen": chosen, "numbers": numbers}
 
 
 def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> dict[str, Any]:
     """The usage of experts, layer by layer, of the network that `nas.results.export.onnx_export.export_onnx` would write.
 
     Args:
-        select: as there; of a training, without it the largest network.
+        select: The network, as for that export; of a training, without it the largest network.
 
     Returns:
         JSON-able: the `run`, the key of the `network`, the number of `examples` (at most 256, the first ones), and `layers`,
@@ -83,7 +83,7 @@ def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> di
         SelectionError: the network has no experts, or none is selected.
     """
     architecture, network, trained = _extracted(runs, run, select)
-    texts = trained.data.dataset.validation.inputs[:_MOST_EXAMPLES]
+    texts = trained.data.dataset.validation.inputs[:_MAX_EXAMPLES]
     return {"run": run, "network": architecture.key, "examples": len(texts), "layers": _usage_by_layer(network, texts)}
 
 
@@ -93,39 +93,43 @@ def _usage_by_layer(network: nn.Module, texts: Tensor) -> list[dict[str, Any]]:
     for name, layer in zip(names, observed_routings(network, texts), strict=True):
         shares = usage(layer.routing, layer.experts)
         unused = [i for i, share in enumerate(shares) if share == 0]
-        mean = float(layer.n_requests.sum() / layer.routing[..., 0].size)
-        own = {"mean_active_experts": mean, "usage": shares.tolist(), "entropy": load_entropy(shares), "unused": unused}
-        layers.append({"name": name, "active_experts": layer.routing.shape[2], **own})
+        statistics = {
+            "mean_active_experts": float(layer.n_requests.sum() / layer.routing[..., 0].size),
+            "usage": shares.tolist(),
+            "entropy": load_entropy(shares),
+            "unused": unused,
+        }
+        layers.append({"name": name, "active_experts": layer.routing.shape[2], **statistics})
     return layers
 
 
 def expert_quality(runs: RunsFolder, run: str, *, select: str | None = None) -> ExpertQuality:
     """The quality of the same network with 1, 2, 4, ... and all experts active, in torch and single precision.
 
-    With `top_p`, these are the most that a token has.
+    With `top_p`, these are the maxima for a token.
 
     Args:
-        select: as of `expert_usage`.
+        select: The network, as for `expert_usage`.
 
     Raises:
-        SelectionError: as `expert_usage`.
+        SelectionError: For the same reasons as `expert_usage`.
         DataError: the data lack the examples of the metric.
     """
     architecture, network, trained = _extracted(runs, run, select)
-    config, task, known = trained.data.config, trained.data.task, metrics_of_task(trained.data.config)
-    metric = known.scored(m for name in config.objectives for m in known.metrics if m.name == name)
-    part = head(task.examples(metric.name, trained.data.dataset.validation), _MOST_SCORED)
+    config, task, task_metrics = trained.data.config, trained.data.task, metrics_of_task(trained.data.config)
+    metric = task_metrics.scored(m for name in config.objectives for m in task_metrics.metrics if m.name == name)
+    part = head(task.examples(metric.name, trained.data.dataset.validation), _MAX_SCORED)
 
     def score() -> tuple[float, float]:
         outputs = outputs_of(task.scored(network), part, batch_size=task.scored_together)
-        found = task.score(metric.name, outputs.numpy(), part.labels.numpy())
-        return found.value, found.error
+        scores = task.score(metric.name, outputs.numpy(), part.labels.numpy())
+        return scores.value, scores.error
 
-    used = _usage_by_layer(network, trained.data.dataset.validation.inputs[:_MOST_EXAMPLES])
+    used = _usage_by_layer(network, trained.data.dataset.validation.inputs[:_MAX_EXAMPLES])
     layers = [module for module in network.modules() if isinstance(module, ExpertLayer)]
     chosen = tuple(len(layer.active) for layer in layers), *score()
-    most = max(len(layer.up) for layer in layers)
-    active = tuple(sorted({2**i for i in range(most.bit_length())} | {most}))
+    max_experts = max(len(layer.up) for layer in layers)
+    active = tuple(sorted({2**i for i in range(max_experts.bit_length())} | {max_experts}))
     scores = []
     for k in active:
         for layer in layers:

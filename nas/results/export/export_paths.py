@@ -20,7 +20,7 @@ def export_path(path: Path, run: str, key: str) -> Path:
     is written.
 
     Raises:
-        ExportFailedError: it is neither, or would replace anything but an earlier export.
+        ExportFailedError: The path is neither, or would replace anything but an earlier export.
         StoreError: its folder cannot be made or written.
     """
     return _checked(path, model_name(run, key), _SUFFIX, paths_beside)
@@ -30,17 +30,17 @@ def cascade_paths(folder: Path, run: str) -> tuple[Path, Path, Path]:
     """The ONNX files of a cascade's small network, of its large one, and of both, in a folder.
 
     Raises:
-        ExportFailedError, StoreError: as `export_path`.
+        ExportFailedError, StoreError: For the reasons of `export_path`.
     """
-    small, large, both = (export_path(folder / f"{name}{_SUFFIX}", run, "") for name in ("small", "large", "cascade"))
-    return small, large, both
+    small, large, graph = (export_path(folder / f"{name}{_SUFFIX}", run, "") for name in ("small", "large", "cascade"))
+    return small, large, graph
 
 
 def torch_path(path: Path, run: str, key: str) -> Path:
     """The Python file to write, as `export_path`; in a folder, its name is one that Python imports.
 
     Raises:
-        ExportFailedError, StoreError: as `export_path`.
+        ExportFailedError, StoreError: For the reasons of `export_path`.
     """
     stem = re.sub(r"\W", "_", Path(model_name(run, key)).stem, flags=re.ASCII)
     return _checked(path, f"{'_' if stem[0].isdecimal() else ''}{stem}{_PYTHON}", _PYTHON, _beside_python)
@@ -69,8 +69,8 @@ def check_empty(folder: Path) -> None:
     """Raises unless a folder is empty or missing.
 
     Raises:
-        ExportFailedError: it has files.
-        StoreError: it is a file, or cannot be made or written.
+        ExportFailedError: The folder has files.
+        StoreError: The path is a file, or cannot be made or written.
     """
     check_folder(folder)
     if folder.exists() and any(folder.iterdir()):

@@ -135,7 +135,7 @@ for text in sys.argv[1:]:
     )
     print(TOKENIZER.decode(found[0], skip_special_tokens=True))
 '''
-_MOST_TOKENS = 64
+_MAX_TOKENS = 64
 """Added to a text by default."""
 
 
@@ -145,11 +145,12 @@ def generate_script(
     """The script beside the two ONNX models by which a language model is served; of pairs, see `translate_script`.
 
     Args:
-        name: its own.
-        models: names of the files of prompts and of steps.
-        tokenizer: name of the tokenizer's file.
-        positions: the most tokens of a text.
-        in_place: whether steps write into the cache.
+        format: Format of the texts.
+        name: Name of the script.
+        models: Names of the files of prompts and of steps.
+        tokenizer: Name of the tokenizer's file.
+        positions: Maximum number of tokens of a text.
+        in_place: True if steps write into the cache.
     """
     if isinstance(format, PairFormat):
         return translate_script(format, name=name, models=models, tokenizer=tokenizer)
@@ -162,7 +163,7 @@ def generate_script(
         separator=format.separator,
         separator_token=format.separator_token,
         positions=positions,
-        most=_MOST_TOKENS,
+        most=_MAX_TOKENS,
         reading=_IN_PLACE if in_place else _COPYING,
     )
 
@@ -174,4 +175,4 @@ def transformers_generate_script(loader: str, *, name: str) -> str:
         loader: the class that loads the folder.
         name: its own.
     """
-    return _TRANSFORMERS.format(name=name, loader=loader, most=_MOST_TOKENS)
+    return _TRANSFORMERS.format(name=name, loader=loader, most=_MAX_TOKENS)

@@ -36,7 +36,7 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`, shapes differ, or the outputs do not depend on the inputs.
+        ExportFailedError: The difference is above `MAX_PARITY`, shapes differ, or the outputs do not depend on the inputs.
         ModelError: the runtime refuses the model.
     """
     with torch.no_grad():
@@ -62,7 +62,7 @@ def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float
     """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `MAX_PARITY`.
         ModelError: the runtime rejects the model, or is not installed.
     """
     (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
@@ -73,17 +73,21 @@ def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float
     return difference
 
 
-def parity_on_images(plain: bytes, whole: bytes, format: ImageFormat, images: Sequence[Image.Image]) -> float:
+def parity_on_images(
+    plain: bytes, with_preprocessing: bytes, format: ImageFormat, images: Sequence[Image.Image]
+) -> float:
     """The largest difference between a model that preprocesses decoded images itself and one that gets them preprocessed as
     in training, over the deviation of the latter's outputs.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `MAX_PARITY`.
         ModelError: the runtime rejects a model.
     """
     raw = [np.asarray(image).reshape(1, image.height, image.width, format.channels) for image in images]
     inputs = np.stack([format.inputs(format.resized(image)) for image in images])
-    outputs = np.concatenate([found for (found,) in run_calls(whole, ({IMAGE: pixels} for pixels in raw))])
+    outputs = np.concatenate(
+        [logits for (logits,) in run_calls(with_preprocessing, ({IMAGE: pixels} for pixels in raw))]
+    )
     (expected,) = run_model(plain, {INPUT: inputs})
     difference = float(np.abs(outputs - expected).max() / expected.std())
     if not difference <= MAX_PARITY:
@@ -92,14 +96,19 @@ def parity_on_images(plain: bytes, whole: bytes, format: ImageFormat, images: Se
     return difference
 
 
-def agreement(one: bytes, two: bytes, part: Part, task: Task = CLASSIFICATION, runtime: str = ONNX_RUNTIME) -> float:
+def agreement(
+    reference: bytes, model: bytes, part: Part, task: Task = CLASSIFICATION, runtime: str = ONNX_RUNTIME
+) -> float:
     """The share of examples to which the outputs of two models mean the same to the task (classified alike, say).
 
     Args:
-        runtime: of the second; the first runs in ONNX Runtime.
+        reference, model: Serialised ONNX models.
+        part: The examples.
+        task: The task that compares outputs.
+        runtime: Runtime of `model`; `reference` runs in ONNX Runtime.
     """
     together = task.scored_together
-    first, second = outputs_of(one, part, together=together), outputs_of(two, part, runtime, together=together)
+    first, second = outputs_of(reference, part, together=together), outputs_of(model, part, runtime, together=together)
     return float(np.mean(task.alike(first, second)))
 
 
@@ -111,7 +120,7 @@ def as_measured(
     Scores that are numbers are the same within 2 % of their deviation.
 
     Raises:
-        ExportFailedError: it is below `MIN_SAME`.
+        ExportFailedError: The share is below `MIN_SAME`.
     """
     if scored is None or scored.samples is None:
         return None

@@ -61,12 +61,12 @@ def measured_latencies(
     runtime = _resolved(run).variants.runtimes[0]
     requests = [Request(network, LATENCY, profile, runtime=runtime) for network in networks]
     with run.store() as store:
-        found = store.find(requests)
-    missing = [request for request in requests if request not in found or found[request].value is None]
+        measurements = store.find(requests)
+    missing = [request for request in requests if request not in measurements or measurements[request].value is None]
     if missing:
         note(f"measuring the latency of {len(missing)} networks on {profile}; run {run.id} keeps it")
-        found |= _measure(run, missing, note)
-    return {request.architecture: _value_and_error(found[request]) for request in requests}
+        measurements |= _measure(run, missing, note)
+    return {request.architecture: _value_and_error(measurements[request]) for request in requests}
 
 
 def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], None]) -> dict[Request, Measurement]:
@@ -75,7 +75,7 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
     profile, supernet = _resolved(run).deployed[place], trained.checkpoint.supernet
     part = trained.data.dataset.validation
     with closing(open_store(run.folder, driver=True)) as store:
-        environments = Environments(store.state().environments, lambda found: store.update_state(environments=found))
+        environments = Environments(store.state().environments, lambda state: store.update_state(environments=state))
         usual = environments.usual_speed(environment_name(*place))
         timed = Timed(
             open_profiler(profile, seed=stored_job(run).seed, on_wait=note, usual=usual),
@@ -89,11 +89,11 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
             data=part.digest,
             environments=environments,
         )
-        found: dict[Request, Measurement] = {}
+        measurements: dict[Request, Measurement] = {}
         with closing(Cached(measured, store.attempts, keep=store.add)) as evaluator:
             for start in range(0, len(requests), _TOGETHER):
-                found |= {m.request: m for m in evaluator.evaluate(requests[start : start + _TOGETHER])}
-    return found
+                measurements |= {m.request: m for m in evaluator.evaluate(requests[start : start + _TOGETHER])}
+    return measurements
 
 
 def _resolved(run: StoredRun) -> ResolvedJob:

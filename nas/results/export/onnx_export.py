@@ -65,10 +65,10 @@ def export_onnx(
         index: position on the front; without either, the knee.
         accept_plugin_versions: export though the plug-ins of its networks are installed in other versions than the run's.
         data: the data set that the run was started with, where that was an object passed from Python.
-        with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
+        with_preprocessing: True if the graph takes decoded images of any size, and resizes and normalises them itself.
 
     Returns:
-        What `nas export --json` prints.
+        The output of `nas export --json`.
     """
     opened = StoredRun.open(runs, run)
     if opened.kind == "training" and select is not None:
@@ -101,7 +101,11 @@ def network_bundle(
     which is served by two models: ``FILE.onnx`` reads prompts or sources, and ``FILE.step.onnx`` one more token each.
 
     Args:
-        in_graph: whether the model does the preprocessing of images.
+        point: The network.
+        provenance: The run and the measurements of the network.
+        path: Path of the ONNX file.
+        trained: The trained supernet and its data.
+        in_graph: True if the model does the preprocessing of images.
 
     Returns:
         The files, described by ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``runtime``
@@ -130,8 +134,8 @@ def network_bundle(
     exact = onnx_model(scored, batches[0][:2])
     checks: dict[str, Any] = {"parity": max(parity(scored, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
     described = provenance.facts(point, trained)
-    if others := provenance.other_runtimes(variant):
-        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in others}
+    if other_runtimes := provenance.other_runtimes(variant):
+        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in other_runtimes}
     model = in_precision(exact, variant.precision, batches, task)
     checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), task, variant.runtime)
     checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), task)
@@ -148,10 +152,10 @@ def network_bundle(
     }
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
-    step_path, most = path.with_suffix(".step.onnx"), 0
+    step_path, positions = path.with_suffix(".step.onnx"), 0
     if isinstance(data.format, BlockFormat):
         source = data.format.source if isinstance(data.format, PairFormat) else 0
-        most = 0 if source else cast(DecoderFamily, supernet.family.plain(network)[0]).positions
+        positions = 0 if source else cast(DecoderFamily, supernet.family.plain(network)[0]).positions
         kind = STEP if provenance.in_place else PORTABLE_STEP
         exact_models = {name: served[name] for name in (PREFILL, kind)}
         checks["served_parity"] = served_parity(
@@ -165,7 +169,7 @@ def network_bundle(
             name=script_path.name,
             models=(path.name, step_path.name),
             tokenizer=tokenizer_path.name,
-            positions=most,
+            positions=positions,
             in_place=is_in_place_step(shipped[kind]),
         )
     else:
@@ -173,9 +177,9 @@ def network_bundle(
         script = onnx_script(
             data.format, model=path.name, tokenizer=tokenizer_path.name, targets=data.targets, in_graph=in_graph
         )
-    files = {file: with_metadata(own, facts) for file, own in models.items()}
-    for own in files.values():
-        onnx.checker.check_model(own, full_check=True)
+    files = {file: with_metadata(model_bytes, facts) for file, model_bytes in models.items()}
+    for model_bytes in files.values():
+        onnx.checker.check_model(model_bytes, full_check=True)
     files |= {weights_path: weights, script_path: script.encode()}
     if isinstance(data.format, TextFormat | BlockFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
@@ -195,7 +199,7 @@ def network_bundle(
         "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
         **({"step": str(step_path)} if served else {}),
-        **({"positions": most} if most else {}),
+        **({"positions": positions} if positions else {}),
     }
     return Bundle(path, manifest_path, files, {**facts, **checks}, described)
 

@@ -70,12 +70,14 @@ def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
     trials = []
     for architecture in measured.evaluated:
         outcomes = measured.outcomes(architecture)
-        found = {metric.name: outcome for metric, outcome in zip(measured.metrics, outcomes, strict=True)}
-        attributes = {"key": architecture.key} | _attributes(report, found, numbers.get(architecture))
+        outcome_by_metric = {metric.name: outcome for metric, outcome in zip(measured.metrics, outcomes, strict=True)}
+        attributes = {"key": architecture.key} | _attributes(report, outcome_by_metric, numbers.get(architecture))
         if (test := measured.test_score(architecture)) is not None:
             attributes[f"test_{report.scored.name}"] = test[report.scored.name]
         params = dict(search.space.values(architecture))
-        trials.append(_trial(report, params, {gene: distributions[gene] for gene in params}, found, attributes))
+        trials.append(
+            _trial(report, params, {gene: distributions[gene] for gene in params}, outcome_by_metric, attributes)
+        )
     return trials
 
 
@@ -83,12 +85,12 @@ def _trial(
     report: RunReport,
     params: dict[str, Any],
     distributions: dict[str, BaseDistribution],
-    found: Mapping[str, Outcome],
+    outcomes: Mapping[str, Outcome],
     attributes: dict[str, Any],
 ) -> FrozenTrial:
-    values = [found[o.name].value for o in report.objectives]
-    failed = any(outcome.value is None for outcome in found.values())
-    bounds = [] if failed else _slacks(report.constraints, found)
+    values = [outcomes[o.name].value for o in report.objectives]
+    failed = any(outcome.value is None for outcome in outcomes.values())
+    bounds = [] if failed else _slacks(report.constraints, outcomes)
     trial = create_trial(
         state=TrialState.FAIL if failed else TrialState.COMPLETE,
         values=None if failed else [float(value) for value in values if value is not None],
@@ -98,14 +100,14 @@ def _trial(
         system_attrs={"constraints": bounds} if bounds else {},
     )
     # Naive local times, as Optuna writes them.
-    trial.datetime_start = datetime.fromtimestamp(min(o.committed - o.seconds for o in found.values()))
-    trial.datetime_complete = datetime.fromtimestamp(max(o.committed for o in found.values()))
+    trial.datetime_start = datetime.fromtimestamp(min(o.committed - o.seconds for o in outcomes.values()))
+    trial.datetime_complete = datetime.fromtimestamp(max(o.committed for o in outcomes.values()))
     return trial
 
 
-def _attributes(report: RunReport, found: Mapping[str, Outcome], number: int | None) -> dict[str, Any]:
+def _attributes(report: RunReport, outcomes: Mapping[str, Outcome], number: int | None) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
-    for name, outcome in found.items():
+    for name, outcome in outcomes.items():
         if outcome.value is None:
             attributes[f"message:{name}"] = outcome.message
         elif outcome.error:
@@ -114,16 +116,16 @@ def _attributes(report: RunReport, found: Mapping[str, Outcome], number: int | N
             attributes[name] = outcome.value
         attributes[f"status:{name}"] = str(outcome.status)
     for name in ("precision", "runtime"):
-        attributes[name] = ", ".join(sorted({getattr(outcome, name) for outcome in found.values()}))
+        attributes[name] = ", ".join(sorted({getattr(outcome, name) for outcome in outcomes.values()}))
     if number is not None:
         attributes["front"] = number
         attributes["final"] = dict(report.front[number].values)
     return attributes
 
 
-def _slacks(constraints: Sequence[Constraint], found: Mapping[str, Outcome]) -> list[float]:
+def _slacks(constraints: Sequence[Constraint], outcomes: Mapping[str, Outcome]) -> list[float]:
     """`Constraint.slacks` of each bound."""
-    values = [(c, np.array(found[c.metric.name].value, dtype=np.float64)) for c in constraints]
+    values = [(c, np.array(outcomes[c.metric.name].value, dtype=np.float64)) for c in constraints]
     return [float(slack) for constraint, value in values for slack in constraint.slacks(value).values()]
 
 
@@ -143,10 +145,10 @@ def _check_no_run(url: str) -> None:
     """Raises `ExportFailedError` for the database of a run, to which Optuna would add its tables."""
     engine = sqlalchemy.create_engine(url)
     try:
-        found = sqlalchemy.inspect(engine).get_table_names()
+        table_names = sqlalchemy.inspect(engine).get_table_names()
     finally:
         engine.dispose()
-    if {tables.measurements.name, tables.lease.name} <= set(found):
+    if {tables.measurements.name, tables.lease.name} <= set(table_names):
         raise _unusable(f"{url} is the database of a run; choose another one for the study")
 
 
@@ -155,7 +157,7 @@ def _unusable(message: str) -> ExportFailedError:
 
 
 def _is_journal(path: Path) -> bool:
-    """Whether a file is empty, or its first line one of Optuna's journals."""
+    """Returns True if a file is empty, or its first line is one of Optuna's journals."""
     with path.open("rb") as file:
         line = file.readline()
     try:

@@ -86,7 +86,7 @@ _PRINTS = {
     ),
 }
 """By the kind of the labels: what the script does, and the lines that print it."""
-_OTHER = (
+_PRINT_OUTPUTS = (
     "Prints the outputs for each of",
     """        print(f"{given}: {json.dumps(logits.tolist())}")""",
 )
@@ -143,9 +143,10 @@ def onnx_script(format: Format, *, model: str, tokenizer: str, targets: str = "c
     """The script for an ONNX model.
 
     Args:
-        model, tokenizer: names of the files beside it.
-        targets: the kind of the labels, see `supernets.tasks.Task`.
-        in_graph: whether the model itself resizes and normalises.
+        format: Format of the inputs.
+        model, tokenizer: Names of the files beside it.
+        targets: The kind of the labels, see `supernets.tasks.Task`.
+        in_graph: True if the model itself resizes and normalises.
     """
     network = [
         f'SESSION = onnxruntime.InferenceSession(str(HERE / {json.dumps(model)}), providers=["CPUExecutionProvider"])',
@@ -153,7 +154,7 @@ def onnx_script(format: Format, *, model: str, tokenizer: str, targets: str = "c
         'HOW, CLASSES = json.loads(FACTS["preprocessing"]), json.loads(FACTS["classes"])',
         *([] if targets == "classes" else ['OUTPUTS = json.loads(FACTS["outputs"])']),
     ]
-    does, prints = _PRINTS.get(targets, _OTHER)
+    does, prints = _PRINTS.get(targets, _PRINT_OUTPUTS)
     return _SCRIPT.format(
         does=does,
         prints=prints,

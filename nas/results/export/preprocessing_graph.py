@@ -35,9 +35,9 @@ def check_available(format: Format) -> None:
         problem = (
             f"the images of this run were resized by {format.interpolation} interpolation, and a model can resize by"
         )
-        known = " or ".join(_FILTERS)
+        available = " or ".join(_FILTERS)
         raise ExportFailedError(
-            f"{problem} {known}; use the export's script, or train with data.interpolation: bilinear",
+            f"{problem} {available}; use the export's script, or train with data.interpolation: bilinear",
             code="export.preprocessing-unavailable",
         )
 
@@ -92,17 +92,17 @@ def _resize(add: _Steps, image: str, format: ImageFormat) -> str:
 
 
 def _box(add: _Steps, length: str, side: str, format: ImageFormat) -> tuple[str, str]:
-    """Where the part of a dimension that is taken begins, and how long it is, in float64.
+    """Start and length of the part of a dimension that is cropped, in float64.
 
     As `supernets.data.preprocessing.square` and `centre`; Pillow keeps both ends in float32.
     """
     if format.of_square:
         first = add("Div", add("Sub", length, side), add.constant(2, np.int64))
-        return tuple(add("Cast", own, to=TensorProto.DOUBLE) for own in (first, side))  # type: ignore[return-value]
+        return tuple(add("Cast", bound, to=TensorProto.DOUBLE) for bound in (first, side))  # type: ignore[return-value]
     size, short = format.image_size, int(format.image_size / format.crop + 1e-6)
     resized = add("Div", add("Mul", length, add.constant(short, np.int64)), side)
-    left = add("Cast", add("Sub", resized, add.constant(size, np.int64)), to=TensorProto.DOUBLE)
-    first = add("Cast", add("Round", add("Mul", left, add.constant(0.5))), to=TensorProto.INT64)
+    margin = add("Cast", add("Sub", resized, add.constant(size, np.int64)), to=TensorProto.DOUBLE)
+    first = add("Cast", add("Round", add("Mul", margin, add.constant(0.5))), to=TensorProto.INT64)
     ends = []
     for end in (first, add("Add", first, add.constant(size, np.int64))):
         exact = add("Cast", add("Mul", end, length), to=TensorProto.DOUBLE)
@@ -117,15 +117,15 @@ def _weights(add: _Steps, length: str, side: str, format: ImageFormat) -> str:
     The filter around the new pixel's centre, stretched by the distance of new pixels where these are farther apart than the old
     ones (antialiasing).
     """
-    half, one, size = add.constant(0.5), add.constant(1.0), format.image_size
-    first, taken = _box(add, length, side, format)
-    scale = add("Div", taken, add.constant(size))
-    reach = add("Max", scale, one)
+    half, unit, size = add.constant(0.5), add.constant(1.0), format.image_size
+    first, extent = _box(add, length, side, format)
+    scale = add("Div", extent, add.constant(size))
+    reach = add("Max", scale, unit)
     centre = add("Add", first, add("Mul", add.constant(np.arange(size) + 0.5), scale))
     zero, step = add.constant(0, np.int64), add.constant(1, np.int64)
     places = add("Cast", add("Range", zero, length, step), to=TensorProto.DOUBLE)
     column = add("Unsqueeze", places, add.constant(np.array([1]), np.int64))
-    distance = add("Mul", add("Add", add("Sub", column, centre), half), add("Div", one, reach))
+    distance = add("Mul", add("Add", add("Sub", column, centre), half), add("Div", unit, reach))
     weight = _FILTERS[format.interpolation](add, add("Abs", distance))
     total = add("ReduceSum", weight, add.constant(np.array([0]), np.int64), keepdims=1)
     fixed = add("Mul", add("Div", weight, total), add.constant(2.0**_PRECISION_BITS))
@@ -141,10 +141,10 @@ def _cubic(add: _Steps, x: str) -> str:
     """Pillow's bicubic filter (Keys 1981 with a = -0.5), in the order of its operations."""
 
     def polynomial(*coefficients: float) -> str:
-        found = add.constant(coefficients[0])
+        partial_sum = add.constant(coefficients[0])
         for coefficient in coefficients[1:]:
-            found = add("Add", add("Mul", found, x), add.constant(coefficient))
-        return found
+            partial_sum = add("Add", add("Mul", partial_sum, x), add.constant(coefficient))
+        return partial_sum
 
     near = polynomial(1.5, -2.5, 0.0, 1.0)
     far = add("Mul", polynomial(1.0, -5.0, 8.0, -4.0), add.constant(-0.5))
@@ -158,8 +158,8 @@ _FILTERS = {"bilinear": _triangle, "bicubic": _cubic}
 def _bytes(add: _Steps, sums: str) -> str:
     """Fixed-point sums, exact in float64, as whole numbers from 0 to 255."""
     rounded = add("Add", sums, add.constant(2.0 ** (_PRECISION_BITS - 1)))
-    whole = add("Floor", add("Div", rounded, add.constant(2.0**_PRECISION_BITS)))
-    return add("Clip", whole, add.constant(0.0), add.constant(255.0))
+    pixels = add("Floor", add("Div", rounded, add.constant(2.0**_PRECISION_BITS)))
+    return add("Clip", pixels, add.constant(0.0), add.constant(255.0))
 
 
 def _normalise(add: _Steps, pixels: str, format: ImageFormat, *, output: str) -> None:

@@ -71,12 +71,12 @@ class Provenance:
         """The runtimes, beside ONNX Runtime, in which a network of this variant was scored or measured."""
         facts = self.store.facts()
         profiles = facts.compatibility.get("profiles", {}).values() if facts is not None else ()
-        found = {variant.runtime, *(profile.get("runtime", ONNX_RUNTIME) for profile in profiles)}
-        return sorted(found - {ONNX_RUNTIME})
+        runtimes = {variant.runtime, *(profile.get("runtime", ONNX_RUNTIME) for profile in profiles)}
+        return sorted(runtimes - {ONNX_RUNTIME})
 
     @property
     def in_place(self) -> bool:
-        """Whether all of its profiles write into the cache of a language model."""
+        """True if all profiles write into the cache of a language model."""
         facts = self.store.facts()
         profiles = facts.compatibility.get("profiles", {}).values() if facts is not None else ()
         return all(in_place(HardwareProfile(**profile)) for profile in profiles)
@@ -85,8 +85,8 @@ class Provenance:
         """Protocol, fidelity and environment of a metric: of the final measurement, where there is one that did not fail."""
         fidelities = (Fidelity.FINAL, Fidelity.SEARCH)
         requests = [self.variants.request(point.architecture, metric, fidelity) for fidelity in fidelities]
-        found = self.store.find(requests)
-        measurement = next((found[r] for r in requests if r in found and found[r].value is not None), None)
+        stored = self.store.find(requests)
+        measurement = next((stored[r] for r in requests if r in stored and stored[r].value is not None), None)
         if measurement is None:
             return {}
         recorded = {"protocol": measurement.protocol, "fidelity": measurement.request.fidelity.value}
@@ -113,17 +113,18 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
     """The input of an exported network, and how a deployment makes it.
 
     Args:
-        in_graph: whether the model resizes and normalises images itself.
+        format: Format of the inputs.
+        in_graph: True if the model resizes and normalises images itself.
     """
-    made: dict[str, Any]
+    input_facts: dict[str, Any]
     steps = format.to_json()
     match format:
         case ImageFormat():
             if in_graph:
-                made = {"name": IMAGE, "shape": ["batch", "height", "width", format.channels], "dtype": "uint8"}
+                input_facts = {"name": IMAGE, "shape": ["batch", "height", "width", format.channels], "dtype": "uint8"}
                 steps |= {"layout": "batch, row, column, channel", "in_graph": list(STEPS)}
             else:
-                made = {
+                input_facts = {
                     "name": INPUT,
                     "shape": ["batch", format.channels, format.image_size, format.image_size],
                     "dtype": "float32",
@@ -132,9 +133,9 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
                     "std": list(format.std),
                 }
         case RowFormat():
-            made = {"name": INPUT, "shape": ["batch", len(format.columns)], "dtype": "float32"}
+            input_facts = {"name": INPUT, "shape": ["batch", len(format.columns)], "dtype": "float32"}
         case PairFormat():
-            made = {
+            input_facts = {
                 "name": SOURCE,
                 "shape": ["batch", "tokens"],
                 "dtype": "int64",
@@ -145,7 +146,7 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
                 "separator",
             }
         case BlockFormat():
-            made = {
+            input_facts = {
                 "name": IDS,
                 "shape": ["batch", "tokens"],
                 "dtype": "int64",
@@ -156,7 +157,7 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
                 "tokenizer": "its ids, by the file .tokenizer.json beside the model, after the separator",
             }
         case TextFormat():
-            made = {
+            input_facts = {
                 "name": INPUT,
                 "shape": ["batch", "tokens"],
                 "dtype": "int64",
@@ -165,14 +166,14 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
                 "vocabulary": format.vocabulary,
                 "tokenizer": "its ids, by the file .tokenizer.json beside the model, cut to max_tokens and padded at the end",
             }
-    return {"input": made, "preprocessing": steps}
+    return {"input": input_facts, "preprocessing": steps}
 
 
 def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple[Point, Provenance]:
     """A network of a training in fp32 with its metrics of the task, scored as a search scores them, and its computed costs.
 
     Raises:
-        ExportFailedError: it cannot be scored.
+        ExportFailedError: The network cannot be scored.
     """
     task = metrics_of_task(trained.data.config)
     metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)))
@@ -195,14 +196,14 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
 
     evaluate(data.validation, list(requests.values()))
     evaluate(data.test, [test])
-    found = store.find([*requests.values(), test])
-    measured = {name: _value_and_error(found[request]) for name, request in requests.items()}
+    measurements = store.find([*requests.values(), test])
+    measured = {name: _value_and_error(measurements[request]) for name, request in requests.items()}
     point = Point(
         network,
         checkpoint.supernet.space,
         values={name: value for name, (value, _) in measured.items()},
         errors={name: error for name, (_, error) in measured.items()},
-        test=dict(zip((scored.name, "error"), _value_and_error(found[test]), strict=True)),
+        test=dict(zip((scored.name, "error"), _value_and_error(measurements[test]), strict=True)),
     )
     return point, Provenance(run, metrics, (), variants, store)
 

@@ -13,7 +13,7 @@ from nas.errors import ExportFailedError
 from nas.results.export.decoding import Decoding
 from nas.results.export.model_checks import MAX_PARITY
 
-MOST_TOKENS = 64
+MAX_TOKENS = 64
 """Generated for the comparison."""
 
 
@@ -21,7 +21,7 @@ def served_parity(
     module: nn.Module, models: Mapping[str, bytes], texts: NDArray[Any], *, positions: int, source: int = 0
 ) -> float:
     """The largest difference between the logits of the models and torch's, over the deviation of torch's, while both continue
-    the first halves of texts greedily, by at most `MOST_TOKENS` tokens.
+    the first halves of texts greedily, by at most `MAX_TOKENS` tokens.
 
     Args:
         texts: (n, tokens), int64.
@@ -29,16 +29,16 @@ def served_parity(
         source: tokens at the beginnings of texts that an encoder reads; what is continued is then the first token after them.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `MAX_PARITY`.
         ModelError: the runtime rejects a model.
     """
     ids = torch.from_numpy(texts[:, : source + 1 if source else max(1, texts.shape[1] // 2)])
     decoding, worst = Decoding(models, room=positions, source=texts[:, :source] if source else None), 0.0
-    for step in range(min(MOST_TOKENS, positions - (ids.shape[1] - source) + 1)):
-        found = decoding.read((ids[:, source:] if step == 0 else ids[:, -1:]).numpy())
+    for step in range(min(MAX_TOKENS, positions - (ids.shape[1] - source) + 1)):
+        logits = decoding.read((ids[:, source:] if step == 0 else ids[:, -1:]).numpy())
         with torch.no_grad():
             expected = module.eval()(ids)[:, -1]
-        worst = max(worst, float((torch.from_numpy(found) - expected).abs().max() / expected.std()))
+        worst = max(worst, float((torch.from_numpy(logits) - expected).abs().max() / expected.std()))
         if not worst <= MAX_PARITY:
             message = (
                 f"differ from torch's by {worst:.2g} of their deviation (at most {MAX_PARITY:g}) after {step} tokens"

@@ -40,7 +40,7 @@ from supernets.training.recalibration import Extraction
 ROUNDING = 1e-5
 """Largest accepted difference of outputs, as a share of the largest one."""
 _BATCHES = (1, 3)
-_MOST_DIFFERENCES = 3
+_MAX_DIFFERENCES = 3
 _SCRIPT = '''"""{about}
 
     from {module} import load
@@ -89,12 +89,12 @@ def export_torch(
     The written file is run, and its outputs are compared with those of the network.
 
     Args:
-        path: the Python file, or a folder in which it is named after the run and the network.
-        select, index, accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`; of a training,
+        path: The Python file, or a folder in which it is named after the run and the network.
+        select, index, accept_plugin_versions, data: Options of `nas.results.export.onnx_export.export_onnx`; of a training,
             without either the whole network.
 
     Returns:
-        What `nas export --format torch --json` prints. ``original`` is empty where the state also fits the class of the
+        The output of `nas export --format torch --json`. ``original`` is empty where the state also fits the class of the
         model that the supernet was made of, and says what differs where it does not.
 
     Raises:
@@ -143,7 +143,7 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
         name=CLASS,
         network=source_of(program, about=f"The network {point.key} of {provenance.run}."),
     )
-    tensors = {name: own for name, own in module.state_dict().items() if name in program.tensors}
+    tensors = {name: tensor for name, tensor in module.state_dict().items() if name in program.tensors}
     state, parity = _checked(script, path.stem, tensors, module, data.validation.inputs)
     if parity > ROUNDING:
         message = f"{path}: the written network gives other outputs than the one that was searched ({parity:.1e})"
@@ -215,8 +215,8 @@ def _original(family: Family, network: Architecture, program: Program) -> str:
     differing += [f"{name} is left out" for name in missing]
     if not differing:
         return ""
-    more = f" and {len(differing) - _MOST_DIFFERENCES} more" if len(differing) > _MOST_DIFFERENCES else ""
-    return f"{', '.join(differing[:_MOST_DIFFERENCES])}{more}"
+    more = f" and {len(differing) - _MAX_DIFFERENCES} more" if len(differing) > _MAX_DIFFERENCES else ""
+    return f"{', '.join(differing[:_MAX_DIFFERENCES])}{more}"
 
 
 def _shape(program: Program, name: str) -> str:

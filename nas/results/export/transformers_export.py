@@ -59,12 +59,13 @@ def export_transformers(
     The folder is read back, and the weights of the network that it makes are compared, and its outputs.
 
     Args:
-        folder: a new or an empty one.
-        select, index: as of `nas.results.export.onnx_export.export_onnx`; of a training, without either the whole network.
-        accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`.
+        folder: A new or an empty one.
+        select, index: The network, as for `nas.results.export.onnx_export.export_onnx`; of a training, without either the whole
+            network.
+        accept_plugin_versions, data: Options of `nas.results.export.onnx_export.export_onnx`.
 
     Returns:
-        What `nas export-transformers --json` prints; ``values`` are those of fp32, in which it is written: of a network that
+        The output of `nas export-transformers --json`; ``values`` are those of fp32, in which it is written: of a network that
         was measured in other precisions alone, the computed costs.
 
     Raises:
@@ -86,11 +87,11 @@ def export_transformers(
     _write_preprocessing(folder, loader, data.format)
     examples = data.validation.inputs[: 1 if isinstance(data.format, BlockFormat) else 8]
     with torch.no_grad():
-        outputs, expected = (one.eval()(examples) for one in (again, module))
-    read = again.state_dict()
+        outputs, expected = (network_module.eval()(examples) for network_module in (again, module))
+    read_weights = again.state_dict()
     # Of decoders, the library has some weights in another form, with other roundings.
     same_weights = isinstance(family, DecoderFamily) or all(
-        torch.equal(tensor, read[name]) for name, tensor in module.state_dict().items()
+        torch.equal(tensor, read_weights[name]) for name, tensor in module.state_dict().items()
     )
     # Not by ">": NaN must not pass.
     same_outputs = bool((outputs - expected).abs().max() <= ROUNDING * expected.abs().max())
@@ -127,14 +128,14 @@ def _write(
     folder: Path, family: Family, network: Architecture, module: nn.Module, data: DataSet
 ) -> tuple[nn.Module, str]:
     """The network read back from the folder that it was written to, and the class that loads the folder."""
-    own, class_names, format = module.state_dict(), data.class_names, data.format
+    weights, class_names, format = module.state_dict(), data.class_names, data.format
     match family:
         case DecoderFamily() if isinstance(format, BlockFormat):
             write_decoder(
                 folder,
                 family,
                 network,
-                own,
+                weights,
                 tokenizer=format.tokenizer,
                 separator=format.separator,
                 separator_token=format.separator_token,
@@ -143,17 +144,17 @@ def _write(
             again = DecoderFamily(config.space(), tokens=1, **config.fixed)
             return _loaded(again, again.space.largest, config.read(folder).weights(again)), "AutoModelForCausalLM"
         case EncoderFamily():
-            write_bert(folder, family, network, own, class_names=class_names, tokenizer=data.sentences.tokenizer)
+            write_bert(folder, family, network, weights, class_names=class_names, tokenizer=data.sentences.tokenizer)
             tensors, loader = read_bert(folder).tensors, "AutoModelForSequenceClassification"
         case ViTEncoderFamily():
             images = data.images
-            write_vit(folder, family, network, own, class_names=class_names, mean=images.mean, std=images.std)
+            write_vit(folder, family, network, weights, class_names=class_names, mean=images.mean, std=images.std)
             tensors, loader = read_vit(folder).tensors, "AutoModelForImageClassification"
         case _:
             names = (EncoderFamily.name, ViTEncoderFamily.name, DecoderFamily.name)
-            known = f"{', '.join(names[:-1])} and {names[-1]}, and this one is of {family.name}"
+            available = f"{', '.join(names[:-1])} and {names[-1]}, and this one is of {family.name}"
             raise ExportError(
-                f"the transformers library has networks of the families {known}; write ONNX with `nas export`"
+                f"the transformers library has networks of the families {available}; write ONNX with `nas export`"
             )
     return _loaded(family, network, renumbered(tensors, dict(enumerate(family.layer_numbers(network))))), loader
 

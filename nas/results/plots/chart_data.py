@@ -17,7 +17,7 @@ LOG_SPAN = 8.0
 """An axis is logarithmic where its largest value is at least this many times its smallest."""
 CONVERGED = 0.99
 """The share of the final hypervolume at which a search counts as converged."""
-MANY = 1000
+MANY_POINTS = 1000
 """More points than this are drawn as an image."""
 PICTURES = {
     "course": "Convergence over time",
@@ -34,10 +34,10 @@ class Convergence:
     """The quality of a search after each evaluation, (n,) each.
 
     Attributes:
-        values: the hypervolume in per cent of its final value. With a single objective, the best value so far in the unit
+        values: The hypervolume in per cent of its final value. With a single objective, the best value so far in the unit
             shown, NaN while no network satisfies the limits.
-        name: of the curve; title: of its axis.
-        close_at: the evaluation after which `CONVERGED` of the final value was reached; None with a single objective.
+        name, title: Name of the curve, and title of its axis.
+        close_at: The evaluation after which `CONVERGED` of the final value was reached; None with a single objective.
     """
 
     evaluations: NDArray[np.int64]
@@ -53,7 +53,7 @@ class Convergence:
 
     @property
     def close_late(self) -> bool:
-        """Whether `close_at` lies so far to the right that its label belongs on its left."""
+        """True if `close_at` lies so far to the right that its label belongs on its left."""
         return self.close_at is not None and self.close_at > 0.6 * int(self.evaluations[-1])
 
 
@@ -74,21 +74,21 @@ def convergence(report: RunReport) -> Convergence | None:
 def _best_so_far(report: RunReport, numbers: NDArray[np.int64]) -> Convergence | None:
     """The best value of a single objective after each evaluation, of the networks within the limits; None without any."""
     objective = report.primary
-    kept = broken_by(report.evaluated, report.constraints) == 0
-    if not kept.any():
+    satisfying = broken_by(report.evaluated, report.constraints) == 0
+    if not satisfying.any():
         return None
     values = objective.sign * shown_scale(objective) * values_of(report.evaluated, objective.name)
-    best = np.minimum.accumulate(np.where(kept, values, np.inf))
+    best = np.minimum.accumulate(np.where(satisfying, values, np.inf))
     shown = objective.sign * np.where(np.isfinite(best), best, np.nan)
     return Convergence(numbers, shown, None, "best so far", f"{title_of(objective)}, best so far")
 
 
 def log_ticks(values: Array) -> list[float]:
     """Ticks of a logarithmic axis, from below some values to above them; none where the axis is to be linear."""
-    least, most = float(values.min()), float(values.max())
-    if least <= 0 or most / least < LOG_SPAN:
+    smallest, largest = float(values.min()), float(values.max())
+    if smallest <= 0 or largest / smallest < LOG_SPAN:
         return []
-    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    powers = range(math.floor(math.log10(smallest)), math.ceil(math.log10(largest)) + 1)
     return [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
 
 
@@ -97,8 +97,8 @@ def heading(report: RunReport) -> tuple[str, str]:
     title = report.run if report.run.startswith(report.name) else f"{report.name} · {report.run}"  # ids are NAME-N
     timed = {metric.profile for metric in report.columns}
     profiles = ", ".join(profile for profile in report.profiles if profile in timed)
-    found = f"{len(report.front)} on the front"
+    front_text = f"{len(report.front)} on the front"
     if report.nearest is not None and report.nearest.miss.broken:
-        found = "none satisfies the limits"
-    count = f"{report.evaluations_text}, {found}"
+        front_text = "none satisfies the limits"
+    count = f"{report.evaluations_text}, {front_text}"
     return title, " · ".join(part for part in (profiles, count, str(report.status)) if part)

@@ -26,8 +26,8 @@ def layers_figure(rows: Sequence[Row], *, title: str, line: str) -> Figure:
         smallest = [small for _, small, _ in rows]
         removable = [large - small for _, small, large in rows]
         fixed = [small if small == large else 0 for _, small, large in rows]
-        kept = [small if small != large else 0 for _, small, large in rows]
-        axis.barh(positions, kept, color=colours.FRONT.light, label="in every network", height=0.68)
+        shared = [small if small != large else 0 for _, small, large in rows]
+        axis.barh(positions, shared, color=colours.FRONT.light, label="in every network", height=0.68)
         axis.barh(positions, fixed, color=colours.MEASURED.light, label="in a layer that stays as it is", height=0.68)
         axis.barh(positions, removable, left=smallest, color=_REMOVABLE, label="may be left out", height=0.68)
         axis.set_yticks(positions, [name for name, _, _ in rows], fontsize=9)

@@ -14,7 +14,7 @@ from nas.engine.formatting import bound_text, shown_scale, title_of
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.fronts import broken_by, of_profile
 from nas.results.analysis.network_selection import Limit, nothing_measured
-from nas.results.analysis.network_values import Point, Points, errors_of, minimised_of, taken, values_of
+from nas.results.analysis.network_values import Point, Points, errors_of, minimised_of, take_points, values_of
 from nas.results.analysis.report import RunReport
 from nas.results.plots import chart_data, colours
 from nas.results.plots.colours import Colour
@@ -43,12 +43,14 @@ class Group(NamedTuple):
     """Networks of one variant: its precision and its runtime, "" where the run has a single one of them.
 
     Attributes:
-        other: whether the runtime is not the first of the job; the symbols of these are hollow.
+        precision: Precision of the networks, e.g. ``int8``.
+        runtime: Runtime of the networks.
+        is_other_runtime: True if the runtime is not the first of the job; the symbols of these networks are hollow.
     """
 
     precision: str = ""
     runtime: str = ""
-    other: bool = False
+    is_other_runtime: bool = False
 
     def __str__(self) -> str:
         """``int8, openvino``."""
@@ -62,8 +64,8 @@ class Group(NamedTuple):
     @property
     def grey(self) -> Colour:
         """The colour of its networks that are on no front."""
-        greys = colours.OTHER_RUNTIME_GREYS if self.other else colours.PRECISION_GREYS
-        return greys.get(self.precision, colours.OTHER_RUNTIME if self.other else colours.MEASURED)
+        greys = colours.OTHER_RUNTIME_GREYS if self.is_other_runtime else colours.PRECISION_GREYS
+        return greys.get(self.precision, colours.OTHER_RUNTIME if self.is_other_runtime else colours.MEASURED)
 
 
 _SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
@@ -75,15 +77,15 @@ _PAIRED = 4
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How points are drawn.
+    """The style in which points are drawn.
 
     Attributes:
-        symbol: plotly's name; "" for a line without symbols.
-        size: of a symbol, in CSS pixels.
-        line: through the points in their order; "" for none.
-        steps: whether the line is a staircase, along x first, the cheapest point first: between two
+        symbol: Plotly's name of the symbol; "" for a line without symbols.
+        size: Size of a symbol, in CSS pixels.
+        line: Style of a line through the points in their order; "" for none.
+        steps: True if the line is a staircase, along x first, the cheapest point first: between two
             networks of a front, a straight line would promise others that do not exist.
-        errors: the opacity of each point's error bars; 0 for none.
+        errors: Opacity of each point's error bars; 0 for none.
     """
 
     colour: Colour
@@ -101,9 +103,9 @@ class Series:
     """Points of a panel that are drawn alike.
 
     Attributes:
-        name: for the legend, in which series of one name share an entry with the look of the last.
-        x, y: the points' values in the units shown, (n,) each.
-        x_errors, y_errors: one standard error or the noise floor, (n,) each.
+        name: Name in the legend, in which series of one name share an entry with the look of the last.
+        x, y: Values of the points in the units shown, (n,) each.
+        x_errors, y_errors: One standard error or the noise floor, (n,) each.
     """
 
     name: str
@@ -116,8 +118,8 @@ class Series:
 
     @property
     def is_cloud(self) -> bool:
-        """Whether these are more than `MANY` points without lines: drawn as an image, with short hover texts."""
-        return len(self.points) > chart_data.MANY and not (self.look.line or self.look.errors)
+        """True for more than `MANY_POINTS` points without lines: they are drawn as an image, with short hover texts."""
+        return len(self.points) > chart_data.MANY_POINTS and not (self.look.line or self.look.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,9 @@ class Axis:
     """One side of a panel.
 
     Attributes:
-        ticks: of a logarithmic axis; empty for a linear one.
-        limits: their positions, in the unit shown, and texts.
+        title: Title of the axis.
+        ticks: Ticks of a logarithmic axis; empty for a linear one.
+        limits: Positions of the limits, in the unit shown, and their texts.
     """
 
     title: str
@@ -149,9 +152,9 @@ def front_panels(
     """The panels of a run's front, one for each of `pairs`.
 
     Raises:
-        SelectionError: as `pairs`.
+        SelectionError: Nothing is measured yet.
     """
-    shown, networks = pairs(report), Networks.of(report, report.evaluated, finetunings)
+    shown, networks = pairs(report), Networks.from_report(report, report.evaluated, finetunings)
     axes = {metric: _axis(report, metric, limits) for pair in shown for metric in pair}
     return [Panel(axes[x], axes[y], networks.series((x, y))) for x, y in shown]
 
@@ -170,10 +173,10 @@ def pairs(report: RunReport) -> list[Pair]:
     primary = report.primary
     # Along x: latencies first, as they are what users limit; quality never.
     ordered = sorted(report.objectives, key=lambda o: (o == primary, o.metric != "latency_ms"))
-    found = sorted(combinations(ordered, 2), key=lambda pair: pair[1] != primary)
+    objective_pairs = sorted(combinations(ordered, 2), key=lambda pair: pair[1] != primary)
     if len(ordered) > _PAIRED:
-        found = [pair for pair in found if primary in pair]
-    return [*found, *((metric, primary) for metric in report.columns if metric not in report.objectives)]
+        objective_pairs = [pair for pair in objective_pairs if primary in pair]
+    return [*objective_pairs, *((metric, primary) for metric in report.columns if metric not in report.objectives)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +195,13 @@ class Networks:
     finetunings: Sequence[Finetuning]
 
     @classmethod
-    def of(cls, report: RunReport, measured: Points, finetunings: Sequence[Finetuning] = ()) -> Networks:
+    def from_report(cls, report: RunReport, measured: Points, finetunings: Sequence[Finetuning] = ()) -> Networks:
         """The networks of a report; `measured` are its `evaluated` (search values) or its `candidates` (final where any)."""
         fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
         shown = {p.key for p in [*fronts, *report.anchors.values()]}
-        rest = measured.take([place for place, key in enumerate(measured.keys) if key not in shown])
-        breaks = broken_by(rest, report.constraints) > 0
-        within, breaking = (rest.take(np.flatnonzero(chosen)) for chosen in (~breaks, breaks))
+        background = measured.take([place for place, key in enumerate(measured.keys) if key not in shown])
+        breaks = broken_by(background, report.constraints) > 0
+        within, breaking = (background.take(np.flatnonzero(chosen)) for chosen in (~breaks, breaks))
         groups = by_variant(report.evaluated)
         return cls(report, within, breaking, groups if len(groups) > 1 else {}, finetunings)
 
@@ -206,7 +209,7 @@ class Networks:
         """The series of a panel, in drawing order."""
         report, joined = self.report, is_joined(self.report, pair)
         nearest = [] if report.nearest is None or not report.nearest.miss.broken else [report.nearest.point]
-        made = [
+        drawn = [
             _series(pair, BREAKING_NAME, self.breaking, Look(colours.MEASURED, "x-thin", opacity=0.75)),
             *self._measured(pair, joined=joined),
             *self._predicted(pair, joined=joined),
@@ -214,59 +217,60 @@ class Networks:
         ]
         ends = {"smallest": (colours.SMALLEST, "triangle-down"), "largest": (colours.LARGEST, "triangle-up")}
         for name, point in report.anchors.items():
-            made.append(_series(pair, f"{name} network", [point], Look(*ends[name], size=14)))
-        made += [*self._finetuned(pair), _series(pair, NEAREST_NAME, nearest, Look(colours.NEAREST, "star", size=20))]
-        return [series for series in made if len(series.points)]
+            drawn.append(_series(pair, f"{name} network", [point], Look(*ends[name], size=14)))
+        drawn += [*self._finetuned(pair), _series(pair, NEAREST_NAME, nearest, Look(colours.NEAREST, "star", size=20))]
+        return [series for series in drawn if len(series.points)]
 
     def _measured(self, pair: Pair, *, joined: bool) -> list[Series]:
         """The networks within all limits by variant, and the line of each variant's own front where there are several."""
-        made = []
+        drawn = []
         for group, points in by_variant(self.within).items():
-            look = Look(group.grey, group.symbol, hollow=group.other, opacity=0.75)
-            made.append(_series(pair, _named(MEASURED_NAME, group), points, look))
+            look = Look(group.grey, group.symbol, hollow=group.is_other_runtime, opacity=0.75)
+            drawn.append(_series(pair, _name_with_variant(MEASURED_NAME, group), points, look))
         for group, points in self.by_variant.items() if joined else ():
             name = f"front of {group} alone, while searching"
             look = Look(group.grey, line="solid", steps=True, opacity=0.8)
-            made.append(_series(pair, name, non_dominated_of(points, pair), look))
-        return made
+            drawn.append(_series(pair, name, non_dominated_of(points, pair), look))
+        return drawn
 
     def _predicted(self, pair: Pair, *, joined: bool) -> list[Series]:
         """Predicted networks, and a dashed line through the best of them where the front has a line."""
         # A predicted network may lack a metric that is computed.
         points = [p for p in self.report.predicted if all(metric.name in p.values for metric in pair)]
         look = Look(colours.PREDICTED, "diamond", hollow=True)
-        made = [_series(pair, PREDICTED_NAME, points, look)]
+        drawn = [_series(pair, PREDICTED_NAME, points, look)]
         if joined:
             look = replace(look, line="dash", steps=True)
-            made.append(_series(pair, PREDICTED_NAME, non_dominated_of(points, pair), look))
-        return made
+            drawn.append(_series(pair, PREDICTED_NAME, non_dominated_of(points, pair), look))
+        return drawn
 
     def _front(self, pair: Pair, *, joined: bool) -> list[Series]:
         """The panel's front with its errors, and paler the members of the joint front that are not on it."""
-        own, others = front_of_pair(self.report, pair)
-        name = FRONT_NAME if own is self.report.front else PROFILE_FRONT_NAME
-        groups = by_variant(own)
+        front, joint_only = front_of_pair(self.report, pair)
+        name = FRONT_NAME if front is self.report.front else PROFILE_FRONT_NAME
+        groups = by_variant(front)
         look = Look(colours.FRONT, size=9, line="solid" if joined else "", steps=joined, errors=_MUTED)
-        made = [_series(pair, JOINT_NAME, others, Look(colours.FRONT, "circle", opacity=0.45))]
+        drawn = [_series(pair, JOINT_NAME, joint_only, Look(colours.FRONT, "circle", opacity=0.45))]
         if joined and len(groups) > 1:  # one line through all variants
-            made.append(_series(pair, _named(name, next(iter(groups))), own, replace(look, errors=0.0)))
+            drawn.append(_series(pair, _name_with_variant(name, next(iter(groups))), front, replace(look, errors=0.0)))
             look = replace(look, line="", steps=False)
         for group, points in groups.items():
-            own_look = replace(look, symbol=group.symbol, hollow=group.other)
-            made.append(_series(pair, _named(name, group), points, own_look))
-        return made
+            own_look = replace(look, symbol=group.symbol, hollow=group.is_other_runtime)
+            drawn.append(_series(pair, _name_with_variant(name, group), points, own_look))
+        return drawn
 
     def _finetuned(self, pair: Pair) -> list[Series]:
         """A line from each fine-tuned network to a ring at its new values."""
         line = Look(colours.FINETUNED, line="solid")
         ring = Look(colours.FINETUNED, "circle", 14, hollow=True, errors=_MUTED)
-        made = []
-        for one in self.finetunings:
-            points = [p for p in (one.before, one.after) if p is not None and all(m.name in p.values for m in pair)]
+        drawn = []
+        for finetuning in self.finetunings:
+            ends = [p for p in (finetuning.before, finetuning.after) if p is not None]
+            points = [p for p in ends if all(m.name in p.values for m in pair)]
             if len(points) == 2:
-                made.append(_series(pair, FINETUNED_NAME, points, line))
-                made.append(_series(pair, FINETUNED_NAME, points[1:], ring))
-        return made
+                drawn.append(_series(pair, FINETUNED_NAME, points, line))
+                drawn.append(_series(pair, FINETUNED_NAME, points[1:], ring))
+        return drawn
 
 
 def front_of_pair(report: RunReport, pair: Pair) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
@@ -274,13 +278,13 @@ def front_of_pair(report: RunReport, pair: Pair) -> tuple[tuple[Point, ...], tup
 
     The front is that of the panel's one profile where several profiles have fronts, else the joint one.
     """
-    own = report.fronts.get(_profile(pair), report.front)
-    keys = {p.key for p in own}
-    return own, tuple(p for p in report.front if p.key not in keys)
+    front = report.fronts.get(_profile(pair), report.front)
+    keys = {p.key for p in front}
+    return front, tuple(p for p in report.front if p.key not in keys)
 
 
 def is_joined(report: RunReport, pair: Pair) -> bool:
-    """Whether a line connects a panel's front: it is non-dominated in the panel's two metrics alone."""
+    """Returns True if a line connects a panel's front: it is non-dominated in the panel's two metrics alone."""
     profile = _profile(pair)
     objectives = of_profile(report.objectives, profile) if profile in report.fronts else report.objectives
     return set(pair) == set(objectives)
@@ -290,9 +294,9 @@ def non_dominated_of(points: Sequence[Point], pair: Pair) -> list[Point]:
     """The non-dominated of some points in two metrics, the cheapest first."""
     if not points:
         return []
-    kept = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, pair))).tolist()]
+    members = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, pair))).tolist()]
     cost = pair[0]
-    return sorted(kept, key=lambda p: cost.sign * p.values[cost.name])
+    return sorted(members, key=lambda p: cost.sign * p.values[cost.name])
 
 
 def by_variant(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
@@ -305,16 +309,16 @@ def by_variant(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
     }
     for place, point in enumerate(points):
         places[Group(point.precision, point.runtime, point.runtime != runtimes[0])].append(place)
-    return {group: taken(points, own) for group, own in places.items() if own}
+    return {group: take_points(points, positions) for group, positions in places.items() if positions}
 
 
 def _profile(pair: Pair) -> str:
     """The one profile of two metrics; "" for none or two."""
-    found = {metric.profile for metric in pair if metric.profile is not None}
-    return found.pop() if len(found) == 1 else ""
+    profiles = {metric.profile for metric in pair if metric.profile is not None}
+    return profiles.pop() if len(profiles) == 1 else ""
 
 
-def _named(name: str, group: Group) -> str:
+def _name_with_variant(name: str, group: Group) -> str:
     return f"{name}, {group}" if str(group) else name
 
 
@@ -327,7 +331,7 @@ def _series(pair: Pair, name: str, points: Sequence[Point], look: Look) -> Serie
 
 def _axis(report: RunReport, metric: Objective, limits: Sequence[Limit]) -> Axis:
     scale = shown_scale(metric)
-    own = [limit for limit in limits if limit.objective == metric]
-    lines = [(limit.bound * scale, f"{_SIGNS[limit.sign]} {bound_text(metric, limit.bound)}") for limit in own]
+    axis_limits = [limit for limit in limits if limit.objective == metric]
+    lines = [(limit.bound * scale, f"{_SIGNS[limit.sign]} {bound_text(metric, limit.bound)}") for limit in axis_limits]
     values = np.concatenate([values_of(points, metric.name) for points in (report.evaluated, report.front)]) * scale
     return Axis(title_of(metric), [] if metric.of_task else chart_data.log_ticks(values), lines)

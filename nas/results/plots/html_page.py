@@ -17,7 +17,7 @@ from nas.engine.formatting import (
     title_of,
     title_on_test,
 )
-from nas.results.analysis.block_table import WHOLE, BlockRow, block_table
+from nas.results.analysis.block_table import TOTAL_TITLE, BlockRow, block_table
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
@@ -145,8 +145,10 @@ def page(
     """The page as text; it needs no network and holds plotly's script (about 5 MB).
 
     Args:
-        panels: of the report, see `front_panels`.
-        pictures: further pictures, as the texts of SVG files by their titles.
+        report: The report of a search.
+        panels: Panels of the report, see `front_panels`.
+        finetunings: Runs that fine-tuned networks of the report.
+        pictures: Further pictures, as the texts of SVG files by their titles.
     """
     title, line = heading(report)
     front, curve = front_chart(report, panels, finetunings), convergence_chart(report)
@@ -185,9 +187,9 @@ def _notes(report: RunReport, finetunings: Sequence[Finetuning]) -> str:
         lines.append(f"Limits: {', '.join(constraint_text(c) for c in report.constraints)}.")
     if report.nearest is not None and report.nearest.miss.broken:
         lines.append(f"No network satisfies them; the nearest has {miss_text(report.nearest.miss)}.")
-    for one in finetunings:
-        network = one.of.key or one.of.network.key
-        lines.append(f"Network {network} was fine-tuned by {one.run}: {', '.join(one.summary)}.")
+    for finetuning in finetunings:
+        network = finetuning.of.key or finetuning.of.network.key
+        lines.append(f"Network {network} was fine-tuned by {finetuning.run}: {', '.join(finetuning.summary)}.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
@@ -225,20 +227,20 @@ def _row(report: RunReport, label: str, point: Point) -> str:
 
 def _blocks(report: RunReport, point: Point) -> str:
     """The sizes and shares of a network's blocks; "" where they were not recorded."""
-    found = block_table(report, point)
-    if found is None:
+    blocks = block_table(report, point)
+    if blocks is None:
         return ""
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in found.titles)
-    rows = "".join(_block_row(row) for row in found.rows)
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in blocks.titles)
+    rows = "".join(_block_row(row) for row in blocks.rows)
     table = f'<table class="blocks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return (
-        f"<p>Where the time goes: {escape(found.basis)}</p>{table}"
-        if found.profiles
-        else f"<p>Blocks: {escape(found.basis)}</p>{table}"
+        f"<p>Where the time goes: {escape(blocks.basis)}</p>{table}"
+        if blocks.profiles
+        else f"<p>Blocks: {escape(blocks.basis)}</p>{table}"
     )
 
 
 def _block_row(row: BlockRow) -> str:
     title, *cells = map(escape, row.cells())
-    share = 0.0 if row.title == WHOLE else 100 * row.share
+    share = 0.0 if row.title == TOTAL_TITLE else 100 * row.share
     return f'<tr style="--share: {share:.1f}%"><th scope="row">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'

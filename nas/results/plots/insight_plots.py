@@ -20,11 +20,11 @@ from nas.results.analysis.insight import Insight
 from nas.results.analysis.predictor_accuracy import PredictorAccuracy
 from nas.results.analysis.report import PredictorReport, RunReport
 from nas.results.plots import colours
-from nas.results.plots.chart_data import MANY, PICTURES, convergence, heading
+from nas.results.plots.chart_data import MANY_POINTS, PICTURES, convergence, heading
 from nas.results.plots.style import INK, SOFT, add_heading, thin_ticks
 from nas.search.problem.objectives import Objective
 
-MOST_GENES = 24
+MAX_GENES = 24
 """At most this many genes are drawn: the most important ones for any objective."""
 _SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
 """Of the predictions in five equal parts, the oldest first: from viridis (Smith and van der Walt 2015)."""
@@ -34,7 +34,7 @@ _UNITS = ((3 * 3600.0, "hours", 3600.0), (180.0, "minutes", 60.0), (0.0, "second
 
 
 def insight_figures(report: RunReport, insight: Insight) -> dict[str, Callable[[], Figure | None]]:
-    """What makes the pictures of `PICTURES`, by their names; each gives None where there is nothing to show."""
+    """Functions that draw the pictures of `PICTURES`, by their names; each returns None where there is nothing to show."""
     return {
         "course": partial(_timeline_figure, report, insight),
         "predictors": partial(_predictors_figure, report, insight),
@@ -48,16 +48,16 @@ def _timeline_figure(report: RunReport, insight: Insight) -> Figure | None:
         return None
     places = {int(n): i for i, n in enumerate(timeline.evaluations)}
     seconds = timeline.seconds[[places[int(n)] for n in curve.evaluations]]
-    unit, factor = next((unit, factor) for least, unit, factor in _UNITS if seconds[-1] >= least)
+    unit, factor = next((unit, factor) for min_seconds, unit, factor in _UNITS if seconds[-1] >= min_seconds)
     figure = Figure(figsize=(8.0, 4.4))
     axis = figure.subplots()
     look: dict[str, Any] = {"drawstyle": "steps-post", "color": colours.FRONT.light, "linewidth": 2}
     axis.plot(seconds / factor, curve.values, **look, label=curve.name)
-    found = sorted(i for i in timeline.found.values() if i < len(curve.values))
-    if found:
+    positions = sorted(i for i in timeline.front_positions.values() if i < len(curve.values))
+    if positions:
         look = {"color": colours.PREDICTED.light, "markeredgecolor": "white", "markeredgewidth": 0.6}
-        look |= {"markersize": 6 if len(found) < 40 else 3.5, "label": "first measurement of a member of the front"}
-        axis.plot(seconds[found] / factor, curve.values[found], "o", **look)
+        look |= {"markersize": 6 if len(positions) < 40 else 3.5, "label": "first measurement of a member of the front"}
+        axis.plot(seconds[positions] / factor, curve.values[positions], "o", **look)
     axis.set_xlabel(f"Search time, {unit} (without pauses between drivers)")
     axis.set_ylabel(curve.title)
     _finish(figure, report, "course")
@@ -66,12 +66,12 @@ def _timeline_figure(report: RunReport, insight: Insight) -> Figure | None:
 
 
 def _predictors_figure(report: RunReport, insight: Insight) -> Figure | None:
-    named = [o for o in report.objectives if o.name in insight.predictor_accuracy or o.name in report.predictors]
-    if not named:
+    objectives = [o for o in report.objectives if o.name in insight.predictor_accuracy or o.name in report.predictors]
+    if not objectives:
         return None
-    figure = Figure(figsize=(9.5, 3.6 * len(named) + 1.0))
-    axes = figure.subplots(len(named), 2, squeeze=False)
-    for objective, (left, right) in zip(named, axes, strict=True):
+    figure = Figure(figsize=(9.5, 3.6 * len(objectives) + 1.0))
+    axes = figure.subplots(len(objectives), 2, squeeze=False)
+    for objective, (left, right) in zip(objectives, axes, strict=True):
         thin_ticks(left)
         thin_ticks(right)
         _draw_scatter(left, objective, insight.predictor_accuracy.get(objective.name))
@@ -80,18 +80,20 @@ def _predictors_figure(report: RunReport, insight: Insight) -> Figure | None:
     return figure
 
 
-def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | None) -> None:
+def _draw_scatter(axis: Axes, objective: Objective, accuracy: PredictorAccuracy | None) -> None:
     title = title_of(objective)
     axis.set_xlabel(f"Predicted: {title}")
     axis.set_ylabel("Measured (darker: later steps)")
-    if found is None:
+    if accuracy is None:
         return _write(axis, "no predicted network was measured")
     scale = shown_scale(objective)
-    x, y = found.predicted * scale, found.measured * scale
+    x, y = accuracy.predicted * scale, accuracy.measured * scale
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
     axis.plot(ends, ends, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     # One line per shade: thousands of points with colours of their own would take seconds to draw.
-    for shade, rows in zip(_SHADES, np.array_split(np.argsort(found.step, kind="stable"), len(_SHADES)), strict=True):
+    for shade, rows in zip(
+        _SHADES, np.array_split(np.argsort(accuracy.step, kind="stable"), len(_SHADES)), strict=True
+    ):
         axis.plot(
             x[rows],
             y[rows],
@@ -100,39 +102,39 @@ def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | N
             markersize=4,
             markeredgewidth=0,
             alpha=0.8,
-            rasterized=len(x) > MANY,
+            rasterized=len(x) > MANY_POINTS,
             zorder=2,
         )
-    tau = found.kendall_tau
+    tau = accuracy.kendall_tau
     agreement = "" if math.isnan(tau) else f"τ {tau:.2f}"
-    coverage = f"{100 * found.coverage:.0f} % within the 90 % interval"
-    error = prediction_error_text(objective, found.errors)
+    coverage = f"{100 * accuracy.coverage:.0f} % within the 90 % interval"
+    error = prediction_error_text(objective, accuracy.errors)
     texts = filter(None, [agreement, error, coverage])
     axis.set_title(fill(f"{len(x)} networks: {', '.join(texts)}", _TITLE), loc="left", color=SOFT)
     return None
 
 
-def _draw_quality(axis: Axes, objective: Objective, found: PredictorReport | None) -> None:
+def _draw_quality(axis: Axes, objective: Objective, predictor: PredictorReport | None) -> None:
     axis.set_xlabel("Step")
     axis.set_ylabel("Cross-validated")
     axis.set_ylim(-0.05, 1.05)  # extended below for a negative τ
-    if found is None:
+    if predictor is None:
         return _write(axis, "no model was fitted")
-    steps, history = [step for step, _ in found.history], [quality for _, quality in found.history]
+    steps, history = [step for step, _ in predictor.history], [quality for _, quality in predictor.history]
     lines = (
         ("Kendall's τ", colours.FRONT.light, "-", [q.get("kendall_tau") for q in history]),
         ("τ of ridge", colours.MEASURED.light, "-", _baseline(history, "ridge", "kendall_tau")),
         ("90 % coverage", colours.PREDICTED.light, (0, (4, 2.5)), [q.get("coverage") for q in history]),
     )
     for name, colour, style, values in lines:
-        known = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-        if not np.isnan(known).all():
+        curve = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+        if not np.isnan(curve).all():
             marker = "o" if len(steps) == 1 else ""
-            axis.plot(steps, known, color=colour, linestyle=style, marker=marker, linewidth=1.6, label=name)
-            axis.set_ylim(bottom=min(axis.get_ylim()[0], float(np.nanmin(known)) - 0.05))
+            axis.plot(steps, curve, color=colour, linestyle=style, marker=marker, linewidth=1.6, label=name)
+            axis.set_ylim(bottom=min(axis.get_ylim()[0], float(np.nanmin(curve)) - 0.05))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.legend(loc="lower right", fontsize=9)
-    axis.set_title(fill(_errors(found, objective), _TITLE), loc="left", color=SOFT)
+    axis.set_title(fill(_errors(predictor, objective), _TITLE), loc="left", color=SOFT)
     return None
 
 
@@ -140,11 +142,11 @@ def _baseline(history: Sequence[Any], name: str, score: str) -> list[float | Non
     return [q.get("baselines", {}).get(name, {}).get(score) for q in history]
 
 
-def _errors(found: PredictorReport, objective: Objective) -> str:
+def _errors(predictor: PredictorReport, objective: Objective) -> str:
     """The error of the latest model and of the baselines."""
-    baselines = found.latest.get("baselines", {})
+    baselines = predictor.latest.get("baselines", {})
     errors = {name: prediction_error_text(objective, baselines.get(name, {})) for name in ("ridge", "mean")}
-    texts = [prediction_error_text(objective, found.latest)]
+    texts = [prediction_error_text(objective, predictor.latest)]
     texts += [f"{name}: {text.partition(' ')[2]}" for name, text in errors.items() if text]
     return ", ".join(filter(None, texts))
 
@@ -170,22 +172,24 @@ def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:
 
 
 def _genes(report: RunReport, insight: Insight) -> list[str]:
-    """In the space's order."""
+    """The most important genes in the space's order, at most `MAX_GENES`."""
     names = [choice.name for choice in report.space.choices]
-    most = {name: max(i.by_gene.get(name, 0.0) for i in insight.importance.values()) for name in names}
-    kept = set(sorted(names, key=lambda name: -most[name])[:MOST_GENES])
-    return [name for name in names if name in kept]
+    max_share = {name: max(i.by_gene.get(name, 0.0) for i in insight.importance.values()) for name in names}
+    important = set(sorted(names, key=lambda name: -max_share[name])[:MAX_GENES])
+    return [name for name in names if name in important]
 
 
-def _draw_importance(axis: Axes, objective: Objective, found: Importance, genes: Sequence[str]) -> None:
+def _draw_importance(axis: Axes, objective: Objective, importance: Importance, genes: Sequence[str]) -> None:
     axis.set_title(fill(title_of(objective), 26), loc="left")
     axis.grid(visible=False, axis="y")
-    if found.refused:
+    if importance.refused:
         axis.set_xlabel("not available")
         axis.set_xticks([])
-        return _write(axis, fill(found.refused, 26))
-    axis.barh(range(len(genes)), [100 * found.by_gene[gene] for gene in genes], color=colours.FRONT.light, height=0.7)
-    axis.set_xlabel(f"Share of variance (%)\nadditive model, held-out\nR² {found.r2:.2f}, n = {found.n}")
+        return _write(axis, fill(importance.refused, 26))
+    axis.barh(
+        range(len(genes)), [100 * importance.by_gene[gene] for gene in genes], color=colours.FRONT.light, height=0.7
+    )
+    axis.set_xlabel(f"Share of variance (%)\nadditive model, held-out\nR² {importance.r2:.2f}, n = {importance.n}")
     return None
 
 
@@ -218,10 +222,10 @@ def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
             at = shares.shape[1] - 0.4
             axis.text(at, row, f"in {100 * active:.0f} %", va="center", fontsize=7, color=SOFT, clip_on=False)
     axis.set_xlim(-0.5, shares.shape[1] + 0.4)
-    least, most = insight.diversity.least, insight.diversity.most
+    min_distance, max_distance = insight.diversity.min_distance, insight.diversity.max_distance
     axis.set_xlabel(
         f"Shade: share of members\nmean distance {insight.diversity.mean:.1f} of {insight.diversity.n_genes} genes\n"
-        f"({least} to {most}; all evaluated: {insight.diversity.evaluated:.1f})"
+        f"({min_distance} to {max_distance}; all evaluated: {insight.diversity.evaluated:.1f})"
     )
     return None
 

@@ -45,8 +45,8 @@ def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(8.0, 4.9 * n_columns), 4.0 * n_rows + 1.2))
         axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-        for found, axis in zip(sweeps, axes, strict=False):
-            _draw(axis, found)
+        for sweep, axis in zip(sweeps, axes, strict=False):
+            _draw(axis, sweep)
         for spare in axes[len(sweeps) :]:
             spare.set_visible(False)
         subtitle = f"{profile_name} · the blocks that depend on a stage's width, fp32"
@@ -57,13 +57,13 @@ def sweep_figure(sweeps: Sequence[WidthSweep], profile_name: str) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, found: WidthSweep) -> None:
-    measured, aligned = set(found.widths), set(found.aligned) if found.stepped else set[int]()
-    if found.stepped:
-        _draw_bands(axis, found)
+def _draw(axis: Axes, sweep: WidthSweep) -> None:
+    measured, aligned = set(sweep.widths), set(sweep.aligned) if sweep.stepped else set[int]()
+    if sweep.stepped:
+        _draw_bands(axis, sweep)
         axis.plot(
-            found.widths,
-            least_latency(found.latency_ms),
+            sweep.widths,
+            least_latency(sweep.latency_ms),
             drawstyle="steps-pre",  # a width costs as much as the next measured one
             color=colours.FRONT.light,
             linewidth=1.2,
@@ -71,16 +71,16 @@ def _draw(axis: Axes, found: WidthSweep) -> None:
             label="fastest of this width or wider",
             zorder=2,
         )
-    _draw_points(axis, found, measured - aligned, "measured (± error)", colours.MEASURED.light, size=4.0, zorder=3)
-    _draw_points(axis, found, aligned, "aligned: the end of a step", colours.FRONT.light, size=6.5, zorder=4)
-    _draw_chosen(axis, found)
-    _set_axes(axis, found)
+    _draw_points(axis, sweep, measured - aligned, "measured (± error)", colours.MEASURED.light, size=4.0, zorder=3)
+    _draw_points(axis, sweep, aligned, "aligned: the end of a step", colours.FRONT.light, size=6.5, zorder=4)
+    _draw_chosen(axis, sweep)
+    _set_axes(axis, sweep)
 
 
 def _draw_points(
-    axis: Axes, found: WidthSweep, widths: set[int], label: str, colour: str, *, size: float, zorder: int
+    axis: Axes, sweep: WidthSweep, widths: set[int], label: str, colour: str, *, size: float, zorder: int
 ) -> None:
-    shown = [(w, t, e) for w, t, e in zip(found.widths, found.latency_ms, found.errors_ms, strict=True) if w in widths]
+    shown = [(w, t, e) for w, t, e in zip(sweep.widths, sweep.latency_ms, sweep.errors_ms, strict=True) if w in widths]
     if not shown:
         return
     x, y, errors = zip(*shown, strict=True)
@@ -100,10 +100,10 @@ def _draw_points(
     )
 
 
-def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
+def _draw_chosen(axis: Axes, sweep: WidthSweep) -> None:
     """Rings and numbers for the proposed widths, and triangles at the bottom for the job's own."""
-    times = dict(zip(found.widths, found.latency_ms, strict=True))
-    proposed = [width for width in found.chosen if width in times]  # without steps, one may not have been measured
+    times = dict(zip(sweep.widths, sweep.latency_ms, strict=True))
+    proposed = [width for width in sweep.chosen if width in times]  # without steps, one may not have been measured
     axis.plot(
         proposed,
         [times[width] for width in proposed],
@@ -127,8 +127,8 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
             color=colours.PREDICTED.light,
         )
     axis.plot(
-        found.options,
-        [0.0] * len(found.options),
+        sweep.options,
+        [0.0] * len(sweep.options),
         "^",
         transform=axis.get_xaxis_transform(),
         clip_on=False,
@@ -139,26 +139,26 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
     )
 
 
-def _draw_bands(axis: Axes, found: WidthSweep) -> None:
+def _draw_bands(axis: Axes, sweep: WidthSweep) -> None:
     """Shades every second step, from the end of the previous one to its own end."""
-    ends = [found.widths[0] - 1, *found.aligned, found.widths[-1]]
+    ends = [sweep.widths[0] - 1, *sweep.aligned, sweep.widths[-1]]
     for i, (before, end) in enumerate(pairwise(ends)):
         if i % 2 == 0 and end > before:
             axis.axvspan(before + 0.5, end + 0.5, color=_BAND, linewidth=0, zorder=0)
 
 
-def _set_axes(axis: Axes, found: WidthSweep) -> None:
-    if max(found.latency_ms) >= LOG_SPAN * min(found.latency_ms):
+def _set_axes(axis: Axes, sweep: WidthSweep) -> None:
+    if max(sweep.latency_ms) >= LOG_SPAN * min(sweep.latency_ms):
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.set_ylim(bottom=min(found.latency_ms) * 0.6)
+        axis.set_ylim(bottom=min(sweep.latency_ms) * 0.6)
     else:
         axis.set_ylim(bottom=0)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 4, 8, 10]))
     axis.set_xlabel("Width (channels)")
     axis.set_ylabel("Latency (ms)")
-    axis.set_xlim(found.widths[0] - 1, found.widths[-1] + 1)
-    remark = "" if found.stepped else ": no steps, all widths are equally good"
-    axis.set_title(f"Stage {found.stage}{remark}", loc="left", color=SOFT)
+    axis.set_xlim(sweep.widths[0] - 1, sweep.widths[-1] + 1)
+    remark = "" if sweep.stepped else ": no steps, all widths are equally good"
+    axis.set_title(f"Stage {sweep.stage}{remark}", loc="left", color=SOFT)

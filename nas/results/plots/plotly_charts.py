@@ -28,8 +28,8 @@ def front_chart(report: RunReport, panels: Sequence[Panel], finetunings: Sequenc
     layout, traces, labels = _layout(), [], _Labels(report, finetunings)
     for number, panel in enumerate(panels):
         place = str(number + 1) if number else ""  # plotly's suffix of the panel's axes
-        own = {"xaxis": f"x{place}", "yaxis": f"y{place}"}
-        traces += [_trace(panel, series, labels) | own for series in panel.series]
+        panel_axes = {"xaxis": f"x{place}", "yaxis": f"y{place}"}
+        traces += [_trace(panel, series, labels) | panel_axes for series in panel.series]
         row, column = divmod(number, n_columns)
         across, along = _share(column, n_columns, gap=0.1), _share(n_rows - 1 - row, n_rows, gap=0.32 / n_rows)
         layout[f"xaxis{place}"] = _axis(panel.x) | {"domain": across, "anchor": f"y{place}"}
@@ -114,7 +114,10 @@ def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
     trace |= {"type": "scatter", "x": series.x.tolist(), "y": series.y.tolist()}
     if not look.symbol:
         return trace | {"hoverinfo": "skip"}
-    trace |= {"customdata": list(map(labels.of, series.points)), "hovertemplate": "%{customdata}<extra></extra>"}
+    trace |= {
+        "customdata": list(map(labels.hover_text, series.points)),
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
     trace["ids"] = list(keys_of(series.points))  # what a click selects
     return trace | ({"legendrank": 1} if series.name.startswith("front") else {})
 
@@ -125,14 +128,15 @@ class _Labels:
     def __init__(self, report: RunReport, finetunings: Sequence[Finetuning]) -> None:
         self._columns, self._scored = report.columns, report.scored
         self._numbers = {member.architecture: number for number, member in enumerate(report.front)}
-        self._finetuned = {id(one.after): one for one in finetunings}  # points hold mappings, so they have no hash
-        self._made: dict[int, tuple[Point, str]] = {}
+        # Points hold mappings, so they have no hash.
+        self._finetuned = {id(finetuning.after): finetuning for finetuning in finetunings}
+        self._text_by_point: dict[int, tuple[Point, str]] = {}
 
-    def of(self, point: Point) -> str:
+    def hover_text(self, point: Point) -> str:
         """A hover text in the subset of HTML that plotly reads, with names escaped."""
-        if id(point) not in self._made:
-            self._made[id(point)] = point, self._label(point)
-        return self._made[id(point)][1]
+        if id(point) not in self._text_by_point:
+            self._text_by_point[id(point)] = point, self._label(point)
+        return self._text_by_point[id(point)][1]
 
     def _label(self, point: Point) -> str:
         number, finetuned = self._numbers.get(point.architecture), self._finetuned.get(id(point))
@@ -156,8 +160,8 @@ def _described_lines(point: Point) -> list[str]:
     """The architecture's options, those of one stage together: ``stage1  depth 2, block1.kernel 3, ...``."""
     stages: dict[str, list[str]] = {}
     for name, value in point.described.items():
-        stage, _, rest = name.partition(".")
-        stages.setdefault(stage if rest else "", []).append(f"{rest or name}\N{NO-BREAK SPACE}{value}")
+        stage, _, option = name.partition(".")
+        stages.setdefault(stage if option else "", []).append(f"{option or name}\N{NO-BREAK SPACE}{value}")
     lines = []
     for stage, options in stages.items():
         lines += wrap(", ".join(options), width=72, initial_indent=f"{stage}  " if stage else "")
@@ -165,7 +169,7 @@ def _described_lines(point: Point) -> list[str]:
 
 
 def _share(place: int, n: int, *, gap: float) -> list[float]:
-    """Where a panel begins and ends along one side of the chart, of `n` of the same size with gaps between them."""
+    """Start and end of a panel along one side of the chart, which has `n` of the same size with gaps between them."""
     size = (1 - gap * (n - 1)) / n
     start = place * (size + gap)
     return [start, min(start + size, 1.0)]

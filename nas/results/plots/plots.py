@@ -161,14 +161,14 @@ def _draw_errors(axis: Axes, series: Series) -> None:
 def _set_axis(axis: Axes, side: str, shown: Axis) -> None:
     """Sets the scale and the title of a side ("x" or "y"), and draws the limits on it."""
     horizontal = side == "x"
-    own = axis.xaxis if horizontal else axis.yaxis
+    side_axis = axis.xaxis if horizontal else axis.yaxis
     if shown.ticks:
         # Through the axes: an axis alone has no public way to change its scale.
         (axis.set_xscale if horizontal else axis.set_yscale)("log")
-        own.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        own.set_minor_formatter(NullFormatter())
-    own.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    own.set_label_text(shown.title)
+        side_axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        side_axis.set_minor_formatter(NullFormatter())
+    side_axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    side_axis.set_label_text(shown.title)
     for place, text in shown.limits:
         line: dict[str, Any] = {"color": INK, "linewidth": 1, "linestyle": (0, (5, 4)), "zorder": 1.5}
         label: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": INK}

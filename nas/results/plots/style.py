@@ -92,7 +92,7 @@ def write_picture(path: Path, figure: Figure) -> None:
 
     Raises:
         NasError: see `check_picture_path`.
-        StoreError: it cannot be written.
+        StoreError: The file cannot be written.
     """
     check_picture_path(path)
     make_folder(path.absolute().parent)

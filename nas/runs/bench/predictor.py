@@ -27,7 +27,7 @@ from supernets.space import Architecture
 Encode = Callable[[Sequence[Architecture]], Array]
 Models = dict[str, tuple[Encode, Callable[[], Predictor]]]
 """By a model's name, its features and how it is made."""
-LEAST_TRAINING = max(MINIMUM_ROWS, 10)
+MIN_TRAINING_ROWS = max(MINIMUM_ROWS, 10)
 """Rows below which a cross-validated interval of LightGBM is meaningless."""
 
 
@@ -38,11 +38,11 @@ class Row:
     Attributes:
         model: ``mean``, ``ridge`` and ``gp`` (a Gaussian process) on one-hot genes, ``lightgbm`` on gene levels, or ``auto``,
             which the search uses. On a numeric table the features of all but ``auto`` are the genes' values.
-        train: training rows.
-        seed: of the split.
-        mape: mean absolute error relative to the label, as a share; None where a label is 0.
-        kendall_tau: rank agreement, tau-b; None for constant predictions or labels.
-        coverage: share of labels inside their 90 % interval.
+        train: Number of training rows.
+        seed: Seed of the split.
+        mape: Mean absolute error relative to the label, as a share; None where a label is 0.
+        kendall_tau: Rank agreement, tau-b; None for constant predictions or labels.
+        coverage: Share of labels inside their 90 % interval.
         fit_s: CPU seconds of fitting on one thread, calibration of the interval included.
     """
 
@@ -96,16 +96,16 @@ def bench_predictor(
     if target not in table.values:
         raise UnknownNameError("column", target, table.values, where=table.name)
     labels = np.array(table.values[target], dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(labels))
-    _check(table, target, len(known), train=train, test=test, seeds=seeds)
-    features, positive = TableFeatures.of(table), bool((labels[known] > 0).all())
+    labelled = np.flatnonzero(~np.isnan(labels))
+    _check(table, target, len(labelled), train=train, test=test, seeds=seeds)
+    features, positive = TableFeatures.from_table(table), bool((labels[labelled] > 0).all())
     settings = {"predictors": {"name": table.name, "digest": table.digest}, "target": target, "test": test}
     finished = {} if results is None else results.read(settings)
 
     def rows() -> Iterator[Row]:
         done = 0
         for seed in range(seeds):
-            order = np.random.default_rng(seed).permutation(known)
+            order = np.random.default_rng(seed).permutation(labelled)
             models = _models(features, seed, positive=positive)
             for n, (name, (encode, make)) in product(sorted(train), models.items()):
                 if (row := finished.get((name, n, seed))) is None:
@@ -141,15 +141,15 @@ def _scored(
         start = time.process_time()
         model.fit(*training)
         fit_s = time.process_time() - start
-        found = model.predict(held_out[0])
-    scores = Scores.of(held_out[1], found.mean, found.low, found.high).to_json()
+        predicted = model.predict(held_out[0])
+    scores = Scores.of(held_out[1], predicted.mean, predicted.low, predicted.high).to_json()
     return Row(name, len(training[0]), seed, scores["mape"], scores["kendall_tau"], scores["coverage"], fit_s)
 
 
 def _check(table: Table, target: str, n_known: int, *, train: Sequence[int], test: int, seeds: int) -> None:
-    if not train or min(train) < LEAST_TRAINING or len(set(train)) != len(train):
+    if not train or min(train) < MIN_TRAINING_ROWS or len(set(train)) != len(train):
         shown = ",".join(str(n) for n in train) or "nothing"
-        expected = f"different numbers, each at least {LEAST_TRAINING}, as in 25,50,100"
+        expected = f"different numbers, each at least {MIN_TRAINING_ROWS}, as in 25,50,100"
         raise BenchmarkError(f"training rows are {shown}; expected {expected}")
     if test < 2:
         raise BenchmarkError(f"{test} test rows; expected at least 2, better some hundreds")

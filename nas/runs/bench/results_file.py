@@ -16,7 +16,7 @@ class Result(Protocol):
 
     @property
     def key(self) -> tuple[str | int, ...]:
-        """What it is the result of, within the settings of a benchmark."""
+        """The key of the row within the settings of a benchmark, e.g. an algorithm and a seed."""
         ...
 
     def to_json(self) -> dict[str, object]:
@@ -37,8 +37,8 @@ class Row:
     """One run of one algorithm.
 
     Attributes:
-        evaluations_to: by share (``0.99``), the evaluations that reached it; None if none did.
-        hypervolume: pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
+        evaluations_to: Number of evaluations that reached a share, by share (``0.99``); None if none did.
+        hypervolume: Pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
             end of every batch and wherever it grew.
         own_seconds: CPU time, on one thread, of the algorithm and the loop with its store and the table's answers.
     """
@@ -96,19 +96,19 @@ class ResultsFile(Generic[R]):
         except (OSError, UnicodeDecodeError) as error:
             raise BenchmarkError(f"{self.path}: cannot be read: {error}; name another file") from None
         lines = text.split("\n")[:-1]  # the last one ends without a newline only where a kill cut it
-        found: dict[tuple[str | int, ...], R] = {}
+        row_by_key: dict[tuple[str | int, ...], R] = {}
         for number, line in enumerate(lines, start=1):
             try:
                 data = json.loads(line)
                 if data["settings"] == settings:
                     row = self._row.from_json(data["row"])
-                    found[row.key] = row
+                    row_by_key[row.key] = row
             except (ValueError, KeyError, TypeError, AttributeError):
                 message = f"{self.path}: line {number} is no result of `nas bench`; name another file, or remove it"
                 raise BenchmarkError(message) from None
         if len(text) > sum(map(len, lines)) + len(lines):
             self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        return found
+        return row_by_key
 
     def add(self, row: R, settings: Mapping[str, Any]) -> None:
         """Appends a row; `BenchmarkError` where it cannot be written."""

@@ -58,7 +58,9 @@ class Replay:
     exact: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, table: Table, maximize: Sequence[str], minimize: Sequence[str], exact: Sequence[str] = ()) -> Replay:
+    def from_table(
+        cls, table: Table, maximize: Sequence[str], minimize: Sequence[str], exact: Sequence[str] = ()
+    ) -> Replay:
         """The problem of a table and its columns.
 
         The evaluation of an architecture that lacks a value, or has no row, fails; most must have one.
@@ -73,15 +75,15 @@ class Replay:
         _check_columns(table, [o.name for o in objectives])
         _check_exact(table, [o.name for o in objectives], exact)
         values = np.column_stack([o.sign * np.array(table.values[o.name], dtype=np.float64) for o in objectives])
-        known = values[~np.isnan(values).any(axis=1)]
-        _check_values(table, objectives, known)
-        front = np.unique(known[non_dominated(known)], axis=0)
+        complete = values[~np.isnan(values).any(axis=1)]
+        _check_values(table, objectives, complete)
+        front = np.unique(complete[non_dominated(complete)], axis=0)
         extent = np.ptp(front, axis=0)
-        reference = front.max(axis=0) + MARGIN * np.where(extent > 0, extent, np.ptp(known, axis=0))
+        reference = front.max(axis=0) + MARGIN * np.where(extent > 0, extent, np.ptp(complete, axis=0))
         return cls(table, objectives, reference, hypervolume(front, reference), len(front), tuple(exact))
 
     def to_json(self) -> dict[str, object]:
-        """What determines the problem, as plain data."""
+        """The table, the objectives and the exact columns, which determine the problem, as plain data."""
         table = {"name": self.table.name, "digest": self.table.digest}
         return {"table": table, "objectives": {o.name: str(o.goal) for o in self.objectives}, "exact": list(self.exact)}
 
@@ -103,9 +105,9 @@ class Replay:
         """One search by the loop of real searches; the same arguments give the same row but for its seconds.
 
         Args:
-            evaluations: at most, including the smallest and the largest architecture, which come first.
-            target: ends the run after the batch that reaches this share; reported in addition to `SHARES`.
-            on_progress: called with the evaluations so far and their share, before each ask but the first.
+            evaluations: Maximum number of evaluations, including the smallest and the largest architecture, which come first.
+            target: Share after which the run ends, with the batch that reaches it; reported in addition to `SHARES`.
+            on_progress: Called with the evaluations so far and their share, before each ask but the first.
 
         Raises:
             UnknownNameError: there is no such algorithm.
@@ -130,7 +132,7 @@ class Replay:
         shares = watch.update(evaluated)
         shown = dict.fromkeys((*SHARES, *((target,) if target is not None else ())))
         reached = {f"{share:g}": _reached(shares, share) for share in sorted(shown)}
-        return Row(algorithm, seed, reached, _steps(shares, [len(asked) for asked in store.asks()]), max(seconds, 0.0))
+        return Row(algorithm, seed, reached, _steps(shares, [len(ask) for ask in store.asks()]), max(seconds, 0.0))
 
     def _column(self, name: str, architectures: Sequence[Architecture]) -> _Array:
         return np.array([self.table.value(a, name) for a in architectures], dtype=np.float64)  # None becomes NaN
@@ -168,11 +170,11 @@ def bench_search(
         raise BenchmarkError(f"--seeds: expected at least 1, got {seeds}")
     check_numbers(evaluations=evaluations, target=target, batch=batch)
     settings = {**replay.to_json(), "evaluations": evaluations, "target": target, "batch": batch}
-    known = {} if results is None else results.read(settings)
+    finished = {} if results is None else results.read(settings)
 
     def rows() -> Iterator[Row]:
         for name, seed in product(algorithms, range(seeds)):
-            row = known.get((name, seed))
+            row = finished.get((name, seed))
             if row is None:
                 row = replay.run(
                     name,
@@ -259,9 +261,9 @@ def _check_columns(table: Table, names: Sequence[str]) -> None:
     if twice is not None:
         raise BenchmarkError(f"{twice!r} is named twice among the columns to maximize and minimize; name it once")
     if len(names) < 2:
-        given = ", ".join(map(repr, names)) or "none"
+        requested = ", ".join(map(repr, names)) or "none"
         available = ", ".join(table.values)
-        raise BenchmarkError(f"a front needs at least two columns, got {given}; {table.name} has {available}")
+        raise BenchmarkError(f"a front needs at least two columns, got {requested}; {table.name} has {available}")
 
 
 def _check_exact(table: Table, names: Sequence[str], exact: Sequence[str]) -> None:
@@ -272,16 +274,16 @@ def _check_exact(table: Table, names: Sequence[str], exact: Sequence[str]) -> No
             raise BenchmarkError(f"{table.name} lacks values of {name}; an exact column needs all of them")
 
 
-def _check_values(table: Table, objectives: Sequence[Objective], known: _Array) -> None:
+def _check_values(table: Table, objectives: Sequence[Objective], complete: _Array) -> None:
     """Raises unless the exact front is known and a search can begin."""
-    if 2 * len(known) <= table.space.size:
+    if 2 * len(complete) <= table.space.size:
         names = ", ".join(o.name for o in objectives)
         raise BenchmarkError(
-            f"{table.name} has {names} for {len(known)} of the {table.space.size:.4g} architectures of its space; most "
+            f"{table.name} has {names} for {len(complete)} of the {table.space.size:.4g} architectures of its space; most "
             "evaluations would fail: use a table with every architecture ('exhaustive: true')",
             code="benchmark.unknown-front",
         )
-    for objective, column in zip(objectives, known.T, strict=True):
+    for objective, column in zip(objectives, complete.T, strict=True):
         if np.ptp(column) == 0:
             value = objective.sign * column[0]
             raise BenchmarkError(f"{table.name}: {objective.name} is {value:g} in all rows, nothing to optimize")

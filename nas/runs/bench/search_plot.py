@@ -42,14 +42,14 @@ class Curve:
 
 def curves(rows: Sequence[Row]) -> list[Curve]:
     """One curve per algorithm, in the rows' order; a run that has ended keeps its last share."""
-    found = []
+    algorithm_curves = []
     for name in dict.fromkeys(row.algorithm for row in rows):
-        own = [row for row in rows if row.algorithm == name]
-        numbers = np.arange(2, max(row.evaluations for row in own) + 1)
-        shares = np.array([_shares(row, numbers) for row in own])
+        algorithm_rows = [row for row in rows if row.algorithm == name]
+        numbers = np.arange(2, max(row.evaluations for row in algorithm_rows) + 1)
+        shares = np.array([_shares(row, numbers) for row in algorithm_rows])
         low, median, high = np.quantile(shares, (0.25, 0.5, 0.75), axis=0)
-        found.append(Curve(name, numbers, low, median, high))
-    return found
+        algorithm_curves.append(Curve(name, numbers, low, median, high))
+    return algorithm_curves
 
 
 def search_figure(rows: Sequence[Row], line: str) -> Figure:

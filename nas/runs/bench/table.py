@@ -24,15 +24,16 @@ class Table:
     """Measurements of the architectures of one space.
 
     Attributes:
-        name: of its file.
-        architectures: one per row, in the file's order; all different unless the table is `numeric`.
-        values: by column, one per row; the mean where the file has several rows of an architecture; NaN for an empty cell.
-        errors: standard errors of the values by column, one per row: from the scatter of an architecture's rows; 0 for one row.
-        exhaustive: whether every architecture of the space is a row.
-        rows: row number by architecture; the first of several.
-        digest: of the CSV file and its description.
-        numeric: genes are numbers (averages, say), not options. They may not distinguish all architectures: predictors can
-            be trained on all rows, but searches not be replayed.
+        name: Name of the file.
+        architectures: One per row, in the file's order; all different unless the table is `numeric`.
+        values: Values by column, one per row; the mean where the file has several rows of an architecture; NaN for an empty
+            cell.
+        errors: Standard errors of the values by column, one per row: from the scatter of an architecture's rows; 0 for one row.
+        exhaustive: True if every architecture of the space is a row.
+        rows: Row number by architecture; the first of several.
+        digest: Digest of the CSV file and its description.
+        numeric: True if genes are numbers (averages, say), not options. They may not distinguish all architectures: predictors
+            can be trained on all rows, but searches not be replayed.
     """
 
     name: str
@@ -70,8 +71,9 @@ class Table:
         rows = _rows_by_architecture(architectures)
         if not numeric:
             architectures = list(rows)
-            means = {name: tuple(_mean(column, own) for own in rows.values()) for name, column in values.items()}
-            errors = {name: tuple(_error(column, own) for own in rows.values()) for name, column in values.items()}
+            groups = list(rows.values())
+            means = {name: tuple(_mean(column, group) for group in groups) for name, column in values.items()}
+            errors = {name: tuple(_error(column, group) for group in groups) for name, column in values.items()}
             rows = {architecture: [row] for row, architecture in enumerate(architectures)}
         else:
             means, errors = values, {name: (0.0,) * len(column) for name, column in values.items()}
@@ -81,7 +83,7 @@ class Table:
                 "of its space; add the missing rows, or set 'exhaustive: false'",
                 code="table.incomplete",
             )
-        first = {architecture: own[0] for architecture, own in rows.items()}
+        first = {architecture: architecture_rows[0] for architecture, architecture_rows in rows.items()}
         digest = hashlib.sha256(path.read_bytes() + file.read_bytes()).hexdigest()[:16]
         return cls(file.name, space, tuple(architectures), means, exhaustive, first, errors, digest, numeric)
 
@@ -103,18 +105,18 @@ class Table:
         if column not in self.values:
             raise UnknownNameError("column", column, self.values, where=self.name)
         row = self.rows.get(architecture)
-        found = math.nan if row is None else self.values[column][row]
-        return None if math.isnan(found) else found
+        value = math.nan if row is None else self.values[column][row]
+        return None if math.isnan(value) else value
 
 
 class TableEvaluator:
     """Answers requests of any fidelity with a table's values and their errors; a value that it lacks is FAILED.
 
     Args:
-        columns: the table's column by objective name, e.g. ``{"latency_ms@raspi4": "latency_ms_raspi4"}``.
-        scales: by objective name, the factor from the column's unit to the objective's, e.g. 0.01 for accuracies in per
+        columns: The table's column by objective name, e.g. ``{"latency_ms@raspi4": "latency_ms_raspi4"}``.
+        scales: Factor by objective name from the column's unit to the objective's, e.g. 0.01 for accuracies in per
             cent; 1 by default.
-        delay_s: time that each evaluation takes, for tests of interruption.
+        delay_s: Time that each evaluation takes, for tests of interruption.
 
     Raises:
         TableError: the genes of a numeric table do not distinguish its rows.
@@ -159,35 +161,35 @@ class TableEvaluator:
         objective = request.name
         column = self._columns[objective]
         value = self._table.value(request.architecture, column)
-        known: dict[str, Any] = {"protocol": "table", "environment": {"table": self._table.name, "column": column}}
+        origin: dict[str, Any] = {"protocol": "table", "environment": {"table": self._table.name, "column": column}}
         if value is None:
             why = f"{self._table.name} has no {column} of architecture {request.architecture.key}"
-            return Measurement(request, Status.FAILED, None, None, message=why, **known)
+            return Measurement(request, Status.FAILED, None, None, message=why, **origin)
         error, scale = (
             self._table.errors[column][self._table.rows[request.architecture]],
             self._scales.get(objective, 1.0),
         )
-        return Measurement(request, Status.OK, value * scale, error * abs(scale), **known)
+        return Measurement(request, Status.OK, value * scale, error * abs(scale), **origin)
 
 
 def _rows_by_architecture(architectures: Sequence[Architecture]) -> dict[Architecture, list[int]]:
-    found: dict[Architecture, list[int]] = {}
+    rows: dict[Architecture, list[int]] = {}
     for row, architecture in enumerate(architectures):
-        found.setdefault(architecture, []).append(row)
-    return found
+        rows.setdefault(architecture, []).append(row)
+    return rows
 
 
 def _mean(column: Sequence[float], rows: Sequence[int]) -> float:
-    """Of the rows that have a value; NaN if none has."""
-    known = _known(column, rows)
-    return statistics.fmean(known) if known else math.nan
+    """Mean of the rows that have a value; NaN if none has."""
+    values = _present_values(column, rows)
+    return statistics.fmean(values) if values else math.nan
 
 
 def _error(column: Sequence[float], rows: Sequence[int]) -> float:
     """Standard error of the mean of the rows that have a value; 0 for less than two."""
-    known = _known(column, rows)
-    return statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else 0.0
+    values = _present_values(column, rows)
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
-def _known(column: Sequence[float], rows: Sequence[int]) -> list[float]:
+def _present_values(column: Sequence[float], rows: Sequence[int]) -> list[float]:
     return [column[row] for row in rows if not math.isnan(column[row])]

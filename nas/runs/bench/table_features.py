@@ -41,7 +41,7 @@ class TableFeatures:
     numeric: bool
 
     @classmethod
-    def of(cls, table: Table) -> TableFeatures:
+    def from_table(cls, table: Table) -> TableFeatures:
         """The features of a table."""
         return cls(table.space, table.numeric)
 
@@ -67,8 +67,10 @@ class TableFeatures:
 
     def layout(self) -> FeatureLayout:
         """The meaning of the columns; none is a total like MACs."""
-        none = np.empty((0, len(self.space)))
-        n_aggregates = sum(part.shape[1] for part in self._aggregates(none.astype(np.int64), none, none.astype(bool)))
+        no_rows = np.empty((0, len(self.space)))
+        n_aggregates = sum(
+            part.shape[1] for part in self._aggregates(no_rows.astype(np.int64), no_rows, no_rows.astype(bool))
+        )
         n_numbers = len(self._numbers())
         groups: list[int] = [-1] * n_aggregates
         options: list[int] = []
@@ -117,13 +119,13 @@ class TableFeatures:
         """Products of genes without family: in pairs, in threes of one first word, and with sums of families."""
         if len(single) > _CROSSED:
             return []
-        found = [values[:, a] * values[:, b] for a, b in combinations(single, 2)]
+        products = [values[:, a] * values[:, b] for a, b in combinations(single, 2)]
         stems = {i: _stem(self.space.choices[i].name) for i in single}
         threes = (three for three in combinations(single, 3) if len({stems[i] for i in three}) == 1)
-        found += [values[:, three].prod(axis=1) for three in threes]
+        products += [values[:, three].prod(axis=1) for three in threes]
         # The square as well: the side of an image enters costs by its area.
-        found += [values[:, i] ** power * total for i in single for total in sums for power in (1, 2)]
-        return found
+        products += [values[:, i] ** power * total for i in single for total in sums for power in (1, 2)]
+        return products
 
     def _counts(self, genes: NDArray[np.int64], active: NDArray[np.bool_], members: list[int]) -> _Array:
         """The number of a family's active genes, and of those with each option (if options are few and common to all)."""
@@ -136,24 +138,28 @@ class TableFeatures:
 
 def _families(names: Sequence[str]) -> dict[_Family, dict[str, int]]:
     """Genes by number within their family, by the family's name and its own numbers; only families of two or more."""
-    found: dict[_Family, dict[str, int]] = {}
+    members_by_family: dict[_Family, dict[str, int]] = {}
     for i, name in enumerate(names):
         match = re.fullmatch(r"(.*?)((?:[_.]?\d+)+)", name)
         if match is None:
             continue
         numbers = tuple(re.findall(r"\d+", match[2]))
         for depth in range(len(numbers)):
-            found.setdefault((match[1], numbers[:depth]), {})["_".join(numbers[depth:])] = i
-    return {family: members for family, members in found.items() if len(members) > 1}
+            members_by_family.setdefault((match[1], numbers[:depth]), {})["_".join(numbers[depth:])] = i
+    return {family: members for family, members in members_by_family.items() if len(members) > 1}
 
 
 def _products(families: dict[_Family, dict[str, int]], values: _Array, numbers: set[int]) -> list[_Array]:
     """Sums over equally numbered members of the products of two families' numbers, (n, 1) each."""
     parts = []
-    for (one, left), (two, right) in combinations(families.items(), 2):
-        if one[1] != two[1] or left.keys() != right.keys() or not {*left.values(), *right.values()} <= numbers:
+    for (first, first_members), (second, second_members) in combinations(families.items(), 2):
+        if first[1] != second[1] or first_members.keys() != second_members.keys():
             continue
-        paired = values[:, list(left.values())] * values[:, [right[number] for number in left]]
+        if not {*first_members.values(), *second_members.values()} <= numbers:
+            continue
+        paired = (
+            values[:, list(first_members.values())] * values[:, [second_members[number] for number in first_members]]
+        )
         parts.append(paired.sum(axis=1, keepdims=True))
     return parts
 

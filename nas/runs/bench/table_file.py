@@ -20,10 +20,10 @@ def description(path: Path) -> tuple[Path, list[str], bool, bool]:
     """The CSV file, the genes, whether the table is exhaustive, and whether its genes are numeric, of its YAML file.
 
     Raises:
-        NasError: it is missing or malformed.
+        NasError: The file is missing or malformed.
     """
-    what = "description of a table"
-    data = parse_mapping(read_text(path, what=what), source=str(path), what=what)
+    kind = "description of a table"
+    data = parse_mapping(read_text(path, what=kind), source=str(path), what=kind)
     for key in data:
         if key not in _KEYS:
             raise UnknownNameError("key", key, _KEYS, where=str(path))

@@ -11,11 +11,11 @@ from supernets.space import Architecture
 
 
 def is_finetuning(run: StoredRun) -> bool:
-    """Whether a finished run fine-tuned a network of another run that still exists in the folder."""
+    """Returns True if a run is finished and fine-tuned a network of another run that still exists in the folder."""
     if not may_finetune(run.folder):
         return False
-    named = stored_job(run).supernet
-    if named.network is None or named.from_ is None or not run.runs.holds(named.from_):
+    supernet = stored_job(run).supernet
+    if supernet.network is None or supernet.from_ is None or not run.runs.holds(supernet.from_):
         return False
     with run.store() as store:
         return store.status() is RunStatus.FINISHED
@@ -28,10 +28,10 @@ def improvement_of(run: StoredRun) -> Improvement:
         UnknownNameError: the run of the network does not exist any more.
         StoreError: stored answers are damaged.
     """
-    named = stored_job(run).supernet
-    assert named.from_ is not None, "a fine-tuned network is one of another run"
-    assert named.network is not None
-    origin, network = StoredRun.open(run.runs, named.from_), Architecture.parse(named.network)
+    supernet = stored_job(run).supernet
+    assert supernet.from_ is not None, "a fine-tuned network is one of another run"
+    assert supernet.network is not None
+    origin, network = StoredRun.open(run.runs, supernet.from_), Architecture.parse(supernet.network)
     variant = stored_job(run).first_variant
     with run.store() as after, origin.store() as before:
         if origin.kind != "training":

@@ -12,7 +12,7 @@ from supernets.space import Architecture
 
 DEFAULT_RATE_SHARE = 0.1
 """Share of the supernet's learning rate: the weights are near an optimum already."""
-_KEPT = (
+_INHERITED_KEYS = (
     "batch_size",
     "accumulate",
     "activation_checkpointing",
@@ -36,8 +36,10 @@ def finetuning_job(
     A network that was fine-tuned already keeps its teacher.
 
     Args:
-        select, index: as of `nas.results.export.onnx_export.export_onnx`.
-        learning_rate: the peak; None for a tenth of the supernet's.
+        run: The run of the network.
+        epochs: Number of epochs.
+        select, index: The network, as in `nas.results.export.onnx_export.export_onnx`.
+        learning_rate: The peak; None for a tenth of the supernet's.
 
     Raises:
         SelectionError: there is no such network.
@@ -46,7 +48,7 @@ def finetuning_job(
     network, variant = _select(run, select, index)
     job = run.job
     data = job.model_dump(mode="json", by_alias=True, exclude_none=True)
-    training = {key: data["training"][key] for key in _KEPT if key in data["training"]}
+    training = {key: data["training"][key] for key in _INHERITED_KEYS if key in data["training"]}
     rate = job.training.learning_rate * DEFAULT_RATE_SHARE if learning_rate is None else learning_rate
     data |= {
         "name": f"{job.name[:54]}-finetuned",
@@ -67,7 +69,7 @@ def finetuning_job(
     for key in ("constraints", "lookup_tables", "warm_start"):
         data.pop(key, None)
     wanted = {name.partition("@")[0] for name in data["objectives"]}
-    data["metrics"] = {name: own for name, own in data["metrics"].items() if name in wanted}  # none of the limits'
+    data["metrics"] = {name: spec for name, spec in data["metrics"].items() if name in wanted}  # none of the limits'
     with names_of_stored_jobs():  # of objects from Python, too, which are passed again
         return job_of(data, source=f"the job of run {run.id}")
 
@@ -77,12 +79,12 @@ def _teacher(run: Run) -> str:
 
     A run of one fine-tuned network has no larger one: its teacher is used again, or the supernet that the network is of.
     """
-    named, teacher = run.job.supernet, run.job.training.teacher
-    if named.network is not None and teacher is not None:
+    supernet, teacher = run.job.supernet, run.job.training.teacher
+    if supernet.network is not None and teacher is not None:
         return teacher
-    if named.from_ is None or (named.network is None and named.trains):
+    if supernet.from_ is None or (supernet.network is None and supernet.trains):
         return run.id
-    return str(named.from_path) if named.from_path is not None else _teacher(Run.open(run.runs, named.from_))
+    return str(supernet.from_path) if supernet.from_path is not None else _teacher(Run.open(run.runs, supernet.from_))
 
 
 def _select(run: Run, select: str | None, index: int | None) -> tuple[Architecture, Variant]:

@@ -20,7 +20,8 @@ def html(report: RunReport, picture: bytes | None = None) -> str:
     """The front as a table.
 
     Args:
-        picture: of the front, as SVG; it is shown before the table.
+        report: The report of a search.
+        picture: Picture of the front as SVG, which is shown before the table.
     """
     volume = "" if report.front_hypervolume is None else f", hypervolume {report.front_hypervolume:.4g}"
     head = f"{report.evaluations_text}; {len(report.front)} on the front{volume}"
@@ -44,8 +45,10 @@ def _table(report: RunReport) -> str:
     rows = []
     for point in report.front[:_ROWS]:
         options = point.described
-        own = [str(options.get(name, "–")) for name in choices] if separate else [outline(options)]
-        rows.append([*(format_value(m, point.values[m.name], point.errors[m.name]) for m in report.columns), *own])
+        option_cells = [str(options.get(name, "–")) for name in choices] if separate else [outline(options)]
+        rows.append(
+            [*(format_value(m, point.values[m.name], point.errors[m.name]) for m in report.columns), *option_cells]
+        )
     body = "".join(_row("td", row) for row in rows)
     more = len(report.front) - len(rows)
     note = f"<p>and {more} more</p>" if more > 0 else ""

@@ -74,22 +74,22 @@ def optimize(
     search continues. Called again with the same store, it continues where it was interrupted, or with a larger budget.
 
     Args:
-        space: a `SearchSpace`, or the options of independent choices by name, the smallest network first.
+        space: A `SearchSpace`, or the options of independent choices by name, the smallest network first.
         objectives: ``"maximize"`` or ``"minimize"`` by metric; or `Objective`s, which have units, too.
-        evaluator: a function of a candidate's options by name that returns its metrics by name, those of constraints
+        evaluator: A function of a candidate's options by name that returns its metrics by name, those of constraints
             included; or an `Evaluator`.
-        algorithm: a name as in job files, ``module:Class``, a class (made of space, objectives, ``seed=`` and
+        algorithm: A name as in job files, ``module:Class``, a class (made of space, objectives, ``seed=`` and
             ``constraints=``), or a new object.
-        budget: evaluations, the smallest and the largest candidate included; or a `Budget`, which can limit the time and
-            stop early, too.
-        store: the path of a file that keeps the search (SQLite), an open store, or None to keep it in memory.
-        seed: of the algorithm, at least 0; equal seeds give equal searches, in parallel ones too.
-        batch: evaluations for which the algorithm is asked at once.
+        budget: Number of evaluations, the smallest and the largest candidate included; or a `Budget`, which can limit the time
+            and stop early, too.
+        store: The path of a file that keeps the search (SQLite), an open store, or None to keep it in memory.
+        seed: Seed of the algorithm, at least 0; equal seeds give equal searches, in parallel ones too.
+        batch: Number of evaluations for which the algorithm is asked at once.
         constraints: ``{"latency_ms": {"max": 2.0}}``, or `Constraint`s: only what satisfies them is on the front.
         parallel: `RayWorkers` or `Processes`, for a function; None calls it in this process.
-        progress: whether to show progress where stderr is a terminal; or an observer of it.
-        retry_failed: evaluate again what failed in the store; so it is after a search that ended in an error.
-        accept_plugin_versions: continue a search whose algorithm's package has another version now.
+        progress: True to show progress where stderr is a terminal; or an observer of it.
+        retry_failed: Evaluate again what failed in the store; so it is after a search that ended in an error.
+        accept_plugin_versions: Continue a search whose algorithm's package has another version now.
 
     Raises:
         NasError: an argument is invalid (code ``optimize.invalid``), or the store holds another search (code
@@ -98,8 +98,8 @@ def optimize(
         EvaluationError: the smallest or the largest candidate failed, or twenty in a row.
         StoreError: the store cannot be opened or written, or another process has it.
     """
-    check_number("seed", seed, least=0)
-    check_number("batch", batch, least=1)
+    check_number("seed", seed, minimum=0)
+    check_number("batch", batch, minimum=1)
     check_kind("store", store, ("record_ask", "add"), "a path, or an open RunStore", also=str | Path)
     check_kind("parallel", parallel, ("calling",), "nas.RayWorkers(n) or nas.Processes(n)")
     if not callable(algorithm):
@@ -107,8 +107,9 @@ def optimize(
     made_space, wanted, limited = parse_space(space), parse_objectives(objectives), parse_budget(budget)
     limits = parse_constraints(constraints, wanted)
     problem = SearchProblem(made_space, wanted, seed, constraints=limits)
-    name, given = (algorithm, None) if isinstance(algorithm, str) else ("", algorithm)
-    searcher, facts = make_algorithm(name, problem, given=given), _facts(problem, algorithm, evaluator, batch)
+    name, implementation = (algorithm, None) if isinstance(algorithm, str) else ("", algorithm)
+    searcher = make_algorithm(name, problem, implementation=implementation)
+    facts = _facts(problem, algorithm, evaluator, batch)
     with ExitStack() as parts:
         opened = parts.enter_context(_opened(store))
         resumed = begin_or_resume(
@@ -132,9 +133,9 @@ def optimize(
         return OptimizationResult(build_report(opened, run=facts.name), str(opened.state().stop or ""))
 
 
-def is_evaluator(given: MetricFunction | Evaluator) -> TypeGuard[Evaluator]:
-    """Whether what was given is an `Evaluator`, not a function."""
-    return hasattr(given, "evaluate") and hasattr(given, "close")
+def is_evaluator(evaluator: MetricFunction | Evaluator) -> TypeGuard[Evaluator]:
+    """Returns True for an `Evaluator`, False for a function."""
+    return hasattr(evaluator, "evaluate") and hasattr(evaluator, "close")
 
 
 def _facts(
@@ -143,7 +144,7 @@ def _facts(
     is_name = isinstance(algorithm, str)
     ref = find(Kind.SEARCH, str(algorithm), ALGORITHMS) if is_name else of_object(Kind.SEARCH, algorithm)
     name = str(algorithm) if ref is None else ref.name
-    found = SearchFacts(
+    search_facts = SearchFacts(
         space=problem.space,
         objectives=tuple(problem.objectives),
         constraints=tuple(problem.constraints),
@@ -152,12 +153,14 @@ def _facts(
         models_from=models_from(name, problem.space, batch=batch),
     )
     plugins = () if ref is None else (ref,)
-    return RunFacts(name=name_of(evaluator), seed=problem.seed, compatibility=MADE_BY, search=found, plugins=plugins)
+    return RunFacts(
+        name=name_of(evaluator), seed=problem.seed, compatibility=MADE_BY, search=search_facts, plugins=plugins
+    )
 
 
 @contextmanager
 def _opened(store: RunStore | Path | str | None) -> Iterator[RunStore]:
-    """The store to search with; one that was given open stays open."""
+    """The store to search with; a store that is open already stays open."""
     if store is None:
         yield MemoryStore()
     elif isinstance(store, str | Path):
@@ -174,18 +177,18 @@ def _opened(store: RunStore | Path | str | None) -> Iterator[RunStore]:
 
 @contextmanager
 def _evaluator(
-    given: MetricFunction | Evaluator, metrics: Sequence[Objective], space: SearchSpace, parallel: Workers | None
+    evaluator: MetricFunction | Evaluator, metrics: Sequence[Objective], space: SearchSpace, parallel: Workers | None
 ) -> Iterator[Evaluator]:
-    """The evaluator that was given, or one that calls the function."""
-    if is_evaluator(given):
+    """The evaluator itself, or one that calls the function."""
+    if is_evaluator(evaluator):
         if parallel is not None:
             raise invalid("nas.optimize: parallel is for functions; an Evaluator distributes its measurements itself")
-        yield given
-    elif callable(given):
-        with (parallel or Inline()).calling(given, [metric.name for metric in metrics]) as calls:
+        yield evaluator
+    elif callable(evaluator):
+        with (parallel or Inline()).calling(evaluator, [metric.name for metric in metrics]) as calls:
             yield FunctionEvaluator(space, calls)
     else:
-        raise invalid(f"nas.optimize: evaluator is {quoted(repr(given))}; expected a function or an Evaluator")
+        raise invalid(f"nas.optimize: evaluator is {quoted(repr(evaluator))}; expected a function or an Evaluator")
 
 
 @contextmanager

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas.engine.evaluation.cluster import connected
 from nas.engine.evaluation.metric_function import Calls, CallsHere, MetricFunction
+from nas.engine.evaluation.process_calls import ProcessCalls
 from nas.errors import NasError
 
 
 class Workers(Protocol):
-    """Where the calls of a function are made."""
+    """Processes that make the calls of a function."""
 
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> AbstractContextManager[Calls]:
         """A context that makes the calls of a function of these metrics, and ends what it started."""
@@ -35,7 +37,7 @@ class Processes:
     of `multiprocessing`.
 
     Args:
-        n: the number of processes, at least 1.
+        n: Number of processes, at least 1.
     """
 
     n: int
@@ -45,8 +47,6 @@ class Processes:
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
-        from nas.engine.evaluation.process_calls import ProcessCalls
-
         calls = ProcessCalls(function, metrics, workers=self.n)
         try:
             yield calls
@@ -62,9 +62,9 @@ class RayWorkers:
     ends.
 
     Args:
-        n: the most actors; None for as many as the cluster has CPUs.
-        address: of a running cluster; None starts one on this machine.
-        time_limit_s: for one call, which then fails; None derives it from the longest call so far.
+        n: Maximum number of actors; None for as many as the cluster has CPUs.
+        address: Address of a running cluster; None starts one on this machine.
+        time_limit_s: Time limit for one call, which fails after it; None derives it from the longest call so far.
     """
 
     n: int | None = None
@@ -77,8 +77,6 @@ class RayWorkers:
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
-        from nas.engine.evaluation.cluster import connected
-
         with connected(self.address, spread=True, cpus=self.n):
             from nas.engine.evaluation.ray_calls import RayCalls
 

@@ -11,6 +11,7 @@ from nas.errors import NasError
 from nas.plugins.parts import has, require
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
+from nas.runs.optimization.notebook import html
 from supernets.space import Architecture
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OptimizationResult:
-    """What a search found; a `Point` has ``values`` and ``errors`` by metric, and ``described``, its options by choice.
+    """The evaluations and the front of a search.
+
+    A `Point` has ``values`` and ``errors`` by metric, and ``described``, its options by choice.
 
     Attributes:
-        report: everything that is shown of the search.
-        stop: why it ended, in words.
+        report: The report of the search, from which everything is shown.
+        stop: The reason why the search ended, in words.
     """
 
     report: RunReport = field(repr=False)
@@ -114,8 +117,6 @@ class OptimizationResult:
 
     def _repr_html_(self) -> str:
         """The front as a picture (where matplotlib is installed) and a table, for notebooks."""
-        from nas.runs.optimization.notebook import html
-
         picture = None
         if has("plots"):
             from nas.results.plots.style import files_of

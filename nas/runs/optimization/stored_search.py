@@ -22,11 +22,11 @@ MADE_BY: Mapping[str, Any] = {"made_by": "nas.optimize"}
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What a search goes by.
+    """The budget with which a new or resumed search continues, and its treatment of failures.
 
     Attributes:
-        budget: the given one; where it extends that of the store, a plateau counts from there.
-        retry_failures: whether failures in the store are evaluated again.
+        budget: The budget of the call; where it extends that of the store, a plateau counts from there.
+        retry_failures: True if failures in the store are evaluated again.
     """
 
     budget: Budget
@@ -42,16 +42,16 @@ def begin_or_resume(
         NasError: the store holds another search (code ``run.incompatible``).
         PluginError: the package of the algorithm has another version than when it was begun.
     """
-    found, state = store.facts(), store.state()
-    if found is None:
+    stored, state = store.facts(), store.state()
+    if stored is None:
         store.describe(facts, budget=budget)
         store.set_status(RunStatus.RUNNING)
         return Resumed(budget, retry_failures=False)
     name = getattr(store, "_name", "the store")
     remedy = "call nas.optimize with the arguments of before, or with another store"
-    check_compatibility(name, _compared(found), _compared(facts), remedy=remedy)
+    check_compatibility(name, _compared(stored), _compared(facts), remedy=remedy)
     noted = partial(print, file=sys.stderr)
-    check_plugins(name, found.plugins, facts.plugins, accept=accept_plugin_versions, note=noted)
+    check_plugins(name, stored.plugins, facts.plugins, accept=accept_plugin_versions, note=noted)
     before = state.budget or budget
     if replace(before, plateau_from=0) == replace(budget, plateau_from=0):
         budget = before
@@ -88,7 +88,7 @@ def recording_end(store: RunStore) -> Iterator[None]:
 
 
 def _compared(facts: RunFacts) -> dict[str, Any]:
-    """What must be equal for a search to be resumed, by name."""
+    """Properties that must be equal for a search to be resumed, by name."""
     made_by, search = facts.compatibility.get("made_by", "a job"), facts.search
     if search is None:
         return {"made_by": made_by}

@@ -11,7 +11,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from nas.search.problem.pareto import Array
 
 _TINY = 1e-8
-_LEAST_P, _MOST_P = 0.1, 20.0
+_MIN_P, _MAX_P = 0.1, 20.0
 
 
 class AgeSurvival(Survival):  # type: ignore[misc]
@@ -30,15 +30,15 @@ class AgeSurvival(Survival):  # type: ignore[misc]
         fronts = [np.asarray(front) for front in NonDominatedSorting().do(values, n_stop_if_ranked=n_survive)]
         ideal = values[fronts[0]].min(axis=0)
         score, p, scale = first_scores(values[fronts[0]] - ideal)
-        kept: list[int] = []
+        surviving: list[int] = []
         for rank, front in enumerate(fronts):
             if rank:
                 score = 1.0 / np.maximum(norms((values[front] - ideal) / scale, p), _TINY)
-            for i, found in zip(front, score, strict=True):
+            for i, row_score in zip(front, score, strict=True):
                 pop[i].set("rank", rank)
-                pop[i].set("crowding", found)
-            kept.extend(front[np.argsort(-score, kind="stable")][: n_survive - len(kept)])
-        return pop[kept]
+                pop[i].set("crowding", row_score)
+            surviving.extend(front[np.argsort(-score, kind="stable")][: n_survive - len(surviving)])
+        return pop[surviving]
 
 
 def norms(rows: Array, p: float) -> Array:
@@ -61,36 +61,36 @@ def first_scores(front: Array) -> tuple[Array, float, Array]:
     scores = np.full(len(front), np.inf)
     near = np.maximum(norms(front, p), _TINY)
     apart = np.array([norms(front - row, p) for row in front]) / near[:, None]
-    scored, left = list(ends), [i for i in range(len(front)) if i not in ends]
-    while left:
-        two = np.sort(apart[np.ix_(left, scored)], axis=1)[:, :2].sum(axis=1)
+    scored, unscored = list(ends), [i for i in range(len(front)) if i not in ends]
+    while unscored:
+        two = np.sort(apart[np.ix_(unscored, scored)], axis=1)[:, :2].sum(axis=1)
         best = int(np.argmax(two))
-        scores[left[best]] = two[best]
-        scored.append(left.pop(best))
+        scores[unscored[best]] = two[best]
+        scored.append(unscored.pop(best))
     return scores, p, scale
 
 
 def _ends(front: Array) -> list[int]:
-    """For each objective the row nearest to its axis, all different; every row where there are no more than objectives."""
+    """The row nearest to the axis of each objective, all different; every row where there are no more than objectives."""
     n, m = front.shape
     if n <= m:
         return list(range(n))
-    found: list[int] = []
+    ends: list[int] = []
     for axis in range(m):
         off = (np.delete(front, axis, axis=1) ** 2).sum(axis=1)
-        off[found] = np.inf
-        found.append(int(np.argmin(off)))
-    return found
+        off[ends] = np.inf
+        ends.append(int(np.argmin(off)))
+    return ends
 
 
 def _intercepts(front: Array, ends: list[int]) -> Array:
-    """Where the plane through the ends cuts the axes, (m,); each objective's largest value if it does not."""
-    m, found = front.shape[1], front.max(axis=0)
+    """Intercepts of the plane through the ends with the axes, (m,); each objective's largest value if it cuts them nowhere."""
+    m, intercepts = front.shape[1], front.max(axis=0)
     if len(ends) == m and np.linalg.matrix_rank(front[ends]) == m:
         plane = np.linalg.solve(front[ends], np.ones(m))
         if (plane > 0).all():
-            found = 1.0 / plane
-    return np.where((found > 0) & np.isfinite(found), found, 1.0)
+            intercepts = 1.0 / plane
+    return np.where((intercepts > 0) & np.isfinite(intercepts), intercepts, 1.0)
 
 
 def _exponent(front: Array, ends: list[int]) -> float:
@@ -103,4 +103,4 @@ def _exponent(front: Array, ends: list[int]) -> float:
     if m < 2 or not np.isfinite(off).any() or not 0.0 < mean < 1.0:
         return 1.0
     p = float(np.log(m) / -np.log(mean))
-    return min(p, _MOST_P) if p > _LEAST_P else 1.0
+    return min(p, _MAX_P) if p > _MIN_P else 1.0

@@ -38,8 +38,8 @@ class ArrayMating(InfillCriterion):  # type: ignore[misc]
     """Breeds like pymoo's `Mating`, without an object for each parent and child between its steps.
 
     Args:
-        selection: gives indices of parents.
-        crossover, mutation: of levels; their results are whole numbers, by repair or by construction.
+        selection: Operator that selects indices of parents.
+        crossover, mutation: Operators on levels; their results are whole numbers, by repair or by construction.
     """
 
     def __init__(self, selection: Selection, *, crossover: Crossover, mutation: Mutation, **parts: Any) -> None:
@@ -74,27 +74,27 @@ def tournament(pop: Any, pairs: NDArray[np.int64], algorithm: Any, **kwargs: Any
     The smaller violation wins; of two feasible rows the dominating one (or the one of lower rank, by the algorithm's
     ``tournament_type``), then the less crowded one, then a random one.
     """
-    one, two = pairs.T
+    first, second = pairs.T
     violation = pop.get("CV")[:, 0]
     # If nothing is feasible, ranks are None, which becomes NaN: it neither wins nor loses.
     rank, crowding = (pop.get(name).astype(np.float64) for name in ("rank", "crowding"))
     if algorithm.tournament_type == "comp_by_rank_and_crowding":
-        ahead = _lead(rank[one], rank[two])
+        ahead = _lead(rank[first], rank[second])
     else:
         values = pop.get("F")
-        ahead = (values[one] <= values[two]).all(axis=1) * 1 - (values[one] >= values[two]).all(axis=1)
-    ahead = np.where(ahead == 0, _lead(-crowding[one], -crowding[two]), ahead)
-    both_feasible = (violation[one] <= 0) & (violation[two] <= 0)
-    ahead = np.where(both_feasible, ahead, _lead(violation[one], violation[two]))
-    winners = np.where(ahead > 0, one, two)
+        ahead = (values[first] <= values[second]).all(axis=1) * 1 - (values[first] >= values[second]).all(axis=1)
+    ahead = np.where(ahead == 0, _lead(-crowding[first], -crowding[second]), ahead)
+    both_feasible = (violation[first] <= 0) & (violation[second] <= 0)
+    ahead = np.where(both_feasible, ahead, _lead(violation[first], violation[second]))
+    winners = np.where(ahead > 0, first, second)
     for tie in np.flatnonzero(ahead == 0):
         winners[tie] = algorithm.random_state.choice(pairs[tie])
     return np.asarray(winners[:, None])
 
 
-def _lead(one: Array, two: Array) -> NDArray[np.int64]:
+def _lead(first: Array, second: Array) -> NDArray[np.int64]:
     """1 where the first is smaller, -1 where the second is, else 0."""
-    return np.subtract(one < two, one > two, dtype=np.int64)
+    return np.subtract(first < second, first > second, dtype=np.int64)
 
 
 def _repaired(operator: Crossover | Mutation, problem: Any, levels: Array) -> Array:
@@ -142,11 +142,12 @@ def evolve(
     """The last population of an NSGA-II, (at most `population`, n_choices).
 
     Args:
-        levels: number of options of each choice.
-        score: minimised values (n, n_objectives) and violations (n,) of rows of levels; called once for each generation.
-        seed: from 0 to 2**32 - 1.
-        first: rows of levels that it starts from, any number; None for random ones.
-        canonical: a map of rows; rows that it makes equal are duplicates.
+        levels: Number of options of each choice.
+        score: Function that computes minimised values (n, n_objectives) and violations (n,) of rows of levels; called once for
+            each generation.
+        seed: A number from 0 to 2**32 - 1.
+        first: Rows of levels from which it starts, any number; None for random ones.
+        canonical: A map of rows; rows that it makes equal are duplicates.
     """
     sampling = IntegerRandomSampling() if first is None else first
     algorithm = _algorithm(levels, n_objectives, operators, population, seed, canonical, sampling)
@@ -171,9 +172,9 @@ def litters(
     """Litters of `n` children or one more, (n, n_choices), of one population by NSGA-II's tournaments, without end.
 
     Args:
-        levels: number of options of each choice.
-        parents: rows of levels (p, n_choices), minimised values (p, m) and violations (p,).
-        seed: from 0 to 2**32 - 1.
+        levels: Number of options of each choice.
+        parents: Rows of levels (p, n_choices), minimised values (p, m) and violations (p,).
+        seed: A number from 0 to 2**32 - 1.
     """
     rows, values, violations = parents
     algorithm = _algorithm(levels, values.shape[1], operators, len(rows), seed, None, rows)
@@ -266,10 +267,10 @@ def _by_niche(
     violation = pop.get("CV")[:, 0]
     winners = np.empty((len(pairs), 1), dtype=np.int64)
     for line, (a, b) in enumerate(pairs):
-        one, two = (violation[a],), (violation[b],)
-        if not any((*one, *two)) and pop[a].get("niche") == pop[b].get("niche"):
-            one, two = (tuple(pop[i].get("rank", "dist_to_niche")) for i in (a, b))
-        winners[line] = a if one < two else b if two < one else random_state.choice([a, b])
+        key_a, key_b = (violation[a],), (violation[b],)
+        if not any((*key_a, *key_b)) and pop[a].get("niche") == pop[b].get("niche"):
+            key_a, key_b = (tuple(pop[i].get("rank", "dist_to_niche")) for i in (a, b))
+        winners[line] = a if key_a < key_b else b if key_b < key_a else random_state.choice([a, b])
     return winners
 
 

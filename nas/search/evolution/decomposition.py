@@ -19,7 +19,7 @@ NEAR = 0.9
 """The probability that parents are neighbours (Li and Zhang 2009); else they are any two."""
 REPLACED = 2
 """Subproblems that a network may serve, at most (Li and Zhang 2009): with more, the population loses diversity."""
-_LEAST_WEIGHT = 1e-3
+_MIN_WEIGHT = 1e-3
 
 
 class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
@@ -38,7 +38,7 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
     """
 
     def __init__(self, weights: Array, mate: Callable[[Selection], Any]) -> None:
-        self._weights = np.maximum(weights, _LEAST_WEIGHT)
+        self._weights = np.maximum(weights, _MIN_WEIGHT)
         apart = ((weights[:, None, :] - weights[None, :, :]) ** 2).sum(axis=2)
         self._near = np.argsort(apart, axis=1, kind="stable")[:, : max(NEIGHBOURS, 2)]
         super().__init__(pop_size=len(weights), mating=mate(_Neighbours(self._near)))
@@ -62,9 +62,9 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
         for child in range(len(self.pop), len(merged)):
             costs = (scaled[child] * self._weights).max(axis=1)
             near = self.random_state.permutation(self._near[int(np.argmin(costs))])
-            held = (scaled[slots[near]] * self._weights[near]).max(axis=1)
+            incumbent_costs = (scaled[slots[near]] * self._weights[near]).max(axis=1)
             better = (violation[child] < violation[slots[near]]) | (
-                (violation[child] == violation[slots[near]]) & (costs[near] < held)
+                (violation[child] == violation[slots[near]]) & (costs[near] < incumbent_costs)
             )
             slots[near[better][:REPLACED]] = child
         self.pop = merged[slots]
@@ -89,8 +89,8 @@ class _Neighbours(Selection):  # type: ignore[misc]
         self, problem: Any, pop: Any, n_select: int, n_parents: int, random_state: Any = None, **kwargs: Any
     ) -> NDArray[np.int64]:
         turns = np.concatenate([random_state.permutation(len(pop)) for _ in range(-(-n_select // len(pop)))])
-        found = []
+        parents = []
         for turn in turns[:n_select]:
             members = self._near[turn] if random_state.random() < NEAR else np.arange(len(pop))
-            found.append(random_state.choice(members, n_parents, replace=len(members) < n_parents))
-        return np.array(found)
+            parents.append(random_state.choice(members, n_parents, replace=len(members) < n_parents))
+        return np.array(parents)

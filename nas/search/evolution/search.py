@@ -22,9 +22,9 @@ from nas.search.history import History, draw_unknown
 from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from supernets.space import Architecture, SearchSpace
 
-_BARREN = 20
+_MAX_LITTERS_WITHOUT_CHILD = 20
 """Litters in a row without an unknown child after which architectures are drawn at random."""
-_LEAST_SHARE = 0.05
+_MIN_UNKNOWN_SHARE = 0.05
 """Least share of unknown children that the size of a litter assumes: at most 20 times as many are bred as are needed."""
 
 
@@ -36,11 +36,11 @@ class EvolutionSearch(SearchAlgorithm):
     inherited, so that a layer which becomes active again has its parents' levels.
 
     Args:
-        seed: at least 0. All randomness comes from it, none from numpy's global generator.
-        method: a name of `breeding.METHODS`.
-        constraints: feasible architectures survive before infeasible ones, which are ordered by violation.
-        population: at least 2; the first one is the first evaluations (the smallest and the largest architecture) and
-            random ones. None takes the method's own.
+        seed: A number of at least 0. All randomness comes from it, none from numpy's global generator.
+        method: A name of `breeding.METHODS`.
+        constraints: Constraints; feasible architectures survive before infeasible ones, which are ordered by violation.
+        population: Size of the population, at least 2; the first one is the first evaluations (the smallest and the largest
+            architecture) and random ones. None takes the method's own.
 
     Raises:
         ValueError: a population below 2.
@@ -71,19 +71,19 @@ class EvolutionSearch(SearchAlgorithm):
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         self._advance()
-        asked = self._breed(n) if self._algorithm.is_initialized else []
-        asked += draw_unknown(self._genes, self._history.known, n - len(asked), self._rng)
-        self._history.known.update(asked)
-        return asked
+        proposed = self._breed(n) if self._algorithm.is_initialized else []
+        proposed += draw_unknown(self._genes, self._history.known, n - len(proposed), self._rng)
+        self._history.known.update(proposed)
+        return proposed
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Adds evaluations to the next generation; those with a NaN or an infinity are only known."""
         self._pending += self._history.add(evaluations)
 
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
         """Breeds again; the recorded architectures become known in place of those bred."""
-        again = self.ask(len(asked))
-        self._history.replace(again, asked)
+        again = self.ask(len(recorded))
+        self._history.replace(again, recorded)
         return again
 
     def _advance(self) -> None:
@@ -108,7 +108,7 @@ class EvolutionSearch(SearchAlgorithm):
         """
         bred: list[Architecture] = []
         barren = 0
-        while len(bred) < n and barren < _BARREN:
+        while len(bred) < n and barren < _MAX_LITTERS_WITHOUT_CHILD:
             size = math.ceil((n - len(bred)) / self._unknown_share)
             unknown: dict[Architecture, NDArray[np.int64]] = {}
             litter = self._algorithm.mating.litter(self._algorithm, size)
@@ -116,19 +116,19 @@ class EvolutionSearch(SearchAlgorithm):
             for levels, architecture in zip(litter, children, strict=True):
                 if architecture not in self._history.known:
                     unknown.setdefault(architecture, levels)
-            self._unknown_share = max(min(len(unknown) / size, 1.0), _LEAST_SHARE)
-            found = dict(islice(unknown.items(), n - len(bred)))
-            self._history.known.update(found)
-            self._levels.update(found)
-            bred += found
-            barren = 0 if found else barren + 1
+            self._unknown_share = max(min(len(unknown) / size, 1.0), _MIN_UNKNOWN_SHARE)
+            new_children = dict(islice(unknown.items(), n - len(bred)))
+            self._history.known.update(new_children)
+            self._levels.update(new_children)
+            bred += new_children
+            barren = 0 if new_children else barren + 1
         return bred
 
     def _levels_of(self, architecture: Architecture) -> NDArray[np.int64]:
         """The levels that it was bred with; for one that was not bred, inactive genes are random."""
         if architecture in self._levels:
             return self._levels[architecture]
-        return np.asarray(self._genes.filled(self._genes.of([architecture]), self._rng)[0])
+        return np.asarray(self._genes.filled(self._genes.rows([architecture]), self._rng)[0])
 
     def _make_algorithm(self, method: str, n_objectives: int, constrained: bool, seed: int) -> Any:
         mate = partial(ArrayMating, **METHODS[method].operators())

@@ -18,8 +18,8 @@ class Goals:
     """Objectives and constraints over columns of minimised values: the objectives, then the metrics of constraints alone.
 
     Attributes:
-        metrics: of the columns.
-        n_objectives: the number of columns, from the first on, that are objectives.
+        metrics: Metrics of the columns.
+        n_objectives: Number of columns, from the first on, that are objectives.
     """
 
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:

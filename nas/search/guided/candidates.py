@@ -16,14 +16,14 @@ from supernets.space import Architecture
 
 _LITTERS = 30
 """Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
-_LEAST_GENERATIONS = 15
+_MIN_GENERATIONS = 15
 _DRAWN = 100
 """Networks drawn for each of the first ones, where exact limits tell without measuring which of them are allowed."""
 
 
 def first_networks(
     genes: GeneRows,
-    known: Collection[Architecture],
+    known_architectures: Collection[Architecture],
     n: int,
     rng: np.random.Generator,
     violations: Callable[[list[Architecture]], Array] | None = None,
@@ -35,17 +35,18 @@ def first_networks(
     distance, which balances genes but not sizes, are no better than random ones.
 
     Args:
-        violations: computes those of constraints, (m,), of which no network needs to be measured; those that violate none, or
-            least, are then chosen from `_DRAWN` times as many.
+        known_architectures: Architectures that are not returned; a set or a mapping.
+        violations: A function that computes the violations of constraints, (m,), of which no network needs to be measured;
+            architectures that violate none, or least, are then chosen from `_DRAWN` times as many.
     """
-    most = n if violations is None else _DRAWN * n
-    rows = np.vstack([genes.scaled(most - most // 2, rng), genes.scaled_by_kind(most // 2, rng)])
-    drawn = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known]
+    n_drawn = n if violations is None else _DRAWN * n
+    rows = np.vstack([genes.scaled(n_drawn - n_drawn // 2, rng), genes.scaled_by_kind(n_drawn // 2, rng)])
+    drawn = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known_architectures]
     if violations is not None and drawn:
         mixed = rng.permutation(len(drawn))
-        least = mixed[np.argsort(violations(drawn)[mixed], kind="stable")[:n]]
-        drawn = [drawn[i] for i in least]
-    return drawn + draw_unknown(genes, {*known, *drawn}, n - len(drawn), rng)
+        least_violating = mixed[np.argsort(violations(drawn)[mixed], kind="stable")[:n]]
+        drawn = [drawn[i] for i in least_violating]
+    return drawn + draw_unknown(genes, {*known_architectures, *drawn}, n - len(drawn), rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Effort:
     """The numbers of candidates; predicting them is the cost of an ask.
 
     Attributes:
-        generations: of the evolution; None: as many as the binary digits of the space's size, at least 15, because in large
-            spaces the predicted front still moves after these.
+        generations: Number of generations of the evolution; None: as many as the binary digits of the space's size, at least
+            15, because in large spaces the predicted front still moves after these.
     """
 
     population: int = 80
@@ -66,14 +67,14 @@ class Effort:
 
 def candidates(
     genes: GeneRows,
-    known: Collection[Architecture],
+    known_architectures: Collection[Architecture],
     front: Rows,
     score: Callable[[list[Architecture]], tuple[Array, Array]],
     n_objectives: int,
     rng: np.random.Generator,
     effort: Effort,
 ) -> list[Architecture]:
-    """Different architectures outside `known`, in a fixed order; none when everything found is known.
+    """Different architectures outside `known_architectures`, in a fixed order; none when everything found is known.
 
     They are neighbours of the front, random ones, and all that an NSGA-II on predictions breeds. Its population may be known,
     since these are good parents. Of a space no larger than the number that it would breed, all are candidates.
@@ -83,18 +84,18 @@ def candidates(
         score: predicts minimised values (n, n_objectives) and violations (n,) of architectures.
     """
     size = genes.space.size
-    generations = effort.generations or max(_LEAST_GENERATIONS, size.bit_length())
+    generations = effort.generations or max(_MIN_GENERATIONS, size.bit_length())
     if size <= effort.population * generations:
-        return [a for a in genes.enumerate() if a not in known]
+        return [a for a in genes.enumerate() if a not in known_architectures]
     near = genes.neighbours(front, effort.neighbours, rng)
-    seen = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
+    pool = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
     half = effort.population // 2
     spread = [genes.scaled(half, rng), genes.scaled_by_kind(half, rng)]
     first = np.vstack([front, near[: effort.population], *spread])
 
     def scored(levels: Rows) -> tuple[Array, Array]:
         bred = genes.architectures(genes.canonical(levels))
-        seen.update(dict.fromkeys(bred))
+        pool.update(dict.fromkeys(bred))
         return score(bred)
 
     evolve(
@@ -108,17 +109,17 @@ def candidates(
         first=genes.filled(first, rng),
         canonical=genes.canonical,
     )
-    return [a for a in seen if a not in known]
+    return [a for a in pool if a not in known_architectures]
 
 
 def relatives(
     genes: GeneRows,
-    known: Collection[Architecture],
+    known_architectures: Collection[Architecture],
     parents: tuple[Rows, Array, Array],
     n: int,
     rng: np.random.Generator,
 ) -> list[Architecture]:
-    """Up to `n` different unknown children of measured architectures, in the order bred.
+    """Up to `n` different children of measured architectures, outside `known_architectures`, in the order bred.
 
     The inner evolution exploits the errors of the models; children of architectures with good measurements stay near the
     data. On NAS-Bench-201, half of a batch from these few candidates needed fewer evaluations than every way of taking
@@ -131,12 +132,13 @@ def relatives(
     bred = litters(
         genes.levels, (genes.filled(rows, rng), values, broken), operators=uniform_operators(), n=n, seed=seed_of(rng)
     )
-    found: dict[Architecture, None] = {}
+    unknown_children: dict[Architecture, None] = {}
     for children in islice(bred, _LITTERS):
-        found.update(dict.fromkeys(a for a in genes.architectures(genes.canonical(children)) if a not in known))
-        if len(found) >= n:
+        architectures = genes.architectures(genes.canonical(children))
+        unknown_children.update(dict.fromkeys(a for a in architectures if a not in known_architectures))
+        if len(unknown_children) >= n:
             break
-    return list(found)[:n]
+    return list(unknown_children)[:n]
 
 
 def seed_of(rng: np.random.Generator) -> int:

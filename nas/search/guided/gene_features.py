@@ -29,21 +29,21 @@ class GeneFeatures:
         space = self._genes.space
         numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
         n_one_hot = int(space.levels.sum())
-        self._kept = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
+        self._columns = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
         self._kinds = space.like_choices
         n_counts = sum(int(space.levels[members[0]]) for members in self._kinds)
-        own = len(space) + np.arange(len(numeric) + n_counts)
-        self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), own])
-        self.options: NDArray[np.int64] = np.concatenate([space.option_numbers(), np.full(len(own), -1)])
-        self.counts: NDArray[np.int64] = len(self._kept) + np.arange(n_counts)
+        single_groups = len(space) + np.arange(len(numeric) + n_counts)
+        self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), single_groups])
+        self.options: NDArray[np.int64] = np.concatenate([space.option_numbers(), np.full(len(single_groups), -1)])
+        self.counts: NDArray[np.int64] = len(self._columns) + np.arange(n_counts)
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d). Counts are divided by the square root of their maximum, so that they spread like genes."""
-        genes, space = self._genes.of(architectures), self._genes.space
+        genes, space = self._genes.rows(architectures), self._genes.space
         counts = [
             (genes[:, members] == level).sum(axis=1) / np.sqrt(len(members))
             for members in self._kinds
             for level in range(int(space.levels[members[0]]))
         ]
         encoded = space.encode([Architecture(tuple(row)) for row in genes.tolist()])
-        return np.column_stack([encoded[:, self._kept], *counts])
+        return np.column_stack([encoded[:, self._columns], *counts])

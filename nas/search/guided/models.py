@@ -73,7 +73,7 @@ class GeneKind:
 
     def _quality(self, process: KernelProcess, x: Array, y: Array, *, ratio: bool) -> Quality:
         folds, bounds = make_folds(y, np.random.default_rng(self._seed)), Bounds.of(y, ratio=ratio)
-        found = process.held_out(folds)
+        predicted = process.held_out(folds)
         baselines = (
             partial(MeanPredictor, scale=LabelScale.LOG if ratio else LabelScale.PLAIN),
             partial(RidgePredictor, scale=LabelScale.RELATIVE if ratio else LabelScale.PLAIN),
@@ -81,7 +81,11 @@ class GeneKind:
         means = [bounds.clip(held_out(make, x, y, folds).mean) for make in baselines]
         mean, ridge = (Scores.held_out(y, each, folds, ratio=ratio) for each in means)
         return Quality(
-            "Gaussian process over genes", len(y), Scores.of(y, found.mean, found.low, found.high), mean, ridge
+            "Gaussian process over genes",
+            len(y),
+            Scores.of(y, predicted.mean, predicted.low, predicted.high),
+            mean,
+            ridge,
         )
 
 
@@ -142,11 +146,11 @@ class MetricModel:
         rows = self.features(architectures)
         if isinstance(self.predictor, KernelProcess):
             return self.predictor.latent(rows)
-        found = self.predictor.predict(rows)
+        predicted = self.predictor.predict(rows)
         if not self.ratio:
-            return found.mean, found.std
-        mean = np.maximum(found.mean, np.finfo(np.float64).tiny)
-        return np.log(mean), found.std / mean
+            return predicted.mean, predicted.std
+        mean = np.maximum(predicted.mean, np.finfo(np.float64).tiny)
+        return np.log(mean), predicted.std / mean
 
     def values(self, latent: Array) -> Array:
         """Values in natural sign of latent ones, of any shape."""
@@ -162,7 +166,7 @@ class SurrogateModels:
         self, metrics: Sequence[Objective], models: Mapping[str, MetricModel], exact: Mapping[str, Values]
     ) -> None:
         self._metrics, self._models, self._exact = metrics, models, exact
-        self._known: dict[Architecture, tuple[Array, Array]] = {}
+        self._latents: dict[Architecture, tuple[Array, Array]] = {}
 
     def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
         """Minimised values (..., n, m), `z` standard deviations, a number or (..., n, m), from the mean; negative is better.
@@ -179,7 +183,7 @@ class SurrogateModels:
         return out
 
     def _latent(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
-        new = [a for a in dict.fromkeys(architectures) if a not in self._known]
+        new = [a for a in dict.fromkeys(architectures) if a not in self._latents]
         if new:
             mean, std = np.empty((len(new), len(self._metrics))), np.zeros((len(new), len(self._metrics)))
             for j, metric in enumerate(self._metrics):
@@ -187,7 +191,7 @@ class SurrogateModels:
                     mean[:, j] = self._exact[metric.name](new)
                 else:
                     mean[:, j], std[:, j] = self._models[metric.name].latent(new)
-            self._known.update(zip(new, zip(mean, std, strict=True), strict=True))
-        found = [self._known[a] for a in architectures]
-        shape = (len(found), len(self._metrics))
-        return np.array([m for m, _ in found]).reshape(shape), np.array([s for _, s in found]).reshape(shape)
+            self._latents.update(zip(new, zip(mean, std, strict=True), strict=True))
+        pairs = [self._latents[a] for a in architectures]
+        shape = (len(pairs), len(self._metrics))
+        return np.array([m for m, _ in pairs]).reshape(shape), np.array([s for _, s in pairs]).reshape(shape)

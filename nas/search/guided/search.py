@@ -34,7 +34,7 @@ PARENTS = 30
 WARM_INITIAL = 10
 """With at least `INITIAL` evaluations as a warm start. On NAS-Bench-201 (CIFAR-100 against 1080ti_1 after 100 evaluations on
 raspi4; 5 seeds, batches of 8) a median of 16, 20 and 165 evaluations led to 90, 95 and 99 %; without, 32, 44 and over 260."""
-_LEAST_MODELLED = 6
+_MIN_MODELLED = 6
 _HALF_INTERVAL = 1.645
 """Half of a 90 % interval, in standard errors."""
 
@@ -50,13 +50,13 @@ class GuidedSearch(HistorySearch):
     search fits once and continues.
 
     Args:
-        seed: at least 0.
-        features: analytic features by the name of each metric that has some; the others are modelled by the Gaussian
+        seed: A number of at least 0.
+        features: Analytic features by the name of each metric that has some; the others are modelled by the Gaussian
             process over genes alone.
-        exact: functions of values in natural sign, (n,), by the name of each metric that is computed, not modelled.
-        initial: successful evaluations, those before the first ask included, before the first model.
-        constraints: on objectives or on further metrics, which every evaluation then has too.
-        warm_start: evaluations of other runs: models learn from them, and the promising architectures are candidates.
+        exact: Functions of values in natural sign, (n,), by the name of each metric that is computed, not modelled.
+        initial: Number of successful evaluations, those before the first ask included, before the first model.
+        constraints: Constraints on objectives or on further metrics, which every evaluation then has too.
+        warm_start: Evaluations of other runs: models learn from them, and the promising architectures are candidates.
 
     Raises:
         ValueError: no objectives, or an exact metric that is not searched for.
@@ -101,12 +101,12 @@ class GuidedSearch(HistorySearch):
         self._fits = {}
         if not self._is_ready():
             violations = self._computed_violations if self._computed else None
-            asked = first_networks(self._genes, self._history.known, n, rng, violations)
+            proposed = first_networks(self._genes, self._history.known, n, rng, violations)
         else:
             with one_thread():
-                asked = self._ask_models(n, rng)
-        self._history.known.update(asked)
-        return asked
+                proposed = self._ask_models(n, rng)
+        self._history.known.update(proposed)
+        return proposed
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Adds to the history; an evaluation without some values still labels the models of the others."""
@@ -121,26 +121,26 @@ class GuidedSearch(HistorySearch):
         self._fitted = None
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
-        """By the name of each modelled objective; empty when the last ask came before the models."""
+        """The models of the last ask by objective name; empty when the last ask came before the models."""
         return self._fits
 
-    def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
-        """Returns `asked`, which is known from now on."""
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+        """Returns `recorded`, which is known from now on."""
         self._fits = {}
-        return super().replay(asked)
+        return super().replay(recorded)
 
     def _computed_violations(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Of the constraints on exact metrics, (n,)."""
+        """Violations of the constraints on exact metrics, (n,)."""
         return total_violation(self._computed, lambda m: self._exact[m.name](architectures), len(architectures))
 
     def _is_ready(self) -> bool:
-        """Whether there are enough labels to model."""
+        """Returns True if there are enough labels to model."""
         return len(self._history) >= max(self._initial, GeneKind.minimum_rows)
 
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         models, surrogate = self._models()
         goals, evaluated = self._goals, self._history.architectures
-        genes, (values, broken) = self._genes.of(evaluated), self._history.values(evaluated)
+        genes, (values, broken) = self._genes.rows(evaluated), self._history.values(evaluated)
         objectives = goals.objectives(values)
         first = first_front(objectives, broken)
         front = np.where(broken[first, None] > 0, np.inf, objectives[first])
@@ -150,7 +150,7 @@ class GuidedSearch(HistorySearch):
             predicted = surrogate.values(architectures, 0.0)
             return goals.objectives(predicted), goals.violations(predicted)
 
-        near = np.vstack([genes[first], self._genes.of(prior)])
+        near = np.vstack([genes[first], self._genes.rows(prior)])
         evolved = candidates(self._genes, self._history.known, near, score, goals.n_objectives, rng, self._effort)
         evolved = list(dict.fromkeys([*evolved, *prior]))
         best = survivors(objectives, PARENTS, broken)
@@ -162,13 +162,13 @@ class GuidedSearch(HistorySearch):
         # Infeasible measurements may lie ahead of all feasible ones; they bound the volume only if nothing else does.
         measured = objectives[first & (broken <= 0)] if len(predicted) else objectives[first]
         batch = _Batch(goals, surrogate, front, self._bounds(measured, predicted), rng)
-        asked = batch.improving(evolved, n_evolved(n, rng), without=())
-        asked += batch.improving(bred, n - len(asked), without=asked)
-        asked += batch.improving(evolved, n - len(asked), without=asked)
-        asked += batch.least_violating([*bred, *evolved], n - len(asked), without=asked)
-        asked += draw_unknown(self._genes, {*self._history.known, *asked}, n - len(asked), rng)
-        self._keep_fits(models, asked)
-        return asked
+        proposed = batch.improving(evolved, n_evolved(n, rng), without=())
+        proposed += batch.improving(bred, n - len(proposed), without=proposed)
+        proposed += batch.improving(evolved, n - len(proposed), without=proposed)
+        proposed += batch.least_violating([*bred, *evolved], n - len(proposed), without=proposed)
+        proposed += draw_unknown(self._genes, {*self._history.known, *proposed}, n - len(proposed), rng)
+        self._keep_fits(models, proposed)
+        return proposed
 
     def _models(self) -> tuple[dict[str, MetricModel], Surrogate]:
         """The models of all evaluations, and the surrogate made of them; fitted once for each history."""
@@ -185,10 +185,11 @@ class GuidedSearch(HistorySearch):
     def _labels(self, j: int) -> tuple[list[Architecture], NDArray[np.float64], NDArray[np.float64]]:
         """Architectures with a value of metric `j`, prior observations first; the values in natural sign, (n,); and the known
         standard errors as shares of them, (n,), 0 for prior observations."""
-        own = {a: float(row[j]) for a, row in self._evaluated.items() if np.isfinite(row[j])}
-        prior, values = self._prior.column(j, own)
-        errors = np.concatenate([np.zeros(len(prior)), [self._errors[a][j] for a in own]])
-        return [*prior, *own], self._goals.metrics[j].sign * np.concatenate([values, list(own.values())]), errors
+        value_by_architecture = {a: float(row[j]) for a, row in self._evaluated.items() if np.isfinite(row[j])}
+        prior, values = self._prior.column(j, value_by_architecture)
+        errors = np.concatenate([np.zeros(len(prior)), [self._errors[a][j] for a in value_by_architecture]])
+        minimised = np.concatenate([values, list(value_by_architecture.values())])
+        return [*prior, *value_by_architecture], self._goals.metrics[j].sign * minimised, errors
 
     def _bounds(self, measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """The reference point of improvements, (m,): beyond the measured front (n, m), and beyond that with predictions (k, m).
@@ -200,13 +201,13 @@ class GuidedSearch(HistorySearch):
         bounds = _reach(np.vstack([measured, predicted]))
         return np.maximum(bounds, _reach(measured)) if len(measured) else bounds
 
-    def _keep_fits(self, models: Mapping[str, MetricModel], asked: Sequence[Architecture]) -> None:
+    def _keep_fits(self, models: Mapping[str, MetricModel], proposed: Sequence[Architecture]) -> None:
         for name, model in models.items():
-            found = model.predictor.predict(model.features(asked))
-            pairs = np.column_stack([found.mean, found.std]).tolist()
+            predicted = model.predictor.predict(model.features(proposed))
+            pairs = np.column_stack([predicted.mean, predicted.std]).tolist()
             self._fits[name] = {
                 "quality": model.quality.to_json(),
-                "predictions": {a.key: pair for a, pair in zip(asked, pairs, strict=True)},
+                "predictions": {a.key: pair for a, pair in zip(proposed, pairs, strict=True)},
             }
 
 
@@ -215,12 +216,14 @@ def uncertainties(evaluation: Evaluation, metrics: Sequence[Objective]) -> NDArr
 
     An error of a timed metric is half of a 90 % interval. Those of calm machines are smaller than what models err by.
     """
-    found = np.zeros(len(metrics))
+    errors = np.zeros(len(metrics))
     for j, metric in enumerate(metrics):
-        taken = evaluation.measurements.get(metric.name)
-        if taken is not None and taken.status is Status.NOISY and taken.value and metric.profile is not None:
-            found[j] = (taken.error or 0.0) / abs(taken.value) / _HALF_INTERVAL
-    return found
+        measurement = evaluation.measurements.get(metric.name)
+        if measurement is None or metric.profile is None:
+            continue
+        if measurement.status is Status.NOISY and measurement.value:
+            errors[j] = (measurement.error or 0.0) / abs(measurement.value) / _HALF_INTERVAL
+    return errors
 
 
 def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -232,13 +235,13 @@ def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def n_initial(n_prior: int, *, initial: int = INITIAL) -> int:
     """Evaluations with all values before the first model, given the number of evaluations of a warm start."""
-    return max(min(initial, WARM_INITIAL) if n_prior >= initial else initial, _LEAST_MODELLED)
+    return max(min(initial, WARM_INITIAL) if n_prior >= initial else initial, _MIN_MODELLED)
 
 
 def n_evolved(n: int, rng: np.random.Generator) -> int:
     """The number of a batch of `n` that comes from the evolution: `EVOLVED` of it, rounded at random."""
-    whole, rest = divmod(EVOLVED * n, 1.0)
-    return int(whole) + int(rest > 0 and rng.random() < rest)
+    n_whole, fraction = divmod(EVOLVED * n, 1.0)
+    return int(n_whole) + int(fraction > 0 and rng.random() < fraction)
 
 
 class _Batch:

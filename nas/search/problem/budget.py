@@ -27,10 +27,10 @@ class Budget:
     """The limits of a search, which ends at the first one reached.
 
     Attributes:
-        evaluations: the smallest and the largest included.
-        minutes: of searching, over all of the run's drivers; None for no limit.
-        plateau: None for no early stopping.
-        plateau_from: evaluations that the plateau ignores: those before the run was extended.
+        evaluations: Number of evaluations, the smallest and the largest included.
+        minutes: Minutes of searching, over all of the run's drivers; None for no limit.
+        plateau: Rule of early stopping; None for none.
+        plateau_from: Number of evaluations that the plateau ignores: those before the run was extended.
     """
 
     evaluations: int
@@ -55,9 +55,9 @@ class Spent:
     """The part of its budget that a search has used.
 
     Attributes:
-        evaluations: architectures asked for.
-        seconds: of searching.
-        ended: whether the search ended; otherwise it was interrupted.
+        evaluations: Number of architectures asked for.
+        seconds: Seconds of searching.
+        ended: True if the search ended; otherwise it was interrupted.
     """
 
     evaluations: int
@@ -81,13 +81,13 @@ def extend_budget(
     """
     done, used = spent.evaluations, spent.seconds / 60
     if evaluations is not None:
-        total = _total("--evaluations", evaluations, done if spent.ended else budget.evaluations, whole=True)
+        total = _total("--evaluations", evaluations, done if spent.ended else budget.evaluations, is_whole=True)
         if total < done:
             raise _too_small("--evaluations", evaluations, str(done))
         budget = replace(budget, evaluations=int(total), plateau_from=done)
     if minutes is not None:
         before = used if spent.ended or budget.minutes is None else budget.minutes
-        total = _total("--minutes", minutes, before, whole=False)
+        total = _total("--minutes", minutes, before, is_whole=False)
         if total < used:
             raise _too_small("--minutes", minutes, f"{used:.3g}")
         budget = replace(budget, minutes=total, plateau_from=done)
@@ -102,27 +102,27 @@ def extend_budget(
 def check_extension(*, evaluations: str | int | None = None, minutes: str | float | None = None) -> None:
     """Raises `NasError` (code ``budget.invalid``) for what no run can be extended by, before any run is opened."""
     if evaluations is not None:
-        _total("--evaluations", evaluations, 0, whole=True)
+        _total("--evaluations", evaluations, 0, is_whole=True)
     if minutes is not None:
-        _total("--minutes", minutes, 0, whole=False)
+        _total("--minutes", minutes, 0, is_whole=False)
 
 
-def _total(option: str, given: str | float, before: float, *, whole: bool) -> float:
+def _total(option: str, amount: str | float, before: float, *, is_whole: bool) -> float:
     """The total that an option requests: its number, or, with a plus, that much more than before."""
-    text = str(given).strip()
+    text = str(amount).strip()
     try:
-        number = int(text) if whole else float(text)
+        number = int(text) if is_whole else float(text)
     except ValueError:
         number = 0
     if not 0 < number <= 1e6:
-        what = "a whole number" if whole else "a number"
-        message = f"{option} {given}: expected {what} above 0, or an addition with a plus, e.g. {option} +50"
+        expected = "a whole number" if is_whole else "a number"
+        message = f"{option} {amount}: expected {expected} above 0, or an addition with a plus, e.g. {option} +50"
         raise NasError(message, code="budget.invalid")
     return before + number if text.startswith("+") else number
 
 
-def _too_small(option: str, given: str | float, used: str) -> NasError:
-    message = f"{option} {given}: the run has used {used} already; give a larger number, or an addition, e.g. +50"
+def _too_small(option: str, amount: str | float, used: str) -> NasError:
+    message = f"{option} {amount}: the run has used {used} already; give a larger number, or an addition, e.g. +50"
     return NasError(message, code="budget.invalid")
 
 
@@ -181,8 +181,8 @@ class Stop:
         for reason in (StopReason.EVALUATIONS, StopReason.SPACE_EXHAUSTED):
             if text == str(cls(reason)):
                 return cls(reason)
-        if found := re.fullmatch(r"the budget of (\S+) minutes is used up", text):
-            return cls(StopReason.MINUTES, minutes=float(found[1]))
-        if found := re.fullmatch(r"the hypervolume grew by at most (\S+) of it over (\d+) evaluations", text):
-            return cls(StopReason.PLATEAU, plateau=Plateau(int(found[2]), float(found[1])))
+        if match := re.fullmatch(r"the budget of (\S+) minutes is used up", text):
+            return cls(StopReason.MINUTES, minutes=float(match[1]))
+        if match := re.fullmatch(r"the hypervolume grew by at most (\S+) of it over (\d+) evaluations", text):
+            return cls(StopReason.PLATEAU, plateau=Plateau(int(match[2]), float(match[1])))
         return cls(StopReason.CALLBACK, message=text)

@@ -26,7 +26,7 @@ class NearestInfeasible:
     broken: tuple[tuple[Constraint, float], ...]
 
     @classmethod
-    def of(
+    def from_values(
         cls, architecture: Architecture, values: Mapping[str, float], constraints: Sequence[Constraint]
     ) -> NearestInfeasible:
         """The description of a candidate with these values, by name."""
@@ -57,9 +57,9 @@ def nearest(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]
     amounts = violations(evaluations, constraints)
     if np.isnan(amounts).all() or np.nanmin(amounts) == 0:
         return None
-    found = evaluations[int(np.nanargmin(amounts))]
-    values = {c.metric.name: found.value(c.metric) for c in constraints}
-    return NearestInfeasible.of(found.architecture, values, constraints)
+    evaluation = evaluations[int(np.nanargmin(amounts))]
+    values = {c.metric.name: evaluation.value(c.metric) for c in constraints}
+    return NearestInfeasible.from_values(evaluation.architecture, values, constraints)
 
 
 def feasible_values(
@@ -74,10 +74,10 @@ def feasible_values(
 def feasible_within_noise(
     evaluations: Sequence[Evaluation], constraints: Sequence[Constraint], *, floors: float
 ) -> NDArray[np.bool_]:
-    """Which evaluations are feasible when timing noise shifts their timed values, (n,).
+    """Mask of the evaluations that are feasible when timing noise shifts their timed values, (n,).
 
     Args:
-        floors: the shift, in noise floors: above 0 towards the bounds (only what is certainly feasible remains), below 0
+        floors: The shift, in noise floors: above 0 towards the bounds (only what is certainly feasible remains), below 0
             away from them (everything that may be feasible remains).
     """
     feasible = np.ones(len(evaluations), dtype=bool)

@@ -12,7 +12,7 @@ from nas.search.problem.objectives import TOO_NOISY, Status
 
 
 class Result(StrEnum):
-    """What a measurement, or an evaluation of several, gave; from the best to the worst."""
+    """Outcomes of a measurement, or of an evaluation of several; from the best to the worst."""
 
     MEASURED = "measured"
     NOISY = "noisy"
@@ -54,8 +54,8 @@ class EvaluationCounts:
     @classmethod
     def of(cls, results: Iterable[Result]) -> Self:
         """The counts of these results, one for each network."""
-        found = Counter(results)
-        return cls(*(found[result] for result in Result))
+        n_by_result = Counter(results)
+        return cls(*(n_by_result[result] for result in Result))
 
     @property
     def total(self) -> int:
@@ -65,22 +65,23 @@ class EvaluationCounts:
     def __str__(self) -> str:
         """``24 measured (3 of them noisy), 16 too noisy, 1 failed``."""
         noisy = f" ({self.noisy} of them noisy)" if self.noisy else ""
-        others = (
+        other_counts = (
             (self.screened_out, "skipped early"),
             (self.too_noisy, "too noisy"),
             (self.failed, "failed"),
         )
-        parts = [f"{self.measured + self.noisy} measured{noisy}", *(f"{n} {word}" for n, word in others if n)]
+        parts = [f"{self.measured + self.noisy} measured{noisy}", *(f"{n} {word}" for n, word in other_counts if n)]
         return ", ".join(parts)
 
 
-def evaluations_text(n_evaluations: int, counts: EvaluationCounts, *, known: int = 0) -> str:
+def evaluations_text(n_evaluations: int, counts: EvaluationCounts, *, n_known: int = 0) -> str:
     """The evaluations of a run with what they gave, where not all were measured.
 
     Args:
-        n_evaluations: of the budget.
-        known: networks that a warm start knew, which the counts include.
+        n_evaluations: Number of evaluations of the budget.
+        counts: Numbers of networks by outcome.
+        n_known: Number of networks that a warm start knew, which the counts include.
     """
     text = f"{n_evaluations} evaluation{'' if n_evaluations == 1 else 's'}"
-    text += f" and {known} known networks" if known else ""
+    text += f" and {n_known} known networks" if n_known else ""
     return text if counts.measured == counts.total else f"{text}: {counts}"

@@ -30,17 +30,17 @@ def decoded(samples: bytes, detail: Mapping[str, Any]) -> NDArray[Any]:
     """The scores that `encoded` wrote, (n,): uint8 for bits, else float32.
 
     Raises:
-        ValueError: there are not as many of them as the detail says.
+        ValueError: The number of scores is not that of the detail.
     """
     n = int(detail.get("images", 0))
     if detail.get("scores", BITS) == FLOATS:
         try:
-            found = np.frombuffer(zlib.decompress(samples), dtype="<f4")
+            scores = np.frombuffer(zlib.decompress(samples), dtype="<f4")
         except (zlib.error, ValueError) as error:
             raise ValueError(f"they cannot be read ({error})") from None
-        if len(found) != n or n == 0:
-            raise ValueError(f"{len(found)} scores for {n} images")
-        return found
+        if len(scores) != n or n == 0:
+            raise ValueError(f"{len(scores)} scores for {n} images")
+        return scores
     packed = np.frombuffer(samples, dtype=np.uint8)
     if len(packed) != math.ceil(n / 8) or n == 0:
         raise ValueError(f"{len(packed)} bytes for {n} images")

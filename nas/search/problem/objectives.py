@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Goal(StrEnum):
-    """Which direction is better."""
+    """Directions in which a metric is better."""
 
     MINIMIZE = "minimize"
     MAXIMIZE = "maximize"
@@ -52,11 +52,13 @@ class Status(StrEnum):
 
 
 class MetricKind(NamedTuple):
-    """What a metric's values are.
+    """Unit, goal and origin of a metric's values.
 
     Attributes:
-        per_profile: whether they belong to a hardware profile.
-        scored: whether a task scores them on examples, as the accuracy.
+        unit: Unit of the values; "" without one.
+        goal: Direction that is better.
+        per_profile: True if the values belong to a hardware profile.
+        scored: True if a task scores them on examples, as the accuracy.
     """
 
     unit: str
@@ -114,7 +116,10 @@ class Objective:
     """One metric to optimise; `name` is ``metric`` or ``metric@profile``.
 
     Attributes:
-        scored: whether it is a metric of a task that is not shipped; see `of_task`.
+        name: ``metric`` or ``metric@profile``.
+        unit: Unit of the values; "" without one.
+        goal: Direction that is better.
+        scored: True for a metric of a task that is not shipped; see `of_task`.
     """
 
     name: str
@@ -134,13 +139,13 @@ class Objective:
 
     @property
     def is_shipped(self) -> bool:
-        """Whether it is a metric of this package, with its unit and goal, so that its name alone describes it."""
+        """True for a metric of this package, with its unit and goal, so that its name alone describes it."""
         kind = _METRICS.get(self.metric)
         return kind is not None and kind[:3] == (self.unit, self.goal, self.profile is not None)
 
     @property
     def of_task(self) -> bool:
-        """Whether a task scores it on examples, as the accuracy."""
+        """True if a task scores the metric on examples, as the accuracy."""
         return self.scored or self.metric in SCORED_METRICS
 
     @property
@@ -154,7 +159,7 @@ class Objective:
         text: str,
         profiles: Sequence[str],
         *,
-        own: Mapping[str, MetricKind] = NO_METRICS,
+        extra_metrics: Mapping[str, MetricKind] = NO_METRICS,
         task: Collection[str] = ("accuracy",),
         where: str = "",
         measured: Sequence[Objective] = (),
@@ -162,29 +167,38 @@ class Objective:
         """The objective that a user names; ``latency_ms`` alone is enough where there is one profile.
 
         Args:
-            own: metrics beside the shipped ones.
-            task: the shipped metrics of the task.
-            where: begins the error.
-            measured: those of a run, found first, and listed by an error; without any, it lists all that a job with
-                these profiles can have.
+            text: A metric, or ``METRIC@PROFILE``.
+            profiles: Names of the hardware profiles.
+            extra_metrics: Metrics beside the shipped ones.
+            task: The shipped metrics of the task.
+            where: Beginning of the error's message.
+            measured: Objectives of a run, which are searched first, and listed by an error; without any, the error lists all
+                that a job with these profiles can have.
 
         Raises:
-            UnknownNameError: no such objective with these profiles.
+            UnknownNameError: There is no such objective with these profiles.
         """
-        own_of_run = [o for o in measured if text in (o.name, o.metric)]
-        if len(own_of_run) == 1:
-            return own_of_run[0]
-        known, metrics = known_objectives(profiles, own=own, task=task), {**_METRICS, **own}
+        of_run = [o for o in measured if text in (o.name, o.metric)]
+        if len(of_run) == 1:
+            return of_run[0]
+        available, metrics = (
+            known_objectives(profiles, extra_metrics=extra_metrics, task=task),
+            {**_METRICS, **extra_metrics},
+        )
         metric, _, profile = text.partition("@")
         per_profile = metric in metrics and metrics[metric].per_profile and not profile
         if per_profile and len(profiles) == 1:
             text = f"{metric}@{profiles[0]}"
-        if text not in known:
+        if text not in available:
             hint = ""
             if per_profile:
-                named = " or ".join(f"{metric}@{p}" for p in profiles)
-                hint = f"With several profiles, say which: {named}." if profiles else "Only a search times networks."
-            listed = [o.name for o in measured] or known
+                alternatives = " or ".join(f"{metric}@{p}" for p in profiles)
+                hint = (
+                    f"With several profiles, say which: {alternatives}."
+                    if profiles
+                    else "Only a search times networks."
+                )
+            listed = [o.name for o in measured] or available
             alone = len(profiles) == 1 and not profile
             short = [name.partition("@")[0] for name in listed if "@" in name and alone]
             raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint)
@@ -216,7 +230,7 @@ class Constraint:
             raise ValueError(f"{self.metric.name}: nothing is at least {self.minimum:g} and at most {self.maximum:g}")
 
     def violation(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much values violate the bounds, as a share of the bound (of 1 where it is 0), same shape.
+        """Amounts by which values violate the bounds, as a share of the bound (of 1 where it is 0), same shape.
 
         0 within both bounds; NaN for NaN.
         """
@@ -225,13 +239,13 @@ class Constraint:
         return sum((np.maximum(slack, 0.0) for slack in self.slacks(values).values()), np.zeros(np.shape(values)))
 
     def slacks(self, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """By how much values miss each bound given, ``maximum`` and ``minimum``, same shape; negative within the bound.
+        """Amounts by which values miss each bound that is set, ``maximum`` and ``minimum``, same shape.
 
-        As a share of the bound (of 1 where it is 0); NaN for NaN.
+        They are negative within the bound, and shares of the bound (of 1 where it is 0); NaN for NaN.
         """
         bounds = {"maximum": (self.maximum, 1.0), "minimum": (self.minimum, -1.0)}
-        given = {kind: (bound, sign) for kind, (bound, sign) in bounds.items() if bound is not None}
-        return {kind: sign * (values - bound) / (abs(bound) or 1.0) for kind, (bound, sign) in given.items()}
+        bound_by_kind = {kind: (bound, sign) for kind, (bound, sign) in bounds.items() if bound is not None}
+        return {kind: sign * (values - bound) / (abs(bound) or 1.0) for kind, (bound, sign) in bound_by_kind.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Its form in a run's store and in `--json`: ``figure``, ``min`` and ``max`` (null for none)."""
@@ -239,11 +253,14 @@ class Constraint:
 
     @classmethod
     def from_json(
-        cls, data: Mapping[str, Any], profiles: Sequence[str], own: Mapping[str, Objective] = MappingProxyType({})
+        cls,
+        data: Mapping[str, Any],
+        profiles: Sequence[str],
+        extra_metrics: Mapping[str, Objective] = MappingProxyType({}),
     ) -> Constraint:
-        """The constraint that `to_json` wrote, in a run with these profiles and own metrics, by name."""
+        """The constraint that `to_json` wrote, in a run with these profiles and with further metrics, by name."""
         name = str(data["figure"])
-        return cls(own.get(name) or Objective.parse(name, profiles), data["min"], data["max"])
+        return cls(extra_metrics.get(name) or Objective.parse(name, profiles), data["min"], data["max"])
 
 
 def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective]:
@@ -252,17 +269,20 @@ def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint
 
 
 def known_objectives(
-    profiles: Iterable[str], *, own: Mapping[str, MetricKind] = NO_METRICS, task: Collection[str] = ("accuracy",)
+    profiles: Iterable[str],
+    *,
+    extra_metrics: Mapping[str, MetricKind] = NO_METRICS,
+    task: Collection[str] = ("accuracy",),
 ) -> list[str]:
-    """Names of all objectives that a job with these hardware profiles, own metrics and metrics of its task can have."""
-    names, metrics = list(profiles), {**_METRICS, **own}
+    """Names of all objectives that a job with these hardware profiles, further metrics and metrics of its task can have."""
+    names, metrics = list(profiles), {**_METRICS, **extra_metrics}
     timed = [f"{m}@{p}" for m, kind in metrics.items() if kind.per_profile for p in names]
-    others = [m for m, kind in metrics.items() if not kind.per_profile and (m in task or m not in SCORED_METRICS)]
-    return timed + others
+    untimed = [m for m, kind in metrics.items() if not kind.per_profile and (m in task or m not in SCORED_METRICS)]
+    return timed + untimed
 
 
 def is_shipped_metric(name: str) -> bool:
-    """Whether this package has a metric of this name, without a profile."""
+    """Returns True if this package has a metric of this name, without a profile."""
     return name in _METRICS
 
 
@@ -289,11 +309,11 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to measure: one metric of one architecture in one variant; the key of a `Measurement` inside a run.
+    """One metric of one architecture in one variant, to be measured; the key of a `Measurement` inside a run.
 
     Attributes:
-        runtime: in which a metric of the task is scored and a profile is measured. In a job without `runtimes` whose profiles
-            have several runtimes, each profile is measured in its own, and this is the one for scoring.
+        runtime: Runtime in which a metric of the task is scored and a profile is measured. In a job without `runtimes` whose
+            profiles have several runtimes, each profile is measured in its own, and this is the one for scoring.
     """
 
     architecture: Architecture
@@ -324,18 +344,18 @@ class Measurement:
     """The stored atom: one value with its error, or the reason why there is none.
 
     Attributes:
-        value: in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
-        error: one standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
-        weights: digest of the weights that were measured; "" where they do not matter.
-        data: digest of the images used; "" where they do not matter.
-        protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v5``.
-        environment: machine and versions, JSON-able.
-        detail: further values (p50, preempted share, ...), JSON-able.
-        samples: raw samples, compressed: latency runs, or a score for each example (`nas.search.problem.example_scores`);
+        value: Value in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
+        error: One standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
+        weights: Digest of the weights that were measured; "" where they do not matter.
+        data: Digest of the images used; "" where they do not matter.
+        protocol: Name and version of the way of measuring, e.g. ``interleaved-floor/v5``.
+        environment: Machine and versions, JSON-able.
+        detail: Further values (p50, preempted share, ...), JSON-able.
+        samples: Raw samples, compressed: latency runs, or a score for each example (`nas.search.problem.example_scores`);
             kept in a table of their own.
-        attempt: 0 for the first try; retries count up.
-        seconds: wall time of the measurement.
-        committed: when a store committed it, in seconds since the epoch; 0 outside a store.
+        attempt: Number of the try: 0 for the first try; retries count up.
+        seconds: Wall time of the measurement.
+        committed: Time when a store committed it, in seconds since the epoch; 0 outside a store.
     """
 
     request: Request
@@ -358,7 +378,7 @@ class Measurement:
 
     @property
     def too_noisy(self) -> bool:
-        """Whether it failed for the noise of the machine."""
+        """True if the measurement failed for the noise of the machine."""
         return self.status is Status.FAILED and bool(self.detail.get(TOO_NOISY))
 
 
@@ -377,24 +397,24 @@ class Evaluation:
 
     @property
     def failed(self) -> bool:
-        """Whether any measurement failed."""
+        """True if any measurement failed."""
         return any(m.status is Status.FAILED for m in self.measurements.values())
 
     @property
     def too_noisy(self) -> bool:
-        """Whether it failed, and only for the noise of the machine."""
+        """True if the evaluation failed, and only for the noise of the machine."""
         failed = [m for m in self.measurements.values() if m.status is Status.FAILED]
         return bool(failed) and all(m.too_noisy for m in failed)
 
     @property
     def screened_out(self) -> bool:
-        """Whether some of its metrics were not measured: models may learn from it, but it enters no front."""
+        """True if some of its metrics were not measured: models may learn from it, but it enters no front."""
         return any(m.status is Status.SKIPPED for m in self.measurements.values())
 
     def value(self, objective: Objective) -> float:
         """The value in its natural sign; NaN where it failed, or was not requested."""
-        found = self.measurements.get(objective.name)
-        return math.nan if found is None or found.value is None else found.value
+        measurement = self.measurements.get(objective.name)
+        return math.nan if measurement is None or measurement.value is None else measurement.value
 
 
 def minimised(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ _BLOCK = 256
 
 
 def non_dominated(values: Array) -> NDArray[np.bool_]:
-    """Which rows no other row dominates, (n,).
+    """Mask of the rows that no other row dominates, (n,).
 
     A row dominates another when it is nowhere larger and somewhere smaller: equal rows are kept or left out together.
     Rows with a NaN are never kept and dominate nothing; infinities compare as numbers do.
@@ -108,7 +108,7 @@ class GrowingVolume:
         return self._volume
 
     def grows(self, rows: Array) -> NDArray[np.bool_]:
-        """Which rows (n, m), each alone, would add volume, (n,)."""
+        """Mask of the rows (n, m) that, each alone, would add volume, (n,)."""
         covered = np.any(np.all(self._front[None] <= rows[:, None], axis=2), axis=1)
         below = np.all(rows < self._reference, axis=1)  # false for NaN
         return np.asarray(below & ~covered)

@@ -42,7 +42,7 @@ class TaskMetrics:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TaskMetrics:
-        """What `to_json` wrote."""
+        """The metrics that `to_json` wrote."""
         metrics = (Objective(str(m["name"]), str(m["unit"]), Goal(m["goal"]), scored=True) for m in data["metrics"])
         return cls(str(data["name"]), tuple(metrics))
 
@@ -94,7 +94,7 @@ _NEVER_NEGATIVE = frozenset(
 
 
 def may_be_negative(metric: Objective) -> bool:
-    """Whether a metric may be below 0: R², and the metrics of tasks that are not shipped."""
+    """Returns True if a metric may be below 0: R², and the metrics of tasks that are not shipped."""
     return metric.of_task and metric.name not in _NEVER_NEGATIVE
 
 

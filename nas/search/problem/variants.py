@@ -62,12 +62,12 @@ class Variants:
     @property
     def _choices(self) -> list[Choice]:
         """The choices beyond those of the network: of what has more than one option."""
-        named = ((PRECISION, self.precisions), (RUNTIME, self.runtimes))
-        return [Choice(name, options) for name, options in named if len(options) > 1]
+        options_by_name = ((PRECISION, self.precisions), (RUNTIME, self.runtimes))
+        return [Choice(name, options) for name, options in options_by_name if len(options) > 1]
 
     def space(self, networks: SearchSpace) -> SearchSpace:
         """The space of candidates over a space of networks."""
-        return SearchSpace([*networks.choices, *own]) if (own := self._choices) else networks
+        return SearchSpace([*networks.choices, *choices]) if (choices := self._choices) else networks
 
     def split(self, candidate: Architecture) -> tuple[Architecture, Variant]:
         """The network of a candidate, and its variant."""
@@ -95,12 +95,12 @@ class Variants:
         return [self._candidate(network, variant) for network in networks for variant in self.all]
 
     def _candidate(self, network: Architecture, variant: Variant) -> Architecture:
-        own = []
+        variant_genes = []
         if len(self.precisions) > 1:
-            own.append(self.precisions.index(variant.precision))
+            variant_genes.append(self.precisions.index(variant.precision))
         if len(self.runtimes) > 1:
-            own.append(self.runtimes.index(variant.runtime))
-        return Architecture((*network.genes, *own)) if own else network
+            variant_genes.append(self.runtimes.index(variant.runtime))
+        return Architecture((*network.genes, *variant_genes)) if variant_genes else network
 
     def __contains__(self, variant: Variant) -> bool:
         return variant.precision in self.precisions and variant.runtime in self.runtimes

@@ -257,7 +257,7 @@ class Comparison(Schema):
 
 
 class ResumeRequest(Schema):
-    """What a resume changes: a larger budget, and whether failures are measured again; empty to continue as the run is."""
+    """The changes of a resume: a larger budget, and whether failures are measured again; empty to continue as the run is."""
 
     evaluations: str | None = Field(
         default=None, description="A new budget, e.g. 150, or +50.", pattern=r"^\+?[0-9]{1,7}$"
@@ -387,14 +387,14 @@ class CapturedModel(Schema):
 
 
 class Health(Schema):
-    """That the server answers, and its version."""
+    """The answer of a server that runs, with its version."""
 
     status: Literal["ok"] = "ok"
     version: str
 
 
 class Readiness(Schema):
-    """Whether jobs can be run now, by part: "ok", or the error."""
+    """The readiness for jobs, with the state of each part of the server: "ok", or the error."""
 
     ready: bool
     parts: dict[str, str]

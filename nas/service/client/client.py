@@ -12,7 +12,7 @@ import httpx
 
 from nas.errors import ServiceError
 from nas.service.api import schemas
-from nas.service.client.files import Received, download
+from nas.service.client.files import DownloadProgress, download
 from nas.service.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
 from nas.service.client.job_calls import JobCalls, submission
 from nas.service.client.transport import T, Transport, checked, quoted
@@ -155,16 +155,20 @@ class _ResultCalls:
         """All evaluated networks, fetched `page` at a time, sorted by a metric or else in the order evaluated.
 
         Args:
-            status: only those of this status; None for all that have a value of every metric.
-            select: limits that they satisfy, e.g. ``latency_ms<=1.0``.
+            run: Id of a search.
+            status: Only networks of this status; None for all that have a value of every metric.
+            select: Limits that they satisfy, e.g. ``latency_ms<=1.0``.
+            sort: Metric to sort by, or ``test``; None for the order of evaluation.
+            descending: Whether the largest value, or the last network, is first.
+            page: Number of networks of each request.
         """
         offset, order = 0, {"status": status, "select": select, "sort": sort, "descending": descending}
         while True:
             params = {"offset": offset, "limit": page, **order}
-            found = self._transport.get(f"{_path_of(run)}/evaluations", schemas.NetworksPage, params)
-            yield from found.networks
-            offset += len(found.networks)
-            if not found.networks or offset >= found.total:
+            networks_page = self._transport.get(f"{_path_of(run)}/evaluations", schemas.NetworksPage, params)
+            yield from networks_page.networks
+            offset += len(networks_page.networks)
+            if not networks_page.networks or offset >= networks_page.total:
                 return
 
     def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
@@ -211,12 +215,14 @@ class _ResultCalls:
         Raises:
             ServiceError: the export failed; the message gives the reason.
         """
-        asked: dict[str, Any] = {"select": select, "index": index}
+        fields: dict[str, Any] = {"select": select, "index": index}
         if with_preprocessing:  # left out otherwise, for servers that do not know it
-            asked["with_preprocessing"] = True
-        request, path = checked(schemas.ExportRequest, asked), f"{_path_of(run)}/exports"
-        made = self._transport.post(path, schemas.Export, body=request)
-        return finished(self._transport, made, f"{path}/{quoted(made.export)}", on_change, what=f"{run}: the export")
+            fields["with_preprocessing"] = True
+        request, path = checked(schemas.ExportRequest, fields), f"{_path_of(run)}/exports"
+        export = self._transport.post(path, schemas.Export, body=request)
+        return finished(
+            self._transport, export, f"{path}/{quoted(export.export)}", on_change, subject=f"{run}: the export"
+        )
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, oldest first."""
@@ -226,7 +232,9 @@ class _ResultCalls:
         """Deletes an export that has ended, with its files on the server."""
         self._transport.send("DELETE", f"{_path_of(run)}/exports/{quoted(export)}")
 
-    def fetch(self, export: schemas.Export, folder: Path, *, on_progress: Received | None = None) -> tuple[Path, ...]:
+    def fetch(
+        self, export: schemas.Export, folder: Path, *, on_progress: DownloadProgress | None = None
+    ) -> tuple[Path, ...]:
         """Downloads the files of a finished export into a folder, see `download`; returns their paths."""
         path = f"{_path_of(export.run)}/exports/{quoted(export.export)}/files"
         files = [(info, f"{path}/{quoted(info.name)}") for info in export.files]
@@ -263,13 +271,20 @@ class _ServerCalls:
     ) -> schemas.ModelMeasurement:
         """Measures the latency of an ONNX model on a hardware profile and waits for it.
 
+        Args:
+            profile: Name of a hardware profile of the server.
+            model: Path of an ONNX file whose weights are in it.
+            on_change: Called with the measurement after each change of its status.
+
         Raises:
             ServiceError: the file cannot be read, or the measurement failed.
         """
         path = f"profiles/{quoted(profile)}/measurements"
-        made = self._upload(path, schemas.ModelMeasurement, "model", model)
-        what = f"{profile}: the measurement of {model}"
-        return finished(self._transport, made, f"{path}/{quoted(made.measurement)}", on_change, what=what)
+        measurement = self._upload(path, schemas.ModelMeasurement, "model", model)
+        subject = f"{profile}: the measurement of {model}"
+        return finished(
+            self._transport, measurement, f"{path}/{quoted(measurement.measurement)}", on_change, subject=subject
+        )
 
     def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
         """Uploads a small data set of images: a zip archive with one folder per class.
@@ -330,7 +345,7 @@ class _ServerCalls:
         return self._transport.get("health", schemas.Health)
 
     def ready(self) -> schemas.Readiness:
-        """Whether jobs can run now, and otherwise the reasons."""
+        """The readiness of the server: whether jobs can run now, and otherwise the reasons."""
         return self._transport.get("ready", schemas.Readiness, accept=(503,))
 
     def _upload(self, path: str, kind: type[T], field: str, file: Path, form: Mapping[str, str] | None = None) -> T:
@@ -384,7 +399,7 @@ class NasClient(JobCalls, _RunCalls, _ResultCalls, _ServerCalls):
 
     @property
     def on_loopback(self) -> bool:
-        """Whether the server is on this machine."""
+        """True if the server is on this machine."""
         return self._transport.on_loopback
 
 

@@ -17,12 +17,12 @@ class RefusedError(ServiceError):
 
     def __init__(self, server: str, problem: Problem) -> None:
         self.problem = problem
-        said = problem.detail or problem.title
+        message = problem.detail or problem.title
         if problem.status == _UNAUTHORIZED:
-            said = f"{server}: token missing or wrong; set NAS_TOKEN ({said})"
-        more = [e for e in problem.errors if e.message not in said]
+            message = f"{server}: token missing or wrong; set NAS_TOKEN ({message})"
+        more = [e for e in problem.errors if e.message not in message]
         code = "service.unauthorized" if problem.status == _UNAUTHORIZED else problem.type.partition("#")[2]
-        lines = [said, *(f"  {e.field}: {e.message}" if e.field else f"  {e.message}" for e in more)]
+        lines = [message, *(f"  {e.field}: {e.message}" if e.field else f"  {e.message}" for e in more)]
         super().__init__("\n".join(lines), code=code or "service.rejected")
 
 

@@ -15,12 +15,16 @@ from nas.service.api.schemas import FileInfo
 from nas.service.client.transport import Transport
 
 _MANIFEST = ".json"
-Received = Callable[[int, int], None]
+DownloadProgress = Callable[[int, int], None]
 """Callback with the bytes received so far and in total."""
 
 
 def download(
-    transport: Transport, files: Sequence[tuple[FileInfo, str]], folder: Path, *, on_progress: Received | None = None
+    transport: Transport,
+    files: Sequence[tuple[FileInfo, str]],
+    folder: Path,
+    *,
+    on_progress: DownloadProgress | None = None,
 ) -> tuple[Path, ...]:
     """Downloads files into a folder, all or none; replaces only files of an earlier export.
 

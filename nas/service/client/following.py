@@ -131,13 +131,13 @@ class Watch:
 
 def followed_log(transport: Transport, path: str, patience: Patience) -> Iterator[str]:
     """The log of a run in pieces, until the run has ended and no driver holds it."""
-    seen = Seen()
+    position = LogPosition()
     while True:
         pause = _POLL_S
         try:
             # The status first: lines written after it are in the log that is read next.
             summary = transport.get(f"{path}/status", RunSummary)
-            new = seen.new_in(transport.read(f"{path}/logs").text)
+            new = position.new_in(transport.read(f"{path}/logs").text)
             patience.renew()
             if new:
                 yield new
@@ -149,12 +149,12 @@ def followed_log(transport: Transport, path: str, patience: Patience) -> Iterato
 
 
 def finished(
-    transport: Transport, task: Task, path: str, on_change: Callable[[Task], None] | None, *, what: str
+    transport: Transport, task: Task, path: str, on_change: Callable[[Task], None] | None, *, subject: str
 ) -> Task:
     """The task at a path of the API once it has finished; `on_change` is called now and after each change.
 
     Args:
-        what: the task in errors: ``RUN: the export``.
+        subject: The task in errors: ``RUN: the export``.
 
     Raises:
         ServiceError: it failed or was cancelled; the message gives the reason.
@@ -177,10 +177,10 @@ def finished(
     if task.status == "finished":
         return task
     why = "was cancelled" if task.status == "cancelled" else f"failed: {task.reason or 'no reason is known'}"
-    raise ServiceError(f"{what} {why}")
+    raise ServiceError(f"{subject} {why}")
 
 
-class Seen:
+class LogPosition:
     """The position read so far in a growing text whose beginning may be dropped."""
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ class Seen:
         """The unread part; all of the text if the last position is not found."""
         start = self._length
         if text[start - len(self._end) : start] != self._end:
-            found = text.rfind(self._end)
-            start = 0 if found < 0 else found + len(self._end)
+            match_start = text.rfind(self._end)
+            start = 0 if match_start < 0 else match_start + len(self._end)
         self._length, self._end = len(text), text[-_OVERLAP:]
         return text[start:]

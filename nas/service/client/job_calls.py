@@ -37,11 +37,16 @@ class JobCalls:
     ) -> schemas.JobPlan:
         """The plan of a job that is not submitted: the size and costs of its space, and an estimate of the time.
 
+        Args:
+            job: The text of a job file, or its content.
+            hardware: Names of profiles that replace the job's.
+            on_change: Called with the plan after each change of its status.
+
         Raises:
             ServiceError: it failed; the message gives the reason.
         """
-        made = self._transport.post("jobs/plans", schemas.JobPlan, body=submission(job, "search", hardware))
-        return finished(self._transport, made, f"jobs/plans/{quoted(made.plan)}", on_change, what="the plan")
+        plan = self._transport.post("jobs/plans", schemas.JobPlan, body=submission(job, "search", hardware))
+        return finished(self._transport, plan, f"jobs/plans/{quoted(plan.plan)}", on_change, subject="the plan")
 
 
 def submission(

@@ -89,7 +89,7 @@ class Transport:
         pause = _FIRST_PAUSE_S
         for last in (*[False] * (_TRIES - 1), True):
             try:
-                answer = self._http.get(path, params=_given(params))
+                answer = self._http.get(path, params=_without_none(params))
             except httpx.RequestError as error:
                 if last:
                     raise self.unreachable(error) from error
@@ -161,14 +161,14 @@ class Transport:
         """The value in a response, see `understood`."""
         return self.understood(answer.content, kind)
 
-    def understood(self, said: bytes, kind: type[T]) -> T:
+    def understood(self, content: bytes, kind: type[T]) -> T:
         """The value in JSON text; unknown fields of a newer server are ignored.
 
         Raises:
             ServiceError: the text holds no such value.
         """
         try:
-            return TypeAdapter(kind).validate_json(said, extra="ignore")
+            return TypeAdapter(kind).validate_json(content, extra="ignore")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the answer"
@@ -179,22 +179,22 @@ class Transport:
 
     def unreachable(self, error: httpx.RequestError) -> UnreachableError:
         """The error for a broken or refused connection."""
-        said = str(error) or type(error).__name__
-        if isinstance(error, httpx.ConnectError) and ("certificate" in said.lower() or "mismatch" in said):
-            why = f"is not trusted ({said}); set SSL_CERT_FILE to its authority's certificate"
-            if "mismatch" in said:
-                why = f"is for another host name ({said}); use the name in the certificate"
+        cause = str(error) or type(error).__name__
+        if isinstance(error, httpx.ConnectError) and ("certificate" in cause.lower() or "mismatch" in cause):
+            why = f"is not trusted ({cause}); set SSL_CERT_FILE to its authority's certificate"
+            if "mismatch" in cause:
+                why = f"is for another host name ({cause}); use the name in the certificate"
             return UnreachableError(f"{self.server}: its certificate {why}", code="service.invalid-certificates")
-        if isinstance(error, httpx.ConnectError) and "[SSL" in said:
-            why = f"does not speak TLS ({said}); check whether its URL begins with http://"
+        if isinstance(error, httpx.ConnectError) and "[SSL" in cause:
+            why = f"does not speak TLS ({cause}); check whether its URL begins with http://"
             return UnreachableError(f"{self.server}: {why}", code="service.no-tls")
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return UnreachableError(f"no server answers at {self.server} ({said}); start one with: nas serve")
+            return UnreachableError(f"no server answers at {self.server} ({cause}); start one with: nas serve")
         if isinstance(error, httpx.TimeoutException):
-            return UnreachableError(f"{self.server}: did not answer in time ({said}); check whether it is overloaded")
+            return UnreachableError(f"{self.server}: did not answer in time ({cause}); check whether it is overloaded")
         or_tls = ", and whether its URL begins with https://" if self.server.startswith("http:") else ""
         return UnreachableError(
-            f"{self.server}: connection broken ({said}); check whether the server still runs{or_tls}"
+            f"{self.server}: connection broken ({cause}); check whether the server still runs{or_tls}"
         )
 
     def _accepted(self, answer: httpx.Response, accept: tuple[int, ...] = ()) -> httpx.Response:
@@ -235,8 +235,11 @@ def _trusted() -> ssl.SSLContext:
     try:
         return httpx.create_ssl_context()
     except OSError as error:
-        named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
-        where = ", ".join(f"{name}={value}" for name, value in named.items()) or "the certificates of this machine"
+        path_by_variable = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+        where = (
+            ", ".join(f"{name}={value}" for name, value in path_by_variable.items())
+            or "the certificates of this machine"
+        )
         raise ServiceError(
             f"{where}: cannot be read ({error}); expected a PEM file of certificates, or a folder of such files",
             code="service.invalid-certificates",
@@ -258,14 +261,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _given(params: Params | None) -> dict[str, Any] | None:
+def _without_none(params: Params | None) -> dict[str, Any] | None:
     return None if params is None else {name: value for name, value in params.items() if value is not None}
 
 
 def _retry_after(answer: httpx.Response, otherwise: float) -> float:
     """Seconds from the Retry-After header, else `otherwise`; bounded."""
-    said = answer.headers.get("retry-after", "")
-    return min(float(said) if said.isdigit() else otherwise, _LONGEST_PAUSE_S)
+    header = answer.headers.get("retry-after", "")
+    return min(float(header) if header.isdigit() else otherwise, _LONGEST_PAUSE_S)
 
 
 def quoted(value: object) -> str:
@@ -291,10 +294,10 @@ def checked(kind: type[Body], values: Mapping[str, Any]) -> Body:
         body.model_dump_json()
     except ValidationError as error:
         problems = []
-        for name, said in {str(found["loc"][0]): found["msg"] for found in error.errors(include_url=False)}.items():
+        for name, text in {str(detail["loc"][0]): detail["msg"] for detail in error.errors(include_url=False)}.items():
             description = kind.model_fields[name].description
             expected = f" ({description.rstrip('.')})" if description else ""
-            problems.append(f"{name}: {said}, got {str(values[name])[:80]!r}{expected}")
+            problems.append(f"{name}: {text}, got {str(values[name])[:80]!r}{expected}")
         raise ServiceError("; ".join(problems), code="request.invalid") from None
     except (PydanticSerializationError, UnicodeEncodeError):
         raise ServiceError("the request is not valid Unicode", code="request.invalid") from None

@@ -25,7 +25,7 @@ COOKIE = "nas_token"
 API = "/api/"
 _OPEN = ("/api/v1/health", "/login", PROBLEMS)
 _OPEN_BELOW = "/static/"
-_MOST_CLIENTS = 10_000
+_MAX_CLIENTS = 10_000
 _BURST_S = 10.0
 """Length of the bursts that the rate limit allows."""
 
@@ -39,17 +39,17 @@ class RateLimit:
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_second, self._clock = per_minute / 60, clock
-        self._most = max(1.0, _BURST_S * self._per_second)
+        self._burst = max(1.0, _BURST_S * self._per_second)
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allows(self, client: str) -> bool:
-        """Whether a request of a client is within the limit; if so, it is counted."""
+        """True if a request of a client is within the limit; it is then counted."""
         now = self._clock()
-        left, last = self._clients.pop(client, (self._most, now))
-        left = min(self._most, left + (now - last) * self._per_second)
+        left, last = self._clients.pop(client, (self._burst, now))
+        left = min(self._burst, left + (now - last) * self._per_second)
         allowed = left >= 1
         self._clients[client] = (left - 1 if allowed else left, now)
-        if len(self._clients) > _MOST_CLIENTS:
+        if len(self._clients) > _MAX_CLIENTS:
             self._clients.popitem(last=False)
         return allowed
 
@@ -58,8 +58,8 @@ def network_of(address: str) -> str:
     """The address, or its network of 64 bits for IPv6, of which one client has all addresses."""
     if ":" not in address:
         return address
-    found = ipaddress.IPv6Address(address.partition("%")[0])
-    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
+    ip = ipaddress.IPv6Address(address.partition("%")[0])
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
 
 
 class Access:
@@ -135,9 +135,9 @@ def login_page(wanted: str, *, refused: bool = False) -> str:
 
 def _token_of(headers: Headers) -> tuple[str | None, bool]:
     """The token of a request, None where it has none; and whether its header is malformed."""
-    given = headers.get("authorization")
-    if given is not None:
-        scheme, _, token = given.partition(" ")
+    header = headers.get("authorization")
+    if header is not None:
+        scheme, _, token = header.partition(" ")
         malformed = scheme.lower() != "bearer" or not token.strip()
         return None if malformed else token.strip(), malformed
     # Not with Python's parser, which drops all cookies after one that it cannot parse: browsers send the cookies of all

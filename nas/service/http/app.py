@@ -20,7 +20,7 @@ from nas.service.http.problems import add_handlers
 from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
-from nas.service.http.turns import Turns
+from nas.service.http.turns import ConcurrencyLimit
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -46,9 +46,9 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     Args:
         tokens: valid tokens; those of the settings' file by default.
     """
-    known = tokens or Tokens(settings.tokens_file)
+    valid_tokens = tokens or Tokens(settings.tokens_file)
     metrics = Metrics(lambda: service.runs.page(limit=_ALL_RUNS).runs)
-    streams = EventStreams(service.runs.summary, most=settings.limits.watchers, changed=metrics.watchers.set)
+    streams = EventStreams(service.runs.summary, max_streams=settings.limits.watchers, changed=metrics.watchers.set)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -67,8 +67,8 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     app.state.streams = streams
     wording = Wording(settings)
     add_handlers(app, wording)
-    parsing = Turns("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
-    unpacking = Turns("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
+    parsing = ConcurrencyLimit("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
+    unpacking = ConcurrencyLimit("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
     for router in (
         jobs.routes(service, parsing, wording),
         runs.routes(service, streams, parsing),
@@ -79,11 +79,11 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         operations.routes(service, metrics, wording),
     ):
         app.include_router(router, prefix=PREFIX)
-    app.include_router(login.routes(settings, known))
+    app.include_router(login.routes(settings, valid_tokens))
     app.include_router(pages.router(service, settings))
     # The last one added is the outermost.
     app.add_middleware(BodyLimits, limits=settings.limits)
-    app.add_middleware(Access, settings=settings, tokens=known)
+    app.add_middleware(Access, settings=settings, tokens=valid_tokens)
     app.add_middleware(OriginCheck, settings=settings)
     app.add_middleware(pages.ReadableErrors)
     app.add_middleware(SecurityHeaders)
@@ -101,13 +101,13 @@ def _complete_description(app: FastAPI) -> None:
         if app.openapi_schema is None:
             described = describe()
             components = described.setdefault("components", {})
-            known = components.setdefault("schemas", {})
+            schemas = components.setdefault("schemas", {})
             for model in (Problem, JobSubmission, JobEdit):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                known |= schema.pop("$defs", {})
-                known[model.__name__] = schema
+                schemas |= schema.pop("$defs", {})
+                schemas[model.__name__] = schema
             for name, shown in examples().items():
-                known.setdefault(name, {})["examples"] = [shown]
+                schemas.setdefault(name, {})["examples"] = [shown]
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{}, {"token": []}]
         return app.openapi_schema or {}
@@ -117,5 +117,7 @@ def _complete_description(app: FastAPI) -> None:
 
 def examples() -> dict[str, Any]:
     """One example of each schema, by the schema's name."""
-    found: dict[str, Any] = yaml.safe_load((files("nas.service.http") / "openapi_examples.yaml").read_text("utf-8"))
-    return found
+    example_by_schema: dict[str, Any] = yaml.safe_load(
+        (files("nas.service.http") / "openapi_examples.yaml").read_text("utf-8")
+    )
+    return example_by_schema

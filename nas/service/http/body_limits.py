@@ -31,21 +31,21 @@ class BodyLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        most = self._most(scope)
-        too_large = f"the request's body is larger than the limit of {most} bytes"
+        max_bytes = self._max_bytes(scope)
+        too_large = f"the request's body is larger than the limit of {max_bytes} bytes"
         length = Headers(scope=scope).get("content-length")
         if length is not None and _LENGTH.fullmatch(length) is None:
             return await self._reject(400, "the content-length is not a number", scope, receive, send)
-        if length is not None and int(length) > most:
+        if length is not None and int(length) > max_bytes:
             return await self._reject(413, too_large, scope, receive, send)
-        taken, waited, complete = 0, 0.0, False
+        n_bytes, waited, complete = 0, 0.0, False
 
         async def bounded() -> Message:
-            nonlocal taken, waited, complete
+            nonlocal n_bytes, waited, complete
             if complete:  # the next message is the end of the connection, at any later time
                 return await receive()
             # A client that sends a byte now and then must not hold the request for days.
-            left, begun = self._limits.body_s + taken / self._limits.bytes_per_s - waited, time.monotonic()
+            left, begun = self._limits.body_s + n_bytes / self._limits.bytes_per_s - waited, time.monotonic()
             try:
                 message = await asyncio.wait_for(receive(), left)
             except TimeoutError:
@@ -53,15 +53,15 @@ class BodyLimits:
                 raise HTTPException(408, text, _CLOSE) from None
             waited += time.monotonic() - begun
             if message["type"] == "http.request":
-                taken += len(message.get("body", b""))
+                n_bytes += len(message.get("body", b""))
                 complete = not message.get("more_body", False)
-                if taken > most:
+                if n_bytes > max_bytes:
                     raise HTTPException(413, too_large, _CLOSE)
             return message
 
         return await self._app(scope, bounded, send)
 
-    def _most(self, scope: Scope) -> int:
+    def _max_bytes(self, scope: Scope) -> int:
         if scope["method"] == "POST" and _UPLOADS.fullmatch(scope["path"]):
             return self._limits.upload_bytes + _FORM_BYTES
         if scope["method"] == "POST" and _JOBS.fullmatch(scope["path"]):

@@ -26,7 +26,7 @@ _FLUSH_S = 5.0
 
 
 class _Phase(Enum):
-    """What a connection waits for."""
+    """The event that a connection waits for."""
 
     HEAD = auto()
     """The rest of a request's head, or the TLS handshake before it."""
@@ -45,8 +45,8 @@ class OpenConnections:
     the address that has most. So idle connections never keep others out.
     """
 
-    def __init__(self, most: int, most_per_address: int) -> None:
-        self._most, self._most_per_address = most, most_per_address
+    def __init__(self, max_connections: int, max_per_address: int) -> None:
+        self._max_connections, self._max_per_address = max_connections, max_per_address
         self._open: dict[str, set[BoundedProtocol]] = {}
         self._idle: dict[str, dict[BoundedProtocol, None]] = {}  # ordered: the oldest first
         self._n = 0
@@ -58,10 +58,10 @@ class OpenConnections:
         """Adds a connection; why it is rejected, or None."""
         address = connection.address
         problem = None
-        if len(self._open.get(address, ())) >= self._most_per_address and not self._replace(address):
-            problem = make_problem(429, f"{self._most_per_address} requests from your address are open, the limit")
-        elif self._n >= self._most:
-            crowded = max(self._idle, key=lambda one: len(self._open[one]), default=None)
+        if len(self._open.get(address, ())) >= self._max_per_address and not self._replace(address):
+            problem = make_problem(429, f"{self._max_per_address} requests from your address are open, the limit")
+        elif self._n >= self._max_connections:
+            crowded = max(self._idle, key=lambda candidate: len(self._open[candidate]), default=None)
             if crowded is None or not self._replace(crowded):
                 problem = make_problem(503, "the server has too many open requests; send it again in a few seconds")
         self._open.setdefault(address, set()).add(connection)

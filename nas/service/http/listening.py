@@ -12,7 +12,7 @@ from nas.service.settings import ServiceSettings
 
 BACKLOG = 2048
 """Connections that wait in the kernel."""
-_MOST_DROPPED = 100
+_MAX_DROPPED = 100
 """At once, before the event loop does something else."""
 
 
@@ -35,7 +35,7 @@ class ListeningSocket(socket.socket):
         Raises:
             BlockingIOError: there is none now.
         """
-        for _ in range(_MOST_DROPPED):
+        for _ in range(_MAX_DROPPED):
             connection, address = super().accept()
             if self._rate.allows(network_of(str(address[0]))):
                 return connection, address

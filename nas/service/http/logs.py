@@ -38,12 +38,13 @@ class Throttle(logging.Filter):
     Clients cause warnings, with tracebacks where the system has no more files: without a limit they would fill the disk.
 
     Args:
-        clock: seconds, of any origin.
+        max_per_minute: Records of one place in the code that pass in a minute.
+        clock: Seconds, of any origin.
     """
 
-    def __init__(self, most: int = 20, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, max_per_minute: int = 20, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._most, self._clock, self._lock = most, clock, threading.Lock()
+        self._max_per_minute, self._clock, self._lock = max_per_minute, clock, threading.Lock()
         self._places: dict[tuple[str, int], tuple[float, int]] = {}  # the minute's begin, and its lines
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -54,11 +55,11 @@ class Throttle(logging.Filter):
             begun, n = self._places.get(place, (now, 0))
             omitted = 0
             if now - begun >= _MINUTE_S:
-                begun, n, omitted = now, 0, max(0, n - self._most)
+                begun, n, omitted = now, 0, max(0, n - self._max_per_minute)
             self._places[place] = (begun, n + 1)
         if omitted:
             record.omitted = omitted
-        return n < self._most
+        return n < self._max_per_minute
 
 
 def log_to_stderr(level: str) -> None:

@@ -21,12 +21,12 @@ class Metrics:
 
     def __init__(self, runs: Callable[[], Iterable[schemas.RunSummary]]) -> None:
         self._runs, self._registry = runs, CollectorRegistry()
-        own: dict[str, Any] = {"registry": self._registry}
-        self._requests = Counter("nas_requests", "Requests answered.", ["method", "route", "status"], **own)
+        options: dict[str, Any] = {"registry": self._registry}
+        self._requests = Counter("nas_requests", "Requests answered.", ["method", "route", "status"], **options)
         text = "Time to answer, streams left out."
-        self._seconds = Histogram("nas_request_seconds", text, ["route"], buckets=_BUCKETS, **own)
-        self.watchers = Gauge("nas_watchers", "Streams of progress that are open.", **own)
-        self._by_status = Gauge("nas_runs", "Runs by status.", ["status"], **own)
+        self._seconds = Histogram("nas_request_seconds", text, ["route"], buckets=_BUCKETS, **options)
+        self.watchers = Gauge("nas_watchers", "Streams of progress that are open.", **options)
+        self._by_status = Gauge("nas_runs", "Runs by status.", ["status"], **options)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a response.

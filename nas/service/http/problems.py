@@ -33,7 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
 _ELSEWHERE = frozenset({"objective"})
 """Kinds of names that occur in expressions: an unknown one makes the request wrong, not its address."""
-_MOST_ERRORS = 50
+_MAX_ERRORS = 50
 _UNROUTED = {
     404: "there is nothing at this address; /api/v1/openapi.json lists the addresses",
     405: "{method} is not allowed at this address; /api/v1/openapi.json lists the methods",
@@ -71,7 +71,7 @@ def problem_of(error: Exception, wording: Callable[[str], str], *, instance: str
         instance: the path of the request.
     """
     fields = error.fields if isinstance(error, JobError) else ()
-    errors, code = [(field, wording(text)) for field, text in fields[:_MOST_ERRORS]], str(getattr(error, "code", ""))
+    errors, code = [(field, wording(text)) for field, text in fields[:_MAX_ERRORS]], str(getattr(error, "code", ""))
     return make_problem(status_of(error), wording(str(error)), code=code, errors=errors, instance=instance)
 
 
@@ -85,17 +85,17 @@ def make_problem(
         status=status,
         detail=detail,
         instance=instance,
-        errors=tuple(FieldProblem(field=field, message=text) for field, text in errors[:_MOST_ERRORS]),
+        errors=tuple(FieldProblem(field=field, message=text) for field, text in errors[:_MAX_ERRORS]),
     )
 
 
 def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """Problem details as a response; in ASCII, since they may quote parts of a request that are no valid text."""
-    own = {"Cache-Control": "no-store", **(headers or {})}
+    all_headers = {"Cache-Control": "no-store", **(headers or {})}
     if problem.status in (429, 503):
-        own.setdefault("Retry-After", str(_RETRY_AFTER_S))
+        all_headers.setdefault("Retry-After", str(_RETRY_AFTER_S))
     content = json.dumps(problem.model_dump(mode="json"))
-    return Response(content, problem.status, headers=own, media_type=MEDIA_TYPE)
+    return Response(content, problem.status, headers=all_headers, media_type=MEDIA_TYPE)
 
 
 def add_handlers(app: FastAPI, wording: Callable[[str], str]) -> None:
@@ -122,7 +122,7 @@ def add_handlers(app: FastAPI, wording: Callable[[str], str]) -> None:
 
     def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = [(_path(found["loc"]), str(found["msg"])) for found in error.errors()]
+        errors = [(_path(entry["loc"]), str(entry["msg"])) for entry in error.errors()]
         detail = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
         return response_of(make_problem(422, detail, errors=errors, instance=request.url.path))
 

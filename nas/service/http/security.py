@@ -103,17 +103,17 @@ class OriginCheck:
 
 
 def _is_same_site(headers: Headers) -> bool:
-    """Whether a request is not from another site's page (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header)."""
+    """False for a request from another site's page (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header)."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
     if origin is None:
         return True
-    scheme, _, rest = origin.partition("://")
-    return scheme in ("http", "https") and rest.lower() == headers.get("host", "").lower()
+    scheme, _, authority = origin.partition("://")
+    return scheme in ("http", "https") and authority.lower() == headers.get("host", "").lower()
 
 
 def is_local_path(path: str) -> bool:
-    """Whether every browser resolves a text to a path of this server, and never to another server's address."""
+    """True if every browser resolves a text to a path of this server, and never to another server's address."""
     return re.fullmatch(r"/(?![/\\])[^\x00-\x20\x7f\\]*", path) is not None

@@ -116,11 +116,11 @@ class _Server(uvicorn.Server):
 
 def uvicorn_config(app: ASGIApp, limits: Limits, tls: ssl.SSLContext | None = None) -> uvicorn.Config:
     """How uvicorn serves an application: over limited connections, with TLS where there is a context."""
-    most = min(limits.connections, max(_OTHER_FILES, open_files() - _OTHER_FILES))
-    if most < limits.connections:
+    max_connections = min(limits.connections, max(_OTHER_FILES, open_files() - _OTHER_FILES))
+    if max_connections < limits.connections:
         text = "at most %d connections at once: the limit of open files is low; raise it (LimitNOFILE, ulimit -Hn)"
-        logger.warning(text, most)
-    connections = OpenConnections(most, min(limits.connections_per_address, most // 2))
+        logger.warning(text, max_connections)
+    connections = OpenConnections(max_connections, min(limits.connections_per_address, max_connections // 2))
     return uvicorn.Config(
         app,
         http=partial(BoundedProtocol, connections=connections, limits=limits, tls=tls),  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def open_files() -> int:
 
 def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
     now = time.time()
-    if settings.needs_token and not any(token.valid(now) for token in tokens.kept()):
+    if settings.needs_token and not any(token.valid(now) for token in tokens.entries()):
         text = f"{settings.host} can be reached from other machines, so clients need a token; make one: nas token make NAME"
         raise ServiceError(f"{text} --runs {settings.runs.root}", code="token.missing")
 

@@ -39,7 +39,7 @@ class Token:
     expires: float | None
 
     def valid(self, now: float) -> bool:
-        """Whether it has not expired."""
+        """True if the token has not expired at ``now``, in seconds since the epoch."""
         return self.expires is None or now < self.expires
 
 
@@ -53,7 +53,7 @@ class Tokens:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = path, clock
         self._lock = threading.Lock()
-        self._read: tuple[tuple[int, int, int] | None, tuple[Token, ...]] = (None, ())
+        self._cached: tuple[tuple[int, int, int] | None, tuple[Token, ...]] = (None, ())
 
     def make(self, name: str, *, lifetime_s: float | None) -> str:
         """A new token, which cannot be read again.
@@ -65,44 +65,44 @@ class Tokens:
         checked_name("token", name)
         secret = _PREFIX + secrets.token_urlsafe(_BYTES)
         now = self._clock()
-        with self._changing() as known:
-            if any(token.name == name and token.valid(now) for token in known):
+        with self._changing() as tokens:
+            if any(token.name == name and token.valid(now) for token in tokens):
                 text = f"there is a token {name!r} already; revoke it first, or choose another name"
                 raise ServiceError(text, code="name.taken")
-            kept = [token for token in known if token.name != name]
+            other_tokens = [token for token in tokens if token.name != name]
             expires = None if lifetime_s is None else now + lifetime_s
-            self._write([*kept, Token(name, _digest(secret), now, expires)])
+            self._write([*other_tokens, Token(name, _digest(secret), now, expires)])
         return secret
 
     def revoke(self, name: str) -> None:
         """Removes a token; a running server rejects it from now on."""
-        with self._changing() as known:
-            if name not in [token.name for token in known]:
-                raise UnknownNameError("token", name, [token.name for token in known])
-            self._write([token for token in known if token.name != name])
+        with self._changing() as tokens:
+            if name not in [token.name for token in tokens]:
+                raise UnknownNameError("token", name, [token.name for token in tokens])
+            self._write([token for token in tokens if token.name != name])
 
-    def kept(self) -> tuple[Token, ...]:
+    def entries(self) -> tuple[Token, ...]:
         """All tokens, also expired ones, in the order of their creation."""
         stamp = self._stamp()
         with self._lock:
-            if stamp is None or stamp != self._read[0]:
-                self._read = (stamp, self._load())
-            return self._read[1]
+            if stamp is None or stamp != self._cached[0]:
+                self._cached = (stamp, self._load())
+            return self._cached[1]
 
     def holder(self, shown: str) -> str | None:
         """The name of a client's token; None where it is not valid.
 
         The time of a comparison does not depend on the token.
         """
-        digest, now, found = _digest(shown), self._clock(), None
-        for token in self.kept():
+        digest, now, name = _digest(shown), self._clock(), None
+        for token in self.entries():
             if hmac.compare_digest(token.digest, digest) and token.valid(now):
-                found = token.name
-        return found
+                name = token.name
+        return name
 
     def seconds_left(self, name: str) -> float | None:
         """Until a token expires; None for one that never does, 0 for an unknown one."""
-        for token in self.kept():
+        for token in self.entries():
             if token.name == name:
                 return None if token.expires is None else max(0.0, token.expires - self._clock())
         return 0.0

@@ -1,4 +1,4 @@
-"""Turns for expensive requests of one kind, so that they leave threads and CPU time to all others."""
+"""Limits how many expensive requests of one kind run at once, so that they leave threads and CPU time to all others."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from nas.errors import TooManyError
 _T = TypeVar("_T")
 
 
-class Turns:
-    """Calls in worker threads, a few at a time; the others wait without a thread.
+class ConcurrencyLimit:
+    """Runs calls in worker threads, a few at a time; the others wait without a thread.
 
     Args:
-        what: the requests, for errors, e.g. ``job files``.
-        at_once: calls that run at the same time.
-        waiting: calls that may wait.
+        subject: The requests, for errors, e.g. ``job files``.
+        at_once: Number of calls that run at the same time.
+        waiting: Number of calls that may wait.
     """
 
-    def __init__(self, what: str, *, at_once: int, waiting: int) -> None:
-        self._what, self._most, self._open = what, at_once + waiting, 0
-        self._turns = asyncio.Semaphore(at_once)
+    def __init__(self, subject: str, *, at_once: int, waiting: int) -> None:
+        self._subject, self._capacity, self._open = subject, at_once + waiting, 0
+        self._semaphore = asyncio.Semaphore(at_once)
 
-    async def take(self, request: Request, call: Callable[[], _T]) -> _T:
+    async def run(self, request: Request, call: Callable[[], _T]) -> _T:
         """The result of a call.
 
         Args:
@@ -37,11 +37,13 @@ class Turns:
             TooManyError: too many wait already.
             ClientDisconnect: the request's client has closed its connection while it waited.
         """
-        if self._open >= self._most:
-            raise TooManyError(f"{self._open} {self._what} are being read, the limit; send it again in a few seconds")
+        if self._open >= self._capacity:
+            raise TooManyError(
+                f"{self._open} {self._subject} are being read, the limit; send it again in a few seconds"
+            )
         self._open += 1
         try:
-            async with self._turns:
+            async with self._semaphore:
                 if await request.is_disconnected():
                     raise ClientDisconnect
                 return await run_in_threadpool(call)

@@ -23,7 +23,7 @@ from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.next_steps import Step, deaths, is_active, steps
 from nas.service.jobs.task_queue import TaskQueue, joining
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.state import RequestedState, ServiceState, Submission
 from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.run_index import RunIndex
 
@@ -123,8 +123,8 @@ class Dispatcher:
     def _round(self) -> list[tuple[str, str]]:
         self._disk.look()
         submissions = self._state.submissions()
-        known = {s.run for s in submissions}
-        self._settled = {run: s for run, s in self._settled.items() if run in known}
+        submitted_runs = {s.run for s in submissions}
+        self._settled = {run: s for run, s in self._settled.items() if run in submitted_runs}
         self._check_settled()
         unsettled = [s for s in submissions if self._settled.get(s.run) != s]
         tasks = self._tasks.look()
@@ -133,12 +133,12 @@ class Dispatcher:
         jobs = self._drivers.states(wanted) if tasks or wanted or any(s.waits for s in unsettled) else {}
         did: list[tuple[str, str]] = []
         if jobs is None:  # runs that have a job, or need one, must wait; the others can still be cancelled
-            unsettled = [s for s in unsettled if s.job is None and s.wanted is Wanted.CANCELLED]
+            unsettled = [s for s in unsettled if s.job is None and s.wanted is RequestedState.CANCELLED]
             jobs = {}
         else:
             did += self._tasks.tick(jobs)
             jobs = self._drivers.confirmed(unsettled, jobs)
-        snapshots = {s.run: found for s in unsettled if (found := self._snapshot(s.run)) is not None}
+        snapshots = {s.run: snapshot for s in unsettled if (snapshot := self._snapshot(s.run)) is not None}
         at_once, resumes = self._settings.jobs_at_once, self._settings.resumes
         start = not self._disk.problem
         for submission, step in steps(unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=start):
@@ -148,7 +148,7 @@ class Dispatcher:
         for submission in unsettled:
             if submission.run not in snapshots:
                 self._end_unread(submission, active=is_active(submission, jobs))
-        self._busy = len(self._settled) < len(known) or self._tasks.open
+        self._busy = len(self._settled) < len(submitted_runs) or self._tasks.open
         return did
 
     def _check_settled(self) -> None:
@@ -164,11 +164,11 @@ class Dispatcher:
     def _end_unread(self, submission: Submission, *, active: bool) -> None:
         """Stops the driver of a run that cannot be read, and is cancelled or gone; forgets a run that is gone."""
         # Where the whole runs folder is missing, no run is gone.
-        gone = self._settings.database.exists() and not self._settings.runs.holds(submission.run)
+        is_removed = self._settings.database.exists() and not self._settings.runs.holds(submission.run)
         try:
-            if active and (gone or submission.wanted is Wanted.CANCELLED):
+            if active and (is_removed or submission.wanted is RequestedState.CANCELLED):
                 self._drivers.stop(str(submission.job))
-            elif gone and not active and self._state.forget_if(submission):
+            elif is_removed and not active and self._state.forget_if(submission):
                 logger.warning("forgotten: it was removed by hand", extra={"run": submission.run})
         except NasError as error:
             self._warn(submission.run, f"cannot be ended: {error}")
@@ -236,8 +236,8 @@ class Dispatcher:
     ) -> None:
         """Marks the runs that have ended, so that no round reads them until they are resumed."""
         for submission in submissions:
-            found = snapshots.get(submission.run)
-            if found and not (found.open or found.held or is_active(submission, jobs) or submission.waits):
+            snapshot = snapshots.get(submission.run)
+            if snapshot and not (snapshot.open or snapshot.held or is_active(submission, jobs) or submission.waits):
                 self._settled[submission.run] = submission
                 self._drivers.ended(str(submission.job))
 
@@ -252,12 +252,12 @@ class _Disk:
         """Updates `problem`, which is "" where drivers have space."""
         try:
             check_disk_space(self._root)
-            found = ""
+            problem = ""
         except (StoreError, OSError) as error:
-            found = str(error)
-        if found and not self.problem:
-            logger.warning("no driver is started: %s", found)
-        self.problem = found
+            problem = str(error)
+        if problem and not self.problem:
+            logger.warning("no driver is started: %s", problem)
+        self.problem = problem
 
 
 def requeue_run(folder: RunFolder) -> None:

@@ -10,7 +10,7 @@ from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import ServiceError
 from nas.service.jobs.driver_logs import log_of, new_log, tail
 from nas.service.jobs.job_runner import JobRunner, JobState
-from nas.service.state import Submission, Wanted
+from nas.service.state import RequestedState, Submission
 
 _STOP_AGAIN_S = 10.0
 """Before a job that has not ended is stopped again."""
@@ -50,23 +50,23 @@ class DriverJobs:
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState] | None:
         """The states of these jobs; None where the runner does not answer."""
         try:
-            found = self._runner.states(jobs)
+            states = self._runner.states(jobs)
         except ServiceError as error:
             if str(error) != self.problem:
                 logger.warning("no job can be run now: %s", error)
             self.problem = str(error)
             return None
         self.problem = ""
-        return found
+        return states
 
     def confirmed(self, submissions: Sequence[Submission], jobs: Mapping[str, JobState]) -> Mapping[str, JobState]:
         """The jobs, with those pending whose start is unconfirmed, and is tried again here: their drivers have not died."""
-        wanted = {s.job: s for s in submissions if s.wanted is Wanted.DRIVEN}
+        wanted = {s.job: s for s in submissions if s.wanted is RequestedState.DRIVEN}
         self._unconfirmed = {job for job in self._unconfirmed if job in wanted and job not in jobs}
-        found = {**jobs, **dict.fromkeys(self._unconfirmed, JobState.PENDING)}
+        states = {**jobs, **dict.fromkeys(self._unconfirmed, JobState.PENDING)}
         for job in sorted(self._unconfirmed):
             self.start(wanted[job])
-        return found
+        return states
 
     def start(self, submission: Submission) -> None:
         """Starts the job of a submission that is recorded as started; `confirmed` tries again where that fails."""

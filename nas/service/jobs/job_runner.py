@@ -34,7 +34,7 @@ class JobRunner(Protocol):
         """
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
-        """By id, the states of those of these jobs that are known; without jobs, a check that the runner answers."""
+        """The states by id of those of these jobs that are known; without jobs, a check that the runner answers."""
 
     def stop(self, job: str) -> None:
         """Stops a job (SIGTERM, then SIGKILL), unless it has ended or is not known."""
@@ -74,8 +74,8 @@ class Cluster(Protocol):
 
 
 @dataclass(frozen=True)
-class GivenCluster:
-    """A cluster that others started; if it needs a token, Ray reads that from its environment variables."""
+class ExternalCluster:
+    """A Ray cluster that the server did not start; if it needs a token, Ray reads that from its environment variables."""
 
     address: str
     jobs_url: str

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from nas.engine.run_table import RunSnapshot
 from nas.service.jobs.job_runner import JobState
-from nas.service.state import Submission, Wanted
+from nas.service.state import RequestedState, Submission
 
 
 class Step(StrEnum):
@@ -43,9 +43,9 @@ def steps(
         resumes: drivers that may die in a row without progress of the run.
         may_start: whether drivers can do anything now; if not, those that died are not counted, and wait.
     """
-    held = {run for run, snapshot in snapshots.items() if snapshot.held}
-    busy = sum(is_active(s, jobs) or s.run in held for s in submissions)
-    found = []
+    held_runs = {run for run, snapshot in snapshots.items() if snapshot.held}
+    busy = sum(is_active(s, jobs) or s.run in held_runs for s in submissions)
+    next_steps = []
     for submission in submissions:
         snapshot = snapshots.get(submission.run)
         if snapshot is None:
@@ -58,8 +58,8 @@ def steps(
                 continue
             busy += 1
         if step is not None:
-            found.append((submission, step))
-    return found
+            next_steps.append((submission, step))
+    return next_steps
 
 
 def deaths(submission: Submission, snapshot: RunSnapshot) -> int:
@@ -68,14 +68,14 @@ def deaths(submission: Submission, snapshot: RunSnapshot) -> int:
 
 
 def is_active(submission: Submission, jobs: Mapping[str, JobState]) -> bool:
-    """Whether the job of the last driver has not ended."""
+    """True if the job of the last driver has not ended."""
     job = submission.job
     return job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
 
 
 def _step(submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
     active = is_active(submission, jobs)
-    if submission.wanted is Wanted.CANCELLED:
+    if submission.wanted is RequestedState.CANCELLED:
         if active:
             return Step.STOP
         return Step.CANCEL if snapshot.open and not snapshot.held else None

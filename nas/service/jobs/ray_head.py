@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import NasError, ServiceError
-from nas.service.jobs.job_runner import Cluster, GivenCluster
+from nas.service.jobs.job_runner import Cluster, ExternalCluster
 from nas.service.jobs.ray_head_process import RayHeadProcess, log_of, this_version
 from nas.service.settings import ServiceSettings
 
@@ -27,9 +27,9 @@ class RayHead:
     """A `Cluster` of one node: a detached process that outlives the server. Safe to use from several threads.
 
     Args:
-        folder: the server's own, which records its head.
-        cpus: that jobs may reserve; None for all.
-        store_bytes: of Ray's object store; None for Ray's own choice.
+        folder: The server's own folder, which records its head.
+        cpus: Number of CPUs that jobs may reserve; None for all.
+        store_bytes: Size of Ray's object store in bytes; None for Ray's own choice.
     """
 
     def __init__(self, folder: Path, *, cpus: int | None = None, store_bytes: int | None = None) -> None:
@@ -92,37 +92,37 @@ class RayHead:
             ServiceError: it cannot be started.
         """
         with _exclusive(self._folder):
-            found = RayHeadProcess.find(self._folder)
-            if found is not None and (stale := _stale(found)):
+            head = RayHeadProcess.find(self._folder)
+            if head is not None and (stale := _stale(head)):
                 logger.info("Ray's head %s; ending its remaining processes", stale)
-                found.end(self._folder)
-                found = None
-            if found is None:
-                found = RayHeadProcess.start(self._folder, cpus=self._cpus, store_bytes=self._store_bytes)
+                head.end(self._folder)
+                head = None
+            if head is None:
+                head = RayHeadProcess.start(self._folder, cpus=self._cpus, store_bytes=self._store_bytes)
             deadline = time.monotonic() + _START_S
-            while not found.answers():
+            while not head.answers():
                 if self._closing.wait(_POLL_S):
                     return None
-                if not found.lives() or time.monotonic() > deadline:
-                    said = log_of(self._folder)
-                    found.end(self._folder)
-                    text = f"Ray's head does not start; it last wrote: {said or 'nothing'}"
+                if not head.lives() or time.monotonic() > deadline:
+                    log_text = log_of(self._folder)
+                    head.end(self._folder)
+                    text = f"Ray's head does not start; it last wrote: {log_text or 'nothing'}"
                     raise ServiceError(text, code="ray-head.unavailable")
-            logger.info("Ray answers at %s", found.address)
-            return found
+            logger.info("Ray answers at %s", head.address)
+            return head
 
 
-def _stale(found: RayHeadProcess) -> str:
+def _stale(head: RayHeadProcess) -> str:
     """Why new drivers cannot use a head that was started before; "" where they can."""
-    if not found.lives():
+    if not head.lives():
         return "is gone"
-    return "" if found.version == this_version() else f"is {found.version or 'older'}, and drivers are {this_version()}"
+    return "" if head.version == this_version() else f"is {head.version or 'older'}, and drivers are {this_version()}"
 
 
 def cluster_of(settings: ServiceSettings) -> Cluster:
     """The cluster of a server's jobs, given or a head of its own, which is not started yet."""
     if settings.ray_address is not None and settings.ray_jobs_url is not None:
-        return GivenCluster(settings.ray_address, settings.ray_jobs_url)
+        return ExternalCluster(settings.ray_address, settings.ray_jobs_url)
     return RayHead(settings.folder)
 
 
@@ -135,11 +135,11 @@ def end_head(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     with _exclusive(folder):
-        found = RayHeadProcess.find(folder)
-        if found is None:
+        head = RayHeadProcess.find(folder)
+        if head is None:
             return False
-        lived = found.lives()
-        found.end(folder)
+        lived = head.lives()
+        head.end(folder)
         return lived
 
 

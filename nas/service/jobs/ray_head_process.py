@@ -40,7 +40,7 @@ class RayHeadProcess:
     """A detached Ray head on loopback, with token authentication.
 
     Attributes:
-        pid: of ``ray start --block``, the leader of its process group.
+        pid: Id of the process of ``ray start --block``, the leader of its process group.
         address: ``HOST:PORT`` for drivers.
         token_file: readable by this user only.
         temporary: a folder of this user alone with a unique name, in which Ray's is: that one is open to all users.
@@ -84,9 +84,9 @@ class RayHeadProcess:
         command.append("--disable-usage-stats")
         command += [f"--{name}={value}" for name, value in options.items() if value is not None]
         address, url = f"{_HOST}:{port}", f"http://127.0.0.1:{dashboard}"
-        made = cls(_NO_PROCESS, address, url, str(token), temporary, this_version())
+        head = cls(_NO_PROCESS, address, url, str(token), temporary, this_version())
         try:
-            made._record(folder)  # before the start: a server killed afterwards leaves no unrecorded head
+            head._record(folder)  # before the start: a server killed afterwards leaves no unrecorded head
             with (folder / "ray.log").open("wb") as log:
                 process = subprocess.Popen(
                     command,
@@ -98,14 +98,14 @@ class RayHeadProcess:
                     stderr=subprocess.STDOUT,
                 )
             _CHILDREN[process.pid] = process
-            made = replace(made, pid=process.pid)
-            made._record(folder)
+            head = replace(head, pid=process.pid)
+            head._record(folder)
         except BaseException as error:
-            made.end(folder)
+            head.end(folder)
             if isinstance(error, OSError):
                 raise ServiceError(f"Ray's head cannot be started: {error}", code="ray-head.unavailable") from error
             raise
-        return made
+        return head
 
     def _record(self, folder: Path) -> None:
         write_atomically(folder / _RECORD, json.dumps(asdict(self), indent=1).encode())
@@ -135,13 +135,13 @@ class RayHeadProcess:
             raise ServiceError(f"the token of Ray's head cannot be read: {error}") from error
 
     def lives(self) -> bool:
-        """Whether its process runs; another process that has reused its id does not count."""
+        """True if the head's process runs; another process that has reused its id does not count."""
         if (child := _CHILDREN.get(self.pid)) is not None:
             return child.poll() is None
         return self.pid in _processes(naming=self.temporary)
 
     def answers(self) -> bool:
-        """Whether its job server answers now."""
+        """True if the head's job server answers now."""
         request = urllib.request.Request(f"{self.jobs_url}/api/version", headers=dict(self.headers))
         try:
             with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
@@ -213,23 +213,23 @@ def _write_secret(path: Path, text: str) -> None:
 
 def _free_ports(n: int) -> list[int]:
     """Distinct ports that are free at this moment."""
-    found: list[int] = []
+    ports: list[int] = []
     with ExitStack() as open_:
-        while len(found) < n:
+        while len(ports) < n:
             bound = open_.enter_context(socket.socket())
             bound.bind((_HOST, 0))
             if (port := bound.getsockname()[1]) not in _WORKER_PORTS:
-                found.append(port)
-    return found
+                ports.append(port)
+    return ports
 
 
 def _processes(*, naming: str) -> list[int]:
     """Ids of this user's processes whose command lines or environments contain a text."""
     text = naming.encode()
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if text in _about(path)]
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if text in _process_text(path)]
 
 
-def _about(process: Path) -> bytes:
+def _process_text(process: Path) -> bytes:
     """The command line and the environment of a process; empty for one that has ended or is another user's."""
     try:
         # Processes of Ray replace their command lines by titles.

@@ -44,10 +44,12 @@ class RayJobs:
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState]:
         with self._requests() as client:
             if len(jobs) > _FEW:
-                found = {job.submission_id: str(job.status.value) for job in client.list_jobs()}
+                status_by_job = {job.submission_id: str(job.status.value) for job in client.list_jobs()}
             else:
-                found = {job: client.status(job) for job in jobs or [_NO_JOB]}
-        return {job: _STATES.get(status, JobState.ENDED) for job in jobs if (status := found.get(job)) is not None}
+                status_by_job = {job: client.status(job) for job in jobs or [_NO_JOB]}
+        return {
+            job: _STATES.get(status, JobState.ENDED) for job in jobs if (status := status_by_job.get(job)) is not None
+        }
 
     def stop(self, job: str) -> None:
         with self._requests() as client:
@@ -67,8 +69,8 @@ class RayJobs:
         try:
             yield self._connected()
         except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:  # requests' errors are OSErrors
-            said = " ".join(str(error).split())[:300]
-            text = f"Ray's job server rejects a request or does not answer ({said}); check that Ray runs"
+            cause = " ".join(str(error).split())[:300]
+            text = f"Ray's job server rejects a request or does not answer ({cause}); check that Ray runs"
             raise ServiceError(text, code="job-server.unavailable") from error
 
     def _connected(self) -> Any:
@@ -113,7 +115,7 @@ def _client(url: str, headers: Mapping[str, str]) -> Any:
             answer = self._do_request("GET", "/api/v0/nodes", params={"detail": "True"})
             if answer.status_code != HTTPStatus.OK:
                 self._raise_error(answer)
-            found = answer.json()["data"]["result"]["result"]
-            return [node["resources_total"] for node in found if node["state"] == "ALIVE"]
+            nodes = answer.json()["data"]["result"]["result"]
+            return [node["resources_total"] for node in nodes if node["state"] == "ALIVE"]
 
     return PatientClient(url, headers=dict(headers))

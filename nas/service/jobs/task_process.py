@@ -61,12 +61,12 @@ class TaskResult:
         if self.exit_code != 0:
             raise ServiceError(self.reason)
         try:
-            found = json.loads(self.stdout)
+            printed = json.loads(self.stdout)
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
+            printed = None
+        if not isinstance(printed, dict):
             raise ServiceError(f"the command printed {self.stdout[:200]!r}; expected a JSON object")
-        return found
+        return printed
 
     @property
     def reason(self) -> str:
@@ -88,8 +88,8 @@ def run_task(path: Path, argv: Sequence[str], *, time_limit_s: float) -> TaskRes
     Args:
         path: of the result file.
     """
-    if (known := TaskResult.read(path)) is not None:
-        return known
+    if (stored_result := TaskResult.read(path)) is not None:
+        return stored_result
     printed, log = path.with_suffix(".out"), path.with_suffix(".log")
     with printed.open("wb") as out, log.open("wb") as errors:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)

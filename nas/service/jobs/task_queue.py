@@ -52,7 +52,7 @@ class TaskQueue:
 
     @property
     def open(self) -> bool:
-        """Whether a task waited or ran at the last `look`."""
+        """True if a task waited or ran at the last `look`."""
         return bool(self._open)
 
     @property
@@ -145,7 +145,7 @@ def time_limit_of(task: Task) -> float:
 
 def task_command(task: Task) -> list[str]:
     """The command line of a task's process."""
-    own = [str(argument) for argument in task.request["argv"]]
+    arguments = [str(argument) for argument in task.request["argv"]]
     return [
         sys.executable,
         "-P",
@@ -157,7 +157,7 @@ def task_command(task: Task) -> list[str]:
         "--time-limit",
         f"{time_limit_of(task):g}",
         "--",
-        *own,
+        *arguments,
     ]
 
 

@@ -41,13 +41,13 @@ class Operation:
 
 def operations(described: Mapping[str, Any]) -> dict[str, list[Operation]]:
     """All operations of an OpenAPI description by the title of their group, in the order described."""
-    found: dict[str, list[Operation]] = {}
+    operations_by_group: dict[str, list[Operation]] = {}
     schemas = described["components"]["schemas"]
     for path, methods in described["paths"].items():
         for method, about in methods.items():
             tag = about["tags"][0]
-            found.setdefault(tag.capitalize(), []).append(_operation(path, method, about, schemas))
-    return found
+            operations_by_group.setdefault(tag.capitalize(), []).append(_operation(path, method, about, schemas))
+    return operations_by_group
 
 
 def _operation(path: str, method: str, about: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operation:
@@ -116,8 +116,8 @@ def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[
     """A schema, or the one that it refers to."""
     options = [option for option in schema.get("anyOf", ()) if "$ref" in option]
     name = str((options[0] if options else schema).get("$ref", "")).rpartition("/")[2]
-    found: Mapping[str, Any] = schemas[name] if name else schema
-    return found
+    target: Mapping[str, Any] = schemas[name] if name else schema
+    return target
 
 
 def _text(value: Any) -> str:

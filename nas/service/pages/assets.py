@@ -44,7 +44,7 @@ def address(name: str) -> str:
     return f"/static/{PLOTLY}" if name == "plotly" else f"/static/{_digest()}/{name}"
 
 
-def own_file(digest: str, name: str) -> Response:
+def package_file(digest: str, name: str) -> Response:
     """One of this package's files in its present version; not cached where the digest in the path is another version's.
 
     Raises:
@@ -54,8 +54,8 @@ def own_file(digest: str, name: str) -> Response:
     if content is None:
         raise HTTPException(404, f"there is no static file {name!r}")
     kind = next(kind for suffix, kind in _TYPES.items() if name.endswith(suffix))
-    kept = "public, max-age=31536000, immutable" if digest == _digest() else "no-cache"
-    return Response(content, media_type=kind, headers={"Cache-Control": kept})
+    caching = "public, max-age=31536000, immutable" if digest == _digest() else "no-cache"
+    return Response(content, media_type=kind, headers={"Cache-Control": caching})
 
 
 def plotly_file() -> Response:

@@ -75,41 +75,41 @@ def _columns(points: Sequence[Point], metrics: Sequence[Objective]) -> dict[str,
         "keys": list(keys_of(points)),
         "metrics": {
             metric.name: {
-                "values": _known(values_of(points, metric.name)),
-                "errors": _known(errors_of(points, metric.name)),
+                "values": _without_nan(values_of(points, metric.name)),
+                "errors": _without_nan(errors_of(points, metric.name)),
             }
             for metric in metrics
         },
     }
 
 
-def _known(values: NDArray[np.float64]) -> list[float | None]:
-    """JSON has no NaN."""
+def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
+    """Values with None in place of NaN, which JSON does not have."""
     return [None if value != value else value for value in values.tolist()]
 
 
 def _views(report: RunReport) -> list[dict[str, Any]]:
-    """What can be drawn against the primary objective: each other metric, and one metric on all profiles at once.
+    """The views of the chart against the primary objective: each other metric, and one metric on all profiles at once.
 
     The views of several profiles come first, then the cost. Each has ``metrics``, of which the first stands for their unit
     and goal, and the ``series`` of its panel in drawing order.
     """
-    networks = Networks.of(report, report.candidates)
+    networks = Networks.from_report(report, report.candidates)
     positions = report.candidates.places, {point.key: place for place, point in enumerate(report.predicted)}
     costs = sorted((m for m in report.columns if m != report.primary), key=lambda m: m != report.cost)
     series = {cost: networks.series((cost, report.primary)) for cost in costs}
     views = []
     for cost in costs:
-        own = [_series(one, cost, *positions) for one in series[cost]]
-        views.append({"title": title_of(cost), "metrics": [metric_info(cost)], "series": own})
+        panel = [_series(group, cost, *positions) for group in series[cost]]
+        views.append({"title": title_of(cost), "metrics": [metric_info(cost)], "series": panel})
     for metric in dict.fromkeys(cost.metric for cost in costs if cost.profile is not None):
         several = [cost for cost in costs if cost.metric == metric]
         if len(several) > 1:
             joint = [
-                _series(one, cost, *positions) | {"name": f"{one.name}, {cost.profile}", "colour": number}
+                _series(group, cost, *positions) | {"name": f"{group.name}, {cost.profile}", "colour": number}
                 for number, cost in enumerate(several)
-                for one in series[cost]
-                if one.name.startswith(("front", MEASURED_NAME, PREDICTED_NAME))
+                for group in series[cost]
+                if group.name.startswith(("front", MEASURED_NAME, PREDICTED_NAME))
             ]
             title = f"{title_of(several[0]).partition(',')[0]}, every profile"
             views.insert(0, {"title": title, "metrics": [metric_info(cost) for cost in several], "series": joint})
@@ -138,7 +138,7 @@ def _convergence(report: RunReport) -> dict[str, Any] | None:
         return None
     return asdict(curve) | {
         "evaluations": curve.evaluations.tolist(),
-        "values": _known(curve.values),
+        "values": _without_nan(curve.values),
         "close_text": curve.close_text if curve.close_at is not None else "",
         "close_late": curve.close_late,
     }

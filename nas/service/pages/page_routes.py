@@ -26,7 +26,7 @@ from nas.service.views.plugins import plugins
 from nas.service.views.recipes import recipe as one_recipe
 from nas.service.views.recipes import recipes as all_recipes
 
-_SHOWN = 50
+_PAGE_SIZE = 50
 """Runs, or evaluations, on one page."""
 _OVERVIEWS_S = 1.0
 """For the best values and fronts of a list's runs: that of 10,000 evaluations takes a second, once. The page asks again."""
@@ -76,7 +76,7 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
     ) -> Response:
         """All runs, the newest first or sorted by a column."""
         wanted = {"status": status, "kind": kind, "name": name, "tag": tag}
-        found = service.runs.page(
+        runs_page = service.runs.page(
             status=status or None,
             kind=kind or None,
             name=name or None,
@@ -84,16 +84,16 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
             sort=sort,
             descending=descending,
             offset=offset,
-            limit=_SHOWN,
+            limit=_PAGE_SIZE,
         )
         order = {} if sort is None else {"sort": sort} | ({"descending": "1"} if descending else {})
         return page(
             "runs.html",
-            found=found,
-            overviews=service.runs.overviews(found.runs, within_s=_OVERVIEWS_S),
+            runs_page=runs_page,
+            overviews=service.runs.overviews(runs_page.runs, within_s=_OVERVIEWS_S),
             filters={key: value for key, value in wanted.items() if value},
             order=order,
-            limit=_SHOWN,
+            limit=_PAGE_SIZE,
             statuses=list(get_args(schemas.RunStatusName)),
             tags=service.runs.tags(),
         )
@@ -108,19 +108,19 @@ def _add_run(pages: APIRouter, page: _Page, service: Service, settings: ServiceS
             sort, descending, offset: of the table of the front's members.
         """
         summary = service.runs.readable(run)
-        asked = {"sort": sort, "descending": descending, "offset": offset}
-        has_results, later = _has_results(summary), partial(_results, service, settings, run, asked)
+        parameters = {"sort": sort, "descending": descending, "offset": offset}
+        has_results, later = _has_results(summary), partial(_results, service, settings, run, parameters)
         if has_results and summary.evaluations >= _LARGE:
             return rendering.page_in_parts(
                 "run.html",
                 signs_in=settings.needs_token,
                 run=summary,
                 has_results=has_results,
-                asked=asked,
+                parameters=parameters,
                 later=later,
             )
-        found = later()
-        return page("run.html", run=summary, has_results=has_results, asked=asked, later=lambda: found)
+        results = later()
+        return page("run.html", run=summary, has_results=has_results, parameters=parameters, later=lambda: results)
 
     @pages.get("/runs/{run}/networks.json")
     def networks(run: str) -> Response:
@@ -154,13 +154,13 @@ def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
         """All evaluated networks of a search, those that failed included, by status and ranges of values."""
         report = service.results.report(run)
         ranges, problem = ranges_of(request.query_params, report.columns), ""
-        asked = {"status": status, **ranges, "sort": sort, "descending": bool(descending), "offset": offset}
-        found = schemas.NetworksPage(run=run, total=0, offset=0, networks=())
+        parameters = {"status": status, **ranges, "sort": sort, "descending": bool(descending), "offset": offset}
+        networks_page = schemas.NetworksPage(run=run, total=0, offset=0, networks=())
         select = None
         try:
             select = selection_of(ranges, report.columns)
             chosen = NetworkQuery(status, select, sort or None, bool(descending))
-            found = service.results.evaluations(run, chosen, offset=offset, limit=_SHOWN)
+            networks_page = service.results.evaluations(run, chosen, offset=offset, limit=_PAGE_SIZE)
         except NasError as error:  # shown below the form, which keeps the filter
             problem = str(error)
         csv = {"status": status, "select": select, "sort": sort, "descending": bool(descending)}
@@ -168,10 +168,10 @@ def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
             "evaluations.html",
             run=service.runs.summary(run),
             report=report,
-            asked=asked,
-            found=found,
+            parameters=parameters,
+            networks_page=networks_page,
             problem=problem,
-            size=_SHOWN,
+            size=_PAGE_SIZE,
             counts=counts(report),
             sorts={
                 "": "Order of evaluation",
@@ -197,12 +197,12 @@ def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
                 differences = service.results.job_differences(chosen)
             else:
                 differences = comparison.job_differences
-        known = service.runs.page(kind="search", limit=_COMPARED).runs
+        searches = service.runs.page(kind="search", limit=_COMPARED).runs
         metrics = [] if comparison is None else [_objective(o) for o in comparison.objectives]
         return page(
             "compare.html",
             chosen=chosen,
-            known=known,
+            searches=searches,
             comparison=comparison,
             problem=problem,
             differences=differences,
@@ -212,7 +212,7 @@ def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
 
 
 def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service, settings: ServiceSettings) -> None:
-    most = settings.limits.upload_bytes
+    max_bytes = settings.limits.upload_bytes
 
     @pages.get("/submit")
     def submit(recipe: str = "") -> Response:
@@ -224,7 +224,7 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
             recipes=recipes,
             chosen=chosen,
             profiles=service.hardware.list(),
-            most=most,
+            max_bytes=max_bytes,
             plugins=plugins(settings.allowed_plugins),
             models=service.models.list(),
         )
@@ -237,15 +237,15 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
     @pages.get("/hardware/{name}")
     def profile(name: str) -> Response:
         """One profile with its noise and drift."""
-        found = service.hardware.get(name)
-        drift = [drift.model_dump(mode="json") for drift in found.drift]
-        return page("profile.html", profile=found, data=drift, most=most)
+        hardware_profile = service.hardware.get(name)
+        drift = [drift.model_dump(mode="json") for drift in hardware_profile.drift]
+        return page("profile.html", profile=hardware_profile, data=drift, max_bytes=max_bytes)
 
 
 def _add_storage(pages: APIRouter, page: _Page, service: Service, settings: ServiceSettings) -> None:
     @pages.get("/storage")
     def storage() -> Response:
-        """What clients have stored, with buttons that delete it, and the tasks."""
+        """The page of what clients have stored, with buttons that delete it, and of the tasks."""
         tasks = service.tasks.all()
         return page(
             "storage.html",
@@ -281,21 +281,27 @@ def _add_help(pages: APIRouter, page: _Page) -> None:
 
     @pages.get("/static/{digest}/{name}")
     def static(digest: str, name: str) -> Response:
-        return assets.own_file(digest, name)
+        return assets.package_file(digest, name)
 
 
 def _has_results(run: schemas.RunSummary) -> bool:
-    """Whether the run is a search that has measured something."""
+    """True if the run is a search that has measured something."""
     return run.kind == "search" and run.evaluations > 0
 
 
-def _results(service: Service, settings: ServiceSettings, run: str, asked: Mapping[str, Any]) -> dict[str, object]:
-    """What a run's page shows beside its status."""
+def _results(service: Service, settings: ServiceSettings, run: str, parameters: Mapping[str, Any]) -> dict[str, object]:
+    """The values that a run's page shows beside its status.
+
+    Args:
+        parameters: ``sort``, ``descending`` and ``offset`` of the table of the front's members.
+    """
     detail = service.runs.readable_detail(run)
     report = service.results.report(run) if _has_results(detail) and detail.objectives else None
-    query = NetworkQuery("front", None, asked["sort"] or None, asked["descending"])
+    query = NetworkQuery("front", None, parameters["sort"] or None, parameters["descending"])
     return {
-        "members": service.results.evaluations(run, query, offset=asked["offset"], limit=_MEMBERS) if report else None,
+        "members": service.results.evaluations(run, query, offset=parameters["offset"], limit=_MEMBERS)
+        if report
+        else None,
         "members_size": _MEMBERS,
         "run": detail,
         "report": report,
@@ -308,7 +314,7 @@ def _results(service: Service, settings: ServiceSettings, run: str, asked: Mappi
 
 def _takes_images(service: Service, run: str) -> bool:
     try:
-        return service.exports.of_images(run)
+        return service.exports.takes_images(run)
     except JobError:  # the page of a run with a damaged job file shows the rest
         return False
 

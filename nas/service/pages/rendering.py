@@ -54,14 +54,14 @@ logger = logging.getLogger(__name__)
 @cache
 def environment() -> Environment:
     """Jinja's environment: everything is escaped, and an undefined name is an error."""
-    made = Environment(
+    jinja = Environment(
         loader=PackageLoader("nas.service.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    jinja.filters |= {
         "bytes": bytes_text,
         "clock": clock_text,
         "constraint": constraint_text,
@@ -78,13 +78,13 @@ def environment() -> Environment:
         "status_title": _STATUS_TITLES.__getitem__,
         "words": words,
     }
-    made.globals |= {"asset": assets.address}
-    own = (
+    jinja.globals |= {"asset": assets.address}
+    functions = (
         shown_status,
         may,
         share,
         best_of,
-        where,
+        place_text,
         elapsed,
         objective,
         baseline,
@@ -97,8 +97,8 @@ def environment() -> Environment:
         thumbnail,
         score_title,
     )
-    made.globals |= {function.__name__: function for function in own}
-    return made
+    jinja.globals |= {function.__name__: function for function in functions}
+    return jinja
 
 
 def prepare() -> None:
@@ -149,18 +149,18 @@ def shown_status(run: RunSummary) -> str:
     return INTERRUPTED if status is RunStatus.RUNNING and not run.live else str(status)
 
 
-def may(run: RunSummary, what: str) -> bool:
-    """Whether a run can be ``cancel``led, ``resume``d or ``delete``d now."""
+def may(run: RunSummary, action: str) -> bool:
+    """True if an action on a run is possible now: ``cancel``, ``resume`` or ``delete``."""
     ended = RunStatus(run.status) in _ENDED
     by_hand = shown_status(run) == INTERRUPTED and run.submitted is None  # nothing restarts it
-    match what:
+    match action:
         case "cancel":
             return not ended and not by_hand
         case "resume":
             return (ended or by_hand) and not run.damaged
         case "delete":
             return (ended or by_hand) and not run.live
-    raise ValueError(f"expected cancel, resume or delete, got {what!r}")
+    raise ValueError(f"expected cancel, resume or delete, got {action!r}")
 
 
 def progress_text(run: RunSummary) -> str:
@@ -230,14 +230,14 @@ def elapsed(run: RunSummary) -> str:
 
 def objective(name: str, run: schemas.RunDetail) -> Objective:
     """A run's objective of this name."""
-    own = (Objective(info.name, info.unit, Goal(info.goal)) for info in run.objectives)
-    return Objective.parse(name, run.profiles, measured=tuple(own))
+    metrics = (Objective(info.name, info.unit, Goal(info.goal)) for info in run.objectives)
+    return Objective.parse(name, run.profiles, measured=tuple(metrics))
 
 
 def baseline(info: schemas.PredictorInfo, name: str, score: str) -> float | None:
     """A baseline's score in the latest fit; None where it was not defined."""
-    found: float | None = info.latest.get("baselines", {}).get(name, {}).get(score)
-    return found
+    baseline_score: float | None = info.latest.get("baselines", {}).get(name, {}).get(score)
+    return baseline_score
 
 
 def reasons(report: RunReport) -> dict[str, int]:
@@ -245,14 +245,14 @@ def reasons(report: RunReport) -> dict[str, int]:
     return dict(Counter([*report.failed.values(), *report.screened_out.values()]).most_common(3))
 
 
-def query(asked: Mapping[str, object], **changes: object) -> str:
+def query(parameters: Mapping[str, object], **changes: object) -> str:
     """A link to the present page with some values of its query changed; empty ones are left out."""
-    values = {name: "true" if value is True else value for name, value in {**asked, **changes}.items() if value}
+    values = {name: "true" if value is True else value for name, value in {**parameters, **changes}.items() if value}
     return f"?{urlencode(values)}"
 
 
 def is_short(network: schemas.Network, metric: Objective, report: RunReport) -> bool:
-    """Whether a network's value comes from the search's shorter protocol, while others' are final."""
+    """True if a network's value comes from the search's shorter protocol, while others' are final."""
     return (
         report.measured_again and metric.profile is not None and network.fidelity == "search" and bool(network.figures)
     )
@@ -260,22 +260,22 @@ def is_short(network: schemas.Network, metric: Objective, report: RunReport) -> 
 
 def best_of(front: Sequence[schemas.Network], metric: Objective) -> schemas.Figure | None:
     """The best value on a front; None for an empty one."""
-    found = [network.figures[metric.name] for network in front]
-    return min(found, key=lambda f: metric.sign * f.value, default=None)
+    values = [network.figures[metric.name] for network in front]
+    return min(values, key=lambda f: metric.sign * f.value, default=None)
 
 
-def shown_value(found: schemas.Figure | None, metric: Objective) -> str:
+def shown_value(measurement: schemas.Figure | None, metric: Objective) -> str:
     """A value with its error; a dash for None."""
-    return "–" if found is None else format_value(metric, found.value, found.error)
+    return "–" if measurement is None else format_value(metric, measurement.value, measurement.error)
 
 
-def best_text(found: BestValue | None) -> str:
+def best_text(best_value: BestValue | None) -> str:
     """A best value without its error, in the unit shown; a dash for None."""
-    return format_value(found.metric, found.value) if found else "–"
+    return format_value(best_value.metric, best_value.value) if best_value else "–"
 
 
-def where(profile: schemas.Profile) -> str:
-    """Where a profile measures."""
+def place_text(profile: schemas.Profile) -> str:
+    """The place where a profile measures."""
     if profile.ssh:
         return f"over ssh, {profile.ssh}"
     if profile.placement:

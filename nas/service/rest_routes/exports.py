@@ -62,20 +62,24 @@ def routes(service: Service) -> APIRouter:
     )
     def export_archive(run: RunId, export: ExportId) -> Response:
         """Download all files of a finished export as one zip archive."""
-        made = service.exports.get(run, export)
-        if not made.files:
-            raise RunStateError(f"the export {export!r} is {made.status} and has no files", code="export.no-files")
+        export_info = service.exports.get(run, export)
+        if not export_info.files:
+            raise RunStateError(
+                f"the export {export!r} is {export_info.status} and has no files", code="export.no-files"
+            )
         # Stored, not compressed: weights do not compress. On disk, since they may be large.
         file = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 - closed, and so removed, once it was sent
         try:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for info in made.files:
+                for info in export_info.files:
                     archive.write(service.exports.file(run, export, info.name), info.name)
             file.flush()
         except BaseException:
             file.close()
             raise
-        name = next((PurePath(info.name).stem for info in made.files if info.name.endswith(".onnx")), f"{run}-{export}")
+        name = next(
+            (PurePath(info.name).stem for info in export_info.files if info.name.endswith(".onnx")), f"{run}-{export}"
+        )
         return FileResponse(
             file.name, media_type="application/zip", filename=f"{name}.zip", background=BackgroundTask(file.close)
         )

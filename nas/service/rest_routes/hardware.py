@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 
 from nas.service.api import schemas
 from nas.service.http.problems import answers
-from nas.service.http.turns import Turns
+from nas.service.http.turns import ConcurrencyLimit
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
 from nas.service.views import recipes
@@ -22,12 +22,12 @@ RecipeName = Annotated[
 ]
 
 
-def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
+def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLimit) -> APIRouter:
     """All routes of what jobs refer to.
 
     Args:
-        parsing: the turns in which profiles are parsed.
-        unpacking: the turns in which uploaded files are checked and stored.
+        parsing: Limit of the profiles that are parsed at once.
+        unpacking: Limit of the uploaded files that are checked and stored at once.
     """
     router = APIRouter()
 
@@ -39,7 +39,7 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
     @router.post("/profiles", status_code=201, tags=["hardware"], responses=answers(409, 413))
     async def add_profile(request: Request, upload: schemas.ProfileUpload) -> schemas.Profile:
         """Add a hardware profile of your own; jobs name it like those of the catalog."""
-        return await parsing.take(request, lambda: service.hardware.add(upload))
+        return await parsing.run(request, lambda: service.hardware.add(upload))
 
     @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
     def show_profile(profile: ProfileName) -> schemas.Profile:
@@ -60,7 +60,7 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
         model: Annotated[UploadFile, File(description="An ONNX model in one file.")],
     ) -> schemas.ModelMeasurement:
         """Measure the latency of an ONNX model on a profile."""
-        return await unpacking.take(request, lambda: service.hardware.measure(profile, model.file))
+        return await unpacking.run(request, lambda: service.hardware.measure(profile, model.file))
 
     @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
     def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
@@ -113,7 +113,7 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
         ],
     ) -> schemas.DataUpload:
         """Upload a small data set of images."""
-        return await unpacking.take(request, lambda: service.data_sets.add(name, archive.file))
+        return await unpacking.run(request, lambda: service.data_sets.add(name, archive.file))
 
     @router.get("/models", tags=["data"], responses=answers())
     def list_models() -> tuple[schemas.CapturedModel, ...]:
@@ -134,6 +134,6 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
         model: Annotated[UploadFile, File(description="A file that nas capture wrote: data without code.")],
     ) -> schemas.CapturedModel:
         """Upload a captured model; jobs name it as supernet.model: models/NAME."""
-        return await unpacking.take(request, lambda: service.models.add(name, model.file))
+        return await unpacking.run(request, lambda: service.models.add(name, model.file))
 
     return router

@@ -16,7 +16,7 @@ from nas.jobs.schema.job_schema import TITLE, job_schema
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.service.api import schemas
 from nas.service.http.problems import answers
-from nas.service.http.turns import Turns
+from nas.service.http.turns import ConcurrencyLimit
 from nas.service.service import Service
 from nas.service.views import job_fields
 from nas.service.wording import Wording
@@ -57,31 +57,31 @@ _SCHEMA: dict[int | str, dict[str, Any]] = {
 _SchemaT = TypeVar("_SchemaT", bound=schemas.Schema)
 
 
-def routes(service: Service, parsing: Turns, wording: Wording) -> APIRouter:
+def routes(service: Service, parsing: ConcurrencyLimit, wording: Wording) -> APIRouter:
     """All routes of jobs.
 
     Args:
-        parsing: the turns in which jobs are parsed.
+        parsing: Limit of the jobs that are parsed at once.
         wording: the API's words for what is wrong with them.
     """
     router = APIRouter(tags=["jobs"])
 
     @router.post("/jobs/check", openapi_extra=BODY, responses=answers(413, 415))
-    async def check_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobCheck:
+    async def check_job(request: Request, job: Annotated[JobRequest, Depends(job_request)]) -> schemas.JobCheck:
         """Check a job without submitting it; errors are listed by field."""
-        found = await parsing.take(request, lambda: service.submissions.check(sent.submission()))
-        errors = [error.model_copy(update={"message": wording(error.message)}) for error in found.errors]
-        return found.model_copy(update={"errors": tuple(errors)})
+        check = await parsing.run(request, lambda: service.submissions.check(job.submission()))
+        errors = [error.model_copy(update={"message": wording(error.message)}) for error in check.errors]
+        return check.model_copy(update={"errors": tuple(errors)})
 
     @router.post("/jobs/edit", openapi_extra=_EDIT, responses=answers(413, 415))
-    async def edit_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.EditedJob:
+    async def edit_job(request: Request, job: Annotated[JobRequest, Depends(job_request)]) -> schemas.EditedJob:
         """Change values in the text of a job file; comments stay."""
-        return await parsing.take(request, lambda: job_fields.changed(sent.parsed(schemas.JobEdit)))
+        return await parsing.run(request, lambda: job_fields.changed(job.parsed(schemas.JobEdit)))
 
     @router.post("/jobs/plans", status_code=202, openapi_extra=BODY, responses=answers(413, 415))
-    async def plan_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobPlan:
+    async def plan_job(request: Request, job: Annotated[JobRequest, Depends(job_request)]) -> schemas.JobPlan:
         """Estimate the size, the costs and the time of a job without submitting it."""
-        return await parsing.take(request, lambda: service.plans.request(sent.submission()))
+        return await parsing.run(request, lambda: service.plans.request(job.submission()))
 
     @router.get("/jobs/schema", responses={**answers(), **_SCHEMA})
     def show_job_schema() -> dict[str, Any]:
@@ -97,7 +97,7 @@ def routes(service: Service, parsing: Turns, wording: Wording) -> APIRouter:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class JobRequest:
     """The body of a submission, not parsed yet, and its parameters."""
 
     body: bytes
@@ -117,8 +117,8 @@ class Sent:
         try:
             text = self.body.decode("utf-8-sig")
         except UnicodeDecodeError:
-            found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
-            raise RequestValidationError(found) from None
+            errors: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
+            raise RequestValidationError(errors) from None
         with _reported():
             return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware)
 
@@ -137,17 +137,17 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
-        raise RequestValidationError(found) from None
+        errors = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
+        raise RequestValidationError(errors) from None
 
 
-async def sent_job(
+async def job_request(
     request: Request,
     kind: Annotated[schemas.RunKind, Query(description="For a plain job file.")] = "search",
     hardware: Annotated[
         list[str] | None, Query(max_length=16, description="For a plain job file: profiles in place of its own.")
     ] = None,
-) -> Sent:
+) -> JobRequest:
     """The body of a request and its parameters."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Sent(await request.body(), content_type, kind, None if hardware is None else tuple(hardware))
+    return JobRequest(await request.body(), content_type, kind, None if hardware is None else tuple(hardware))

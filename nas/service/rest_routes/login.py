@@ -20,7 +20,7 @@ def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     def is_secure(request: Request) -> bool:
-        """Whether the cookie is for TLS only: of the server, or of a proxy, which the browser's origin shows."""
+        """True if the cookie is for TLS only: of the server, or of a proxy, which the browser's origin shows."""
         return settings.certificate is not None or request.headers.get("origin", "").startswith("https://")
 
     @router.post("/login")

@@ -39,10 +39,10 @@ def routes(service: Service, metrics: Metrics, wording: Wording) -> APIRouter:
     @router.get("/ready", responses={**answers(), **not_ready})
     def ready(response: Response) -> schemas.Readiness:
         """Show whether jobs can be run now, by part."""
-        found = readiness(service.settings.runs.root, service.state, service.jobs)
-        if not found.ready:
+        report = readiness(service.settings.runs.root, service.state, service.jobs)
+        if not report.ready:
             response.status_code = 503
-        return found.model_copy(update={"parts": {part: wording(text) for part, text in found.parts.items()}})
+        return report.model_copy(update={"parts": {part: wording(text) for part, text in report.parts.items()}})
 
     @router.get("/metrics", response_class=Response, responses={**_METRICS, **answers()})
     def show_metrics() -> Response:

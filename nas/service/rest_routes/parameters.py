@@ -24,7 +24,7 @@ OneProfile = Annotated[
     str | None, Query(max_length=80, description="Of this hardware profile alone.", examples=["cpu-1-thread"])
 ]
 Offset = Annotated[int, Query(ge=0, le=10**9, description="How many to skip.")]
-MOST_NETWORKS = 10_000
+MAX_NETWORKS = 10_000
 
 
 def client_name(request: Request) -> str:

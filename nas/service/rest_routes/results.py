@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
-from nas.service.rest_routes.parameters import MOST_NETWORKS, Offset, OneProfile, RunId, Select
+from nas.service.rest_routes.parameters import MAX_NETWORKS, Offset, OneProfile, RunId, Select
 from nas.service.service import Service
 from nas.service.views.evaluated_networks import NetworkQuery
 from nas.service.views.networks import networks_csv
@@ -50,7 +50,7 @@ def routes(service: Service) -> APIRouter:
     def run_evaluations(
         run: RunId,
         offset: Offset = 0,
-        limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 1000,
+        limit: Annotated[int, Query(ge=1, le=MAX_NETWORKS, description="How many at most.")] = 1000,
         status: Status = None,
         select: Limits = None,
         sort: Sort = None,
@@ -65,12 +65,12 @@ def routes(service: Service) -> APIRouter:
         run: RunId, status: Status = None, select: Limits = None, sort: Sort = None, descending: Descending = False
     ) -> Response:
         """All evaluated networks as a table."""
-        found = service.results.evaluations(run, NetworkQuery(status, select, sort, descending), limit=10**9)
-        return _table(f"{run}-evaluations.csv", found.networks, service.results.scored(run))
+        page = service.results.evaluations(run, NetworkQuery(status, select, sort, descending), limit=10**9)
+        return _table(f"{run}-evaluations.csv", page.networks, service.results.scored(run))
 
     @router.get("/runs/{run}/predicted", response_model=schemas.NetworksPage, responses=answers(404, 409))
     def run_predicted(
-        run: RunId, limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 2000
+        run: RunId, limit: Annotated[int, Query(ge=1, le=MAX_NETWORKS, description="How many at most.")] = 2000
     ) -> Response:
         """Networks that the last predictors predicted and that were not measured."""
         return _json(service.results.predicted(run, limit=limit))

@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
-from nas.service.http.turns import Turns
-from nas.service.rest_routes.jobs import BODY, Sent, sent_job
+from nas.service.http.turns import ConcurrencyLimit
+from nas.service.rest_routes.jobs import BODY, JobRequest, job_request
 from nas.service.rest_routes.parameters import Offset, RunId, client_name
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
@@ -36,22 +36,22 @@ _STREAM: Answers = {
 }
 
 
-def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter:
+def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -> APIRouter:
     """All routes of runs.
 
     Args:
-        parsing: the turns in which submissions are parsed.
+        parsing: Limit of the submissions that are parsed at once.
     """
     router = APIRouter(tags=["runs"])
 
     @router.post("/runs", status_code=201, openapi_extra=BODY, responses=answers(413, 415))
     async def submit_job(
-        request: Request, response: Response, sent: Annotated[Sent, Depends(sent_job)]
+        request: Request, response: Response, job: Annotated[JobRequest, Depends(job_request)]
     ) -> schemas.RunSummary:
         """Submit a job, which is queued as a new run."""
-        made = await parsing.take(request, lambda: service.submissions.submit(sent.submission(), client_name(request)))
-        response.headers["Location"] = f"/api/v1/runs/{made.run}"
-        return made
+        summary = await parsing.run(request, lambda: service.submissions.submit(job.submission(), client_name(request)))
+        response.headers["Location"] = f"/api/v1/runs/{summary.run}"
+        return summary
 
     @router.get("/runs", responses=answers())
     def list_runs(

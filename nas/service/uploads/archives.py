@@ -25,9 +25,9 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp
 UNPACKING = ".unpacking-"
 """Prefix of the folders that archives are unpacked into."""
 _PARTS = frozenset({"train", "val", "validation", "test"})
-_MOST_PIXELS = 64 * 1024 * 1024
-_MOST_PATH = 300
-_MOST_NAME_BYTES = 255
+_MAX_PIXELS = 64 * 1024 * 1024
+_MAX_PATH = 300
+_MAX_NAME_BYTES = 255
 _CHUNK = 1024 * 1024
 _RATIO_FROM = 64 * 1024
 """Bytes unpacked from which the ratio is checked: small files of one colour compress well."""
@@ -46,7 +46,7 @@ class ArchiveError(JobError):
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
+class UnpackedImages:
     """Images in a folder, one folder a class, perhaps below ``train``, ``validation`` and ``test``."""
 
     folder: Path
@@ -56,7 +56,7 @@ class Unpacked:
 
 
 @contextmanager
-def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[Unpacked]:
+def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[UnpackedImages]:
     """The images of a zip archive in a new folder, which the caller moves elsewhere; it is removed if it stays.
 
     Sizes are counted while unpacking: those that the archive states are used only to reject it.
@@ -71,14 +71,14 @@ def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[U
     """
     folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=beside))
     try:
-        made = folder / "data"
-        made.mkdir()
-        yield _unpack(archive, made, limits)
+        data_folder = folder / "data"
+        data_folder.mkdir()
+        yield _unpack(archive, data_folder, limits)
     finally:
         shutil.rmtree(folder)
 
 
-def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
+def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> UnpackedImages:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = _members(opened, limits)
@@ -89,7 +89,7 @@ def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
                 _check_image(folder / path, shown=str(path))
     except ZIP_ERRORS as error:
         raise ArchiveError(f"is no intact zip archive ({error})", code="archive.damaged") from None
-    return Unpacked(
+    return UnpackedImages(
         folder, len(members), limits.archive_bytes - left, tuple(sorted({path.parts[-2] for path in members}))
     )
 
@@ -101,24 +101,26 @@ def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipI
         raise TooLargeError(f"the archive holds {len(infos)} entries; at most {limits.archive_members} are allowed")
     if sum(info.file_size for info in infos) > limits.archive_bytes:
         raise TooLargeError(f"the archive unpacks to more than {limits.archive_bytes} bytes")
-    found: dict[Path, zipfile.ZipInfo] = {}
+    info_by_path: dict[Path, zipfile.ZipInfo] = {}
     for info in infos:
         path = _checked_path(info)
         if path is None:
             continue
-        if path in found:
+        if path in info_by_path:
             raise ArchiveError(f"holds {str(path)!r} twice")
-        found[path] = info
-    if not found:
+        info_by_path[path] = info
+    if not info_by_path:
         raise ArchiveError("holds no images")
     # A single folder around everything, as most programs create one, is dropped.
-    tops = {path.parts[0] for path in found}
-    if len(tops) == 1 and all(len(path.parts) > 2 for path in found) and tops.isdisjoint(_PARTS):
-        found = {Path(*path.parts[1:]): info for path, info in found.items()}
-    divided = [path for path in found if len(path.parts) == 3 and path.parts[0] in _PARTS]
-    if len(divided) not in (0, len(found)) or any(len(path.parts) != (3 if divided else 2) for path in found):
+    tops = {path.parts[0] for path in info_by_path}
+    if len(tops) == 1 and all(len(path.parts) > 2 for path in info_by_path) and tops.isdisjoint(_PARTS):
+        info_by_path = {Path(*path.parts[1:]): info for path, info in info_by_path.items()}
+    divided = [path for path in info_by_path if len(path.parts) == 3 and path.parts[0] in _PARTS]
+    if len(divided) not in (0, len(info_by_path)) or any(
+        len(path.parts) != (3 if divided else 2) for path in info_by_path
+    ):
         raise ArchiveError("has another layout than CLASS/IMAGE or {train,validation,test}/CLASS/IMAGE")
-    return found
+    return info_by_path
 
 
 def _checked_path(info: zipfile.ZipInfo) -> Path | None:
@@ -133,7 +135,7 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ArchiveError(f"holds {shown}, which is a link or a device", code="archive.unsafe")
     parts = name.rstrip("/").split("/")
-    if len(name) > _MOST_PATH or not all(map(_is_plain, parts)):
+    if len(name) > _MAX_PATH or not all(map(_is_plain, parts)):
         raise ArchiveError(f"holds {shown}, which is no plain path below the archive's folder", code="archive.unsafe")
     if name.startswith(_CLUTTER[0]) or parts[-1] in _CLUTTER or name.endswith("/"):
         return None
@@ -147,8 +149,8 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
 
 
 def _is_plain(part: str) -> bool:
-    """Whether a part of a path can be the name of a file: file systems limit its bytes, not its letters."""
-    return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MOST_NAME_BYTES
+    """True if a part of a path can be the name of a file: file systems limit its bytes, not its letters."""
+    return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MAX_NAME_BYTES
 
 
 def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limits: Limits, left: int) -> int:
@@ -178,5 +180,5 @@ def _check_image(path: Path, *, shown: str) -> None:
         raise TooLargeError(f"{shown!r} has too many pixels") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
         raise ArchiveError(f"holds {shown!r}, which is no {expected} image") from None
-    if width * height > _MOST_PIXELS:
-        raise TooLargeError(f"{shown!r} has {width} x {height} pixels; at most {_MOST_PIXELS} are allowed")
+    if width * height > _MAX_PIXELS:
+        raise TooLargeError(f"{shown!r} has {width} x {height} pixels; at most {_MAX_PIXELS} are allowed")

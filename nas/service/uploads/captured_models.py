@@ -36,7 +36,7 @@ class CapturedModels:
     def __init__(self, settings: ServiceSettings, users: OpenRuns) -> None:
         self._folder, self._limits, self._users = settings.captured_models, settings.limits, users
 
-    def named(self, model: str) -> Path | None:
+    def resolved(self, model: str) -> Path | None:
         """The file of a job's model; None where its name is not that of an uploaded one.
 
         Raises:
@@ -45,11 +45,11 @@ class CapturedModels:
         folder, _, name = model.partition("/")
         if folder != MODELS:
             return None
-        known = [one.name for one in self.list()]
-        if name not in known:
+        names = [captured.name for captured in self.list()]
+        if name not in names:
             text = f"there is no captured model {name[:80]!r}; send its file to POST /api/v1/models"
-            others = f", or take one of {', '.join(known[:10])}" if known else ""
-            raise JobError(f"{text}{others}", code="job.not-allowed")
+            alternatives = f", or take one of {', '.join(names[:10])}" if names else ""
+            raise JobError(f"{text}{alternatives}", code="job.not-allowed")
         return self._file_of(name).resolve()
 
     def add(self, name: str, content: BinaryIO) -> schemas.CapturedModel:
@@ -66,7 +66,7 @@ class CapturedModels:
         check_quota("captured models", len(stored), self._limits.models, _DELETE)
         self._folder.mkdir(parents=True, exist_ok=True)
         check_disk_space(self._folder)
-        left = self._limits.model_bytes - sum(one.bytes for one in stored)
+        left = self._limits.model_bytes - sum(captured.bytes for captured in stored)
         part = self._folder / f"{UPLOADING}{secrets.token_hex(8)}"
         try:
             self._copy(content, part, left)
@@ -80,11 +80,11 @@ class CapturedModels:
 
     def list(self) -> tuple[schemas.CapturedModel, ...]:
         """The models, by name."""
-        found = []
+        models = []
         for path in sorted(self._folder.glob(f"[!.]*{_SUFFIX}")):
             with suppress(FileNotFoundError):  # another request has deleted it
-                found.append(self._described(path))
-        return tuple(found)
+                models.append(self._described(path))
+        return tuple(models)
 
     def delete(self, name: str) -> None:
         """Removes a model; a run that has begun keeps its own copy.
@@ -93,9 +93,9 @@ class CapturedModels:
             RunStateError: a run that waits or runs names it.
             UnknownNameError: there is none of this name.
         """
-        known = [one.name for one in self.list()]
-        if name not in known:
-            raise UnknownNameError("captured model", name, known)
+        names = [captured.name for captured in self.list()]
+        if name not in names:
+            raise UnknownNameError("captured model", name, names)
         self._users.check_unused(self._file_of(name).resolve(), f"the model {name!r}")
         self._file_of(name).unlink(missing_ok=True)
 
@@ -123,12 +123,12 @@ class CapturedModels:
         return self._folder / f"{name}{_SUFFIX}"
 
     def _described(self, path: Path) -> schemas.CapturedModel:
-        found, name = path.stat(), path.name.removesuffix(_SUFFIX)
-        uploaded = datetime.fromtimestamp(found.st_mtime, UTC)
-        return schemas.CapturedModel(name=name, path=f"{MODELS}/{name}", bytes=found.st_size, uploaded=uploaded)
+        file_stat, name = path.stat(), path.name.removesuffix(_SUFFIX)
+        uploaded = datetime.fromtimestamp(file_stat.st_mtime, UTC)
+        return schemas.CapturedModel(name=name, path=f"{MODELS}/{name}", bytes=file_stat.st_size, uploaded=uploaded)
 
 
 def _begins_well(start: bytes) -> bool:
-    """Whether the first member is the stored program, by its local header (APPNOTE.TXT 4.3.7)."""
+    """True if the first member is the stored program, by its local header (APPNOTE.TXT 4.3.7)."""
     stored, name = start[8:10] == b"\0\0", start[30 : 30 + len(_FIRST)]
     return start.startswith(_HEADER) and stored and name == _FIRST

@@ -22,10 +22,10 @@ def stale_files(settings: ServiceSettings, state: ServiceState) -> list[Path]:
     Only to be called before the server answers requests: none of them is in use then.
     """
     needed = {task.task for task in state.open_tasks()}
-    found = [*settings.trash.glob("*"), *settings.uploaded_data.glob(f"{UNPACKING}*")]
-    found += settings.captured_models.glob(f"{UPLOADING}*")
-    found += [path for path in settings.uploaded_models.glob("*/*.onnx") if path.parent.name not in needed]
-    return sorted(found)
+    paths = [*settings.trash.glob("*"), *settings.uploaded_data.glob(f"{UNPACKING}*")]
+    paths += settings.captured_models.glob(f"{UPLOADING}*")
+    paths += [path for path in settings.uploaded_models.glob("*/*.onnx") if path.parent.name not in needed]
+    return sorted(paths)
 
 
 def remove(paths: Sequence[Path]) -> threading.Thread:

@@ -48,9 +48,13 @@ class DataSets:
         candidates = [(self._folder, self._folder.joinpath(*path.parts[1:]))] if uploaded else []
         candidates += [(root, root / path) for root in self._roots]  # an absolute path stays the same
         for root, candidate in candidates:
-            found, base = candidate.resolve(), root.resolve()
-            if found != self._folder.resolve() and found.is_relative_to(base) and found.exists():
-                return found
+            resolved_path, base = candidate.resolve(), root.resolve()
+            if (
+                resolved_path != self._folder.resolve()
+                and resolved_path.is_relative_to(base)
+                and resolved_path.exists()
+            ):
+                return resolved_path
         below = f", or a path below one of the server's {len(self._roots)} data folders" if self._roots else ""
         text = (
             f"{str(path)!r} does not exist or is not allowed; expected {UPLOADED}/NAME of an uploaded data set{below}"
@@ -67,15 +71,15 @@ class DataSets:
         """
         name = checked_name("data set", name)
         target = self._folder / name
-        taken = RunStateError(f"there is a data set {name!r} already; choose another name", code="name.taken")
+        name_error = RunStateError(f"there is a data set {name!r} already; choose another name", code="name.taken")
         if target.exists():
-            raise taken
+            raise name_error
         stored = self.list()
         check_quota("data sets", len(stored), self._limits.data_sets, _DELETE)
         self._folder.mkdir(parents=True, exist_ok=True)
         with unpack_images(archive, self._folder, self._limits) as unpacked:
-            self._check_size(unpacked.bytes, sum(one.bytes for one in stored))
-            made = schemas.DataSet(
+            self._check_size(unpacked.bytes, sum(existing.bytes for existing in stored))
+            data_set = schemas.DataSet(
                 name=name,
                 path=f"{UPLOADED}/{name}",
                 images=unpacked.images,
@@ -86,9 +90,9 @@ class DataSets:
             try:
                 unpacked.folder.rename(target)
             except OSError:  # it is a folder that is not empty: another request was faster
-                raise taken from None
-            self._record(made)
-        return schemas.DataUpload(**made.model_dump(include=set(schemas.DataUpload.model_fields)))
+                raise name_error from None
+            self._record(data_set)
+        return schemas.DataUpload(**data_set.model_dump(include=set(schemas.DataUpload.model_fields)))
 
     def list(self) -> tuple[schemas.DataSet, ...]:
         """The uploaded data sets, by name."""
@@ -101,36 +105,36 @@ class DataSets:
         Raises:
             RunStateError: a run that waits or runs uses it.
         """
-        known = [one.name for one in self.list()]
-        if name not in known:
-            raise UnknownNameError("data set", name, known)
+        names = [data_set.name for data_set in self.list()]
+        if name not in names:
+            raise UnknownNameError("data set", name, names)
         self._users.check_unused(self._folder.absolute() / name, f"the data set {name!r}")
         delete_folder(self._folder / name, self._trash)
         self._record_of(name).unlink(missing_ok=True)
 
     def _check_size(self, new: int, used: int) -> None:
-        most = self._limits.data_bytes
-        if used + new > most:
+        max_bytes = self._limits.data_bytes
+        if used + new > max_bytes:
             text = (
-                f"the data set has {_gib(new)} GiB, and those that the server stores {_gib(used)} of at most {_gib(most)} GiB; "
-                f"delete some first, e.g. with: {_DELETE}"
+                f"the data set has {_gib(new)} GiB, and those that the server stores {_gib(used)} of at most "
+                f"{_gib(max_bytes)} GiB; delete some first, e.g. with: {_DELETE}"
             )
             raise RunStateError(text, code="storage.quota")
 
     def _record_of(self, name: str) -> Path:
         return self._records / f"{name}.json"
 
-    def _record(self, found: schemas.DataSet) -> None:
+    def _record(self, data_set: schemas.DataSet) -> None:
         self._records.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._record_of(found.name), found.model_dump_json().encode())
+        write_atomically(self._record_of(data_set.name), data_set.model_dump_json().encode())
 
     def _recorded(self, folder: Path) -> schemas.DataSet:
         """The record of a data set; counted again where it has none, as those of version 0.1 have."""
         with suppress(OSError, ValidationError):
             return schemas.DataSet.model_validate_json(self._record_of(folder.name).read_bytes())
-        found = _counted(folder)
-        self._record(found)
-        return found
+        data_set = _counted(folder)
+        self._record(data_set)
+        return data_set
 
 
 def _counted(folder: Path) -> schemas.DataSet:

@@ -18,15 +18,15 @@ def move_away(folder: Path, trash: Path) -> Path:
     Raises:
         StoreError: the folder cannot be moved.
     """
-    gone = trash / f"{folder.name}.{secrets.token_hex(8)}"
+    trashed = trash / f"{folder.name}.{secrets.token_hex(8)}"
     try:
         trash.mkdir(parents=True, exist_ok=True)
-        folder.rename(gone)
+        folder.rename(trashed)
     except FileNotFoundError:
-        return gone
+        return trashed
     except OSError as error:
         raise StoreError(f"{folder} cannot be removed: {error.strerror}") from None
-    return gone
+    return trashed
 
 
 def delete_folder(folder: Path, trash: Path) -> None:

@@ -85,8 +85,8 @@ class JobValidator:
             "{0} is a class, and submitted jobs may name only registered plug-ins, which GET /api/v1/plugins lists, and "
             "classes that the server's owner allows, who starts it with the option allow-plugin={0}"
         )
-        named = {key: name for key, (_, name) in job.plugins.items() if is_dotted(name)}
-        problems = [(key, text.format(name)) for key, name in named.items() if name not in self._allowed]
+        class_by_key = {key: name for key, (_, name) in job.plugins.items() if is_dotted(name)}
+        problems = [(key, text.format(name)) for key, name in class_by_key.items() if name not in self._allowed]
         if problems:
             raise _rejected(problems, code="plugin.refused")
 
@@ -120,33 +120,35 @@ class JobValidator:
             text = f"got {supernet.model!r}, and submitted jobs run no model's own code; capture it as data, send the file "
             problems.append(("supernet.model", f"{text}to POST /api/v1/models, and name it here as models/NAME"))
             return supernet
-        named = {"model": supernet.model, "weights": supernet.weights}
-        own = _tried("supernet.model", problems, self._models.named, supernet.model or "")
-        found = {} if own is None else {"model": own}
-        asked = {key: path for key, path in named.items() if path is not None and key not in found}
-        if own is None and any(key == "supernet.model" for key, _ in problems):
+        reference_by_key = {"model": supernet.model, "weights": supernet.weights}
+        captured_path = _tried("supernet.model", problems, self._models.resolved, supernet.model or "")
+        path_by_key = {} if captured_path is None else {"model": captured_path}
+        unresolved = {
+            key: path for key, path in reference_by_key.items() if path is not None and key not in path_by_key
+        }
+        if captured_path is None and any(key == "supernet.model" for key, _ in problems):
             return supernet
-        found |= {key: resolved(f"supernet.{key}", Path(path)) for key, path in asked.items()}
-        return supernet.model_copy(update={key: str(path) for key, path in found.items()})
+        path_by_key |= {key: resolved(f"supernet.{key}", Path(path)) for key, path in unresolved.items()}
+        return supernet.model_copy(update={key: str(path) for key, path in path_by_key.items()})
 
     def _check_runs(self, job: SearchJob, kind: schemas.RunKind, problems: list[tuple[str, str]]) -> None:
         """Adds a problem for each reference to a run that is no id of this folder's runs."""
-        named = {"supernet.from": job.supernet.from_, "training.teacher": job.training.teacher}
-        named |= {f"warm_start[{i}]": run for i, run in enumerate(job.warm_start)}
-        known = cache(lambda: [folder.id for folder in self._runs.list()])
-        for key, run in named.items():
+        run_by_key = {"supernet.from": job.supernet.from_, "training.teacher": job.training.teacher}
+        run_by_key |= {f"warm_start[{i}]": run for i, run in enumerate(job.warm_start)}
+        run_ids = cache(lambda: [folder.id for folder in self._runs.list()])
+        for key, run in run_by_key.items():
             if run is None:
                 continue
             if "/" in run or "\\" in run:
                 problems.append((key, "expected a run's id; submitted jobs may not name paths of the server"))
             else:
-                _tried(key, problems, partial(self._check_run, known=known), run)
+                _tried(key, problems, partial(self._check_run, run_ids=run_ids), run)
         if kind == "training" and not job.supernet.trains:
             problems.append(("supernet.from", "names a trained supernet, so that there is nothing to train; remove it"))
 
-    def _check_run(self, run: str, *, known: Callable[[], list[str]]) -> None:
+    def _check_run(self, run: str, *, run_ids: Callable[[], list[str]]) -> None:
         if not self._runs.holds(run):
-            raise UnknownNameError("run", run, known())
+            raise UnknownNameError("run", run, run_ids())
 
 
 def _tried(key: str, problems: list[tuple[str, str]], call: Callable[[_T], Any], argument: _T) -> Any:

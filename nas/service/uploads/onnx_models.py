@@ -14,7 +14,7 @@ from nas.service.uploads.storage_checks import check_disk_space
 _CHUNK = 1024 * 1024
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _IR_VERSION, _GRAPH = 1, 7
-_MOST_FIELDS = 10_000
+_MAX_FIELDS = 10_000
 
 
 def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
@@ -48,16 +48,16 @@ def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether a file is a protobuf message with the two fields that every ONNX model has; its contents are not read.
+    """True if a file is a protobuf message with the two fields that every ONNX model has; its contents are not read.
 
     A message is a sequence of fields, each a tag (field number and wire type) and a value whose length follows from the type
     or a prefix (https://protobuf.dev/programming-guides/encoding), so that values can be skipped.
     """
-    size, found = path.stat().st_size, set[int]()
+    size, fields = path.stat().st_size, set[int]()
     with path.open("rb") as file:
-        for _ in range(_MOST_FIELDS):
+        for _ in range(_MAX_FIELDS):
             if file.tell() == size:
-                return {_IR_VERSION, _GRAPH} <= found
+                return {_IR_VERSION, _GRAPH} <= fields
             tag = _varint(file)
             if tag is None or tag >> 3 == 0:
                 return False
@@ -65,7 +65,7 @@ def is_onnx(path: Path) -> bool:
             expected = {_IR_VERSION: _VARINT, _GRAPH: _BYTES}
             if expected.get(field, kind) != kind:
                 return False
-            found.add(field)
+            fields.add(field)
             if kind == _VARINT:
                 length = 0 if _varint(file) is not None else None
             elif kind == _BYTES:

@@ -9,40 +9,42 @@ from pathlib import Path
 from nas.errors import JobError, RunStateError, StoreError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_LEAST_FREE = 256 * 1024 * 1024
+_MIN_FREE = 256 * 1024 * 1024
 """Bytes: the rows of some hours of searches, and a few checkpoints."""
 
 
-def checked_name(what: str, name: str) -> str:
+def checked_name(subject: str, name: str) -> str:
     """The name, if it is valid as a file name.
 
     Args:
-        what: for errors, e.g. ``data set``.
+        subject: The thing with the name, for errors, e.g. ``data set``.
 
     Raises:
         JobError: it is not valid.
     """
     if _NAME.fullmatch(name) is None:
         text = f"expected 1 to 64 letters, digits, - and _, the first a letter or digit; got {name[:80]!r}"
-        raise JobError(f"the {what}'s name: {text}", code="name.invalid", fields=[("name", text)])
+        raise JobError(f"the {subject}'s name: {text}", code="name.invalid", fields=[("name", text)])
     return name
 
 
-def check_quota(what: str, used: int, most: int, remedy: str) -> None:
+def check_quota(subject: str, used: int, limit: int, remedy: str) -> None:
     """Raises `RunStateError` if as many are stored already as the server's settings allow.
 
     Args:
-        what: for the message, e.g. ``hardware profiles``.
+        subject: The things that are stored, for the message, e.g. ``hardware profiles``.
+        used: Number of them that are stored now.
+        limit: Number of them that the server's settings allow.
         remedy: the request that deletes one.
     """
-    if used >= most:
-        text = f"the server stores {used} {what}, the limit is {most}; delete some first, e.g. with: {remedy}"
+    if used >= limit:
+        text = f"the server stores {used} {subject}, the limit is {limit}; delete some first, e.g. with: {remedy}"
         raise RunStateError(text, code="storage.quota")
 
 
 def check_disk_space(folder: Path) -> None:
     """Raises `StoreError` if the disk of an existing folder has too little free space for new requests."""
     free = shutil.disk_usage(folder).free
-    if free < _LEAST_FREE:
+    if free < _MIN_FREE:
         text = f"only {free // 2**20} MiB are free on the runs folder's disk, which runs in progress need; free space on it"
         raise StoreError(text, code="disk.full")

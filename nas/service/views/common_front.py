@@ -18,12 +18,12 @@ _DECISIVE = ("threads", "batch_size", "provider")
 
 @dataclass(frozen=True, slots=True)
 class MeasurementBasis:
-    """What the values of a run were measured on.
+    """The conditions under which the values of a run were measured.
 
     Attributes:
-        validation: digest of the examples behind its accuracies; None where its version recorded none.
-        profiles: by name, the settings of its hardware profiles.
-        environments: by ``profile NAME``, the environment of the first measurement.
+        validation: Digest of the examples behind its accuracies; None where its version recorded none.
+        profiles: Settings of the run's hardware profiles by name.
+        environments: Environment of the first measurement by ``profile NAME``.
     """
 
     validation: str | None
@@ -31,7 +31,7 @@ class MeasurementBasis:
     environments: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def of(cls, store: RunStore) -> MeasurementBasis:
+    def read(cls, store: RunStore) -> MeasurementBasis:
         """The basis of a run that has begun, from its store."""
         facts, state = store.facts(), store.state()
         recorded = {} if facts is None else facts.compatibility
@@ -44,12 +44,12 @@ def obstacles(bases: Mapping[str, MeasurementBasis], objectives: Iterable[Object
     Args:
         bases: by run; each is compared with the first.
     """
-    (first, basis), *others = bases.items()
-    found = []
+    (first, basis), *other_bases = bases.items()
+    sentences = []
     for objective in objectives:
-        for run, other in others:
-            found += [f"{text} ({first} and {run})" for text in _obstacles(objective, basis, other)]
-    return list(dict.fromkeys(found))
+        for run, other_basis in other_bases:
+            sentences += [f"{text} ({first} and {run})" for text in _obstacles(objective, basis, other_basis)]
+    return list(dict.fromkeys(sentences))
 
 
 def _obstacles(objective: Objective, a: MeasurementBasis, b: MeasurementBasis) -> list[str]:

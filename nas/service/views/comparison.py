@@ -16,7 +16,7 @@ from nas.service.api import schemas
 from nas.service.views.common_front import MeasurementBasis, common_front, obstacles
 from nas.service.views.networks import networks, objective_info
 
-_MOST_STEPS = 500
+_MAX_STEPS = 500
 """Points of a curve."""
 
 
@@ -28,7 +28,7 @@ def compared(
     """The searches in their common objectives, each with the front of the networks within its own constraints.
 
     Args:
-        bases: by run, what its values were measured on.
+        bases: The conditions of the measurements by run.
         differences: of the job files.
 
     The reference point is, in each objective, the worst of the runs' own; a run without one yet is left out of it.
@@ -48,7 +48,7 @@ def compared(
     return schemas.Comparison(
         objectives=tuple(map(objective_info, common)),
         reference=reference,
-        runs=tuple(_one(report, fronts[report.run], common, reference) for report in reports),
+        runs=tuple(_compared_run(report, fronts[report.run], common, reference) for report in reports),
         common_front=tuple(schemas.CommonMember(run=run, key=point.key) for run, point in members),
         obstacles=tuple(hindered),
         job_differences=tuple(differences),
@@ -57,21 +57,21 @@ def compared(
 
 def common_reference(reports: Sequence[RunReport], objectives: Sequence[Objective]) -> dict[str, float]:
     """The worst of the runs' reference points in each objective; empty where no run has one."""
-    known = [report.reference for report in reports if all(o.name in report.reference for o in objectives)]
-    if not known:
+    references = [report.reference for report in reports if all(o.name in report.reference for o in objectives)]
+    if not references:
         return {}
-    return {o.name: o.sign * max(o.sign * found[o.name] for found in known) for o in objectives}
+    return {o.name: o.sign * max(o.sign * reference[o.name] for reference in references) for o in objectives}
 
 
 def _front(report: RunReport, common: Sequence[Objective]) -> tuple[Point, ...]:
     """The front of a run in the common objectives."""
     again = report.candidates.take(np.flatnonzero(report.candidates.final))
     final = again if report.measured_again else report.candidates
-    kept = final.take(np.flatnonzero(broken_by(final, report.constraints) == 0))
-    return front_of(comparable(kept, report.evaluated, common), common)
+    allowed = final.take(np.flatnonzero(broken_by(final, report.constraints) == 0))
+    return front_of(comparable(allowed, report.evaluated, common), common)
 
 
-def _one(
+def _compared_run(
     report: RunReport, front: Sequence[Point], common: Sequence[Objective], reference: Mapping[str, float]
 ) -> schemas.ComparedRun:
     numbers = {point.key: number for number, point in enumerate(report.front)}
@@ -98,6 +98,6 @@ def _curve(
 def thinned(curve: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
     """The points where a non-decreasing curve rises, with its ends; an even selection where there are too many."""
     rises = [i for i in range(len(curve)) if i in (0, len(curve) - 1) or curve[i][1] > curve[i - 1][1]]
-    if len(rises) > _MOST_STEPS:
-        rises = [rises[round(at)] for at in np.linspace(0, len(rises) - 1, _MOST_STEPS)]
+    if len(rises) > _MAX_STEPS:
+        rises = [rises[round(at)] for at in np.linspace(0, len(rises) - 1, _MAX_STEPS)]
     return tuple(curve[i] for i in rises)

@@ -24,12 +24,12 @@ TEST = "test"
 
 @dataclass(frozen=True, slots=True)
 class NetworkQuery:
-    """Which evaluated networks to list, and in which order.
+    """A filter and an order of evaluated networks.
 
     Attributes:
-        status: None for all that have a value of every metric.
-        select: limits that they satisfy, see `parse_limits`; None for none.
-        sort: a metric or `TEST`; None for the order of evaluation (of the front: the cheapest first).
+        status: Status of the networks; None for all that have a value of every metric.
+        select: Limits that they satisfy, see `parse_limits`; None for none.
+        sort: A metric or `TEST`; None for the order of evaluation (of the front: the cheapest first).
     """
 
     status: schemas.NetworkStatus | None = None
@@ -43,15 +43,15 @@ EVERYTHING = NetworkQuery()
 
 def counts(report: RunReport) -> dict[schemas.NetworkStatus, int]:
     """The number of evaluated networks of each status."""
-    found = report.counts
+    tally = report.counts
     return {
-        "all": found.total,
+        "all": tally.total,
         "front": len(report.front),
-        "measured": found.measured,
-        "noisy": found.noisy,
-        "too-noisy": found.too_noisy,
-        "failed": found.failed,
-        "screened-out": found.screened_out,
+        "measured": tally.measured,
+        "noisy": tally.noisy,
+        "too-noisy": tally.too_noisy,
+        "failed": tally.failed,
+        "screened-out": tally.screened_out,
     }
 
 
@@ -63,24 +63,24 @@ def page(report: RunReport, query: NetworkQuery, *, offset: int = 0, limit: int 
         UnknownNameError: there is no such metric with the run's profiles.
     """
     points = _with_final_values(report)
-    keys = _found(report, points, query)
+    keys = _matching_keys(report, points, query)
     shown = keys[offset : offset + limit]
     return schemas.NetworksPage(run=report.run, total=len(keys), offset=offset, networks=_shown(report, points, shown))
 
 
 def _with_final_values(report: RunReport) -> Points:
     """All networks with a value of every metric in the order evaluated; final values where there are some."""
-    all_, again = report.evaluated, report.candidates
-    if again is all_:
-        return all_
-    places = [all_.places[key] for key in again.keys]
-    values, errors, final = all_.values.copy(), all_.errors.copy(), all_.final.copy()
+    evaluated, again = report.evaluated, report.candidates
+    if again is evaluated:
+        return evaluated
+    places = [evaluated.places[key] for key in again.keys]
+    values, errors, final = evaluated.values.copy(), evaluated.errors.copy(), evaluated.final.copy()
     values[places], errors[places], final[places] = again.values, again.errors, again.final
     tests = {places[i]: test for i, test in again.tests.items()}
-    return replace(all_, values=values, errors=errors, final=final, tests=tests)
+    return replace(evaluated, values=values, errors=errors, final=final, tests=tests)
 
 
-def _found(report: RunReport, points: Points, query: NetworkQuery) -> list[str]:
+def _matching_keys(report: RunReport, points: Points, query: NetworkQuery) -> list[str]:
     """The keys of the networks that a query finds, sorted."""
     keys, numbers = _of_status(report, points, query.status), report.numbers
     if query.select is not None:
@@ -124,8 +124,10 @@ def _column(report: RunReport, points: Points, sort: str) -> NDArray[np.float64]
         return np.array([points.tests[i][scored] if i in points.tests else np.nan for i in range(len(points))])
     objective = Objective.parse(sort, report.profiles, where="sort", measured=report.metrics)
     if objective not in report.metrics:
-        known = ", ".join(o.name for o in report.metrics)
-        raise SelectionError(f"sort: run {report.run!r} did not measure {objective.name}; expected one of {known}")
+        measured_names = ", ".join(o.name for o in report.metrics)
+        raise SelectionError(
+            f"sort: run {report.run!r} did not measure {objective.name}; expected one of {measured_names}"
+        )
     return values_of(points, objective.name)
 
 
@@ -133,15 +135,15 @@ def _shown(report: RunReport, points: Points, keys: Sequence[str]) -> tuple[sche
     front = {point.key: number for number, point in enumerate(report.front)}
     measured = [points[points.places[key]] for key in keys if key in points.places]
     shown = {network.key: network for network in networks(measured, report.constraints, front)}
-    found = []
+    listed = []
     for key in keys:
         if key in shown:
             status = "noisy" if key in report.noisy else "measured"
             network = shown[key].model_copy(update={"status": status, "evaluation": report.numbers[key]})
         else:
             network = _without_values(report, key)
-        found.append(network)
-    return tuple(found)
+        listed.append(network)
+    return tuple(listed)
 
 
 def _without_values(report: RunReport, key: str) -> schemas.Network:

@@ -49,7 +49,7 @@ class EventStreams:
 
     Args:
         look: the status of a run; called in another thread.
-        most: streams at once.
+        max_streams: Number of streams at once.
         changed: called with the number of streams when it changes.
     """
 
@@ -57,12 +57,12 @@ class EventStreams:
         self,
         look: Callable[[str], RunSummary],
         *,
-        most: int,
+        max_streams: int,
         changed: Callable[[int], None] = lambda n: None,
         interval_s: float = _INTERVAL_S,
         keep_alive_s: float = _KEEP_ALIVE_S,
     ) -> None:
-        self._look, self._most, self._changed = look, most, changed
+        self._look, self._max_streams, self._changed = look, max_streams, changed
         self._interval_s, self._keep_alive_s = interval_s, keep_alive_s
         self._topics: dict[str, _Topic] = {}
         self._n = 0
@@ -78,7 +78,7 @@ class EventStreams:
         Raises:
             TooManyError: the limit of streams is reached.
         """
-        if self._n >= self._most:
+        if self._n >= self._max_streams:
             raise TooManyError(f"{self._n} event streams are open already, the limit; poll the status instead")
         return self._events(run, first)
 
@@ -97,11 +97,11 @@ class EventStreams:
         self._count(1)
         try:
             yield f"retry: {_RETRY_MS}\n\n".encode()
-            seen = b""
+            sent_frame = b""
             while not self._closed:
                 changed, frame, over = topic.changed, topic.frame, topic.over
-                if frame != seen:
-                    seen = frame
+                if frame != sent_frame:
+                    sent_frame = frame
                     yield frame
                 if over:
                     return
@@ -128,26 +128,26 @@ class EventStreams:
         while self._topics and not self._closed:
             await asyncio.sleep(self._interval_s)
             open_ = [run for run, topic in self._topics.items() if not topic.over]
-            for run, found in (await run_in_threadpool(self._look_at, open_)).items():
+            for run, summary in (await run_in_threadpool(self._look_at, open_)).items():
                 topic = self._topics.get(run)
                 if topic is None:
                     continue
-                if found is None:
+                if summary is None:
                     topic.publish(topic.frame, over=True)
                 else:
-                    topic.publish(_frame(found), over=found.status in _ENDED)
+                    topic.publish(_frame(summary), over=summary.status in _ENDED)
 
     def _look_at(self, runs: Sequence[str]) -> Mapping[str, RunSummary | None]:
         """The status of runs; None for one that is gone. One that cannot be read now is left out."""
-        found: dict[str, RunSummary | None] = {}
+        summary_by_run: dict[str, RunSummary | None] = {}
         for run in runs:
             try:
-                found[run] = self._look(run)
+                summary_by_run[run] = self._look(run)
             except UnknownNameError:
-                found[run] = None
+                summary_by_run[run] = None
             except StoreError as error:
                 logger.warning("%s", error, extra={"run": run})
-        return found
+        return summary_by_run
 
 
 def _frame(summary: RunSummary) -> bytes:

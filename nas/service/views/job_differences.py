@@ -16,10 +16,10 @@ def job_differences(jobs: Mapping[str, SearchJob]) -> tuple[JobDifference, ...]:
         run: dict(_flat(job.model_dump(mode="json", by_alias=True, exclude_none=True))) for run, job in jobs.items()
     }
     keys = dict.fromkeys(key for values in flat.values() for key in values)
-    found = [{run: values.get(key) for run, values in flat.items()} for key in keys]
+    rows = [{run: values.get(key) for run, values in flat.items()} for key in keys]
     return tuple(
         JobDifference(key=key, values={run: None if v is None else dump_inline(v) for run, v in values.items()})
-        for key, values in zip(keys, found, strict=True)
+        for key, values in zip(keys, rows, strict=True)
         if any(value != next(iter(values.values())) for value in values.values())
     )
 

@@ -51,13 +51,13 @@ def _metrics(job: SearchJob) -> list[schemas.JobMetric]:
         return []
     objectives = {_metric(text, job).name: text for text in job.objectives}
     limits = {_metric(text, job).name: (text, bounds) for text, bounds in job.constraints.items()}
-    own = [name for name in {**objectives, **limits} if name.partition("@")[0] in job.metrics]
-    found = []
-    for name in (*known_objectives(profiles, task=task.names), *own):
+    job_metrics = [name for name in {**objectives, **limits} if name.partition("@")[0] in job.metrics]
+    metrics = []
+    for name in (*known_objectives(profiles, task=task.names), *job_metrics):
         metric = _metric(name, job)
         short = metric.metric if len(profiles) == 1 else name
         text, bounds = limits.get(name, (objectives.get(name, short), None))
-        found.append(
+        metrics.append(
             schemas.JobMetric(
                 name=objectives.get(name, short),
                 limit_name=text,
@@ -69,7 +69,7 @@ def _metrics(job: SearchJob) -> list[schemas.JobMetric]:
             )
         )
     order = {metric: place for place, metric in enumerate((*task.names, "latency_ms"))}
-    return sorted(found, key=lambda one: order.get(one.name.partition("@")[0], len(order)))
+    return sorted(metrics, key=lambda entry: order.get(entry.name.partition("@")[0], len(order)))
 
 
 def _metric(text: str, job: SearchJob) -> Objective:
@@ -85,22 +85,22 @@ def _renamed(text: str, hardware: Sequence[str]) -> dict[Path, Any]:
         job = parse_job(text, source=_SOURCE)
     except JobError:
         return {}
-    found: dict[Path, Any] = {}
-    own = frozenset(job.metrics)
-    objectives = list(dict.fromkeys(name for old in job.objectives for name in _names(old, hardware, own)))
+    changes: dict[Path, Any] = {}
+    job_metrics = frozenset(job.metrics)
+    objectives = list(dict.fromkeys(name for old in job.objectives for name in _names(old, hardware, job_metrics)))
     if objectives != list(job.objectives):
-        found["objectives",] = objectives
+        changes["objectives",] = objectives
     for old, bounds in job.constraints.items():
-        names = _names(old, hardware, own)
+        names = _names(old, hardware, job_metrics)
         if names != [old]:
             limit: Mapping[str, float] = bounds.model_dump(exclude_none=True)
-            found |= {("constraints", old): None} | {("constraints", name): dict(limit) for name in names}
-    return found
+            changes |= {("constraints", old): None} | {("constraints", name): dict(limit) for name in names}
+    return changes
 
 
-def _names(metric: str, hardware: Sequence[str], own: Collection[str]) -> list[str]:
+def _names(metric: str, hardware: Sequence[str], job_metrics: Collection[str]) -> list[str]:
     """The names of a metric with some profiles, but of the job's own metrics."""
     short = metric.partition("@")[0]
-    if short not in TIMED_METRICS or short in own:
+    if short not in TIMED_METRICS or short in job_metrics:
         return [metric]
     return [short] if len(hardware) == 1 else [f"{short}@{profile}" for profile in hardware]

@@ -37,7 +37,7 @@ def networks(
         constraints: those that `within_limits` checks.
         numbers: of the front's members, by key.
     """
-    kept: Iterable[bool] = (broken_by(points, constraints) == 0).tolist() if points else []
+    allowed: Iterable[bool] = (broken_by(points, constraints) == 0).tolist() if points else []
     return [
         schemas.Network(
             key=point.key,
@@ -51,7 +51,7 @@ def networks(
             else schemas.Figure(value=_test_value(point.test), error=point.test["error"]),
             within_limits=within_limits,
         )
-        for point, within_limits in zip(points, kept, strict=True)
+        for point, within_limits in zip(points, allowed, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nas.errors import NasError, RunStateError, StoreError
-from nas.service.state import ServiceState, Wanted
+from nas.service.state import RequestedState, ServiceState
 from nas.service.views.run_index import JobSummary, RunIndex
 
 
@@ -21,24 +21,24 @@ class OpenRuns:
         """Those that start from another run."""
         return [user for user, job in self._jobs() if user != run and run in job.needs]
 
-    def check_unused(self, path: Path, what: str, *, tasks: Sequence[str] = ()) -> None:
+    def check_unused(self, path: Path, subject: str, *, tasks: Sequence[str] = ()) -> None:
         """Raises `RunStateError` if an open run uses a stored file or folder, or one of these tasks does.
 
         Args:
-            what: is to be deleted, for the message, e.g. ``the model 'resnet18'``.
+            subject: The thing that is to be deleted, for the message, e.g. ``the model 'resnet18'``.
         """
         users = [run for run, job in self._jobs() if any(used.is_relative_to(path) for used in job.paths)]
         if users := [*users, *tasks]:
-            text = f"{what} is used by {', '.join(users)}; delete it when they have ended"
+            text = f"{subject} is used by {', '.join(users)}; delete it when they have ended"
             raise RunStateError(text, code="run.needed")
 
     def _jobs(self) -> list[tuple[str, JobSummary]]:
-        found = []
+        jobs = []
         for submission in self._state.submissions():
-            if submission.wanted is Wanted.DRIVEN and (submission.waits or self._is_open(submission.run)):
+            if submission.wanted is RequestedState.DRIVEN and (submission.waits or self._is_open(submission.run)):
                 with suppress(NasError):  # its job file cannot be read, and so it cannot be driven
-                    found.append((submission.run, self._index.job(submission.run)))
-        return found
+                    jobs.append((submission.run, self._index.job(submission.run)))
+        return jobs
 
     def _is_open(self, run: str) -> bool:
         with suppress(StoreError):

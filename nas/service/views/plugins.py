@@ -11,8 +11,8 @@ from nas.service.api import schemas
 
 def plugins(allowed: Sequence[str]) -> tuple[schemas.Plugin, ...]:
     """Those that installed packages register, then the classes that the server's owner allows."""
-    found = [schemas.Plugin(**one.to_json()) for one in installed_plugins(loaded=False)]
+    listed = [schemas.Plugin(**plugin.to_json()) for plugin in installed_plugins(loaded=False)]
     for target in allowed:
         package, version = owner(target.partition(":")[0])
-        found.append(schemas.Plugin(kind="", name=target, target=target, package=package, version=version, error=""))
-    return tuple(found)
+        listed.append(schemas.Plugin(kind="", name=target, target=target, package=package, version=version, error=""))
+    return tuple(listed)

@@ -15,7 +15,7 @@ from nas.errors import NasError
 from nas.service.api import schemas
 from nas.service.stamped_cache import StampedCache
 
-_KEPT = 1000
+_MAX_RUNS = 1000
 """Cached runs; each takes some hundred bytes."""
 
 
@@ -24,27 +24,29 @@ class ProfileDrift:
 
     def __init__(self, runs: RunsFolder) -> None:
         self._runs = runs
-        self._of_runs = StampedCache(lambda folder, _: _of_run(folder), most=_KEPT)
+        self._of_runs = StampedCache(lambda folder, _: _of_run(folder), max_weight=_MAX_RUNS)
 
-    def of(self, profile: str) -> tuple[schemas.Drift, ...]:
-        """By run, the oldest first; runs that cannot be read are left out."""
-        found = []
+    def by_run(self, profile: str) -> tuple[schemas.Drift, ...]:
+        """The drift of a profile by run, the oldest first; runs that cannot be read are left out."""
+        profile_drifts = []
         for folder in self._runs.list():
             with suppress(NasError):  # the list of runs shows the error
                 drifts = self._of_runs.get(folder)
-                found += [drifts[profile]] if profile in drifts else []
-        return tuple(sorted(found, key=lambda drift: drift.time))
+                profile_drifts += [drifts[profile]] if profile in drifts else []
+        return tuple(sorted(profile_drifts, key=lambda drift: drift.time))
 
 
 def _of_run(folder: RunFolder) -> Mapping[str, schemas.Drift]:
-    """By profile: medians over the measuring sessions of a run."""
+    """Medians over the measuring sessions of a run, by profile."""
     with closing(open_store(folder)) as store:
         by_profile = groupby(store.sessions(), key=lambda session: session.profile)
         return {profile: _drift(folder.id, list(sessions)) for profile, sessions in by_profile}
 
 
 def _drift(run: str, sessions: Sequence[MeasuringSession]) -> schemas.Drift:
-    sessions = [one for one in sessions if one.runtime == sessions[0].runtime]  # levels differ between runtimes
+    sessions = [
+        session for session in sessions if session.runtime == sessions[0].runtime
+    ]  # levels differ between runtimes
     noises = [session.noise for session in sessions if session.noise is not None]
     return schemas.Drift(
         run=run,

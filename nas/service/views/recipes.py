@@ -18,4 +18,4 @@ def recipe(name: str) -> Recipe:
         UnknownNameError: there is none of this name.
     """
     text = read_recipe(name)
-    return next(found for found in recipes() if found.name == name).model_copy(update={"job": text})
+    return next(listed for listed in recipes() if listed.name == name).model_copy(update={"job": text})

@@ -19,7 +19,7 @@ from nas.service.views.job_differences import job_differences
 from nas.service.views.networks import networks, objective_info, objectives_of
 from nas.service.views.run_index import RunIndex
 
-_MOST_COMPARED = 16
+_MAX_COMPARED = 16
 
 
 class Results:
@@ -93,11 +93,11 @@ class Results:
         """The training of a run's supernet; empty before its first epoch ends, and where it is trained already."""
         history, snapshot = self._index.training(run), self._index.snapshot(run)
         metric = snapshot.scored
-        known = schemas.EpochInfo.model_fields
+        field_names = schemas.EpochInfo.model_fields
         return schemas.Training(
             epochs=snapshot.epochs,
             history=tuple(
-                schemas.EpochInfo.model_validate({name: epoch.get(name) for name in known}) for epoch in history
+                schemas.EpochInfo.model_validate({name: epoch.get(name) for name in field_names}) for epoch in history
             ),
             best=history[-1].get("best") if history else None,
             metric=objective_info(metric),
@@ -111,14 +111,14 @@ class Results:
 
     def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
         """The accuracy of each objective's predictor."""
-        found = self.report(run).predictors if self._begun(run) else {}
+        predictors = self.report(run).predictors if self._begun(run) else {}
         return tuple(
             schemas.PredictorInfo(
                 objective=name,
                 latest=dict(predictor.latest),
                 history=tuple({"step": step, **quality} for step, quality in predictor.history),
             )
-            for name, predictor in found.items()
+            for name, predictor in predictors.items()
         )
 
     def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
@@ -134,12 +134,12 @@ class Results:
 
     def compare(self, runs: Sequence[str]) -> schemas.Comparison:
         """Searches compared in their common objectives, from one reference point."""
-        named = list(dict.fromkeys(runs))
-        if not 1 <= len(named) <= _MOST_COMPARED:
-            raise SelectionError(f"expected 1 to {_MOST_COMPARED} runs to compare, got {len(named)}")
-        reports = [self.report(run) for run in named]
-        bases = {run: self._index.basis(run) for run in named}
-        return compared(reports, bases, self.job_differences(named))
+        run_ids = list(dict.fromkeys(runs))
+        if not 1 <= len(run_ids) <= _MAX_COMPARED:
+            raise SelectionError(f"expected 1 to {_MAX_COMPARED} runs to compare, got {len(run_ids)}")
+        reports = [self.report(run) for run in run_ids]
+        bases = {run: self._index.basis(run) for run in run_ids}
+        return compared(reports, bases, self.job_differences(run_ids))
 
     def job_differences(self, runs: Sequence[str]) -> tuple[schemas.JobDifference, ...]:
         """The keys in which the runs' job files differ, of those that can be read; empty where that is less than two."""
@@ -151,10 +151,10 @@ class Results:
         return job_differences(jobs) if len(jobs) > 1 else ()
 
     def _begun(self, run: str) -> bool:
-        """Whether a driver has begun the search.
+        """True if a driver has begun the search.
 
         Raises:
-            RunStateError: it is a training.
+            RunStateError: The run is a training.
         """
         snapshot = self._index.snapshot(run)
         if snapshot.kind == "training":

@@ -26,14 +26,14 @@ from nas.service.views.common_front import MeasurementBasis
 from nas.service.views.run_overviews import RunOverview, overview_of
 from supernets.networks.capture.model_names import is_file
 
-_MOST_RUNS = 100_000
-_MOST_NETWORKS = 60_000
+_MAX_RUNS = 100_000
+_MAX_NETWORKS = 60_000
 """Of all cached reports; a network of 45 genes takes 1.2 KiB, and 1.9 KiB once a point is made of it."""
-_MOST_EPOCHS = 100_000
+_MAX_EPOCHS = 100_000
 """Of all cached trainings."""
-_MOST_GENES = 500
+_MAX_GENES = 500
 """Runs whose importance of genes is cached."""
-_MOST_REASONS = 10_000
+_MAX_REASONS = 10_000
 """Cached reasons; those of many networks are equal."""
 _REMOTE_S = 1.0
 """Lifetime of a snapshot whose database is on a server."""
@@ -80,19 +80,19 @@ class RunIndex:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._runs, self._submitted_kind, self._clock = runs, submitted_kind, clock
-        self._wording = lru_cache(_MOST_REASONS)(wording)
-        self._snapshots = StampedCache(self._read_snapshot, most=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
-        self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
+        self._wording = lru_cache(_MAX_REASONS)(wording)
+        self._snapshots = StampedCache(self._read_snapshot, max_weight=_MAX_RUNS, remote_s=_REMOTE_S, clock=clock)
+        self._reports = StampedCache(self._build_report, max_weight=_MAX_NETWORKS, weigh=_networks_in, clock=clock)
         self._overviews = StampedCache(
             lambda folder, _: overview_of(self._reports.get(folder, None)),
-            most=_MOST_RUNS,
+            max_weight=_MAX_RUNS,
             rest_s=_OVERVIEW_S,
             clock=clock,
         )
         self._trainings = StampedCache(
-            self._read_training, most=_MOST_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
+            self._read_training, max_weight=_MAX_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
         )
-        self._genes = StampedCache(self._compute_genes, most=_MOST_GENES, clock=clock)
+        self._genes = StampedCache(self._compute_genes, max_weight=_MAX_GENES, clock=clock)
         # Of runs that may still change: opening a store costs more than reading it. It takes 60 KiB, and no file is open.
         self._stores: dict[str, SqlStore] = {}
         self._away: dict[str, float] = {}  # database servers, and when they did not answer
@@ -108,10 +108,10 @@ class RunIndex:
         folder = self._runs.get(run)
         database = database_of(folder)
         is_file = database.server is None
-        held = is_file and database.is_held()  # before the store is read; see `snapshot_of`
-        found = self._snapshots.get(folder)
-        kind = found.kind if found.begun else self._submitted_kind(run) or found.kind
-        return replace(found, kind=kind, held=held if is_file else found.held)
+        is_held = is_file and database.is_held()  # before the store is read; see `snapshot_of`
+        snapshot = self._snapshots.get(folder)
+        kind = snapshot.kind if snapshot.begun else self._submitted_kind(run) or snapshot.kind
+        return replace(snapshot, kind=kind, held=is_held if is_file else snapshot.held)
 
     def report(self, run: str, profile: str | None = None) -> RunReport:
         """The report of a search on all of its hardware profiles, or on one.
@@ -160,9 +160,9 @@ class RunIndex:
         return parse_stored_job(text, source="job")
 
     def basis(self, run: str) -> MeasurementBasis:
-        """What the values of a run were measured on; raises as `snapshot`."""
+        """The conditions under which the values of a run were measured; raises as `snapshot`."""
         with Run.open(self._runs, run).store() as store:
-            return MeasurementBasis.of(store)
+            return MeasurementBasis.read(store)
 
     def forget(self, run: str) -> None:
         """Closes the store of a run that was removed."""
@@ -179,19 +179,19 @@ class RunIndex:
             return training_history(folder, store)
 
     def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
-        found = Run(folder, self._runs).report_of(profile)
+        report = Run(folder, self._runs).report_of(profile)
         failed, skipped = (
             {key: self._wording(reason) for key, reason in reasons.items()}
-            for reasons in (found.failed, found.screened_out)
+            for reasons in (report.failed, report.screened_out)
         )
-        return replace(found, failed=failed, screened_out=skipped)
+        return replace(report, failed=failed, screened_out=skipped)
 
     def _read_snapshot(self, folder: RunFolder, _key: str | None) -> RunSnapshot:
         database = database_of(folder)
         self._check_answers(database.server)
-        held = database.server is not None and database.is_held()
+        is_held = database.server is not None and database.is_held()
         try:
-            found = snapshot_of(self._opened(folder.id, database), held=held)
+            snapshot = snapshot_of(self._opened(folder.id, database), held=is_held)
         except NasError as error:
             self._stores.pop(folder.id, None)
             if database.server is not None and isinstance(error, StoreAwayError):
@@ -199,9 +199,9 @@ class RunIndex:
             raise
         if database.server is not None:
             self._away.pop(database.server, None)
-        if not found.open:
+        if not snapshot.open:
             self.forget(folder.id)
-        return replace(found, reason=self._wording(found.reason))
+        return replace(snapshot, reason=self._wording(snapshot.reason))
 
     def _opened(self, run: str, database: Database) -> SqlStore:
         store = self._stores.get(run)
@@ -223,7 +223,7 @@ def _networks_in(report: RunReport) -> int:
     return 1 + len(report.evaluated) + len(report.predicted)
 
 
-@lru_cache(_MOST_RUNS)
+@lru_cache(_MAX_RUNS)
 def _job_summary(path: Path, written: int) -> JobSummary:
     """The summary of a job file; ``written`` is when, so that a new file of the same name is read."""
     job = load_job(path, stored=True)

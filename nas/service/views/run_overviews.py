@@ -28,7 +28,7 @@ class BestValue:
 
 @dataclass(frozen=True, slots=True)
 class RunOverview:
-    """What a search has found, in a few numbers.
+    """The results of a search in a few numbers.
 
     Attributes:
         quality, cost: the best of the objectives that stand for them; `cost` is None for a search with one objective. Both
@@ -51,11 +51,11 @@ class RunOverview:
 
     def best_text(self, metric: str) -> str:
         """The best value of a metric, or, in place of the accuracy, that of another task with its name; else a dash."""
-        found = self.score if metric == "accuracy" else self.best(metric)
-        if found is None:
+        best_value = self.score if metric == "accuracy" else self.best(metric)
+        if best_value is None:
             return "–"
-        text = format_value(found.metric, found.value)
-        return text if found.metric.metric == metric else f"{found.metric.name} {text}"
+        text = format_value(best_value.metric, best_value.value)
+        return text if best_value.metric.metric == metric else f"{best_value.metric.name} {text}"
 
 
 def overview_of(report: RunReport) -> RunOverview:

@@ -19,7 +19,7 @@ from nas.engine.training_history import EPOCH
 from nas.errors import NasError, StoreAwayError, StoreError
 from nas.runs.run import Run
 from nas.service.api import schemas
-from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.state import RequestedState, ServiceState, Submission
 from nas.service.views.networks import objectives_of
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_overviews import RunOverview
@@ -67,11 +67,11 @@ class RunSummaries:
         return self._summary(run, snapshot, submission, queue)
 
     def readable(self, run: str) -> schemas.RunSummary:
-        """As `summary`, but a run that cannot be read is failed, with the error as its reason."""
+        """The summary of a run; one that cannot be read is failed, with the error as its reason. See `summary`."""
         return self._listed(self._runs.get(run), self._state.submission(run), self._queue())
 
     def readable_detail(self, run: str) -> schemas.RunDetail:
-        """As `detail`, but of a run that cannot be read the little that is known."""
+        """The details of a run; the little that is known of one that cannot be read. See `detail`."""
         summary = self.readable(run)
         if not summary.damaged:
             return self.detail(run)
@@ -105,28 +105,28 @@ class RunSummaries:
             folders = [folder for folder in folders if tag in self._labels(folder.id).tags]
         if (status, kind, sort) == (None, None, None):  # runs of other pages need not be read
             page, total = folders[offset : offset + limit], len(folders)
-            found = [self._listed(folder, submitted.get(folder.id), queue) for folder in page]
-            return schemas.RunsPage(total=total, offset=offset, runs=tuple(found))
+            summaries = [self._listed(folder, submitted.get(folder.id), queue) for folder in page]
+            return schemas.RunsPage(total=total, offset=offset, runs=tuple(summaries))
         listed = (self._listed(folder, submitted.get(folder.id), queue) for folder in folders)
-        found = [run for run in listed if status in (None, run.status) and kind in (None, run.kind)]
+        summaries = [run for run in listed if status in (None, run.status) and kind in (None, run.kind)]
         if sort is not None:
-            found = self._sorted(found, sort, descending=descending)
-        return schemas.RunsPage(total=len(found), offset=offset, runs=tuple(found[offset : offset + limit]))
+            summaries = self._sorted(summaries, sort, descending=descending)
+        return schemas.RunsPage(total=len(summaries), offset=offset, runs=tuple(summaries[offset : offset + limit]))
 
     def overviews(self, runs: Sequence[schemas.RunSummary], *, within_s: float = math.inf) -> dict[str, RunOverview]:
-        """By run, the overviews of the searches that have measured something and can be read.
+        """The overviews by run of the searches that have measured something and can be read.
 
         Args:
             within_s: none is begun after this time; the next call has more, as those that were made are kept.
         """
-        found, end = {}, time.monotonic() + within_s
+        overviews, end = {}, time.monotonic() + within_s
         for run in runs:
             if time.monotonic() >= end:
                 break
             if run.kind == "search" and run.evaluations:
                 with suppress(NasError):  # its summary has the reason
-                    found[run.run] = self._index.overview(run.run)
-        return found
+                    overviews[run.run] = self._index.overview(run.run)
+        return overviews
 
     def tags(self) -> tuple[str, ...]:
         """All tags that runs have, in alphabetical order."""
@@ -137,10 +137,10 @@ class RunSummaries:
         summary, opened = self.summary(run), Run.open(self._runs, run)
         with opened.store() as store:
             facts, events = store.facts(), store.events()
-        found = _NO_SEARCH
+        search_parts = _NO_SEARCH
         if facts is not None and facts.search is not None:
             report = self._index.report(run)
-            found = {
+            search_parts = {
                 "objectives": objectives_of(report),
                 "constraints": tuple(
                     schemas.ConstraintInfo(figure=c.metric.name, minimum=c.minimum, maximum=c.maximum)
@@ -157,7 +157,7 @@ class RunSummaries:
             }
         events = [event for event in events if event.kind != EPOCH]
         shown = tuple({"kind": e.kind, "time": e.time, "detail": dict(e.detail)} for e in events[-_EVENTS:])
-        return schemas.RunDetail(**summary.model_dump(), job=_job_text(opened.folder), **found, events=shown)
+        return schemas.RunDetail(**summary.model_dump(), job=_job_text(opened.folder), **search_parts, events=shown)
 
     def _sorted(
         self, runs: Sequence[schemas.RunSummary], sort: schemas.RunOrder, *, descending: bool
@@ -179,17 +179,19 @@ class RunSummaries:
                     return getattr(run, sort)
 
         keyed = [(value(run), run) for run in runs]
-        known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending)
-        return [run for _, run in known] + [run for found, run in keyed if found is None]
+        with_value = sorted(
+            (pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending
+        )
+        return [run for _, run in with_value] + [run for sort_value, run in keyed if sort_value is None]
 
     def _by_score(self, runs: Sequence[schemas.RunSummary], *, descending: bool) -> list[schemas.RunSummary]:
         """Runs with an accuracy, then those of each other metric of a task, each by their best values."""
-        found = self.overviews(runs)
-        scored = [(run, best) for run in runs if (best := found.get(run.run, RunOverview()).score) is not None]
+        overviews = self.overviews(runs)
+        scored = [(run, best) for run in runs if (best := overviews.get(run.run, RunOverview()).score) is not None]
         scored.sort(key=lambda pair: pair[1].goodness, reverse=descending)
         scored.sort(key=lambda pair: (pair[1].metric.name != "accuracy", pair[1].metric.name))
-        known = [run for run, _ in scored]
-        return known + [run for run in runs if run not in known]
+        ranked = [run for run, _ in scored]
+        return ranked + [run for run in runs if run not in ranked]
 
     def _labels(self, run: str) -> Labels:
         """The labels of a run; the error in place of its note where they cannot be read."""
@@ -268,7 +270,7 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
         return f"{position}; no job can be started now: {problem}" if problem else position
     if not snapshot.open:
         return snapshot.reason
-    if submission is not None and submission.wanted is Wanted.CANCELLED:
+    if submission is not None and submission.wanted is RequestedState.CANCELLED:
         return f"is being cancelled; {problem}" if problem else "is being cancelled"
     if snapshot.held:
         return snapshot.reason

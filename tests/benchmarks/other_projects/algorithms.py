@@ -67,7 +67,7 @@ class OtherProject(HistorySearch):
             return []
         new = known[self._n_told :]
         self._n_told = len(known)
-        rows, values = self._genes.of(new).tolist(), self._history.values(new)[0].tolist()
+        rows, values = self._genes.rows(new).tolist(), self._history.values(new)[0].tolist()
         self._call({"rows": rows, "values": values})
         found: dict[Architecture, None] = {}
         for _ in range(_ROUNDS):
@@ -108,10 +108,10 @@ class QNEHVI(OtherProject):
     def _candidates(self, rng: np.random.Generator) -> list[list[int]]:
         known = self._history.architectures
         front = [known[i] for i in np.flatnonzero(non_dominated(self._history.values(known)[0]))]
-        near = self._genes.neighbours(self._genes.of(front), _NEIGHBOURS, rng)
+        near = self._genes.neighbours(self._genes.rows(front), _NEIGHBOURS, rng)
         rows = np.vstack([near, self._genes.random(_RANDOM, rng)])
         unknown = [a for a in dict.fromkeys(self._genes.architectures(rows)) if a not in self._history.known]
-        found: list[list[int]] = self._genes.of(unknown).tolist()
+        found: list[list[int]] = self._genes.rows(unknown).tolist()
         return found
 
 

@@ -346,7 +346,7 @@ class TestTheToken:
     ) -> None:
         monkeypatch.setenv("NAS_SERVER", "https://team.test/nas")
         assert shell.nas("status").code == 0
-        assert str(script.asked[0].url).startswith("https://team.test/nas/service/api/v1/runs?")
+        assert str(script.asked[0].url).startswith("https://team.test/nas/api/v1/runs?")
 
 
 def test_the_true_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

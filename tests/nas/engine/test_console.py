@@ -96,7 +96,7 @@ def test_lines_tell_it_where_there_is_no_terminal() -> None:
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_count_bar_and_time_left_stay_on_a_narrow_terminal(width: int) -> None:
     latency = Objective.parse("latency_ms", ["cpu-1-thread-batch-16"])
-    miss = NearestInfeasible.of(Architecture((0, 1)), {latency.name: 3.0}, [Constraint(latency, maximum=2.0)])
+    miss = NearestInfeasible.from_values(Architecture((0, 1)), {latency.name: 3.0}, [Constraint(latency, maximum=2.0)])
     clock, out = Clock(), io.StringIO()
     with ConsoleProgress(Console(file=out, width=width, force_terminal=True, color_system=None), clock) as observer:
         for done in (8, 16, 24):
@@ -142,7 +142,7 @@ def test_a_run_begins_with_its_folder_and_its_guidance(evaluations: int, guidanc
 def test_the_nearest_is_told_while_nothing_keeps_the_limits() -> None:
     latency = Objective.parse("latency_ms", ["cpu"])
     limit = Constraint(latency, maximum=2.0)
-    miss = NearestInfeasible.of(Architecture((0, 1)), {latency.name: 3.0}, [limit])
+    miss = NearestInfeasible.from_values(Architecture((0, 1)), {latency.name: 3.0}, [limit])
     out = io.StringIO()
     with ConsoleProgress(Console(file=out, width=200)) as observer:
         observer.progress(SearchProgress("searching", 10, 20, 0.0, 0, 0, miss))

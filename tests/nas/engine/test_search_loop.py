@@ -238,7 +238,7 @@ def test_known_networks_cost_no_budget_and_are_learned_from(table: Table, evalua
     known = [table.space.smallest, *table.architectures[100:140]]
 
     def warm(store: MemoryStore, n: int) -> list[Evaluation]:
-        algorithm = make_algorithm("guided", SearchProblem(table.space, OBJECTIVES, 1, known=known))
+        algorithm = make_algorithm("guided", SearchProblem(table.space, OBJECTIVES, 1, known_architectures=known))
         return search(
             table.space, OBJECTIVES, algorithm, evaluator, store, Budget(n), batch=8, known=known,
             on_progress=shown.append,
@@ -252,7 +252,7 @@ def test_known_networks_cost_no_budget_and_are_learned_from(table: Table, evalua
     assert [len(step) for step in store.asks()] == [42, 8, 1]
     assert (shown[-1].done, shown[-1].total) == (10, 10)
     assert min(fit.step for fit in store.fits()) == 1
-    first = models_from("guided", table.space, batch=8, known=known)
+    first = models_from("guided", table.space, batch=8, known_architectures=known)
     assert first == 2  # after the largest
     assert [e.architecture for e in warm(store, 14)[: len(told)]] == [e.architecture for e in told]
     assert sum(map(len, store.asks())) == len(known) + 14

@@ -154,6 +154,6 @@ def test_an_error_of_the_plugins_code_names_it(greeter: PluginRef) -> None:
 
 def test_an_object_refers_to_its_class() -> None:
     ref = of_object(Kind.SEARCH, PluginPackages)
-    assert (ref.target, ref.given) == ("tests.plugin_packages:PluginPackages", False)
-    assert of_object(Kind.SEARCH, object.__new__(PluginPackages)).given
-    assert of_object(Kind.SEARCH, lambda: None).given
+    assert (ref.target, ref.is_object) == ("tests.plugin_packages:PluginPackages", False)
+    assert of_object(Kind.SEARCH, object.__new__(PluginPackages)).is_object
+    assert of_object(Kind.SEARCH, lambda: None).is_object

@@ -65,4 +65,4 @@ def test_columns_have_one_order(order: int, seed: int) -> None:
 
     assert values(space, one) == values(other, two)
     rows = two.random(5, np.random.default_rng(seed))
-    assert (two.of(two.architectures(rows)) == rows).all()
+    assert (two.rows(two.architectures(rows)) == rows).all()

@@ -21,7 +21,7 @@ from nas.errors import ServiceError
 from nas.service.jobs import dispatcher as dispatcher_module
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.state import RequestedState, ServiceState, Submission
 from tests.nas.service.pretended_jobs import BUDGET, Driver, PretendedJobs
 
 AT_ONCE, RESUMES, MORE = 2, 2, 50
@@ -144,7 +144,7 @@ class Server(RuleBasedStateMachine):
         self.dispatcher.tick()
         self.meanwhile = ""
         for submission in self.state.submissions():
-            if submission.wanted is Wanted.CANCELLED:
+            if submission.wanted is RequestedState.CANCELLED:
                 assert not any(d.known_to_live for d in self.jobs.alive() if d.run == submission.run)
 
     @rule(survives=st.integers(0, 10))
@@ -267,7 +267,7 @@ class Server(RuleBasedStateMachine):
             if reason.startswith("its driver died"):
                 assert self.died[submission.run] > RESUMES
             if state.budget is not None:
-                if statuses[-1] is RunStatus.FINISHED and submission.wanted is Wanted.DRIVEN:
+                if statuses[-1] is RunStatus.FINISHED and submission.wanted is RequestedState.DRIVEN:
                     assert state.extension == submission.options.get("extension", state.extension)
                 spent = state.budget.evaluations - BUDGET
                 assert spent % MORE == 0

@@ -25,7 +25,7 @@ def test_a_value_is_made_again_when_its_run_changes(runs: RunsFolder) -> None:
         made.append(f"{run.id} {key}")
         return len(made)
 
-    kept = StampedCache(make, most=10, clock=lambda: LATER)
+    kept = StampedCache(make, max_weight=10, clock=lambda: LATER)
     assert [kept.get(folder), kept.get(folder), kept.get(folder, "a")] == [1, 1, 2]
     store = open_store(folder, driver=True)
     store.set_status(RunStatus.CANCELLED)
@@ -39,7 +39,7 @@ def test_a_value_is_given_for_some_time_although_its_run_changes(runs: RunsFolde
     folder = trained(runs)
     made: list[float] = []
     clock = [LATER]
-    kept = StampedCache(lambda run, key: made.append(clock[0]), most=10, rest_s=10.0, clock=lambda: clock[0])
+    kept = StampedCache(lambda run, key: made.append(clock[0]), max_weight=10, rest_s=10.0, clock=lambda: clock[0])
     kept.get(folder)
     store = open_store(folder, driver=True)
     store.set_status(RunStatus.CANCELLED)
@@ -53,7 +53,7 @@ def test_a_run_that_may_change_without_its_stamp_is_read_again(runs: RunsFolder)
     folder = trained(runs)
     made: list[int] = []
     written = folder.database.stat().st_mtime
-    soon = StampedCache(lambda run, key: made.append(1), most=10, clock=lambda: written + 0.01)
+    soon = StampedCache(lambda run, key: made.append(1), max_weight=10, clock=lambda: written + 0.01)
     soon.get(folder)
     soon.get(folder)
     assert len(made) == 2
@@ -65,7 +65,7 @@ def test_values_of_remote_databases_expire_also_where_the_clock_was_set_back(run
     )
     made: list[float] = []
     clock = [1000.0]
-    kept = StampedCache(lambda run, key: made.append(clock[0]), most=10, clock=lambda: clock[0])
+    kept = StampedCache(lambda run, key: made.append(clock[0]), max_weight=10, clock=lambda: clock[0])
     for now in (1000.0, 1002.9, 1003.1, 500.0, 502.9, 503.1):
         clock[0] = now
         kept.get(folder)
@@ -80,7 +80,7 @@ def test_failed_computations_leave_nothing_in_the_cache(runs: RunsFolder) -> Non
             raise UnknownNameError("objective", key, [])
         return run.id
 
-    kept = StampedCache(make, most=10)
+    kept = StampedCache(make, max_weight=10)
     kept.get(folder)
     for n in range(100):
         with pytest.raises(UnknownNameError):
@@ -96,11 +96,11 @@ def test_the_least_recently_used_value_is_evicted_first(runs: RunsFolder) -> Non
         made.append(run.id)
         return run.id
 
-    kept = StampedCache(make, most=4, weigh=lambda value: 2, clock=lambda: LATER)
+    kept = StampedCache(make, max_weight=4, weigh=lambda value: 2, clock=lambda: LATER)
     for i in (0, 1, 0, 2, 0, 1):
         kept.get(folders[i])
     assert made == [folders[i].id for i in (0, 1, 2, 1)]
-    alone = StampedCache(make, most=1, weigh=lambda value: 2, clock=lambda: LATER)
+    alone = StampedCache(make, max_weight=1, weigh=lambda value: 2, clock=lambda: LATER)
     made.clear()
     for i in (0, 0, 1, 0):
         alone.get(folders[i])
@@ -118,7 +118,7 @@ def test_concurrent_calls_share_one_computation(runs: RunsFolder) -> None:
         first.wait(10)  # until all others ask, too
         return object()
 
-    kept = StampedCache(make, most=10, clock=lambda: LATER)
+    kept = StampedCache(make, max_weight=10, clock=lambda: LATER)
     found: list[object] = []
 
     def ask() -> None:

@@ -20,7 +20,7 @@ from nas.service.jobs.job_runner import JobState
 from nas.service.rest_routes.operations import readiness
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted
+from nas.service.state import RequestedState, ServiceState, Submission, TaskKind, TaskStatus
 from nas.service.views.evaluated_networks import NetworkQuery
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
@@ -143,7 +143,7 @@ def test_cancelling_is_durable_and_idempotent(service: Service, jobs: Jobs, runs
     submission = again.submission(run)
     again.close()
     assert submission is not None
-    assert submission.wanted is Wanted.CANCELLED
+    assert submission.wanted is RequestedState.CANCELLED
     service.submissions.cancel(run)
     mark(runs, run, RunStatus.CANCELLED, "interrupted")
     jobs.stop(job_of(service, run, 1))

@@ -41,21 +41,21 @@ def test_how_well_the_usual_speed_is_known(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(FOLDER, str(tmp_path))
     record = SpeedRecord(tmp_path, machine_key)
     never = machine.speed(ENVIRONMENT)
-    assert (never.state, "until now" in never.found) == (State.OK, True)
+    assert (never.state, "until now" in never.observation) == (State.OK, True)
     record.add(ENVIRONMENT, Speed(0.01, 0.11, 1.1, other_load=0.5))
     busy = machine.speed(ENVIRONMENT)
-    assert (busy.state, "until now: 1, all beside other work" in busy.found) == (State.WARNING, True)
+    assert (busy.state, "until now: 1, all beside other work" in busy.observation) == (State.WARNING, True)
     record.add(ENVIRONMENT, Speed(0.01, 0.1, 1.0, other_load=0.01, error=0.02))
-    assert machine.speed(ENVIRONMENT).found == "usual speed known to 2.0 % (quiet measuring sessions: 1)"
+    assert machine.speed(ENVIRONMENT).observation == "usual speed known to 2.0 % (quiet measuring sessions: 1)"
 
 
 def test_profiles_that_a_machine_can_measure() -> None:
     runtime, profiles = machine.measuring({**ENVIRONMENT, "allowed_cpus": 1})
-    assert runtime.found == "ONNX Runtime 1.22.0 with CPUExecutionProvider"
+    assert runtime.observation == "ONNX Runtime 1.22.0 with CPUExecutionProvider"
     assert profiles.state is State.OK
     openvino = find_spec("openvino") is not None
     usable, missing = (", cpu-1-thread-openvino", "") if openvino else ("", "cpu-1-thread-openvino, ")
-    assert f"cpu-1-thread{usable}, cpu-1-thread-batch-16 (not {missing}cuda, cpu-2-threads, " in profiles.found
+    assert f"cpu-1-thread{usable}, cpu-1-thread-batch-16 (not {missing}cuda, cpu-2-threads, " in profiles.observation
 
 
 def test_a_machine_that_can_measure_no_profile() -> None:
@@ -86,13 +86,13 @@ def test_whether_energy_can_be_measured_is_told_and_is_no_problem(
     monkeypatch.setenv("NAS_POWERCAP", str(tmp_path))
     (missing,) = machine.energy(ENVIRONMENT)
     assert (missing.state, missing.remedy) == (State.OK, "")
-    assert f"energy_mj cannot be measured on the CPU: there are no energy counters in {tmp_path}" in missing.found
+    assert f"energy_mj cannot be measured on the CPU: there are no energy counters in {tmp_path}" in missing.observation
     with counters(tmp_path):
         (there,) = machine.energy(ENVIRONMENT)
-    assert there.found.startswith("energy_mj can be measured on the CPU, by package-0, which change every ")
+    assert there.observation.startswith("energy_mj can be measured on the CPU, by package-0, which change every ")
     cpu, gpu = machine.energy({**ENVIRONMENT, "available_providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]})
-    assert "package-0 stands still" in cpu.found
-    assert "on the GPU" in gpu.found
+    assert "package-0 stands still" in cpu.observation
+    assert "on the GPU" in gpu.observation
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_server_of_another_version_that_is_not_ready() -> None:
     findings = checked(script(starting, version="0.2.0"))
     assert states(findings) == {"server": "warning", "server's parts": "warning"}
     assert "0.1.0" in findings[0].remedy
-    assert findings[1].found == "ray: is being started"
+    assert findings[1].observation == "ray: is being started"
 
 
 def test_a_token_without_encryption() -> None:
@@ -60,7 +60,7 @@ def test_a_server_that_rejects_the_token() -> None:
 def test_no_server() -> None:
     (found,) = checked(Script(health=[gone]))
     assert found.state == "wrong"
-    assert "127.0.0.1:8700" in found.found
+    assert "127.0.0.1:8700" in found.observation
 
 
 def test_a_missing_cluster() -> None:

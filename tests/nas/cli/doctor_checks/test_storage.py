@@ -36,7 +36,7 @@ def nothing(connection: Connection) -> None:
 
 def test_a_missing_folder_is_not_created(runs: RunsFolder) -> None:
     found = storage.runs_folder(runs)
-    assert (found.state, found.found) == (State.OK, f"{runs.root} is created by the first run")
+    assert (found.state, found.observation) == (State.OK, f"{runs.root} is created by the first run")
     assert list(runs.root.parent.iterdir()) == []
 
 
@@ -55,12 +55,12 @@ def test_a_file_in_its_place(runs: RunsFolder, below: str) -> None:
 
 
 def test_no_runs(runs: RunsFolder) -> None:
-    assert [(f.state, f.found) for f in storage.runs_in(runs)] == [(State.OK, "none yet")]
+    assert [(f.state, f.observation) for f in storage.runs_in(runs)] == [(State.OK, "none yet")]
 
 
 def test_readable_damaged_and_new_runs(runs: RunsFolder) -> None:
     well, bad, beginning = (made(runs, name) for name in ("well", "bad", "beginning"))
-    assert [(f.state, f.found) for f in storage.runs_in(runs)] == [(State.OK, "3, all readable")]
+    assert [(f.state, f.observation) for f in storage.runs_in(runs)] == [(State.OK, "3, all readable")]
     bad.write_bytes(b"no database")
     driver = SqlStore.open(beginning, create=False, driver=True)
     with closing(sqlite3.connect(beginning)) as connection:
@@ -69,7 +69,7 @@ def test_readable_damaged_and_new_runs(runs: RunsFolder) -> None:
     (found,) = storage.runs_in(runs)
     driver.close()
     assert found.state is State.WRONG
-    assert found.found.startswith("bad-1: ")
+    assert found.observation.startswith("bad-1: ")
     assert "restore bad-1" in found.remedy
     assert well.exists()
 
@@ -79,7 +79,7 @@ def test_of_many_damaged_runs_some_are_named(runs: RunsFolder) -> None:
         made(runs, f"bad{n}").write_bytes(b"no database")
     findings = storage.runs_in(runs)
     assert len(findings) == 6
-    assert findings[-1].found == "3 more are not readable"
+    assert findings[-1].observation == "3 more are not readable"
 
 
 def test_runs_of_a_previous_version(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,18 +87,18 @@ def test_runs_of_a_previous_version(runs: RunsFolder, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tables, "SCHEMA", replace(tables.SCHEMA, migrations=(nothing,)))
     (found,) = storage.runs_in(runs)
     assert (found.state, found.remedy) == (State.WARNING, "upgrade them with: nas upgrade")
-    assert found.found == "old-1: written by a previous version"
+    assert found.observation == "old-1: written by a previous version"
 
 
 def test_the_services_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "service.db"
     assert storage.service_state(path) == []
     first_versions.make("service", path)
-    assert storage.service_state(path)[0].found == f"{path} is readable"
-    monkeypatch.setattr(service, "SCHEMA", replace(service.SCHEMA, migrations=(nothing,)))
+    assert storage.service_state(path)[0].observation == f"{path} is readable"
+    monkeypatch.setattr(storage, "SCHEMA", replace(service.SCHEMA, migrations=(nothing,)))
     (old,) = storage.service_state(path)
     assert old.state is State.OK
-    assert "previous version" in old.found
+    assert "previous version" in old.observation
     path.write_bytes(b"no database" * 100)
     assert [f.state for f in storage.service_state(path)] == [State.WRONG]
 
@@ -112,4 +112,4 @@ def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part in ("train", "t10k"):
         for kind in ("images-idx3", "labels-idx1"):
             (tmp_path / f"{part}-{kind}-ubyte.gz").write_bytes(b"")
-    assert storage.data_sets().found == f"digits, fashion-mnist ({tmp_path})"
+    assert storage.data_sets().observation == f"digits, fashion-mnist ({tmp_path})"

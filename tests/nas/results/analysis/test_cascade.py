@@ -44,7 +44,7 @@ def member(
 
 def table(*members: Member) -> CascadeTable:
     pairs = [(i, j) for i in range(len(members)) for j in range(i + 1, len(members))]
-    return CascadeTable.of("made-1", members, pairs, latency=LATENCY, batch_size=1)
+    return CascadeTable.from_pairs("made-1", members, pairs, latency=LATENCY, batch_size=1)
 
 
 def test_the_confidence_is_the_largest_probability() -> None:

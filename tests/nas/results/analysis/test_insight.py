@@ -67,9 +67,9 @@ def test_seconds_leave_out_the_time_without_a_driver() -> None:
 def test_each_member_of_the_front_is_found_where_it_was_told() -> None:
     report = build_report(example_run(), run="x")
     course = timeline_of(report, [])
-    assert set(course.found) == {point.key for point in report.front}
+    assert set(course.front_positions) == {point.key for point in report.front}
     for point in report.front:
-        assert report.evaluated[course.found[point.key]].architecture == point.architecture
+        assert report.evaluated[course.front_positions[point.key]].architecture == point.architecture
 
 
 def test_predictions_are_compared_where_they_came_before_the_measurement() -> None:
@@ -164,7 +164,7 @@ def of_front(keys: Sequence[str]) -> RunReport:
 def test_diversity_counts_the_genes_in_which_members_differ() -> None:
     found = diversity_of(of_front(["0-0-x-1", "0-3-x-1", "1-3-2-1"]), GENES)
     assert found is not None
-    assert (found.least, found.most, found.mean, found.n_genes) == (1, 3, 2.0, 4)
+    assert (found.min_distance, found.max_distance, found.mean, found.n_genes) == (1, 3, 2.0, 4)
     assert found.shared == {"idle": "b"}
     assert found.options["width"] == pytest.approx({8: 1 / 3, 16: 0, 32: 0, 64: 2 / 3})
     assert found.options["kernel"] == {3: 0.0, 5: 0.0, 7: 1.0}

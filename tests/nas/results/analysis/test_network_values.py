@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas.results.analysis.network_values import Point, errors_of, keys_of, minimised_of, taken, values_of
+from nas.results.analysis.network_values import Point, errors_of, keys_of, minimised_of, take_points, values_of
 from nas.search.problem.objectives import Fidelity, Objective
 from supernets.space import Choice, SearchSpace
 from tests.nas.results.export.runs import table_of
@@ -44,7 +44,7 @@ def test_a_table_holds_the_points_it_was_made_of() -> None:
 def test_some_are_taken_in_the_order_wanted() -> None:
     made, table = points(), table_of(SPACE, NAMES, points())
     for places in ([5, 2, 5], np.array([2, 5]), []):
-        assert list(table.take(places)) == list(taken(made, places)) == [made[i] for i in places]
+        assert list(table.take(places)) == list(take_points(made, places)) == [made[i] for i in places]
     assert table.take([]).values.shape == (0, 2)
 
 

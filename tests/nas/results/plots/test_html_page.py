@@ -169,12 +169,12 @@ def test_a_page_of_four_objectives_has_six_panels() -> None:
 
 def test_many_points_off_the_front_have_short_hover_texts(report: RunReport, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = page(report)
-    monkeypatch.setattr(chart_data, "MANY", 5)
+    monkeypatch.setattr(chart_data, "MANY_POINTS", 5)
     text = page(report)
     assert '"type":"scattergl"' not in whole
     assert '"type":"scattergl"' in text
     assert len(text) < len(whole)
-    for point in Networks.of(report, report.evaluated).within:
+    for point in Networks.from_report(report, report.evaluated).within:
         assert f'"{point.key}"' in text
     assert "number 3 on the front" in text
 

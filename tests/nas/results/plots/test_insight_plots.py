@@ -69,8 +69,8 @@ def test_members_of_the_front_are_marked_when_they_were_found() -> None:
     (axis,) = insight_figures(report, replace(insight, timeline=slow))["course"].axes
     assert "minutes" in axis.get_xlabel()
     _, marks = axis.get_lines()
-    assert np.asarray(marks.get_xdata()).tolist() == sorted(slow.found.values())
-    (axis,) = insight_figures(report, replace(insight, timeline=replace(slow, found={})))["course"].axes
+    assert np.asarray(marks.get_xdata()).tolist() == sorted(slow.front_positions.values())
+    (axis,) = insight_figures(report, replace(insight, timeline=replace(slow, front_positions={})))["course"].axes
     assert [line.get_label() for line in axis.get_lines()] == ["hypervolume"]
 
 

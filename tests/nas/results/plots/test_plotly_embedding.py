@@ -44,8 +44,8 @@ def test_plotly_accepts_every_chart_of_a_page(names: Sequence[str], monkeypatch:
     limits = parse_limits(report, "accuracy>=0.5")
     finetunings = trained_further(report)
     panels = front_panels(report, limits, finetunings)
-    for many in (chart_data.MANY, 5):
-        monkeypatch.setattr(chart_data, "MANY", many)
+    for many in (chart_data.MANY_POINTS, 5):
+        monkeypatch.setattr(chart_data, "MANY_POINTS", many)
         front, convergence = front_chart(report, panels, finetunings), convergence_chart(report)
         assert front is not None
         assert convergence is not None

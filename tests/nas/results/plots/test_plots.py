@@ -103,7 +103,7 @@ def test_precisions_are_told_apart_and_each_has_its_front() -> None:
         lines = [line for line in axis.get_lines() if line.get_label() in names and line.get_marker()]
         assert {line.get_marker() for line in lines} == {marker}
         counts[precision] = sum(len(np.asarray(line.get_xdata())) for line in lines)
-    muted = {p.architecture for p in [*found.front, *Networks.of(found, found.evaluated).within]}
+    muted = {p.architecture for p in [*found.front, *Networks.from_report(found, found.evaluated).within]}
     assert sum(counts.values()) == len(muted)
     assert counts == {name: sum(a.genes[-1] == gene for a in muted) for gene, name in enumerate(("int8", "fp32"))}
     for precision in counts:
@@ -228,7 +228,7 @@ def test_many_points_off_the_front_are_one_image_of_the_drawing(
     report: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "<image" not in write_plots(report, tmp_path)[1].read_text()
-    monkeypatch.setattr(chart_data, "MANY", 5)
+    monkeypatch.setattr(chart_data, "MANY_POINTS", 5)
     assert "<image" in write_plots(report, tmp_path)[1].read_text()
 
 

@@ -42,7 +42,7 @@ def write_table(folder: Path, cells: Cells = gain_and_cost, *, n_genes: int = 4,
 
 @pytest.fixture(scope="module")
 def digits() -> Replay:
-    return Replay.of(Table.load(TABLE), ["accuracy"], ["latency_ms"])
+    return Replay.from_table(Table.load(TABLE), ["accuracy"], ["latency_ms"])
 
 
 def area(values: np.ndarray, reference: np.ndarray) -> float:
@@ -123,7 +123,7 @@ def test_a_search_of_everything_reaches_the_whole_front(digits: Replay) -> None:
 
 def test_three_objectives_and_exact_columns(digits: Replay) -> None:
     table = digits.table
-    replay = Replay.of(table, ["accuracy"], ["latency_ms", "parameters"], ["parameters"])
+    replay = Replay.from_table(table, ["accuracy"], ["latency_ms", "parameters"], ["parameters"])
     assert 0 < replay.run("guided", 0, evaluations=30).share < 1
     values = replay.problem(0).exact["parameters"](table.architectures[:9])
     assert values.tolist() == list(table.values["parameters"][:9])
@@ -131,7 +131,7 @@ def test_three_objectives_and_exact_columns(digits: Replay) -> None:
 
 def test_a_front_of_one_network_is_bounded_by_the_tables_range(tmp_path: Path) -> None:
     table = Table.load(write_table(tmp_path, lambda g: {"one": float(sum(g)), "two": 3.0 * sum(g) + g[0]}))
-    replay = Replay.of(table, [], ["one", "two"])
+    replay = Replay.from_table(table, [], ["one", "two"])
     assert replay.n_front == 1
     assert replay.reference.tolist() == pytest.approx([0.8, 2.6])
     assert replay.run("random", 0, evaluations=2).share == pytest.approx(1.0)  # the smallest is all
@@ -141,7 +141,7 @@ def test_networks_without_values_are_failed_evaluations(tmp_path: Path) -> None:
     def cells(genes: tuple[int, ...]) -> dict[str, float]:
         return gain_and_cost(genes) | ({"cost": math.nan} if genes[1:3] == (1, 2) else {})
 
-    replay = Replay.of(Table.load(write_table(tmp_path, cells)), ["gain"], ["cost"])
+    replay = Replay.from_table(Table.load(write_table(tmp_path, cells)), ["gain"], ["cost"])
     for algorithm in ("random", "nsga2", "guided"):
         row = replay.run(algorithm, 0, evaluations=81)
         assert row.evaluations == 81
@@ -152,7 +152,7 @@ def test_networks_without_rows_are_failed_evaluations(tmp_path: Path) -> None:
     path = write_table(tmp_path)
     lines = (tmp_path / "t.csv").read_text().splitlines()
     (tmp_path / "t.csv").write_text("\n".join([*lines[:40], *lines[50:]]) + "\n")
-    row = Replay.of(Table.load(path), ["gain"], ["cost"]).run("random", 0, evaluations=81)
+    row = Replay.from_table(Table.load(path), ["gain"], ["cost"]).run("random", 0, evaluations=81)
     assert (row.evaluations, row.share) == (81, pytest.approx(1.0))
 
 
@@ -176,7 +176,7 @@ def test_tables_without_a_known_front_are_rejected(
 ) -> None:
     table = Table.load(write_table(tmp_path, cells, rows=rows))
     with raises(f"benchmark.{kind}", *values):
-        Replay.of(table, ["gain"], ["cost"])
+        Replay.from_table(table, ["gain"], ["cost"])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_columns_that_make_no_problem_are_rejected(
     digits: Replay, columns: tuple[list[str], ...], code: str, values: tuple[str, ...]
 ) -> None:
     with raises(code, *values):
-        Replay.of(digits.table, *columns)
+        Replay.from_table(digits.table, *columns)
 
 
 def test_invalid_numbers_are_rejected_before_anything_runs(digits: Replay) -> None:
@@ -261,7 +261,7 @@ def test_an_algorithm_may_be_a_users_class(digits: Replay) -> None:
 
 def test_equal_points_of_the_exact_front_count_once(tmp_path: Path) -> None:
     table = Table.load(write_table(tmp_path, lambda genes: {"gain": genes[0], "cost": 1.0 + genes[0]}, n_genes=2))
-    assert Replay.of(table, ["gain"], ["cost"]).n_front == 3
+    assert Replay.from_table(table, ["gain"], ["cost"]).n_front == 3
 
 
 def test_quartiles_of_runs_some_of_which_did_not_arrive() -> None:

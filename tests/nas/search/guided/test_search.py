@@ -187,7 +187,7 @@ def test_candidates_are_bred_by_pymoos_nsga2(monkeypatch: pytest.MonkeyPatch) ->
     assert effort.population < first <= 3 * effort.population
     assert parents == 20  # whose children are the other half of the batch
     found = {genes.canonical(np.frombuffer(raw, dtype=np.int64)[None, :]).tobytes() for raw in bred}
-    assert sum(row.tobytes() in found for row in genes.of(asked)) >= 4
+    assert sum(row.tobytes() in found for row in genes.rows(asked)) >= 4
 
 
 def with_limit(space: SearchSpace, maximum: float) -> GuidedSearch:

@@ -251,7 +251,7 @@ def test_violations_add_up_as_shares_of_their_bounds() -> None:
     assert found.tolist() == pytest.approx([0.5 + 0.25, 0.0, np.nan], nan_ok=True)
     assert total_violation([], lambda metric: np.empty(0), (1, 2)).tolist() == [[0.0, 0.0]]
     space = Table.load(TABLE).space
-    miss = NearestInfeasible.of(space.smallest, {**values, "accuracy": 0.9}, constraints)
+    miss = NearestInfeasible.from_values(space.smallest, {**values, "accuracy": 0.9}, constraints)
     assert (miss.violation, miss.broken) == (0.5, ((constraints[0], 3.0),))
     assert violations([], constraints).shape == (0,)
 

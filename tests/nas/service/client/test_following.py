@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 
 from nas.errors import ServiceError
-from nas.service.client.following import Patience, Seen, Watch
+from nas.service.client.following import LogPosition, Patience, Watch
 from nas.service.client.transport import Transport
 from tests.errors import raises
 from tests.nas.service.client.answers import URL, Script, as_json, event, gone, problem, stream, summary
@@ -158,7 +158,7 @@ class TestLogs:
 
     def test_a_text_whose_beginning_is_cut_off_is_known_again(self) -> None:
         lines = [f"line {n}\n" for n in range(2000)]
-        whole, seen, read = "".join(lines), Seen(), ""
+        whole, seen, read = "".join(lines), LogPosition(), ""
         for end in range(100, 2001, 100):
             kept = "".join(lines[:end])[-9000:]  # the server keeps the last 9,000 characters
             read += seen.new_in(kept)
@@ -166,5 +166,5 @@ class TestLogs:
         assert read == whole
 
     def test_a_text_that_is_another_is_new(self) -> None:
-        seen = Seen()
+        seen = LogPosition()
         assert [seen.new_in(text) for text in ("abc", "abc", "xyz", "")] == ["abc", "", "xyz", ""]

@@ -179,7 +179,7 @@ def test_names_cannot_leave_their_place_in_a_path() -> None:
 def test_a_path_before_the_api_is_kept() -> None:
     script = Script(health=[health])
     NasClient("https://team.test/nas/", through=httpx.MockTransport(script)).health()
-    assert str(script.asked[0].url) == "https://team.test/nas/service/api/v1/health"
+    assert str(script.asked[0].url) == "https://team.test/nas/api/v1/health"
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_a_token_is_stored_as_a_digest_that_only_its_owner_can_read(tokens: Toke
     assert made not in path.read_text()
     assert made.startswith("nas_")
     assert len(made) > 40
-    (kept,) = tokens.kept()
+    (kept,) = tokens.entries()
     assert (kept.name, kept.created, kept.expires) == ("ada", 1000.0, 1000.0 + DAY_S)
     assert tokens.holder(made) == "ada"
     assert tokens.holder(made[:-1]) is tokens.holder("") is tokens.holder("é\ud800") is None

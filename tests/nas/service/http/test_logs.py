@@ -14,7 +14,7 @@ def record(level: int, *, line: int = 1, text: str = "no more files") -> logging
 
 def test_warnings_of_one_place_are_limited_and_the_omitted_ones_counted() -> None:
     clock = Clock()
-    throttle = Throttle(most=3, clock=clock)
+    throttle = Throttle(max_per_minute=3, clock=clock)
     kept = [throttle.filter(record(logging.ERROR, text=f"client {i}")) for i in range(100)]
     assert kept == [True] * 3 + [False] * 97
     assert throttle.filter(record(logging.ERROR, line=2))
@@ -27,5 +27,5 @@ def test_warnings_of_one_place_are_limited_and_the_omitted_ones_counted() -> Non
 
 
 def test_requests_are_all_logged() -> None:
-    throttle = Throttle(most=3, clock=Clock())
+    throttle = Throttle(max_per_minute=3, clock=Clock())
     assert all(throttle.filter(record(logging.INFO)) for _ in range(100))

@@ -1,4 +1,4 @@
-"""Turns: how many expensive requests run, wait, and are rejected; and that all others are answered meanwhile."""
+"""ConcurrencyLimit: how many expensive requests run, wait, and are rejected; and that all others are answered meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from nas.service.http.turns import Turns
+from nas.service.http.turns import ConcurrencyLimit
 from nas.service.service import Service
 from nas.service.submissions import Submissions
 from tests.errors import raises
@@ -32,9 +32,9 @@ def request_of(*, connected: bool) -> Request:
 
 
 def test_requests_whose_client_has_gone_are_skipped() -> None:
-    turns = Turns("job files", at_once=1, waiting=1)
+    limit = ConcurrencyLimit("job files", at_once=1, waiting=1)
     with pytest.raises(ClientDisconnect):
-        asyncio.run(turns.take(request_of(connected=False), lambda: pytest.fail("it was run")))
+        asyncio.run(limit.run(request_of(connected=False), lambda: pytest.fail("it was run")))
 
 
 def test_a_few_run_at_once_some_wait_and_the_rest_are_rejected() -> None:
@@ -51,15 +51,15 @@ def test_a_few_run_at_once_some_wait_and_the_rest_are_rejected() -> None:
         return "done"
 
     async def scenario() -> list[str]:
-        turns, request = Turns("job files", at_once=2, waiting=3), request_of(connected=True)
-        taken = [asyncio.create_task(turns.take(request, call)) for _ in range(5)]
+        limit, request = ConcurrencyLimit("job files", at_once=2, waiting=3), request_of(connected=True)
+        taken = [asyncio.create_task(limit.run(request, call)) for _ in range(5)]
         for _ in range(2):
             await asyncio.to_thread(running.acquire)
         with raises("request.too-many", "5 job files"):
-            await turns.take(request, call)
+            await limit.run(request, call)
         release.set()
         answers = await asyncio.gather(*taken)
-        return [*answers, await turns.take(request, call)]
+        return [*answers, await limit.run(request, call)]
 
     assert asyncio.run(scenario()) == ["done"] * 6
     assert most == 2

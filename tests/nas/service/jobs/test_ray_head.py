@@ -19,7 +19,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.errors import StoreError
 from nas.service.jobs import ray_head as module
 from nas.service.jobs import ray_head_process
-from nas.service.jobs.job_runner import GivenCluster
+from nas.service.jobs.job_runner import ExternalCluster
 from nas.service.jobs.ray_head import RayHead, cluster_of, end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
 from nas.service.settings import ServiceSettings
@@ -257,7 +257,7 @@ def test_a_head_that_does_not_start_is_reported_with_its_last_lines(
 def test_a_cluster_that_was_given_is_taken(tmp_path: Path) -> None:
     given = ServiceSettings(RunsFolder(tmp_path), ray_address="10.0.0.1:6379", ray_jobs_url="http://10.0.0.1:8265")
     cluster = cluster_of(given)
-    assert cluster == GivenCluster("10.0.0.1:6379", "http://10.0.0.1:8265")
+    assert cluster == ExternalCluster("10.0.0.1:6379", "http://10.0.0.1:8265")
     assert isinstance(cluster_of(ServiceSettings(RunsFolder(tmp_path))), RayHead)
     with raises("server.settings-invalid", "--jobs-url"):
         ServiceSettings(RunsFolder(tmp_path), ray_address="10.0.0.1:6379")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nas.service.jobs import ray_jobs
-from nas.service.jobs.job_runner import GivenCluster, JobState
+from nas.service.jobs.job_runner import ExternalCluster, JobState
 from nas.service.jobs.ray_jobs import RayJobs
 from tests.errors import raises
 
@@ -89,7 +89,7 @@ def server() -> Iterator[tuple[JobServer, str]]:
 
 
 def jobs_of(url: str) -> RayJobs:
-    return RayJobs(GivenCluster("127.0.0.1:1", url))
+    return RayJobs(ExternalCluster("127.0.0.1:1", url))
 
 
 def test_a_command_reaches_the_shell_quoted_and_reserves_nothing(

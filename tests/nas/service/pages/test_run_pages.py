@@ -196,7 +196,7 @@ def test_a_run_without_a_feasible_network_shows_the_nearest(
 def test_all_evaluations_are_filtered_by_status_and_ranges(
     browser: Browser, runs: RunsFolder, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_routes, "_SHOWN", 7)
+    monkeypatch.setattr(page_routes, "_PAGE_SIZE", 7)
     searched(runs)
     report = service.results.report("made-1")
     path = "/runs/made-1/evaluations"

@@ -43,7 +43,7 @@ class Summaries:
 
 
 def made_streams(made: Summaries, **about: Any) -> EventStreams:
-    return EventStreams(made, **{"most": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
+    return EventStreams(made, **{"max_streams": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
 
 
 async def events(stream: AsyncIterator[bytes]) -> list[dict[str, Any]]:
@@ -150,7 +150,7 @@ def test_the_number_of_streams_is_limited_and_counted() -> None:
     counts: list[int] = []
 
     async def watch() -> None:
-        runs = made_streams(Summaries(), most=1, changed=counts.append)
+        runs = made_streams(Summaries(), max_streams=1, changed=counts.append)
         stream = runs.follow("a-1", BASE)
         await first_data(stream)
         with pytest.raises(TooManyError):

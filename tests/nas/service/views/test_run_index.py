@@ -188,7 +188,7 @@ def test_a_database_server_that_does_not_answer_is_not_asked_again_for_a_while(r
 def test_snapshots_of_remote_databases_expire_also_where_the_clock_was_set_back(
     runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ChangeStamp, "of", lambda database: None)
+    monkeypatch.setattr(ChangeStamp, "read", lambda database: None)
     clock = [1000.0]
     index = RunIndex(runs, clock=lambda: clock[0])
     found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas.service.api.schemas import RunLabels
-from nas.service.state import Wanted
+from nas.service.state import RequestedState
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.running import Server
@@ -26,7 +26,7 @@ def test_runs_are_cancelled_resumed_and_deleted_by_buttons(chromium: Chromium, s
     assert submission is not None
     assert submission.options["evaluations"] == "+10"
     chromium.click("#cancel-plain-1")
-    chromium.until(lambda: (server.state.submission("plain-1") or submission).wanted is Wanted.CANCELLED)
+    chromium.until(lambda: (server.state.submission("plain-1") or submission).wanted is RequestedState.CANCELLED)
     chromium.click("#delete-second-1")
     assert chromium.text("#ask-delete [data-name]") == "second-1"
     chromium.find("#ask-delete button[value='']").click()
