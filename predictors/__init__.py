@@ -13,60 +13,7 @@ found = model.predict(features[30:])
 print(np.mean((found.low <= latency_ms[30:]) & (latency_ms[30:] <= found.high)))
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from predictors.base import Prediction, Predictor
-    from predictors.errors import PredictorError
-    from predictors.feature_columns import FeatureLayout
-    from predictors.kernel_process import KernelProcess
-    from predictors.lightgbm import LightGBMPredictor
-    from predictors.linear import ColumnLinearPredictor, MeanPredictor, RidgePredictor
-    from predictors.model_selection import AutoPredictor
-    from predictors.quality import Quality
-    from predictors.transfer import KnownDevices, TransferPredictor
-
-_HOMES = {
-    name: module
-    for module, names in {
-        "base": "Prediction Predictor",
-        "errors": "PredictorError",
-        "feature_columns": "FeatureLayout",
-        "kernel_process": "KernelProcess",
-        "lightgbm": "LightGBMPredictor",
-        "linear": "ColumnLinearPredictor MeanPredictor RidgePredictor",
-        "model_selection": "AutoPredictor",
-        "quality": "Quality",
-        "transfer": "KnownDevices TransferPredictor",
-    }.items()
-    for name in names.split()
-}
-"""The module of each public name."""
-
-__all__ = [
-    "AutoPredictor",
-    "ColumnLinearPredictor",
-    "FeatureLayout",
-    "KernelProcess",
-    "KnownDevices",
-    "LightGBMPredictor",
-    "MeanPredictor",
-    "Prediction",
-    "Predictor",
-    "PredictorError",
-    "Quality",
-    "RidgePredictor",
-    "TransferPredictor",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """The names above, imported when they are first used: LightGBM and scikit-learn take a second to load."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'predictors' has no attribute {name!r}")
-    return getattr(import_module(f"predictors.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+# The names of `__init__.pyi` are imported when they are first used: LightGBM and scikit-learn take a second to load.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -236,7 +236,7 @@ def search(
     """
     loaded = loaded_job(job, runs, replay=replay, inline=inline)
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
-        from nas.runs.driver import search as search_job
+        from nas.runs.driver import run as search_job
 
         run = search_job(loaded, options, source=str(job))
     finish(run, as_json)

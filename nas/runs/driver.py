@@ -34,12 +34,12 @@ def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "j
     """The run that trained the job's supernet.
 
     Args:
-        passed: see `search`.
+        passed: see `run`.
     """
     return _start(*with_passed(job, options or RunOptions(), passed), "training", source)
 
 
-def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+def run(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
     """The run that trained the job's supernet (unless the job names a trained one) and searched it.
 
     Args:
@@ -63,7 +63,7 @@ def resume(
         evaluations: a new budget (``150``) or an increase (``+50``), with which a finished run continues, too.
         minutes: likewise, of wall time.
         retry_failed: measure again what failed or was too noisy, also in a finished run.
-        passed: the objects that the run was started with, see `search`.
+        passed: the objects that the run was started with, see `run`.
     """
     options = resumed_with(options or RunOptions(), passed)
     folder = options.runs.get(run)

@@ -83,12 +83,12 @@ class _Experts:
 
 @own_rule("mixed_experts", neutral=("active", "top_p", "gates", "activation"))
 def _mixed_experts_dims(ctx: Inference, call: Call) -> None:
-    x, logits, up, down = (ctx.of(call.arguments[name]) for name in ("x", "logits", "up", "down"))
+    x, logits, up, down = (ctx.tensor_dims(call.arguments[name]) for name in ("x", "logits", "up", "down"))
     unify(x[-1], up[2])
     unify(up[0], down[0])
     unify(up[1], down[2])
     for name, expected in (("gate", up), ("up_bias", up[:2])):
-        if (dims := ctx.optional(call.arguments[name])) is not None:
+        if (dims := ctx.optional_dims(call.arguments[name])) is not None:
             for a, b in zip(dims, expected, strict=True):
                 unify(a, b)
     n_experts, n_logits = find(up[0]).size, find(logits[-1]).size

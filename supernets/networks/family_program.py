@@ -45,7 +45,7 @@ NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
 TOKENS_DIM = "tokens"
 """The name of the dimension of tokens in sentences of any length."""
 _BATCH_SIZE = 5
-"""Of captured inputs: no usual size of a layer."""
+"""The batch size of captured inputs: no usual size of a layer."""
 _ONLY_LENGTHS = frozenset((f"{NAMESPACE}.token_positions", f"{NAMESPACE}.causal_mask"))
 """Operations that read of their argument ``past`` only how many tokens it has."""
 
@@ -63,10 +63,10 @@ class View:
     """A way of calling a network, which has a program of its own.
 
     Attributes:
-        name: in checkpoints.
+        name: Name of the view in checkpoints.
         wrapped: the module that is called, of a network.
-        inputs: of that module, made of the largest network.
-        prefix: of the network's tensors in that module.
+        inputs: Function that makes the inputs of that module of the largest network.
+        prefix: Prefix of the network's tensors in that module.
     """
 
     name: str
@@ -79,11 +79,11 @@ class FamilyProgram:
     """A view of all networks of a family, as one program whose calls follow the sizes of the family's axes.
 
     Attributes:
-        elastic: of the largest network.
-        exact: whether the specialised programs compute what the networks do; else each network is traced by itself.
+        elastic: Program of the largest network, with its axes.
+        exact: True if the specialised programs compute what the networks do; else each network is traced by itself.
 
     Args:
-        prefix: of the network's tensors and modules in the program.
+        prefix: Prefix of the network's tensors and modules in the program.
         constants: tensors that the forward makes from nothing, by name.
     """
 
@@ -141,7 +141,7 @@ class FamilyProgram:
         return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, lengths)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
-        """For each block, what decides on its computation in n networks, (n, d).
+        """Returns the properties that decide each block's computation in n networks, one array (n, d) for each block.
 
         Args:
             sizes: (n,) by axis.
@@ -383,12 +383,12 @@ def _captured(family: Family, view: View | None, network: nn.Module) -> tuple[Pr
 
 
 def _is_of_plug_in(family: Family) -> bool:
-    """Whether a family is none of the project's own, which its tests compare with their networks."""
+    """Returns whether a family is none of the project's own, which its tests compare with their networks."""
     return type(family).__module__.partition(".")[0] != "supernets"
 
 
 def computes_the_same(family: Family, source: FamilyProgram) -> bool:
-    """Whether the programs of the smallest, the largest and a random network compute what these networks do.
+    """Returns whether the programs of the smallest, the largest and a random network compute what these networks do.
 
     They do not where Python code of the forward reads what differs between networks, calls or templates: a size, the number
     of examples, a random attribute. The network's weights are random, and its inputs are of another number than the captured.
@@ -430,7 +430,7 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
 
 
 def _live_output(family: Family, network: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:
-    """What a clone of the template returns with the tensors of a live subnet; None where it rejects random inputs.
+    """The outputs of a clone of the template with the tensors of a live subnet; None where it rejects random inputs.
 
     Raises:
         SpaceError: it does not run with the family's example, either.
@@ -528,7 +528,7 @@ T = TypeVar("T")
 
 
 def without_weights(make: Callable[[], T]) -> T:
-    """What a function makes of networks, on the device `meta`, where it costs no memory, if it can do without values."""
+    """The result of a function of networks, on the device `meta`, where it costs no memory, if it can do without values."""
     try:
         with torch.device("meta"):
             return make()

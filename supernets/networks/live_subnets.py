@@ -26,7 +26,7 @@ def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix:
     new: nn.Module = module.__class__.__new__(module.__class__)
     state = new.__dict__ = dict(module.__dict__)
     for box in ("_parameters", "_buffers"):
-        state[box] = {name: own for name, own in getattr(module, box).items() if f"{prefix}{name}" not in dropped}
+        state[box] = {name: tensor for name, tensor in getattr(module, box).items() if f"{prefix}{name}" not in dropped}
     state["_modules"] = {
         name: child and clone_tree(child, dropped, f"{prefix}{name}.")
         for name, child in module._modules.items()
@@ -44,16 +44,16 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
         KeyError: a parameter or buffer of the tree has no tensor in `weights` (the full one would remain unnoticed).
         SpaceError: there is no rule for the attributes of a module that has tensors.
     """
-    own: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for box in (cast(dict[str, Any], module._parameters), module._buffers):
         for name, old in box.items():
             if old is not None:
-                box[name] = own[name] = weights[prefix + name]
+                box[name] = tensors[name] = weights[prefix + name]
     for name, child in module._modules.items():
         if child is not None:
             place(child, weights, f"{prefix}{name}.")
-    if own:
-        _fit_attributes(module, own, prefix)
+    if tensors:
+        _fit_attributes(module, tensors, prefix)
     return module
 
 
@@ -73,7 +73,7 @@ def standalone(tree: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     if differing := sorted(tensors.keys() ^ weights.keys()):
         raise KeyError(f"only one of the network and its weights has {', '.join(differing[:5])}")
     for module in tree.modules():  # a cloned tree shares its hooks with the template
-        module.__dict__.update({key: type(own)() for key, own in vars(module).items() if key.endswith(_HOOKS)})
+        module.__dict__.update({key: type(hooks)() for key, hooks in vars(module).items() if key.endswith(_HOOKS)})
     return place(tree, {name: copied(old, weights[name]) for name, old in tensors.items()})
 
 
@@ -93,31 +93,33 @@ def checkpointed(module: nn.Module, blocks: Collection[str]) -> nn.Module:
     Args:
         blocks: names of modules; those that the subnet lacks are ignored.
     """
-    for name, own in module.named_modules():
+    for name, submodule in module.named_modules():
         if name in blocks:
-            own.__dict__["forward"] = partial(checkpoint, own.forward, use_reentrant=False, preserve_rng_state=False)
+            submodule.__dict__["forward"] = partial(
+                checkpoint, submodule.forward, use_reentrant=False, preserve_rng_state=False
+            )
     return module
 
 
-def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor], prefix: str) -> None:
+def _fit_attributes(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
     """Sets the attributes that restate shapes, by the module's own ``fit(weights)`` or by type."""
     match module:
         case nn.Module(fit=fit) if callable(fit):
-            fit(own)
+            fit(tensors)
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
-            _fit_conv(module, own["weight"])
+            _fit_conv(module, tensors["weight"])
         case nn.Linear():
-            module.out_features, module.in_features = own["weight"].shape
+            module.out_features, module.in_features = tensors["weight"].shape
         case nn.modules.batchnorm._NormBase():  # batch norms and instance norms
-            module.num_features = next(iter(own.values())).shape[0]
+            module.num_features = next(iter(tensors.values())).shape[0]
         case nn.GroupNorm():
-            module.num_channels = own["weight"].shape[0]
+            module.num_channels = tensors["weight"].shape[0]
         case nn.PReLU():
-            module.num_parameters = own["weight"].shape[0]
+            module.num_parameters = tensors["weight"].shape[0]
         case nn.LayerNorm() | nn.RMSNorm():
-            module.normalized_shape = tuple(own["weight"].shape)
+            module.normalized_shape = tuple(tensors["weight"].shape)
         case nn.Embedding():
-            module.num_embeddings, module.embedding_dim = own["weight"].shape
+            module.num_embeddings, module.embedding_dim = tensors["weight"].shape
         case _:
             raise SpaceError(
                 f"{prefix.removesuffix('.') or 'the network'} ({type(module).__name__}) has tensors, and no rule for the "

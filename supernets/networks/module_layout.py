@@ -15,7 +15,7 @@ that was before, its number."""
 _IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size))
 _BOOKKEEPING = frozenset(vars(nn.Module()))
 _MAX_DEPTH = 4
-"""Of objects within attributes, whose own attributes are read."""
+"""The depth of objects within attributes whose own attributes are read."""
 
 
 def layout_of(module: nn.Module, *ignored: str) -> Layout:
@@ -66,8 +66,8 @@ class _Identity:
 
     value: object
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.value is other.value
+    def __eq__(self, compared: object) -> bool:
+        return isinstance(compared, _Identity) and self.value is compared.value
 
     def __hash__(self) -> int:
         return id(self.value)

@@ -22,7 +22,7 @@ def lower(module: nn.Module, example: Tensor) -> bytes:
     """A serialised ONNX model with a dynamic batch (and sentence length), by the module's program.
 
     Args:
-        module: in eval mode, with float32 tensors.
+        module: Module in eval mode, with float32 tensors.
         example: (n, ...) inputs, n at least 2; only their shape and type are read.
 
     Raises:
@@ -37,7 +37,7 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
     Shares no code with `lower`, so that tests compare the two.
 
     Args:
-        module: in eval mode.
+        module: Module in eval mode.
         example: (n, ...) real inputs; n is at least 2, because the exporter treats a batch of 1 as a constant.
 
     Raises:
@@ -70,15 +70,18 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
 
 
 def _takes_any_number(module: nn.Module) -> bool:
-    """Whether a module's forward is ``forward(*inputs)``."""
-    return any(own.kind is own.VAR_POSITIONAL for own in inspect.signature(module.forward).parameters.values())
+    """Returns whether a module's forward is ``forward(*inputs)``."""
+    return any(
+        parameter.kind is parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(module.forward).parameters.values()
+    )
 
 
 def onnx_model(module: nn.Module, example: Tensor) -> bytes:
     """A serialised ONNX model with a dynamic batch: by `lower` if it can, else by `to_onnx`.
 
     Args:
-        module: in eval mode.
+        module: Module in eval mode.
         example: (n, ...) real inputs, n at least 2.
 
     Raises:

@@ -35,9 +35,9 @@ class BlockInput(NamedTuple):
     """An input of a block.
 
     Attributes:
-        name: in the block's model.
-        shape: of one example, without the batch; `LENGTH` stands for the number of tokens.
-        integer: whether it is the network's input of token ids; else it is float32.
+        name: Name of the input in the block's model.
+        shape: Shape of one example, without the batch; `LENGTH` stands for the number of tokens.
+        integer: True if it is the network's input of token ids; else it is float32.
     """
 
     name: str
@@ -50,11 +50,11 @@ class BlockModel:
     """A block of a network as a separate ONNX model.
 
     Attributes:
-        name: of the block's module.
+        name: Name of the block's module.
         key: equal for blocks with the same operations on the same shapes, anywhere in a network.
         model: serialised ONNX from its inputs to `OUTPUT`, with a dynamic batch.
-        inputs: in the order of reading. The first, named `INPUT`, is the output of the previous block; others are shared by
-            several blocks (a mask).
+        inputs: Inputs in the order of reading. The first, named `INPUT`, is the output of the previous block; others are
+            shared by several blocks (a mask).
     """
 
     name: str
@@ -84,9 +84,10 @@ class Network:
         """
         if len(self.program.inputs) != 1 or len(self.program.outputs) != 1:
             raise LoweringError(
-                f"the network has {len(self.program.inputs)} inputs and {len(self.program.outputs)} outputs; expected one of "
-                "each", code="export.type-mismatch",
-            )  # fmt: skip
+                f"the network has {len(self.program.inputs)} inputs and {len(self.program.outputs)} outputs; "
+                "expected one of each",
+                code="export.type-mismatch",
+            )
         return serialise(lowered(self.program, self.tensors), [INPUT])
 
     def served_onnx(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
@@ -124,15 +125,18 @@ def _block_model(piece: Piece) -> BlockModel:
         BlockInput(f"{INPUT}_{i}" if i else INPUT, value.shape[1:], value.name in piece.integers)
         for i, value in enumerate(piece.inputs)
     )
-    return BlockModel(piece.name, piece.key, serialise(piece, [own.name for own in inputs]), inputs)
+    return BlockModel(piece.name, piece.key, serialise(piece, [block_input.name for block_input in inputs]), inputs)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What the program of an extracted module follows from.
+    """The source of an extracted module's program: its family's programs and its architecture.
 
     Attributes:
-        layout: the modules as they were extracted, see `layout_of`: with others, the program is another one.
+        programs: Programs of the family.
+        architecture: Architecture of the module.
+        view: Way of calling the network; None for its plain forward.
+        layout: Modules as they were extracted, see `layout_of`: with others, the program is another one.
     """
 
     programs: Programs
@@ -184,7 +188,9 @@ def view_of(network: nn.Module, view: View) -> Network:
     if (origin := _origin_of(network)) is not None:
         return replace(origin, view=view).network(module)
     inputs = view.inputs(network)
-    return _traced_for_any_size(module, [own.example for own in inputs], [own.dims for own in inputs])
+    return _traced_for_any_size(
+        module, [view_input.example for view_input in inputs], [view_input.dims for view_input in inputs]
+    )
 
 
 def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -> Network:
@@ -214,7 +220,7 @@ _OF_SENTENCES = 2
 
 
 def _takes(program: Program, shape: Shape) -> bool:
-    """Whether inputs of a shape are those of a program with one input."""
+    """Returns whether inputs of a shape are those of a program with one input."""
     sizes, dynamic = program.values[program.inputs[0]].shape, program.dynamic.get(program.inputs[0], {0: BATCH})
     return len(sizes) == len(shape) and all(i in dynamic or n == shape[i] for i, n in enumerate(sizes))
 
@@ -260,19 +266,19 @@ def _of_other_lengths(example: Tensor, dims: Sequence[str]) -> Tensor:
 
 
 _MIN_TOKENS = 2
-"""Of a traced sentence: dimensions of 1 are broadcast."""
+"""The smallest length of a traced sentence: dimensions of 1 are broadcast."""
 
 
-def _check_same(network: Network, other: Network) -> None:
+def _check_same(network: Network, retraced: Network) -> None:
     """Raises `LoweringError` unless a module traced with inputs of two sizes is one program, which then fits all sizes."""
     remedy = "use a size that does not depend on the input"
-    for first, second in zip_longest(network.program.calls, other.program.calls):
+    for first, second in zip_longest(network.program.calls, retraced.program.calls):
         if repr(first) != repr(second):
             call = first or second
             problem = f"{call.op} in {call.module or 'the network'}{call.place and f' (at {call.place})'}"
             raise _dynamic(f"{problem} computes with the number of examples or of tokens; {remedy}")
     for name in network.program.tensors:
-        first, second = network.tensors[name], other.tensors[name]
+        first, second = network.tensors[name], retraced.tensors[name]
         if is_constant(name) and not (first.shape == second.shape and torch.equal(first, second)):
             raise _dynamic(f"the forward makes a tensor of the number of examples or of tokens; {remedy}")
 
@@ -296,7 +302,7 @@ def _check_ready(module: nn.Module) -> None:
 
 @functools.cache
 def _called_plainly(cls: type[nn.Module]) -> bool:
-    """Whether calling a module of this class runs its forward, and that is a Python function."""
+    """Returns whether calling a module of this class runs its forward, and that is a Python function."""
     # A `__call__` in torch's own classes leads to the forward, or raises (ParameterList).
     bases = [base for base in cls.__mro__ if not base.__module__.startswith("torch.")]
     return isinstance(getattr(cls, "forward", None), FunctionType) and not any(

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 NAMESPACE = "subnet_nas"
-"""Of the operations in torch's registry, and of their names in programs."""
+"""The namespace of the operations in torch's registry, and of their names in programs."""
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The function of each operation, by its name in programs without overload, ``subnet_nas.attend``."""
 _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
@@ -35,7 +35,7 @@ def recording() -> Iterator[None]:
 
 
 def is_recording() -> bool:
-    """Whether a forward is being captured, see `recording`."""
+    """Returns whether a forward is being captured, see `recording`."""
     return _RECORDING.get()
 
 

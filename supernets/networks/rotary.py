@@ -19,7 +19,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
 """The library's keys for the numbers of each kind of scaling."""
-_MOST = 1e9
+_MAX_SETTING = 1e9
 
 
 def frequencies(head_size: int, theta: float, scaling: Scaling = ()) -> tuple[float, ...]:
@@ -41,8 +41,8 @@ def frequencies(head_size: int, theta: float, scaling: Scaling = ()) -> tuple[fl
         return tuple((unscaled / factor).tolist())
     low, high, positions = limits
     periods = positions / (2 * math.pi / unscaled)
-    kept = ((periods - low) / (high - low)).clamp(0, 1)
-    return tuple(((1 - kept) * unscaled / factor + kept * unscaled).tolist())
+    unscaled_share = ((periods - low) / (high - low)).clamp(0, 1)
+    return tuple(((1 - unscaled_share) * unscaled / factor + unscaled_share * unscaled).tolist())
 
 
 def read_rotary(settings: Settings) -> tuple[float, Scaling]:
@@ -51,23 +51,24 @@ def read_rotary(settings: Settings) -> tuple[float, Scaling]:
     Raises:
         CheckpointError: they are of another kind, or a number is missing or out of range.
     """
-    given = settings.data.get("rope_parameters") or settings.data.get("rope_scaling") or {}
-    kind = given.get("rope_type", given.get("type", "default"))
+    rotary_options = settings.data.get("rope_parameters") or settings.data.get("rope_scaling") or {}
+    kind = rotary_options.get("rope_type", rotary_options.get("type", "default"))
     if kind not in _KEYS:
-        read = ", ".join(map(repr, _KEYS))
-        raise _refused(settings, f"are of the type {kind!r}; the family decoder reads {read}")
-    if (part := given.get("partial_rotary_factor", settings.data.get("partial_rotary_factor", 1.0))) != 1.0:
+        kinds_text = ", ".join(map(repr, _KEYS))
+        raise _refused(settings, f"are of the type {kind!r}; the family decoder reads {kinds_text}")
+    if (part := rotary_options.get("partial_rotary_factor", settings.data.get("partial_rotary_factor", 1.0))) != 1.0:
         raise _refused(settings, f"turn a part of each head ({part!r}); the family decoder turns whole heads")
-    most = settings.data.get("max_position_embeddings", 0)
-    own = Settings(
-        settings.path, {"rope_theta": 1e4, "original_max_position_embeddings": most, **settings.data, **given}
+    n_positions = settings.data.get("max_position_embeddings", 0)
+    rotary = Settings(
+        settings.path,
+        {"rope_theta": 1e4, "original_max_position_embeddings": n_positions, **settings.data, **rotary_options},
     )
-    theta = own.number("rope_theta", default=1e4, most=1e12)
-    scaling = tuple(own.number(key, default=0.0, most=_MOST) for key in _KEYS[kind])
+    theta = rotary.number("rope_theta", default=1e4, limit=1e12)
+    scaling = tuple(rotary.number(key, default=0.0, limit=_MAX_SETTING) for key in _KEYS[kind])
     if not all(scaling) or (len(scaling) > 1 and scaling[1] >= scaling[2]):
-        found = ", ".join(f"{key} {number:g}" for key, number in zip(_KEYS[kind], scaling, strict=True))
+        numbers_text = ", ".join(f"{key} {number:g}" for key, number in zip(_KEYS[kind], scaling, strict=True))
         rising = "" if len(scaling) < 2 else f", and {_KEYS[kind][2]} above {_KEYS[kind][1]}"
-        raise _refused(settings, f"are scaled by {kind} with {found}; expected positive numbers{rising}")
+        raise _refused(settings, f"are scaled by {kind} with {numbers_text}; expected positive numbers{rising}")
     return theta, scaling
 
 
@@ -76,7 +77,7 @@ def _refused(settings: Settings, how: str) -> CheckpointError:
 
 
 def rotary_settings(theta: float, scaling: Scaling) -> dict[str, Any]:
-    """What `read_rotary` reads, by keys that all versions of the library know."""
+    """The settings that `read_rotary` reads, by keys that all versions of the library know."""
     kind = {len(keys): kind for kind, keys in _KEYS.items()}[len(scaling)]
     numbers = dict(zip(_KEYS[kind], scaling, strict=True))
     if (last := _KEYS["llama3"][-1]) in numbers:

@@ -218,7 +218,7 @@ def gated_heads(x: Tensor, gates: Tensor, key: Tensor) -> Tensor:
 
 @own_operation("(Tensor x) -> Tensor")
 def last_token(x: Tensor) -> Tensor:
-    """What belongs to the last token of each text: (n, tokens, channels) -> (n, channels)."""
+    """The channels of the last token of each text: (n, tokens, channels) -> (n, channels)."""
     return x[:, -1]
 
 

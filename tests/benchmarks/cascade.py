@@ -33,7 +33,8 @@ from nas.jobs.recipes import read_recipe
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.results.export.cascade import Cascades
-from nas.runs.driver import resume, search
+from nas.runs.driver import resume
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.data import by_length, head
 from supernets.networks.module_to_onnx import INPUT

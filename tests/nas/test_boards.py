@@ -16,7 +16,8 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import load_job
-from nas.runs.driver import USER_ERRORS, resume, search
+from nas.runs.driver import USER_ERRORS, resume
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from tests.hardware_profiles.transports.test_ray_node import kill
 from tests.nas.commands import SMALL_JOB

@@ -22,7 +22,8 @@ from nas.jobs.run import execution
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import load_job
 from nas.runs import driver
-from nas.runs.driver import drive, resume, search
+from nas.runs.driver import drive, resume
+from nas.runs.driver import run as search
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
@@ -232,7 +233,7 @@ def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pyte
     monkeypatch.setattr(execution._SearchExecution, "execute", interrupted)
     job = load_job(queue_search(base).job_file)
     with pytest.raises(KeyboardInterrupt):
-        driver.search(job, RunOptions(base, inline=True))
+        driver.run(job, RunOptions(base, inline=True))
     folder = base.list()[-1]
     assert statuses_of(folder) == [RUNNING, RunStatus.CANCELLED]
     assert with_store(folder, SqlStore.reason) == "interrupted"

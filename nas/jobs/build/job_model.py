@@ -141,9 +141,9 @@ def _check_tokens(own: TokenInputs, text: TextFormat, where: str) -> None:
     if own.padding is not None and own.padding != text.padding:
         fault = f"pads with token {own.padding}, and the tokenizer with {text.padding}"
         raise JobError(f"{where} {fault}; give the model's own tokenizer in data.tokenizer", code="job.unfit-data")
-    if own.most is not None and text.max_tokens > own.most:
-        fault = f"has {own.most} positions, and the sentences up to {text.max_tokens} tokens"
-        raise JobError(f"{where} {fault}; set data.max_tokens to {own.most} or less", code="job.unfit-data")
+    if own.max_tokens is not None and text.max_tokens > own.max_tokens:
+        fault = f"has {own.max_tokens} positions, and the sentences up to {text.max_tokens} tokens"
+        raise JobError(f"{where} {fault}; set data.max_tokens to {own.max_tokens} or less", code="job.unfit-data")
 
 
 def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobModel | None:

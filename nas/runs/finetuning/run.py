@@ -6,7 +6,7 @@ from typing import Unpack
 
 from nas.jobs.run.passed_objects import Passed, check_passed, resumed_with
 from nas.jobs.run.run_options import RunOptions
-from nas.runs.driver import search
+from nas.runs.driver import run as search
 from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
 

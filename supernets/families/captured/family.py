@@ -16,7 +16,7 @@ from supernets.networks.capture.blocks import Division
 from supernets.networks.capture.branches import Branch, layer_of
 from supernets.networks.capture.costs import ProgramCosts
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
-from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, stated_names
+from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, bookkeeping_names
 from supernets.networks.capture.program import Program, Ref, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
@@ -49,7 +49,7 @@ class CapturedFamily(Family):
         self.space = self._elastic.space
         self.axes: Axes = self.elastic.axes
         self._tensors = _zeros(program) if tensors is None else dict(tensors)
-        self._names = stated_names(program)
+        self._names = bookkeeping_names(program)
         self._stated = {f"{self._names[0]}.{i}": (name, 0) for i, name in enumerate(self.axes)}
         division = Division(self.elastic)
         self._division = division if len(division.blocks) > 1 else None
@@ -121,7 +121,7 @@ class CapturedFamily(Family):
             trainable=self.source.trainable & frozenset(tensor_names),
             values={**program.values, **values},
         )
-        blocks = {} if self._division is None else self._division.of_value
+        blocks = {} if self._division is None else self._division.block_by_value
         return PlainNetwork(program, _zeros(program), sizes, blocks, copied=False, stated=self._names[0])
 
     def _branches(self, indices: Iterable[int]) -> list[Branch]:
@@ -208,7 +208,7 @@ class CapturedProgram(FamilyProgram):
     @cached_property
     def block_of_call(self) -> list[int]:
         if self._division is not None:
-            return [int(block) for block in self._division.of_call]
+            return [int(block) for block in self._division.block_by_call]
         return [_layer_of(call.module, self._family.blocks) for call in self.elastic.program.calls]
 
     def cost_model(self) -> ProgramCosts:
@@ -228,7 +228,7 @@ class CapturedProgram(FamilyProgram):
 
     @cached_property
     def block_of_value(self) -> dict[str, str]:
-        return dict(self._divided().of_value)
+        return dict(self._divided().block_by_value)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
         indices = self._indices

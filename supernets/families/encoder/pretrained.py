@@ -86,7 +86,7 @@ def read_bert_config(folder: Path) -> BertConfig:
     """The sizes of a pretrained network in a folder; raises `CheckpointError` as `read_settings` does."""
     settings = read_settings(folder, _LAYOUT.kind, _NEEDED, f"{CONFIG}, {WEIGHTS} and {TOKENIZER}")
     vocabulary, positions = settings.whole("vocab_size"), settings.whole("max_position_embeddings")
-    padding = settings.whole("pad_token_id", least=0, default=0)
+    padding = settings.whole("pad_token_id", minimum=0, default=0)
     return BertConfig(
         folder=folder, vocabulary=vocabulary, positions=positions, padding=padding, **read_sizes(settings)
     )

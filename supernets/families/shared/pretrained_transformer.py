@@ -175,7 +175,7 @@ def read_sizes(settings: Settings) -> dict[str, Any]:
     sizes = {dimension: settings.whole(key) for dimension, key in _LAYERS.items()}
     if sizes["width"] % sizes["heads"]:
         raise unusable(f"{settings.path}: {sizes['heads']} heads do not divide a hidden_size of {sizes['width']}")
-    return {**sizes, "epsilon": settings.number("layer_norm_eps", default=1e-12, most=1)}
+    return {**sizes, "epsilon": settings.number("layer_norm_eps", default=1e-12, limit=1)}
 
 
 @dataclass(frozen=True, slots=True)

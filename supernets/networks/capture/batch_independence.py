@@ -19,25 +19,27 @@ def without_row_numbers(program: Program, tensors: Mapping[str, Tensor]) -> Prog
 
     Masks of attention are made so: x is (n, tokens), rows (n, 1, 1, 1) and columns (1, 1, 1, tokens).
     """
-    return replace(program, calls=tuple(_viewed(program, call, tensors) for call in program.calls))
+    return replace(program, calls=tuple(_index_as_view(program, call, tensors) for call in program.calls))
 
 
-def _viewed(program: Program, call: Call, tensors: Mapping[str, Tensor]) -> Call:
+def _index_as_view(program: Program, call: Call, tensors: Mapping[str, Tensor]) -> Call:
     indices, source = call.arguments.get("indices"), call.arguments.get("self")
     if call.name != "index" or not isinstance(source, Ref) or not isinstance(indices, tuple):
         return call
     shape, out = program.values[source.name].shape, program.values[call.outputs[0]].shape
     if len(indices) != len(shape) or shape[0] != program.batch or out[0] != program.batch:
         return call
-    if [size for size in out if size != 1] != [size for size in shape if size != 1] or not _counted(
+    if [size for size in out if size != 1] != [size for size in shape if size != 1] or not _counts_dimensions(
         indices, shape, len(out), tensors
     ):
         return call
     return replace(call, op="aten.reshape.default", arguments={"self": source, "shape": tuple(out)})
 
 
-def _counted(indices: Sequence[Argument], shape: Sequence[int], rank: int, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether each index counts its dimension along one dimension of the result, in their order."""
+def _counts_dimensions(
+    indices: Sequence[Argument], shape: Sequence[int], rank: int, tensors: Mapping[str, Tensor]
+) -> bool:
+    """Returns whether each index counts its dimension along one dimension of the result, in their order."""
     before = -1
     for index, size in zip(indices, shape, strict=True):
         tensor = tensors.get(index.name) if isinstance(index, Ref) else None
@@ -45,7 +47,7 @@ def _counted(indices: Sequence[Argument], shape: Sequence[int], rank: int, tenso
             return False
         if size == 1:
             continue
-        along = next(i for i, own in enumerate(tensor.shape) if own != 1) + rank - tensor.ndim
+        along = next(i for i, length in enumerate(tensor.shape) if length != 1) + rank - tensor.ndim
         if along <= before:
             return False
         before = along
@@ -62,34 +64,34 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
         CaptureError: such a constant differs between the examples.
     """
     shapes = infer_axes(program).dims
-    found = dict(tensors)
+    reduced_tensors = dict(tensors)
     values, calls, renamed = dict(program.values), list[Call](), dict[str, str]()
     for name in program.tensors:
-        position = next((i for i, dim in enumerate(shapes[name]) if _repeats(dim)), None)
+        position = next((i for i, dim in enumerate(shapes[name]) if _is_multiple_of_batch(dim)), None)
         if name in program.trainable or position is None:
             continue
-        own = tensors[name]
-        parts = own.split(own.shape[position] // program.batch, dim=position)
+        tensor = tensors[name]
+        parts = tensor.split(tensor.shape[position] // program.batch, dim=position)
         if any(not part.equal(parts[0]) for part in parts[1:]):
             text = f"{name} has the batch as a dimension, and differs between examples"
             raise CaptureError(f"{text}: compute it from the inputs", code="capture.example")
         first = parts[0].transpose(0, position).clone(memory_format=torch.contiguous_format)
-        found[name], renamed[name], dtype = first, f"%{name}", values[name].dtype
-        whole = ValueSpec((first.shape[0] * program.batch, *first.shape[1:]), dtype)
+        reduced_tensors[name], renamed[name], dtype = first, f"%{name}", values[name].dtype
+        repeated_spec = ValueSpec((first.shape[0] * program.batch, *first.shape[1:]), dtype)
         values[f"%{name}"], values[name] = values[name], ValueSpec(tuple(first.shape), dtype)
-        repeats, moved = (program.batch, *(1 for _ in own.shape[1:])), f"%{name}.moved"
+        repeats, moved = (program.batch, *(1 for _ in tensor.shape[1:])), f"%{name}.moved"
         calls.append(
             Call("aten.repeat.default", {"self": Ref(name), "repeats": repeats}, (moved if position else f"%{name}",))
         )
         if position:
-            values[moved] = whole
+            values[moved] = repeated_spec
             calls.append(Call("aten.transpose.int", {"self": Ref(moved), "dim0": 0, "dim1": position}, (f"%{name}",)))
     if not calls:
-        return program, found
+        return program, reduced_tensors
     calls += [call.reading(renamed) for call in program.calls]
-    return replace(program, calls=tuple(calls), values=values), found
+    return replace(program, calls=tuple(calls), values=values), reduced_tensors
 
 
-def _repeats(dim: Dim) -> bool:
-    """Whether a dimension is the batch, or the batch times something."""
+def _is_multiple_of_batch(dim: Dim) -> bool:
+    """Returns whether a dimension is the batch, or the batch times something."""
     return dim == BATCH or (isinstance(dim, tuple) and dim[0] == BATCH)

@@ -17,7 +17,7 @@ from supernets.space.axes import axes_in
 
 _WHOLE = "network"
 _NORMS = frozenset(("layer_norm", "group_norm", "instance_norm", "rms_norm"))
-"""That are not folded into the layer before them."""
+"""Norms that are not folded into the layer before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Block:
     """A run of calls.
 
     Attributes:
-        name: of the module that has its parameters, or of the first layer.
-        calls: their indices; those on parameters alone belong to the blocks that read them.
-        axes: whose sizes decide on what it computes.
-        branches: indices of the branches with calls in it.
+        name: Name of the module that has its parameters, or of the first layer.
+        calls: Indices of its calls; those on parameters alone belong to the blocks that read them.
+        axes: Names of the axes whose sizes decide what it computes.
+        branches: Indices of the branches with calls in it.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Division:
         self._state = state_values(elastic.program)
         self._worked = frozenset(work.call for work in elastic.work)
         self._closure = state_sources(elastic.program)
-        runs = self._joined(list(self._runs()))
+        runs = self._join_runs(list(self._runs()))
         names: dict[str, None] = {}
         for run in runs:
-            names[_free(self._name(run), names)] = None
+            names[_unique_name(self._name(run), names)] = None
         self.blocks = tuple(self._block(name, run) for name, run in zip(names, runs, strict=True))
 
-    def _of_state(self, call: Call) -> bool:
-        """Whether a call depends on parameters alone."""
+    def _is_state(self, call: Call) -> bool:
+        """Returns whether a call depends on parameters alone."""
         return all(name in self._state for name in call.outputs if name)
 
     def _runs(self) -> Iterator[list[int]]:
@@ -67,7 +67,7 @@ class Division:
         alive = {name for name in program.inputs if name in last}
         run: list[int] = []
         for i, call in enumerate(program.calls):
-            if self._of_state(call):
+            if self._is_state(call):
                 continue
             run.append(i)
             alive = {name for name in (*alive, *call.outputs) if name and last.get(name, -1) > i}
@@ -78,41 +78,41 @@ class Division:
             yield run
 
     def _connects(self, value: str) -> bool:
-        """Whether a value can be the only input of a block: examples of real numbers, one after another."""
-        program, (first, *rest) = self._elastic.program, self._elastic.shapes[value]
+        """Returns whether a value can be the only input of a block: examples of real numbers, one after another."""
+        program, (first, *other_dims) = self._elastic.program, self._elastic.shapes[value]
         floats = program.values[value].dtype == "float32"
         return (
             floats
             and first == BATCH
-            and not any(BATCH in axes_in(dim) for dim in rest)
+            and not any(BATCH in axes_in(dim) for dim in other_dims)
             and value not in program.outputs
         )
 
-    def _joined(self, runs: Sequence[list[int]]) -> list[list[int]]:
+    def _join_runs(self, runs: Sequence[list[int]]) -> list[list[int]]:
         """Runs of which each has work, and no two neighbours are of one layer."""
-        found, waiting = list[list[int]](), list[int]()
+        joined_runs, waiting = list[list[int]](), list[int]()
         for run in runs:
             if not self._worked.intersection(run):
                 normed = any(self._elastic.program.calls[i].name in _NORMS for i in run)
-                if found and not waiting and not normed:
-                    found[-1] += run
+                if joined_runs and not waiting and not normed:
+                    joined_runs[-1] += run
                 else:
                     waiting += run
-            elif found and not waiting and self._layer(found[-1]) == self._layer(run) != "":
-                found[-1] += run
+            elif joined_runs and not waiting and self._layer(joined_runs[-1]) == self._layer(run) != "":
+                joined_runs[-1] += run
             else:
-                found.append([*waiting, *run])
+                joined_runs.append([*waiting, *run])
                 waiting = []
-        return [*found[:-1], found[-1] + waiting] if found else [waiting]
+        return [*joined_runs[:-1], joined_runs[-1] + waiting] if joined_runs else [waiting]
 
-    def _of_parameters(self, run: Sequence[int]) -> list[str]:
+    def _parameter_sources(self, run: Sequence[int]) -> list[str]:
         """The tensors, and the values that depend on tensors alone, that a run reads directly or through others."""
         calls = self._elastic.program.calls
-        return [own for i in run for name in calls[i].reads() for own in self._closure.get(name, ())]
+        return [source for i in run for name in calls[i].reads() for source in self._closure.get(name, ())]
 
     def _parameters(self, run: Sequence[int]) -> list[str]:
         trainable = self._elastic.program.trainable
-        return [name for name in self._of_parameters(run) if name in trainable]
+        return [name for name in self._parameter_sources(run) if name in trainable]
 
     def _name(self, run: Sequence[int]) -> str:
         """The path that all parameters of a run have in common, else that of its layers, else that of the first one."""
@@ -132,61 +132,65 @@ class Division:
 
     def _block(self, name: str, run: Sequence[int]) -> Block:
         program = self._elastic.program
-        values = {own for i in run for own in (*program.calls[i].reads(), *program.calls[i].outputs) if own}
-        values.update(self._of_parameters(run))
-        found = {axis for own in values for dim in self._elastic.shapes[own] for axis in axes_in(dim)}
+        values = {value for i in run for value in (*program.calls[i].reads(), *program.calls[i].outputs) if value}
+        values.update(self._parameter_sources(run))
+        dependent_axes = {axis for value in values for dim in self._elastic.shapes[value] for axis in axes_in(dim)}
         calls = set(run)
-        branches = [i for i, own in enumerate(self._elastic.branches) if calls.intersection((*own.calls, own.sum))]
-        axes = tuple(axis for axis in self._elastic.axes if axis in found)
+        branches = [
+            i for i, branch in enumerate(self._elastic.branches) if calls.intersection((*branch.calls, branch.sum))
+        ]
+        axes = tuple(axis for axis in self._elastic.axes if axis in dependent_axes)
         return Block(name, tuple(run), axes, tuple(branches))
 
     @cached_property
-    def of_value(self) -> Mapping[str, str]:
+    def block_by_value(self) -> Mapping[str, str]:
         """The names of the blocks by the values that they compute; those that depend on parameters alone have none."""
         calls = self._elastic.program.calls
         return {name: block.name for block in self.blocks for i in block.calls for name in calls[i].outputs if name}
 
     @cached_property
-    def of_call(self) -> NDArray[np.int64]:
-        """The index of the block of each call, (n_calls,); of the first one that reads its value, where it is of parameters."""
+    def block_by_call(self) -> NDArray[np.int64]:
+        """The index of each call's block, (n_calls,); of a call on parameters alone, the first block that reads its value."""
         program = self._elastic.program
-        found = np.full(len(program.calls), len(self.blocks) - 1, dtype=np.int64)
+        block_by_call = np.full(len(program.calls), len(self.blocks) - 1, dtype=np.int64)
         for index, block in enumerate(self.blocks):
-            found[list(block.calls)] = index
+            block_by_call[list(block.calls)] = index
         consumers = program.consumers()
         for index in reversed(range(len(program.calls))):
-            if self._of_state(program.calls[index]):
+            if self._is_state(program.calls[index]):
                 users = {user for name in program.calls[index].outputs for user in consumers.get(name, ())}
-                found[index] = min((found[user] for user in users), default=found[index])
-        return found
+                block_by_call[index] = min((block_by_call[user] for user in users), default=block_by_call[index])
+        return block_by_call
 
     def variants(
         self, sizes: Mapping[str, NDArray[np.int64]], dropped: Sequence[frozenset[int]]
     ) -> list[NDArray[np.int64]]:
-        """For each block, what decides on its computation in n networks, (n, d).
+        """Returns the properties that decide each block's computation in n networks, one array (n, d) for each block.
 
         Args:
-            sizes: (n,) by axis.
-            dropped: the branches that each network lacks.
+            sizes: Sizes of the axes in each network, (n,) by axis.
+            dropped: Indices of the branches that each network lacks.
         """
-        gone = np.array([[i in own for i in range(len(self._elastic.branches))] for own in dropped], dtype=np.int64)
-        found = []
+        is_dropped = np.array(
+            [[i in indices for i in range(len(self._elastic.branches))] for indices in dropped], dtype=np.int64
+        )
+        variants_by_block = []
         for block in self.blocks:
-            lacking = [gone[:, i] for i in block.branches]
-            here = np.array([not self._absent(block, own) for own in dropped], dtype=np.int64)
+            lacking = [is_dropped[:, i] for i in block.branches]
+            is_present = np.array([not self._is_absent(block, indices) for indices in dropped], dtype=np.int64)
             # An absent block has one variant: the sizes of its axes do not matter.
-            properties = [here, *lacking, *(here * sizes[axis] for axis in block.axes)]
-            found.append(np.stack(properties, axis=1))
-        return found
+            properties = [is_present, *lacking, *(is_present * sizes[axis] for axis in block.axes)]
+            variants_by_block.append(np.stack(properties, axis=1))
+        return variants_by_block
 
-    def _absent(self, block: Block, dropped: frozenset[int]) -> bool:
-        gone = [self._elastic.branches[i] for i in block.branches if i in dropped]
-        return set(block.calls) <= {call for branch in gone for call in (*branch.calls, branch.sum)}
+    def _is_absent(self, block: Block, dropped: frozenset[int]) -> bool:
+        dropped_branches = [self._elastic.branches[i] for i in block.branches if i in dropped]
+        return set(block.calls) <= {call for branch in dropped_branches for call in (*branch.calls, branch.sum)}
 
 
-def _free(name: str, taken: Mapping[str, object]) -> str:
-    """The name, with a number where it is taken (of a module that is called twice)."""
+def _unique_name(name: str, used_names: Mapping[str, object]) -> str:
+    """The name, with a number where another block has it (as of a module that is called twice)."""
     n = 2
-    while (name if n == 2 else f"{name}:{n - 1}") in taken:
+    while (name if n == 2 else f"{name}:{n - 1}") in used_names:
         n += 1
     return name if n == 2 else f"{name}:{n - 1}"

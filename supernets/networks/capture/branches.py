@@ -35,7 +35,7 @@ def residual_branches(program: Program) -> list[Branch]:
     producer = {name: index for index, call in enumerate(program.calls) for name in call.outputs if name}
     consumers = program.consumers()
     state = state_values(program)
-    found = []
+    branches = []
     for index, call in enumerate(program.calls):
         if call.name != "add" or call.arguments.get("alpha", 1) != 1:
             continue
@@ -48,21 +48,26 @@ def residual_branches(program: Program) -> list[Branch]:
         for skip, end in ((a, b), (b, a)):
             calls = _region(program, end, skip, index, producer, consumers, state)
             if calls:
-                found.append(Branch(calls, index, skip))
+                branches.append(Branch(calls, index, skip))
                 break
-    return found
+    return branches
 
 
 def _region(
-    program: Program, end: str, skip: str, total: int, producer: Mapping[str, int],
-    consumers: Mapping[str, Sequence[int]], state: frozenset[str],
-) -> tuple[int, ...]:  # fmt: skip
+    program: Program,
+    end: str,
+    skip: str,
+    total: int,
+    producer: Mapping[str, int],
+    consumers: Mapping[str, Sequence[int]],
+    state: frozenset[str],
+) -> tuple[int, ...]:
     """The calls between `skip` and `end`, if nothing else enters or leaves; else ()."""
     region: set[int] = set()
-    left = [end]
+    pending = [end]
     reaches = False
-    while left:
-        name = left.pop()
+    while pending:
+        name = pending.pop()
         if name == skip:
             reaches = True
             continue
@@ -73,7 +78,7 @@ def _region(
         index = producer[name]
         if index not in region:
             region.add(index)
-            left.extend(program.calls[index].reads())
+            pending.extend(program.calls[index].reads())
     if not reaches or skip in state or producer.get(skip, -1) in region:
         return ()
     for index in region:
@@ -100,10 +105,14 @@ def module_branch(program: Program, path: str, shapes: Mapping[str, tuple[Dim, .
     within, state = set(calls), state_values(program)
     consumers = program.consumers()
     computed = [name for i in calls for name in program.calls[i].outputs if name]
-    read = [name for i in calls for name in program.calls[i].reads() if name not in computed and name not in state]
+    read_names = [
+        name for i in calls for name in program.calls[i].reads() if name not in computed and name not in state
+    ]
     results = [name for name in computed if any(user not in within for user in consumers.get(name, ()))]
     results = results or [name for name in computed if name in program.outputs]
-    skips = [name for name in dict.fromkeys(read) if shapes[name] == shapes[results[0]]] if len(results) == 1 else []
+    skips = (
+        [name for name in dict.fromkeys(read_names) if shapes[name] == shapes[results[0]]] if len(results) == 1 else []
+    )
     if not skips:
         problem = f"{path} cannot be left out: {len(results)} of its values are read by others, expected one of an input's dims"
         raise SpaceError(problem, code="family.inconsistent")
@@ -135,7 +144,7 @@ def depth_units(program: Program, branches: Sequence[Branch]) -> list[Unit]:
     for i, branch in enumerate(branches):
         path = common_path(_paths([program.calls[c] for c in branch.calls]))
         units.setdefault(layer_of(path) or path, []).append(i)
-    return [Unit(name, starred(name), tuple(own)) for name, own in units.items()]
+    return [Unit(name, starred(name), tuple(indices)) for name, indices in units.items()]
 
 
 def starred(path: str) -> str:

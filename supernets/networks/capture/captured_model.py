@@ -31,7 +31,7 @@ from supernets.networks.operations import RULES
 _FORMAT, _VERSION = "subnet-nas/capture", 1
 _INDEX, _TENSORS = "program.json", "tensors.safetensors"
 _MOST_BYTES = {_INDEX: 2**25, _TENSORS: 2**35}
-"""Of each member; the program of the largest models has some MiB."""
+"""The largest size of each member; the program of the largest models has some MiB."""
 _END, _END_64, _MOST_DIRECTORY = 22, 98, 4096
 """Bytes of a zip archive's end, with and without its 64-bit records, and of the directory of its members at most."""
 
@@ -41,14 +41,14 @@ class CapturedModel:
     """A model as data.
 
     Attributes:
-        name: of the model that it was captured from.
-        tensors: of its program, by name.
-        unused: parameters of the model that its forward does not read.
-        notes: what was changed on the way, one sentence each.
-        fresh: the layers whose weights are new, where they were replaced for other outputs.
-        state: the names of the model's whole state, which a file of its weights has; empty in files of earlier versions.
-        difference: the largest to the outputs of the model's module for a batch of 3, relative to their scale; None where the
-            module is not at hand.
+        name: Name of the model that it was captured from.
+        tensors: Tensors of its program, by name.
+        unused: Parameters of the model that its forward does not read.
+        notes: Changes that were made to the model, one sentence each.
+        fresh: Layers whose weights are new, where they were replaced for other outputs.
+        state: Names of the model's whole state, which a file of its weights has; empty in files of earlier versions.
+        difference: Largest difference from the outputs of the model's module for a batch of 3, relative to their scale; None
+            where the module is not at hand.
     """
 
     name: str
@@ -63,7 +63,7 @@ class CapturedModel:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of the first input, without the batch."""
+        """The shape of the first input, without the batch."""
         return self.program.values[self.program.inputs[0]].shape[1:]
 
     @property
@@ -84,13 +84,13 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
     module = model.module
     try:
         with redirect_stdout(sys.stderr):  # what a user's forward prints is no data of a command
-            found = capture(module, [x], call=None if model.tokens is None else model.call)
-            compared = compare(module, found, x, model.call)
+            captured = capture(module, [x], call=None if model.tokens is None else model.call)
+            compared = compare(module, captured, x, model.call)
     except CaptureError as error:
         raise CaptureError(
             f"{model.name}, with an input of {' x '.join(map(str, x.shape[1:]))}: {error}", code=error.code
         ) from error
-    used = {*found.program.tensors, *found.program.aliases}
+    used = {*captured.program.tensors, *captured.program.aliases}
     unused = tuple(name for name, _ in module.named_parameters() if name not in used)
     notes = [*model.notes, *compared.notes]
     notes += [
@@ -98,11 +98,11 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
         "trained; make it an nn.ModuleList, ModuleDict, ParameterList or ParameterDict"
         for name in unregistered(module)
     ]
-    program = replace(found.program, padding=None if model.tokens is None else model.tokens.padding)
+    program = replace(captured.program, padding=None if model.tokens is None else model.tokens.padding)
     return CapturedModel(
         model.name,
         program,
-        found.tensors,
+        captured.tensors,
         model.preprocessing,
         unused,
         tuple(notes),
@@ -124,7 +124,7 @@ def captured_for(model: UserModel | CapturedModel, shape: tuple[int, ...] | None
     if isinstance(model, UserModel):
         return capture_model(model, model.example(shape))
     if shape not in (None, model.input_shape):
-        sizes = ["x".join(map(str, own)) for own in (shape or (), model.input_shape)]
+        sizes = ["x".join(map(str, dims)) for dims in (shape or (), model.input_shape)]
         raise CaptureError(
             f"--input {sizes[0]}: {model.name} was captured with {sizes[1]}; capture the model again with the other size",
             code="job.conflict",
@@ -192,7 +192,9 @@ def load_capture(path: Path) -> CapturedModel:
         tensors = load(parts[_TENSORS])
         preprocessing = Preprocessing.from_json(index["preprocessing"])
         texts = {key: index.get(key, []) for key in ("unused", "notes", "fresh", "state")}
-        unused, notes, fresh, state = (tuple(str(text)[:1000] for text in own[:100_000]) for own in texts.values())
+        unused, notes, fresh, state = (
+            tuple(str(text)[:1000] for text in entries[:100_000]) for entries in texts.values()
+        )
         name, data = str(index["model"])[:1000], index["program"]
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise _unreadable(path, repr(error)[:200]) from None
@@ -206,8 +208,8 @@ def load_capture(path: Path) -> CapturedModel:
         infer_axes(program)
     except Exception as error:  # rules expect the arguments that torch's operations have
         raise _unreadable(path, repr(error)[:200]) from error
-    own = {tensor: tensors[tensor] for tensor in program.tensors}
-    return CapturedModel(name, program, own, preprocessing, unused, notes, fresh, frozenset(state))
+    program_tensors = {tensor: tensors[tensor] for tensor in program.tensors}
+    return CapturedModel(name, program, program_tensors, preprocessing, unused, notes, fresh, frozenset(state))
 
 
 def with_tensors(model: CapturedModel, tensors: Mapping[str, Tensor]) -> CapturedModel:

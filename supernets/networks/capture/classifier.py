@@ -16,10 +16,26 @@ from supernets.networks.capture.shapes import with_shapes
 _LAYERS = frozenset(("linear", "conv1d", "conv2d"))
 _BETWEEN = frozenset(
     (
-        "relu", "hardtanh", "silu", "gelu", "hardswish", "log_softmax", "softmax", "sigmoid", "flatten", "squeeze", "mean",
-        "adaptive_avg_pool2d", "avg_pool2d", "contiguous", "clone", "to", "reshape", "view",
+        "relu",
+        "hardtanh",
+        "silu",
+        "gelu",
+        "hardswish",
+        "log_softmax",
+        "softmax",
+        "sigmoid",
+        "flatten",
+        "squeeze",
+        "mean",
+        "adaptive_avg_pool2d",
+        "avg_pool2d",
+        "contiguous",
+        "clone",
+        "to",
+        "reshape",
+        "view",
     )
-)  # fmt: skip
+)
 """Operations between the last layer and the outputs."""
 
 
@@ -27,7 +43,8 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
     """The model with `n` outputs: itself where it has them, else with a fresh last layer, of which its notes speak.
 
     Args:
-        seed: of the fresh layer's weights.
+        n: Number of outputs, one for each class.
+        seed: Seed of the fresh layer's weights.
 
     Raises:
         CaptureError: the model has other than one output of a number for each class, or its last layer is not found.
@@ -35,41 +52,41 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
     program = model.program
     shape = model.outputs[0].shape
     if len(model.outputs) != 1 or len(shape) != 2:
-        given = ", ".join(" x ".join(map(str, spec.shape)) for spec in model.outputs)
+        output_shapes = ", ".join(" x ".join(map(str, spec.shape)) for spec in model.outputs)
         raise CaptureError(
-            f"{model.name} has the outputs {given} for a batch of {program.batch}; expected one of batch x classes: name a "
-            "function that returns a module with such an output",
+            f"{model.name} has the outputs {output_shapes} for a batch of {program.batch}; expected one of batch x classes: "
+            "name a function that returns a module with such an output",
             code="capture.outputs",
         )
     if shape[1] == n:
         return model
     call = _last_layer(program)
-    if call is None or not _alone(program, call):
-        raise _refused(model.name, shape[1], n)
+    if call is None or not _has_untied_tensors(program, call):
+        raise _outputs_error(model.name, shape[1], n)
     changed: dict[str, torch.Tensor] = {}
     generator = torch.Generator().manual_seed(seed)
     for key in ("weight", "bias"):
-        if isinstance(own := call.arguments.get(key), Ref):
-            old = model.tensors[own.name]
+        if isinstance(reference := call.arguments.get(key), Ref):
+            old = model.tensors[reference.name]
             weight = model.tensors[_name(call.arguments["weight"])]
             bound = 1 / math.sqrt(max(1, weight[0].numel()))  # as torch.nn.Linear's
             new = torch.rand(n, *old.shape[1:], generator=generator) * 2 * bound - bound
-            changed[own.name] = new.to(old.dtype)
+            changed[reference.name] = new.to(old.dtype)
     specs = {name: ValueSpec(tuple(t.shape), program.values[name].dtype) for name, t in changed.items()}
     try:
-        found = with_shapes(program, specs)
+        resized_program = with_shapes(program, specs)
     except CaptureError:
-        raise _refused(model.name, shape[1], n) from None
-    if found.values[program.outputs[0]].shape != (program.batch, n):
-        raise _refused(model.name, shape[1], n)
+        raise _outputs_error(model.name, shape[1], n) from None
+    if resized_program.values[program.outputs[0]].shape != (program.batch, n):
+        raise _outputs_error(model.name, shape[1], n)
     layer = _name(call.arguments["weight"]).rpartition(".")[0]
     note = f"{layer} has {shape[1]} outputs and the data {n} classes: it is replaced by a fresh layer of {n}"
     return replace(
         model,
-        program=found,
+        program=resized_program,
         tensors={**model.tensors, **changed},
         notes=(*model.notes, note),
-        fresh=(*(own for own in model.fresh if own != layer), layer),
+        fresh=(*(fresh_layer for fresh_layer in model.fresh if fresh_layer != layer), layer),
     )
 
 
@@ -88,13 +105,13 @@ def _last_layer(program: Program) -> Call | None:
     return call
 
 
-def _alone(program: Program, call: Call) -> bool:
-    """Whether no other call reads the layer's tensors."""
+def _has_untied_tensors(program: Program, call: Call) -> bool:
+    """Returns whether no other call reads the layer's tensors."""
     consumers = program.consumers()
     return all(len(consumers[_name(call.arguments[key])]) == 1 for key in ("weight", "bias") if call.arguments.get(key))
 
 
-def _refused(name: str, n: int, wanted: int) -> CaptureError:
+def _outputs_error(name: str, n: int, wanted: int) -> CaptureError:
     return CaptureError(
         f"{name} has {n} outputs and the data {wanted} classes, and its last layer cannot be replaced; give the model {wanted} "
         f"outputs itself, e.g. by supernet.arguments: {{num_classes: {wanted}}}",

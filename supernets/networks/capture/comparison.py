@@ -32,15 +32,15 @@ class Comparison:
     """Outputs of a captured program and of its module, for the batches of `BATCHES`.
 
     Attributes:
-        difference: the largest, relative to the outputs' scale; None where the module runs with none of these batches.
-        notes: what differs, one sentence each.
+        difference: Largest difference, relative to the outputs' scale; None where the module runs with none of these batches.
+        notes: Further differences, one sentence each.
     """
 
     difference: float | None
     notes: tuple[str, ...]
 
 
-def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> Comparison:
+def compare(module: nn.Module, captured: Captured, x: Tensor, call: ModuleCall) -> Comparison:
     """Runs a program and its module with each batch of `BATCHES`, made of an example's rows; another than its batch first.
 
     A module that changes its buffers in evaluation mode is run with the first of them alone.
@@ -48,15 +48,15 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
     Raises:
         CaptureError: the program does not run, its outputs are NaN, or are others than the module's.
     """
-    comparer = _Comparer(module, found, x, call)
-    before = {name: (id(own), own._version) for name, own in module.named_buffers()}
+    comparer = _Comparer(module, captured, x, call)
+    before = {name: (id(buffer), buffer._version) for name, buffer in module.named_buffers()}
     differences, notes, changed = list[float](), dict[str, None](), list[str]()
     with torch.no_grad(), evaluating(module):
         for batch in sorted(BATCHES, key=lambda n: n == len(x)):
             comparison = comparer.compare_batch(batch)
             differences += [] if comparison.difference is None else [comparison.difference]
             notes.update(dict.fromkeys(comparison.notes))
-            after = {name: (id(own), own._version) for name, own in module.named_buffers()}
+            after = {name: (id(buffer), buffer._version) for name, buffer in module.named_buffers()}
             if changed := [name for name, state in before.items() if after.get(name) != state]:
                 break
     if changed:
@@ -70,34 +70,40 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
 class _Comparer:
     """Compares a program with its module for one number of examples after another."""
 
-    def __init__(self, module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> None:
-        self._module, self._found, self._x, self._call = module, found, x, call
-        self._elastic, self._tensor_of = infer_axes(found.program), found.tensors.__getitem__
+    def __init__(self, module: nn.Module, captured: Captured, x: Tensor, call: ModuleCall) -> None:
+        self._module, self._captured, self._x, self._call = module, captured, x, call
+        self._elastic, self._tensor_of = infer_axes(captured.program), captured.tensors.__getitem__
 
     def compare_batch(self, batch: int) -> Comparison:
         """The difference for a number of examples, and what else differs; raises as `compare`."""
-        check_values(self._found.program, batch=batch)
+        check_values(self._captured.program, batch=batch)
         x = torch.cat([self._x] * -(-batch // len(self._x)))[:batch]
-        ours = self._outputs(x)
+        program_outputs = self._outputs(x)
         try:
             outputs = self._call(self._module, x)
         except Exception as error:  # the user's forward may raise anything
             text = f"the module itself does not run with a batch of {batch}{place_of(error)}, and the captured one does"
             return Comparison(None, (text,))
-        theirs = list(tensors_of(outputs))
-        if any(own.isnan().any() for own in theirs):
-            raise _not_a_number(self._found, self._values(x))
-        apart = relative_difference(ours, theirs)
-        if apart > _OTHER and relative_difference(list(tensors_of(self._call(self._module, x))), theirs) > _OTHER:
+        module_outputs = list(tensors_of(outputs))
+        if any(output.isnan().any() for output in module_outputs):
+            raise _nan_error(self._captured, self._values(x))
+        difference = relative_difference(program_outputs, module_outputs)
+        if (
+            difference > _OTHER
+            and relative_difference(list(tensors_of(self._call(self._module, x))), module_outputs) > _OTHER
+        ):
             raise CaptureError(
                 "its outputs differ between two runs on the same input: it draws random numbers in evaluation mode, or changes "
                 "itself; remove that from its forward",
                 code="capture.random",
             )
-        if apart > _OTHER or (apart > EQUAL and self._differs_in_double(x)):
-            raise self._of_other_outputs(x, ours, theirs, apart)
-        left = (f"an output is no tensor of floating-point numbers ({kind}); it is left out" for kind in _left(outputs))
-        return Comparison(apart, tuple(left))
+        if difference > _OTHER or (difference > EQUAL and self._differs_in_double(x)):
+            raise self._difference_error(x, program_outputs, module_outputs, difference)
+        notes = (
+            f"an output is no tensor of floating-point numbers ({kind}); it is left out"
+            for kind in _uncaptured_kinds(outputs)
+        )
+        return Comparison(difference, tuple(notes))
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
         """The program's outputs."""
@@ -108,7 +114,7 @@ class _Comparer:
             return list(outputs_of(self._elastic, self._tensor_of, [x]))
         except Exception as error:  # of an operation whose arguments are those of the example's batch
             _check_runs(self._module, self._x, self._call)
-            raise of_one_batch(error, captured=self._found.program.batch, batch=len(x)) from error
+            raise of_one_batch(error, captured=self._captured.program.batch, batch=len(x)) from error
 
     def _values(self, x: Tensor) -> dict[str, Tensor]:
         """All values of the program."""
@@ -116,25 +122,29 @@ class _Comparer:
         return values_of(program, program.values, self._tensor_of, [x], sizes)
 
     def _differs_in_double(self, x: Tensor) -> bool:
-        """Whether outputs differ in double precision, too, where rounding does not count; False for what cannot be copied."""
+        """Returns whether outputs differ in double precision, too, without rounding; False if no copy can be made."""
         try:
             module = deepcopy(self._module).double()
         except Exception:  # a user's module may hold anything
             return False
         try:
-            theirs = list(tensors_of(self._call(module, x.double() if x.is_floating_point() else x)))
+            module_outputs = list(tensors_of(self._call(module, x.double() if x.is_floating_point() else x)))
         except Exception:  # of a forward that makes tensors in single precision
             return False
-        ours = outputs_of(self._elastic, self._tensor_of, [x], double=True)
-        return relative_difference(ours, theirs) > EQUAL
+        program_outputs = outputs_of(self._elastic, self._tensor_of, [x], double=True)
+        return relative_difference(program_outputs, module_outputs) > EQUAL
 
-    def _of_other_outputs(self, x: Tensor, ours: list[Tensor], theirs: list[Tensor], apart: float) -> CaptureError:
+    def _difference_error(
+        self, x: Tensor, program_outputs: list[Tensor], module_outputs: list[Tensor], difference: float
+    ) -> CaptureError:
         """The error for outputs that are not the module's."""
-        other = _first_other(self._module, self._found, self._values(x), x, self._call)
-        shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
+        origin_text = _first_difference(self._module, self._captured, self._values(x), x, self._call)
+        shapes = [
+            " x ".join(map(str, outputs[0].shape if outputs else ())) for outputs in (program_outputs, module_outputs)
+        ]
         return CaptureError(
             f"with a batch of {len(x)} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
-            f"{self._found.program.batch} (relative difference {apart:.1e}){other}: a size of "
+            f"{self._captured.program.batch} (relative difference {difference:.1e}){origin_text}: a size of "
             "the batch is written into its forward, or it depends on more than its input; take the size "
             "from the input, x.shape[0]",
             code="capture.example",
@@ -145,7 +155,7 @@ def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError
     """The error for a program that runs only with the batch that it was captured with.
 
     Args:
-        error: of the call that does not run.
+        error: Error of the call that does not run.
     """
     place = "; ".join(getattr(error, "__notes__", ())) or str(error).partition("\n")[0]
     return CaptureError(
@@ -163,11 +173,11 @@ def relative_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     if [tensor.shape for tensor in a] != [tensor.shape for tensor in b]:
         return float("inf")
     worst = 0.0
-    for one, other in zip(a, b, strict=True):
-        if one.isnan().any() or other.isnan().any() or not torch.equal(one.isinf(), other.isinf()):
+    for first, second in zip(a, b, strict=True):
+        if first.isnan().any() or second.isnan().any() or not torch.equal(first.isinf(), second.isinf()):
             return float("inf")
-        one, other = (tensor.nan_to_num(posinf=0.0, neginf=0.0) for tensor in (one, other))
-        worst = max(worst, (one - other).abs().max().item() / max(one.abs().max().item(), 1e-30))
+        first, second = (tensor.nan_to_num(posinf=0.0, neginf=0.0) for tensor in (first, second))
+        worst = max(worst, (first - second).abs().max().item() / max(first.abs().max().item(), 1e-30))
     return worst
 
 
@@ -179,26 +189,28 @@ def _check_runs(module: nn.Module, x: Tensor, call: ModuleCall) -> None:
         raise raised(error) from error
 
 
-def _first_other(module: nn.Module, found: Captured, values: Mapping[str, Tensor], x: Tensor, call: ModuleCall) -> str:
+def _first_difference(
+    module: nn.Module, captured: Captured, values: Mapping[str, Tensor], x: Tensor, call: ModuleCall
+) -> str:
     """The first call whose result has another shape when the module is captured with another batch; "" without one."""
     try:
-        other = capture(module, [x], call=call).program
+        recaptured = capture(module, [x], call=call).program
     except CaptureError as error:
         return f"; {error}"
-    for step, own in zip(found.program.calls, other.calls, strict=False):
-        for one, another in zip(step.outputs, own.outputs, strict=False):
-            if one and another and tuple(values[one].shape) != other.values[another].shape:
-                return f", from {step.name} at {step.place} on"
+    for captured_call, recaptured_call in zip(captured.program.calls, recaptured.calls, strict=False):
+        for name, recaptured_name in zip(captured_call.outputs, recaptured_call.outputs, strict=False):
+            if name and recaptured_name and tuple(values[name].shape) != recaptured.values[recaptured_name].shape:
+                return f", from {captured_call.name} at {captured_call.place} on"
     return ""
 
 
-def _not_a_number(found: Captured, values: Mapping[str, Tensor]) -> CaptureError:
+def _nan_error(captured: Captured, values: Mapping[str, Tensor]) -> CaptureError:
     """The error for outputs of NaN; the message names the call that made the first."""
-    if weights := [name for name in found.program.tensors if _has_nan(values[name])]:
+    if weights := [name for name in captured.program.tensors if _has_nan(values[name])]:
         return CaptureError(
             f"its outputs are NaN, because {weights[0]} has NaN; load other weights", code="capture.nan"
         )
-    for call in found.program.calls:
+    for call in captured.program.calls:
         if any(_has_nan(values[name]) for name in call.outputs if name):
             return CaptureError(
                 f"its outputs are NaN; {call.name} at {call.place or call.module} is the first to return NaN; correct it "
@@ -212,10 +224,10 @@ def _has_nan(value: Tensor) -> bool:
     return value.is_floating_point() and bool(value.isnan().any())
 
 
-def _left(outputs: object) -> Iterator[str]:
+def _uncaptured_kinds(outputs: object) -> Iterator[str]:
     """The kinds of outputs that are not captured."""
     if (parts := parts_of(outputs)) is not None:
-        for own in parts:
-            yield from _left(own)
+        for part in parts:
+            yield from _uncaptured_kinds(part)
     elif outputs is not None and not (isinstance(outputs, Tensor) and outputs.is_floating_point()):
         yield str(outputs.dtype).removeprefix("torch.") if isinstance(outputs, Tensor) else type(outputs).__name__

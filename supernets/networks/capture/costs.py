@@ -25,9 +25,14 @@ class ProgramCosts:
     """
 
     def __init__(
-        self, elastic: ElasticProgram, branches: Callable[[frozenset[str]], Sequence[Branch]], blocks: Sequence[str],
-        of_call: Sequence[int], of_tensor: Mapping[str, int], lengths: Mapping[str, int],
-    ) -> None:  # fmt: skip
+        self,
+        elastic: ElasticProgram,
+        branches: Callable[[frozenset[str]], Sequence[Branch]],
+        blocks: Sequence[str],
+        of_call: Sequence[int],
+        of_tensor: Mapping[str, int],
+        lengths: Mapping[str, int],
+    ) -> None:
         self.blocks = tuple(blocks)
         self._elastic, self._branches, self._of_call, self._of_tensor = elastic, branches, of_call, of_tensor
         self._lengths = {**elastic.lengths, **lengths, BATCH: 1}
@@ -56,7 +61,7 @@ class ProgramCosts:
         return CostTable(self.blocks, parameters, macs, activations)
 
     def _present(self, dropped: Sequence[frozenset[str]]) -> Counts:
-        """Whether each network has each call, (n, n_calls) of 0 and 1."""
+        """Returns 1 for each call that a network has, and 0 for the others, (n, n_calls)."""
         program = self._elastic.program
         distinct = {names: row for row, names in enumerate(dict.fromkeys(dropped))}  # of many networks, few
         present = np.ones((len(distinct), len(program.calls)), dtype=np.int64)

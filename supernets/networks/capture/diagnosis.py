@@ -16,13 +16,19 @@ from torch.nn.parameter import UninitializedParameter
 from supernets.errors import CaptureError
 
 _NOT_OF_USERS = (
-    str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), sysconfig.get_paths()["stdlib"], "<",
-)  # fmt: skip
+    str(Path(torch.__file__).parent),
+    str(Path(__file__).parents[2]),
+    sysconfig.get_paths()["stdlib"],
+    "<",
+)
 """Beginnings of the names of files that no user wrote; packages of models lie in the last but one, in `site-packages`."""
 _PACKAGES = ("site-packages", "dist-packages")
 _OF_DATA = (
-    "GuardOnDataDependentSymNode", "DataDependentOutputException", "DynamicOutputShapeException", "UserError",
-)  # fmt: skip
+    "GuardOnDataDependentSymNode",
+    "DataDependentOutputException",
+    "DynamicOutputShapeException",
+    "UserError",
+)
 """Errors of torch for shapes or Python values that depend on a tensor's values."""
 _NO_FAKE = re.compile(r"no fake impl registered for (?:<CustomOpDef\()?([\w:.]+)")
 _LONGEST = 300
@@ -32,23 +38,27 @@ def check_module(module: nn.Module, example: Sequence[Tensor], *, is_called: boo
     """Raises `CaptureError` for a module that is not ready to run on an example, or takes other inputs.
 
     Args:
-        is_called: whether the module itself is called with the example.
+        module: Module that is going to be captured.
+        example: Its inputs, each with a batch.
+        is_called: True if the module itself is called with the example.
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise _unusable(
             "it is a TorchScript module, which torch.export cannot trace; pass the module that it was scripted from"
         )
     tensors = [*module.named_parameters(), *module.named_buffers()]
-    if lazy := [name for name, own in tensors if isinstance(own, UninitializedParameter)]:
-        raise _unusable(f"{_some(lazy)} of lazy layers have no size yet; run the module once on an input first")
-    for name, own in tensors:
-        if own.device.type == "meta":
+    if lazy := [name for name, tensor in tensors if isinstance(tensor, UninitializedParameter)]:
+        raise _unusable(f"{_first_names(lazy)} of lazy layers have no size yet; run the module once on an input first")
+    for name, tensor in tensors:
+        if tensor.device.type == "meta":
             raise _unusable(f"{name} is on the device meta, which holds no values; make the module on the CPU")
-        if own.device.type != "cpu":
-            raise _unusable(f"{name} is on the device {own.device}; expected the CPU: pass module.cpu()")
-    for own in example:
-        if own.device.type != "cpu":
-            raise CaptureError(f"the example is on the device {own.device}; expected the CPU", code="capture.example")
+        if tensor.device.type != "cpu":
+            raise _unusable(f"{name} is on the device {tensor.device}; expected the CPU: pass module.cpu()")
+    for tensor in example:
+        if tensor.device.type != "cpu":
+            raise CaptureError(
+                f"the example is on the device {tensor.device}; expected the CPU", code="capture.example"
+            )
     _check_precision(module, example)
     if is_called:
         _check_signature(module, example)
@@ -56,13 +66,15 @@ def check_module(module: nn.Module, example: Sequence[Tensor], *, is_called: boo
 
 def _check_precision(module: nn.Module, example: Sequence[Tensor]) -> None:
     """Raises `CaptureError` for weights in half precision, or in another one than the example's."""
-    kinds = {own.dtype for own in module.parameters() if own.is_floating_point()}
+    kinds = {tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()}
     if low := sorted(str(kind) for kind in kinds if kind not in (torch.float32, torch.float64)):
         raise _unusable(f"its weights are in {', '.join(low)}; expected float32: pass module.float()")
-    for own in example:
-        if own.is_floating_point() and kinds and own.dtype not in kinds:
+    for tensor in example:
+        if tensor.is_floating_point() and kinds and tensor.dtype not in kinds:
             weights = ", ".join(sorted(map(str, kinds)))
-            raise CaptureError(f"the example is in {own.dtype}, and the weights in {weights}", code="capture.example")
+            raise CaptureError(
+                f"the example is in {tensor.dtype}, and the weights in {weights}", code="capture.example"
+            )
 
 
 def _check_signature(module: nn.Module, example: Sequence[Tensor]) -> None:
@@ -82,22 +94,22 @@ def _check_signature(module: nn.Module, example: Sequence[Tensor]) -> None:
 
 def unregistered(module: nn.Module) -> list[str]:
     """Modules and parameters in lists, tuples or dictionaries of a module, which torch does not see there."""
-    known = {id(own) for own in (*module.modules(), *module.parameters(), *module.buffers())}
-    found = []
+    registered_ids = {id(member) for member in (*module.modules(), *module.parameters(), *module.buffers())}
+    attribute_paths = []
     for path, owner in module.named_modules():
         for key, value in vars(owner).items():
             items = value.values() if isinstance(value, dict) else value
             if key.startswith("_") or not isinstance(items, list | tuple | type({}.values())):
                 continue
-            if any(isinstance(one, nn.Module | nn.Parameter) and id(one) not in known for one in items):
-                found.append(f"{path}.{key}".removeprefix("."))
-    return found
+            if any(isinstance(item, nn.Module | nn.Parameter) and id(item) not in registered_ids for item in items):
+                attribute_paths.append(f"{path}.{key}".removeprefix("."))
+    return attribute_paths
 
 
 def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> CaptureError:
-    """What failed when a module was traced, with the user's file and line.
+    """The error that states why a module cannot be traced, with the user's file and line.
 
-    Whether the module runs at all is found by running it.
+    The module is run once, to tell an error of its own from one of the trace.
     """
     at = place_of(error)
     if type(error).__name__ in _OF_DATA or ".numpy() is not supported" in str(error):
@@ -113,19 +125,19 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
         )
     try:
         module(*example)
-    except Exception as own:  # the user's forward may raise anything
-        return raised(own)
+    except Exception as forward_error:  # the user's forward may raise anything
+        return raised(forward_error)
     return CaptureError(
-        f"its forward runs, but torch.export cannot trace it{at}: {type(error).__name__}: {_first(error)}; use operations of "
+        f"its forward runs, but torch.export cannot trace it{at}: {type(error).__name__}: {_summary(error)}; use operations of "
         "torch there, or leave the part out of the module",
         code="capture.failed",
     )
 
 
 def raised(error: Exception) -> CaptureError:
-    """What a user's forward raised, and where."""
+    """The error that states what a user's forward raised, and where."""
     return CaptureError(
-        f"its forward raised {type(error).__name__}{place_of(error)}: {_first(error)}; correct it, or give an input of "
+        f"its forward raised {type(error).__name__}{place_of(error)}: {_summary(error)}; correct it, or give an input of "
         "the size that it expects (--input; in a job data.image_size and data.channels)",
         code="capture.failed",
     )
@@ -137,8 +149,8 @@ def place_of(error: BaseException) -> str:
     The line of a model's package counts where no other one is there.
     """
     places = list(_places(error.__traceback__))
-    own = [place for place in places if not any(part in place[0] for part in _PACKAGES)] or places
-    return f" (at {own[-1][0]}:{own[-1][1]})" if own else ""
+    user_places = [place for place in places if not any(part in place[0] for part in _PACKAGES)] or places
+    return f" (at {user_places[-1][0]}:{user_places[-1][1]})" if user_places else ""
 
 
 def _places(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
@@ -150,13 +162,13 @@ def _places(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
         traceback = traceback.tb_next
 
 
-def _first(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     """The first paragraph of an error's text in one line."""
     text = " ".join(str(error).strip().split("\n\n")[0].split()).rstrip(".;")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

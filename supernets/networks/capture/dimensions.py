@@ -23,9 +23,9 @@ class Dimension:
         kind: a single size; a product of factors, outermost first; a concatenation of pieces; or derived from one part, as
             ``(part + offset) // stride + 1``, an extent after a convolution.
         fixed: why it cannot be elastic; "" while it may be.
-        label: of a single size, where it was born.
+        label: Tensor and position that a single size comes from.
         dynamic: the name of a size that only the inputs decide, e.g. ``batch``; "" for others.
-        centred: whether smaller networks have the middle of it, as of kernels.
+        centred: True if smaller networks have the middle of it, as of kernels.
     """
 
     size: int
@@ -72,8 +72,8 @@ def singles(dimension: Dimension) -> Iterator[Dimension]:
 
 def fix(dimension: Dimension, reason: str) -> None:
     """Fixes every size that a dimension consists of; the first reason stays."""
-    for own in singles(dimension):
-        own.fixed = own.fixed or reason
+    for single in singles(dimension):
+        single.fixed = single.fixed or reason
 
 
 def factors(dimension: Dimension) -> list[Dimension]:
@@ -84,44 +84,44 @@ def factors(dimension: Dimension) -> list[Dimension]:
     root = find(dimension)
     if root.kind != "product":
         return [root]
-    flat = [find(own) for part in root.parts for own in factors(part) if find(own).size != 1]
-    return _joined(flat) or [find(root.parts[0])]
+    flat = [find(factor) for part in root.parts for factor in factors(part) if find(factor).size != 1]
+    return _merge_plain(flat) or [find(root.parts[0])]
 
 
-def _joined(flat: Sequence[Dimension]) -> list[Dimension]:
-    found: list[Dimension] = []
-    for own in flat:
-        if found and is_plain(found[-1]) and is_plain(own):
-            found[-1] = fixed(found[-1].size * own.size, find(own).fixed or next(singles(own)).fixed)
+def _merge_plain(flat: Sequence[Dimension]) -> list[Dimension]:
+    merged: list[Dimension] = []
+    for factor in flat:
+        if merged and is_plain(merged[-1]) and is_plain(factor):
+            merged[-1] = fixed(merged[-1].size * factor.size, find(factor).fixed or next(singles(factor)).fixed)
         else:
-            found.append(own)
-    return found
+            merged.append(factor)
+    return merged
 
 
 def is_plain(dimension: Dimension) -> bool:
-    """Whether a dimension consists of fixed sizes that no input decides."""
-    return all(own.fixed and not own.dynamic for own in singles(dimension))
+    """Returns whether a dimension consists of fixed sizes that no input decides."""
+    return all(single.fixed and not single.dynamic for single in singles(dimension))
 
 
 def product(parts: Sequence[Dimension]) -> Dimension:
     """The dimension that merges others, outermost first."""
-    flat = _joined([find(own) for part in parts for own in factors(part) if find(own).size != 1])
+    flat = _merge_plain([find(factor) for part in parts for factor in factors(part) if find(factor).size != 1])
     if not flat:
         return fixed(1, "a size of 1")
-    return flat[0] if len(flat) == 1 else Dimension(prod(find(own).size for own in flat), "product", tuple(flat))
+    return flat[0] if len(flat) == 1 else Dimension(prod(find(factor).size for factor in flat), "product", tuple(flat))
 
 
 def concatenation(parts: Sequence[Dimension]) -> Dimension:
     """The dimension that joins others end to end."""
-    flat = [own for part in parts for own in _pieces(part) if find(own).size > 0]
+    flat = [piece for part in parts for piece in _pieces(part) if find(piece).size > 0]
     if len(flat) == 1:
         return flat[0]
-    return Dimension(sum(find(own).size for own in flat), "concatenation", tuple(flat))
+    return Dimension(sum(find(piece).size for piece in flat), "concatenation", tuple(flat))
 
 
 def _pieces(dimension: Dimension) -> list[Dimension]:
     root = find(dimension)
-    return [own for part in root.parts for own in _pieces(part)] if root.kind == "concatenation" else [root]
+    return [piece for part in root.parts for piece in _pieces(part)] if root.kind == "concatenation" else [root]
 
 
 def unify(a: Dimension, b: Dimension) -> Dimension:
@@ -142,7 +142,7 @@ def unify(a: Dimension, b: Dimension) -> Dimension:
     if a.kind != "single" and b.kind == "single":
         a, b = b, a
     if a.kind == "single":
-        if any(own is a for own in singles(b)) and b.kind != "single":
+        if any(single is a for single in singles(b)) and b.kind != "single":
             raise MismatchError(f"a dimension of {a.size} contains itself")
         if a.fixed:
             fix(b, a.fixed)
@@ -174,13 +174,13 @@ def _unify_factors(left: list[Dimension], right: list[Dimension]) -> None:
         if a.size == b.size:
             unify(a, b)
             continue
-        large, small, rest = (a, b, left) if a.size > b.size else (b, a, right)
+        large, small, larger_side = (a, b, left) if a.size > b.size else (b, a, right)
         if large.size % small.size:
             raise MismatchError(f"{large.size} is no multiple of {small.size}")
         outer, inner = divide(large, [small.size, large.size // small.size])
         unify(outer, small)
-        rest.insert(0, inner)
-    if any(find(own).size != 1 for own in [*left, *right]):
+        larger_side.insert(0, inner)
+    if any(find(factor).size != 1 for factor in [*left, *right]):
         raise MismatchError("products of different sizes")
 
 
@@ -204,8 +204,8 @@ def divide(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
     parts = [Dimension(size, fixed="a size of 1" if size == 1 else "", label=root.label) for size in sizes]
     if sum(size != 1 for size in sizes) == 1:
         return [root if size != 1 else part for size, part in zip(sizes, parts, strict=True)]
-    whole = Dimension(root.size, "product", tuple(part for part in parts if part.size != 1))
-    unify(root, whole)
+    refined = Dimension(root.size, "product", tuple(part for part in parts if part.size != 1))
+    unify(root, refined)
     return parts
 
 
@@ -221,8 +221,8 @@ def split(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
     if len(sizes) == 1:
         return [root]
     if root.kind == "single":
-        one = "a size of 1"
-        pieces = [Dimension(n, fixed=root.fixed or (one if n == 1 else ""), label=root.label) for n in sizes]
+        size_1_reason = "a size of 1"
+        pieces = [Dimension(n, fixed=root.fixed or (size_1_reason if n == 1 else ""), label=root.label) for n in sizes]
         root.kind, root.parts = "concatenation", tuple(piece for piece in pieces if piece.size)
         return pieces
     if root.kind == "product":
@@ -231,22 +231,22 @@ def split(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
         if any(size % unit for size in sizes):
             raise MismatchError(f"units of {unit} cannot be divided into {'+'.join(map(str, sizes))}")
         return [product([piece, *inner]) for piece in split(outer, [size // unit for size in sizes])]
-    return _regrouped(_pieces(root), sizes)
+    return _regroup(_pieces(root), sizes)
 
 
-def _regrouped(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension]:
+def _regroup(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension]:
     """Pieces joined and split so that they have these sizes."""
-    left, found = list(pieces), []
+    remaining, regrouped = list(pieces), []
     for size in sizes:
-        taken: list[Dimension] = []
+        group: list[Dimension] = []
         missing = size
         while missing:
-            piece = find(left.pop(0))
+            piece = find(remaining.pop(0))
             if piece.size > missing:
                 first, second = split(piece, [missing, piece.size - missing])
                 piece = find(first)
-                left.insert(0, second)
-            taken.append(piece)
+                remaining.insert(0, second)
+            group.append(piece)
             missing -= piece.size
-        found.append(concatenation(taken) if taken else Dimension(0, fixed="empty"))
-    return found
+        regrouped.append(concatenation(group) if group else Dimension(0, fixed="empty"))
+    return regrouped

@@ -28,7 +28,7 @@ class Work:
         call: its index.
         products: dimensions whose product they are, for the whole batch.
         outputs: dimensions of its output.
-        stored: whether the output is counted among the activations, as those of convolutions and linear layers are.
+        stored: True if the output is counted among the activations, as those of convolutions and linear layers are.
     """
 
     call: int
@@ -45,13 +45,13 @@ class ElasticProgram:
         source: the captured program.
         program: the same with sizes in arguments that are `Size`.
         axes: the elastic axes by name.
-        dims: of every tensor.
+        dims: Dimensions of every tensor.
         shapes: the dimensions of every value.
-        streams: for each branch, the dimensions of the value that it is added to.
+        streams: Dimensions of the value that each branch is added to.
         work: multiply-accumulates of calls.
         fixed: reasons why dimensions of parameters stay as they are, with the tensors that have them.
         unknown: operations without a rule, with the number of their calls.
-        lengths: in the captured forward, the sizes that only inputs decide, by name; the batch is one of them.
+        lengths: Sizes that only inputs decide, in the captured forward, by name; the batch is one of them.
     """
 
     source: Program
@@ -86,7 +86,7 @@ class ElasticProgram:
 
     @cached_property
     def dynamic_dims(self) -> Mapping[str, Mapping[int, Dim]]:
-        """By value and position, the dimensions that depend on sizes that only inputs decide."""
+        """The dimensions that depend on sizes that only inputs decide, by value and position."""
         dynamic = {
             name: {i: dim for i, dim in enumerate(dims) if not axes_in(dim).isdisjoint(self.lengths)}
             for name, dims in self.shapes.items()
@@ -110,7 +110,7 @@ def infer_axes(
 
     Args:
         declared: dimensions of some tensors, where a family states them; then the axes are these, and all others are fixed.
-        axes: in `declared`.
+        axes: Axes in `declared`, by name.
 
     Raises:
         SpaceError: the forward makes two of the declared axes one, divides one, or needs one of its size.
@@ -124,19 +124,21 @@ def infer_axes(
         _fix_untrained(inference)
     names = _Names(inference)
     dims = {name: tuple(map(names.dim, inference.dims[name])) for name in program.tensors}
-    calls = tuple(_followed(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls))
+    calls = tuple(
+        _with_symbolic_sizes(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls)
+    )
     branches = [] if declared else residual_branches(program)
     return ElasticProgram(
         source=program,
         program=replace(program, calls=calls),
         axes=names.axes,
         dims=dims,
-        shapes={name: tuple(map(names.dim, own)) for name, own in inference.dims.items()},
+        shapes={name: tuple(map(names.dim, dimensions)) for name, dimensions in inference.dims.items()},
         branches=tuple(branches),
         units=tuple(depth_units(program, branches)),
         streams=tuple(tuple(map(names.dim, inference.dims[branch.skip])) for branch in branches),
         work=tuple(_work(inference, names)),
-        fixed=_kept(inference),
+        fixed=_fixed_sizes(inference),
         unknown=dict(inference.unknown),
         lengths={name: length.size for name, length in inference.lengths.items()},
     )
@@ -150,12 +152,12 @@ def _work(inference: Inference, names: _Names) -> Iterator[Work]:
             continue
         outputs = tuple(map(names.dim, inference.dims[call.outputs[0]]))
         for products in WORK[call.name](inference, call):
-            own = outputs
+            counted_outputs = outputs
             if isinstance(products, tuple):
                 products, counted = products
-                own = tuple(map(names.dim, counted))
+                counted_outputs = tuple(map(names.dim, counted))
             stored = call.name in _STORED or call.name.startswith("conv")
-            yield Work(index, tuple(map(names.dim, products)), own, stored)
+            yield Work(index, tuple(map(names.dim, products)), counted_outputs, stored)
 
 
 def _fix_untrained(inference: Inference) -> None:
@@ -239,7 +241,7 @@ class _Names:
         return tuple(factor for part in parts for factor in (part if isinstance(part, tuple) else (part,)))
 
 
-def _followed(call: Call, symbolic: Mapping[str, SymbolicArgument], names: _Names) -> Call:
+def _with_symbolic_sizes(call: Call, symbolic: Mapping[str, SymbolicArgument], names: _Names) -> Call:
     """The call with sizes that follow the axes."""
     if not symbolic:
         return call
@@ -259,7 +261,7 @@ def _sizes(value: SymbolicArgument, names: _Names) -> Argument:
     return dim if isinstance(dim, int) else Size(dim)
 
 
-def _kept(inference: Inference) -> dict[str, tuple[str, ...]]:
+def _fixed_sizes(inference: Inference) -> dict[str, tuple[str, ...]]:
     """Fixed sizes above 1 of parameters by reason."""
     by_reason: dict[str, dict[str, None]] = {}
     for name in inference.program.tensors:

@@ -48,7 +48,7 @@ def results_of(
 
 
 def last_reads(program: Program, names: Collection[str]) -> list[tuple[str, ...]]:
-    """For each call, the values but these that it reads or computes and that no later call reads."""
+    """The values but these that each call reads or computes and that no later call reads, by index of the call."""
     last_call: dict[str, int] = {}
     for index, call in enumerate(program.calls):
         last_call.update((name, index) for name in (*call.reads(), *call.outputs) if name)
@@ -60,18 +60,21 @@ def last_reads(program: Program, names: Collection[str]) -> list[tuple[str, ...]
 
 
 def values_of(
-    program: Program, names: Collection[str], tensor_of: Callable[[str], Tensor], inputs: Sequence[Tensor],
+    program: Program,
+    names: Collection[str],
+    tensor_of: Callable[[str], Tensor],
+    inputs: Sequence[Tensor],
     sizes: Mapping[str, int],
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """Values of a program by name, without gradients.
 
     Each tensor is read before the first call that reads it, and each value that is not asked for is deleted after the last
     one: a large network fits into memory once.
 
     Args:
-        names: of the values.
+        names: Names of the values.
         tensor_of: returns a tensor of the program.
-        sizes: of the axes and of what the inputs decide, where the program's arguments follow them.
+        sizes: Sizes of the axes and of what the inputs decide, where the program's arguments follow them.
     """
     values = dict(zip(program.inputs, inputs, strict=True))
     with torch.no_grad():

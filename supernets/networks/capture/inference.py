@@ -30,7 +30,7 @@ SymbolicArgument = Dimension | int | tuple["SymbolicArgument", ...]
 
 
 def remedy(call: Call) -> str:
-    """What to do about an operation without a rule that computes a weight, ``" (...)"``; "" for others."""
+    """The advice on an operation without a rule that computes a weight, ``" (...)"``; "" for others."""
     if "parametrizations" in call.module.split("."):
         return " (torch.nn.utils.parametrize.remove_parametrizations makes the weight a plain one)"
     if any(name.endswith(("weight_u", "weight_v")) for name in call.reads()):
@@ -44,8 +44,8 @@ class Inference:
 
     Attributes:
         batch: the dimension of the examples.
-        dims: of every value so far.
-        symbolic: by call, the arguments that depend on sizes.
+        dims: Dimensions of every value so far.
+        symbolic: Arguments that depend on sizes, by index of the call.
         unknown: operations without a rule, with the number of their calls.
         axes: the dimensions of the declared axes, by name.
         lengths: the dimensions whose sizes only the inputs decide, by name.
@@ -77,7 +77,9 @@ class Inference:
             shape = self.program.values[name].shape
             names = self.program.input_dims[i] if self.program.input_dims else (BATCH,) + ("",) * (len(shape) - 1)
             reason = f"the size of the input {name[1:]}" if n_inputs > 1 else "the size of the input"
-            self.dims[name] = [self._input_dim(own, size, reason) for own, size in zip(names, shape, strict=True)]
+            self.dims[name] = [
+                self._input_dim(dim_name, size, reason) for dim_name, size in zip(names, shape, strict=True)
+            ]
         for name in self.program.tensors:
             self.dims[name] = [
                 Dimension(size, label=f"{name}[{position}]", fixed="a size of 1" if size == 1 else "")
@@ -152,38 +154,38 @@ class Inference:
         """The shape of a value in the captured forward."""
         return self.program.values[name].shape
 
-    def of(self, argument: Argument) -> Dims:
+    def tensor_dims(self, argument: Argument) -> Dims:
         """The dimensions of a tensor argument."""
         if not isinstance(argument, Ref):
             raise TypeError("expected a tensor")
         return list(self.dims[argument.name])
 
-    def optional(self, argument: Argument) -> Dims | None:
+    def optional_dims(self, argument: Argument) -> Dims | None:
         """The dimensions of a tensor argument, or None."""
-        return self.of(argument) if isinstance(argument, Ref) else None
+        return self.tensor_dims(argument) if isinstance(argument, Ref) else None
 
     @cached_property
     def _state(self) -> frozenset[str]:
         return state_values(self.program)
 
     def is_declared(self, dimension: Dimension) -> bool:
-        """Whether a dimension has a declared axis, which is elastic even where others of its kind stay as they are."""
+        """Returns whether a dimension has a declared axis, which is elastic even where others of its kind stay as they are."""
         roots = {id(find(axis)) for axis in self.axes.values()}
-        return any(id(own) in roots for own in singles(dimension))
+        return any(id(single) in roots for single in singles(dimension))
 
     def is_state(self, argument: Argument) -> bool:
-        """Whether a value is computed from parameters, buffers and constants alone."""
+        """Returns whether a value is computed from parameters, buffers and constants alone."""
         return isinstance(argument, Ref) and argument.name in self._state
 
     def returns(self, call: Call, *dims: Sequence[Dimension]) -> None:
         """Sets the dimensions of the call's outputs; a size that differs is a `MismatchError`."""
-        for name, own in zip(call.outputs, dims, strict=False):
+        for name, output_dims in zip(call.outputs, dims, strict=False):
             if not name:
                 continue
-            sizes = tuple(find(dimension).size for dimension in own)
+            sizes = tuple(find(dimension).size for dimension in output_dims)
             if sizes != self.shape(name):
                 raise MismatchError(f"{sizes} and {self.shape(name)}")
-            self.dims[name] = list(own)
+            self.dims[name] = list(output_dims)
 
     @property
     def previous(self) -> Call | None:
@@ -199,10 +201,10 @@ class Inference:
         rank = max(map(len, operands))
         out: Dims = []
         for position in range(rank):
-            own = [dims[position - rank] for dims in operands if len(dims) >= rank - position]
-            size = max(find(dimension).size for dimension in own)
+            aligned = [dims[position - rank] for dims in operands if len(dims) >= rank - position]
+            size = max(find(dimension).size for dimension in aligned)
             first: Dimension | None = None
-            for dimension in own:
+            for dimension in aligned:
                 if find(dimension).size != size:
                     continue
                 first = dimension if first is None else unify(first, dimension)
@@ -218,13 +220,13 @@ def reshaped(dims: Sequence[Dimension], sizes: Sequence[int]) -> Dims:
     targets = [i for i, size in enumerate(sizes) if size != 1]
     while source and targets:
         group, chosen = [source.pop(0)], [targets.pop(0)]
-        while (have := prod(find(own).size for own in group)) != (want := prod(sizes[i] for i in chosen)):
+        while (have := prod(find(dimension).size for dimension in group)) != (want := prod(sizes[i] for i in chosen)):
             if have < want:
                 group.append(source.pop(0))
             else:
                 chosen.append(targets.pop(0))
-        whole = product(group)
-        parts = [whole] if len(chosen) == 1 else _divided(whole, [sizes[i] for i in chosen])
+        merged = product(group)
+        parts = [merged] if len(chosen) == 1 else _divide_or_fix(merged, [sizes[i] for i in chosen])
         for i, part in zip(chosen, parts, strict=True):
             out[i] = part
     if source or targets:
@@ -232,12 +234,12 @@ def reshaped(dims: Sequence[Dimension], sizes: Sequence[int]) -> Dims:
     return out
 
 
-def _divided(whole: Dimension, sizes: Sequence[int]) -> Dims:
+def _divide_or_fix(dimension: Dimension, sizes: Sequence[int]) -> Dims:
     """The factors of these sizes; a dimension that is already divided otherwise becomes fixed, unless the batch is in it."""
     try:
-        return divide(whole, sizes)
+        return divide(dimension, sizes)
     except MismatchError:
-        if any(own.dynamic for own in singles(whole)):
+        if any(single.dynamic for single in singles(dimension)):
             raise
-        fix(whole, "it is divided in two ways that do not fit together")
+        fix(dimension, "it is divided in two ways that do not fit together")
         return [fixed(size, "a part of a size that is divided in two ways") for size in sizes]

@@ -21,45 +21,74 @@ _GROUPS = (
 """Limit and use of a container's memory, of both versions of control groups."""
 _GIB = 2**30
 _VIEWS = frozenset(
-    ("view", "reshape", "expand", "expand_as", "permute", "transpose", "slice", "select", "squeeze", "unsqueeze", "t",
-     "flatten", "unflatten", "chunk", "split", "split_with_sizes", "unbind", "contiguous", "to", "clone", "as_strided",
-     "broadcast_to", "unfold", "narrow", "diagonal", "movedim", "numpy_T", "view_as")
-)  # fmt: skip
+    (
+        "view",
+        "reshape",
+        "expand",
+        "expand_as",
+        "permute",
+        "transpose",
+        "slice",
+        "select",
+        "squeeze",
+        "unsqueeze",
+        "t",
+        "flatten",
+        "unflatten",
+        "chunk",
+        "split",
+        "split_with_sizes",
+        "unbind",
+        "contiguous",
+        "to",
+        "clone",
+        "as_strided",
+        "broadcast_to",
+        "unfold",
+        "narrow",
+        "diagonal",
+        "movedim",
+        "numpy_T",
+        "view_as",
+    )
+)
 """Operations that may return their argument's memory."""
 
 
 def available_bytes() -> int | None:
     """Memory that this process may still use: of the machine, and of its container; None where neither is known."""
-    found = []
+    limits = []
     try:
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line)
-        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+        limits.append(int(lines["MemAvailable"].split()[0]) * 1024)
     except (OSError, KeyError, ValueError, IndexError):
         pass  # no Linux
     for limit, used in _GROUPS:
         try:
-            found.append(max(int(limit.read_text()) - int(used.read_text()), 0))
+            limits.append(max(int(limit.read_text()) - int(used.read_text()), 0))
         except (OSError, ValueError):  # no such group, or no limit ("max")
             continue
-    return min(found, default=None)
+    return min(limits, default=None)
 
 
 def check_example(shape: Sequence[int], *, name: str, bytes_each: int = 4) -> None:
     """Raises `CaptureError` if an example does not fit into memory."""
-    _check(bytes_each * prod(shape), f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
+    _check_available(bytes_each * prod(shape), f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
 
 
 def check_values(program: Program, *, batch: int, double: bool = False) -> None:
     """Raises `CaptureError` if the results that a run needs at once do not fit into memory.
 
     Args:
-        double: of the run in double precision of a proof.
+        double: True for the run in double precision of a proof.
     """
     peak_bytes, largest = _peak(program)
     if largest is not None:
         where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
-        what = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
-        _check((1 + double) * peak_bytes * batch // program.batch, what, "; or leave out the proof" * double)
+        subject = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
+        _check_available(
+            (1 + double) * peak_bytes * batch // program.batch, subject, "; or leave out the proof" * double
+        )
 
 
 def _peak(program: Program) -> tuple[int, Call | None]:
@@ -84,12 +113,12 @@ def _peak(program: Program) -> tuple[int, Call | None]:
     return peak_bytes, largest
 
 
-def _check(needed: int, what: str, remedy: str = "") -> None:
-    there = available_bytes()
-    if there is not None and needed > there:
+def _check_available(needed: int, subject: str, remedy: str = "") -> None:
+    available = available_bytes()
+    if available is not None and needed > available:
         raise CaptureError(
-            f"{what} take {needed / _GIB:.1f} GiB of memory, and {there / _GIB:.1f} GiB are available; give an input of a "
-            f"smaller size{remedy}",
+            f"{subject} take {needed / _GIB:.1f} GiB of memory, and {available / _GIB:.1f} GiB are available; give an input "
+            f"of a smaller size{remedy}",
             code="capture.too-large",
         )
 

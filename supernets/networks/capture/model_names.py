@@ -7,22 +7,22 @@ import re
 LIBRARIES = ("torchvision", "timm", "transformers")
 """The first parts of names of models in libraries; of transformers, a folder follows."""
 HUB = "hub"
-"""As the name of weights: the library's own, which it downloads or has in its cache."""
+"""The name of weights that stands for the library's own, which it downloads or has in its cache."""
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 """Widths of layers, as fractions of the model's."""
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def is_library(name: str) -> bool:
-    """Whether a name is that of a model in a library."""
+    """Returns whether a name is that of a model in a library."""
     return name.partition(":")[0] in LIBRARIES and ":" in name
 
 
 def is_function(name: str) -> bool:
-    """Whether a name is ``package.module:function``."""
+    """Returns whether a name is ``package.module:function``."""
     return not is_library(name) and _FUNCTION.fullmatch(name) is not None
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is the path of a captured file."""
+    """Returns whether a name is the path of a captured file."""
     return not is_library(name) and not is_function(name)

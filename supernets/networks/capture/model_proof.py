@@ -33,8 +33,8 @@ class WrongAxis:
     """An axis whose permutation changes the outputs.
 
     Attributes:
-        tensors: that have it.
-        change: of the outputs, relative to their scale.
+        tensors: Tensors that have the axis.
+        change: Change of the outputs, relative to their scale.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Proof:
     """Relative changes of the outputs.
 
     Attributes:
-        original: of the largest network against the user's module, in float32; None where the module is not at hand.
-        permuted: with the units of all axes permuted, in float64, the largest of all batches.
+        original: Change of the largest network against the user's module, in float32; None where the module is not at hand.
+        permuted: Largest change of all batches with the units of all axes permuted, in float64.
         control: the smallest with one tensor left out of a permutation, over some of the axes on which outputs depend; 0 where
             they depend on none of these, None without axes.
         wrong_axes: some of the axes whose permutation changes the outputs.
@@ -61,7 +61,7 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether permutations change nothing, and the control does."""
+        """True if permutations change nothing, and the control does."""
         return self.permuted <= EXACT and (self.control is None or self.control > self.permuted * 10)
 
 
@@ -77,8 +77,8 @@ def prove_model(
     It computes two runs for each batch, and one for each axis of the control with the first batch.
 
     Args:
-        options: which axes stay as they are: these are not permuted.
-        elastic: of the model's program, where it is at hand.
+        options: Options of the space; the axes that they keep are not permuted.
+        elastic: Elastic program of the model; None to infer it.
         example: of the model's input, for models that random numbers do not suit; None for random inputs.
 
     Raises:
@@ -121,10 +121,10 @@ def random_input(program: Program, name: str, n: int, generator: torch.Generator
     kind = getattr(torch, spec.dtype)
     if kind.is_floating_point:
         return torch.randn(n, *spec.shape[1:], generator=generator, dtype=kind)
-    found = torch.randint(2, (n, *spec.shape[1:]), generator=generator).to(kind)
+    tokens = torch.randint(2, (n, *spec.shape[1:]), generator=generator).to(kind)
     if program.padding is not None:
-        found[:, 0] = 1 if program.padding == 0 else 0  # a sentence has at least one token
-    return found
+        tokens[:, 0] = 1 if program.padding == 0 else 0  # a sentence has at least one token
+    return tokens
 
 
 def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -132,13 +132,13 @@ def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dic
 
     Variances stay positive; others move by up to a fifth of their scale, or of 1.
     """
-    found = {}
+    varied = {}
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all():
             noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.4 - 0.2
             tensor = tensor + noise * max(1.0 if name.endswith(("running_var", "weight")) else 0.5, 0.0)
-        found[name] = tensor
-    return found
+        varied[name] = tensor
+    return varied
 
 
 def random_order(size: int, generator: torch.Generator) -> Tensor:

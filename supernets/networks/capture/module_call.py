@@ -34,7 +34,7 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, without attention's fused call in it, which hides its parts."""
-    training = [own for own in module.modules() if own.training]
+    training = [submodule for submodule in module.modules() if submodule.training]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     module.eval()
@@ -42,8 +42,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for own in training:
-            own.training = True
+        for submodule in training:
+            submodule.training = True
 
 
 @contextmanager
@@ -64,8 +64,8 @@ def tensors_of(outputs: object) -> Iterator[Tensor]:
     """The floating-point tensors of a module's outputs: alone, in a sequence, mapping or dataclass (nested ones too)."""
     if isinstance(outputs, Tensor) and outputs.is_floating_point():
         yield outputs
-    for own in parts_of(outputs) or ():
-        yield from tensors_of(own)
+    for part in parts_of(outputs) or ():
+        yield from tensors_of(part)
 
 
 def parts_of(outputs: object) -> list[Any] | None:
@@ -73,5 +73,5 @@ def parts_of(outputs: object) -> list[Any] | None:
     if isinstance(outputs, Mapping):
         return list(outputs.values())
     if is_dataclass(outputs) and not isinstance(outputs, type):
-        return [getattr(outputs, own.name) for own in fields(outputs)]
+        return [getattr(outputs, field.name) for field in fields(outputs)]
     return list(outputs) if isinstance(outputs, list | tuple) else None

@@ -19,11 +19,11 @@ SIZES, LAYERS = "axis_sizes", "layers_left"
 """Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
 
 
-def stated_names(program: Program) -> tuple[str, str]:
+def bookkeeping_names(program: Program) -> tuple[str, str]:
     """The names of the two submodules, `SIZES` and `LAYERS`; with underscores where the captured network has these names."""
-    theirs = {name.partition(".")[0] for name in program.tensors}
+    network_names = {name.partition(".")[0] for name in program.tensors}
     sizes, layers = SIZES, LAYERS
-    while {sizes, layers} & theirs:
+    while {sizes, layers} & network_names:
         sizes, layers = f"{sizes}_", f"{layers}_"
     return sizes, layers
 
@@ -62,7 +62,7 @@ class ProgramModule(nn.Module):
 
     Args:
         tensors: every tensor of the program.
-        copied: whether the network has copies of the tensors, and not the tensors themselves.
+        copied: True if the network has copies of the tensors, and not the tensors themselves.
     """
 
     captured_program: Program
@@ -72,8 +72,8 @@ class ProgramModule(nn.Module):
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], *, copied: bool = True) -> None:
         super().__init__()
         # As torch's modules set attributes, a user's module of the same name would be in the way.
-        own = self.__dict__
-        own["captured_program"] = program
+        attributes = self.__dict__
+        attributes["captured_program"] = program
         norms = batch_norms(program)
         tensors = {name: tensors[name].detach() for name in program.tensors}
         if copied:
@@ -89,8 +89,8 @@ class ProgramModule(nn.Module):
                 owner._parameters[leaf] = nn.Parameter(tensors[name])
             else:
                 owner._buffers[leaf] = tensors[name]
-        own["_captured_steps"] = [(call, self._step(call, norms)) for call in program.calls]
-        own["_captured_last_reads"] = last_reads(program, program.outputs)
+        attributes["_captured_steps"] = [(call, self._step(call, norms)) for call in program.calls]
+        attributes["_captured_last_reads"] = last_reads(program, program.outputs)
 
     def _owner(self, path: str) -> nn.Module:
         """The node of a path, created on the way."""
@@ -108,10 +108,10 @@ class ProgramModule(nn.Module):
         norm = BatchNorm(size, eps=cast(float, call.arguments["eps"]), momentum=cast(float, momentum), affine=affine)
         norm.num_batches_tracked = None  # no program reads it
         for leaf in ("weight", "bias", "running_mean", "running_var"):
-            if (own := getattr(norm, leaf)) is not None:
+            if (initial := getattr(norm, leaf)) is not None:
                 tensor = tensors[f"{name}.{leaf}"]
                 # Assigned, not copied: the norm may be on another device, where a default device is set.
-                setattr(norm, leaf, nn.Parameter(tensor) if isinstance(own, nn.Parameter) else tensor)
+                setattr(norm, leaf, nn.Parameter(tensor) if isinstance(initial, nn.Parameter) else tensor)
         path, _, leaf = name.rpartition(".")
         self._owner(path)._modules[leaf] = norm
 
@@ -131,7 +131,7 @@ class ProgramModule(nn.Module):
         return {}
 
     def captured_skipped(self) -> Mapping[int, str]:
-        """By index of the calls to leave out, the value that stands for their output; "" for none."""
+        """The values that stand for the outputs of the calls to leave out, by index of the call; "" for none."""
         return {}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -151,7 +151,7 @@ class ProgramModule(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _function(self, step: Callable[..., Any] | str) -> Callable[..., Any]:
-        """What computes the results of a call of the arguments by name."""
+        """The function that computes the results of a call from its arguments by name."""
         if not isinstance(step, str):
             return step
         norm = cast(nn.Module, self._node(step))
@@ -171,8 +171,8 @@ class ProgramModule(nn.Module):
         path, _, leaf = name.rpartition(".")
         if (node := self._node(path)) is None:
             return None
-        found = node._parameters.get(leaf)
-        return node._buffers.get(leaf) if found is None else found
+        parameter = node._parameters.get(leaf)
+        return node._buffers.get(leaf) if parameter is None else parameter
 
     def _node(self, path: str) -> nn.Module | None:
         """The module of a path; None in a layer that the network lacks."""
@@ -186,7 +186,7 @@ class ElasticNetwork(ProgramModule):
     """Runs a captured program with the axis sizes, and without the branches, that the tensors placed in it state.
 
     Args:
-        tensors: of the largest network.
+        tensors: Tensors of the largest network, by name.
     """
 
     _captured_elastic: ElasticProgram
@@ -195,36 +195,36 @@ class ElasticNetwork(ProgramModule):
 
     def __init__(self, elastic: ElasticProgram, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(elastic.program, tensors)
-        own = self.__dict__
-        own["_captured_elastic"], own["_captured_skipped"] = elastic, {}
-        own["_captured_stated"] = stated_names(elastic.program)
-        left = Holder()
+        attributes = self.__dict__
+        attributes["_captured_elastic"], attributes["_captured_skipped"] = elastic, {}
+        attributes["_captured_stated"] = bookkeeping_names(elastic.program)
+        layers = Holder()
         for i in range(len(elastic.branches)):
-            left.add_module(str(i), Holder())
-        self._modules.update(zip(self._captured_stated, (_stated(elastic.full_sizes), left), strict=True))
+            layers.add_module(str(i), Holder())
+        self._modules.update(zip(self._captured_stated, (_size_records(elastic.full_sizes), layers), strict=True))
 
     def captured_sizes(self) -> Mapping[str, int]:
         stated = cast(nn.Module, self._modules[self._captured_stated[0]])._buffers
         return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_elastic.axes)}
 
     def captured_skipped(self) -> Mapping[int, str]:
-        left = cast(nn.Module, self._modules[self._captured_stated[1]])._modules
+        layers = cast(nn.Module, self._modules[self._captured_stated[1]])._modules
         elastic = self._captured_elastic
-        gone = tuple(i for i in range(len(elastic.branches)) if str(i) not in left)
-        if gone not in self._captured_skipped:
-            branches = [elastic.branches[i] for i in gone]
+        dropped = tuple(i for i in range(len(elastic.branches)) if str(i) not in layers)
+        if dropped not in self._captured_skipped:
+            branches = [elastic.branches[i] for i in dropped]
             remaining = specialised(elastic, elastic.full_sizes, branches)
             computed = {name for call in remaining.calls for name in call.outputs}
             skipped = {i: "" for i, call in enumerate(elastic.program.calls) if computed.isdisjoint(call.outputs)}
-            self._captured_skipped[gone] = {**skipped, **{branch.sum: branch.skip for branch in branches}}
-        return self._captured_skipped[gone]
+            self._captured_skipped[dropped] = {**skipped, **{branch.sum: branch.skip for branch in branches}}
+        return self._captured_skipped[dropped]
 
 
 class PlainNetwork(ProgramModule):
     """A network of one architecture, from a specialised program.
 
     Args:
-        sizes: of the axes, which its state records; no call reads them.
+        sizes: Sizes of the axes, which its state records; no call reads them.
         blocks: the names of blocks by the values that they compute.
         stated: the name of the submodule that records the sizes.
     """
@@ -232,20 +232,26 @@ class PlainNetwork(ProgramModule):
     captured_blocks: Mapping[str, str]
 
     def __init__(
-        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int],
-        blocks: Mapping[str, str] | None = None, *, copied: bool = True, stated: str = SIZES,
-    ) -> None:  # fmt: skip
+        self,
+        program: Program,
+        tensors: Mapping[str, Tensor],
+        sizes: Mapping[str, int],
+        blocks: Mapping[str, str] | None = None,
+        *,
+        copied: bool = True,
+        stated: str = SIZES,
+    ) -> None:
         super().__init__(program, tensors, copied=copied)
         self.__dict__["captured_blocks"] = blocks or {}
-        self._modules[stated] = _stated(sizes)
+        self._modules[stated] = _size_records(sizes)
 
     def captured_tensors(self) -> dict[str, Tensor]:
         """The tensors of its program that it has, by name."""
-        named = ((name, self._tensor(name)) for name in self.captured_program.tensors)
-        return {name: tensor for name, tensor in named if tensor is not None}
+        tensors = ((name, self._tensor(name)) for name in self.captured_program.tensors)
+        return {name: tensor for name, tensor in tensors if tensor is not None}
 
 
-def _stated(sizes: Mapping[str, int]) -> Holder:
+def _size_records(sizes: Mapping[str, int]) -> Holder:
     """A node whose empty buffers have the sizes as their lengths."""
     holder = Holder()
     for i, size in enumerate(sizes.values()):
@@ -255,14 +261,14 @@ def _stated(sizes: Mapping[str, int]) -> Holder:
 
 def batch_norms(program: Program) -> dict[str, Call]:
     """The batch norms whose statistics are running ones, by the module that holds all their tensors."""
-    found = {}
+    norms = {}
     for call in program.calls:
         if call.name != "batch_norm" or not isinstance(running := call.arguments["running_mean"], Ref):
             continue
         name = running.name.rpartition(".")[0]
         tensors = {leaf: call.arguments[leaf] for leaf in ("weight", "bias", "running_mean", "running_var")}
-        own = {leaf: Ref(f"{name}.{leaf}") for leaf in tensors}
-        plain = all(tensor in (own[leaf], None) for leaf, tensor in tensors.items())
+        expected = {leaf: Ref(f"{name}.{leaf}") for leaf in tensors}
+        plain = all(tensor in (expected[leaf], None) for leaf, tensor in tensors.items())
         if plain and (tensors["weight"] is None) == (tensors["bias"] is None) and not call.arguments["training"]:
-            found[name] = call
-    return found
+            norms[name] = call
+    return norms

@@ -28,19 +28,23 @@ _MOST = 10
 
 
 def open_model(
-    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    weights: str | None = None,
+    classifier: bool = False,
     seed: int = 0,
-) -> UserModel | CapturedModel:  # fmt: skip
+) -> UserModel | CapturedModel:
     """The model of a name, with its weights: a captured one where the name is that of a file.
 
     Args:
         name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER``, ``package.module:function``, or the path of a file
             that `save_capture` wrote.
-        arguments: of the function.
+        arguments: Arguments of the function.
         weights: a file, ``package:NAME``, or `HUB` for the library's own, from its cache or from the internet; None for those
             of a captured file or a folder, and random ones of others.
         classifier: give an encoder of sentences that has no classifier a fresh one.
-        seed: of random weights; the state of torch's generator is kept.
+        seed: Seed of random weights; the state of torch's generator is kept.
 
     Raises:
         CaptureError: the library is not installed, there is no such model, or the weights are of another one.
@@ -55,9 +59,13 @@ def open_model(
 
 
 def open_module(
-    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    weights: str | None = None,
+    classifier: bool = False,
     seed: int = 0,
-) -> UserModel:  # fmt: skip
+) -> UserModel:
     """The model of a name that is no file, made by the library's or the user's function; see `open_model`."""
     source, _, model_name = name.partition(":")
     keywords, pretrained = dict(arguments or {}), weights == HUB
@@ -77,7 +85,7 @@ def open_module(
                     code="capture.weights-unusable",
                 )
             case _:
-                model = UserModel(name, _called(name, keywords))
+                model = UserModel(name, _call_function(name, keywords))
     model = _in_single_precision(model)
     if weights is not None and not pretrained:
         module = model.module
@@ -104,7 +112,9 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
     state = model.state or {name for name in model.tensors if not is_constant(name)}
     expected = {name: tensor for name, tensor in model.tensors.items() if name in state}
     unused = {*model.program.aliases, *state}  # parts of the model that its forward does not run
-    return with_tensors(model, matching(expected, read_weights(find_weights(weights)), source=weights, others=unused))
+    return with_tensors(
+        model, matching(expected, read_weights(find_weights(weights)), source=weights, optional_names=unused)
+    )
 
 
 def _in_single_precision(model: UserModel) -> UserModel:
@@ -166,8 +176,8 @@ def _of_timm(model: str, arguments: dict[str, Any], *, pretrained: bool) -> User
     return of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop, squeezed))
 
 
-def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """What the user's function returns."""
+def _call_function(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """The result of the user's function."""
     path, _, attribute = name.partition(":")
     try:
         with redirect_stdout(sys.stderr):

@@ -86,7 +86,9 @@ class Call:
 
     def reading(self, names: Mapping[str, str]) -> Call:
         """The call with other values in place of these, and in place of those in turn."""
-        return replace(self, arguments={key: _reading(argument, names) for key, argument in self.arguments.items()})
+        return replace(
+            self, arguments={key: _replace_refs(argument, names) for key, argument in self.arguments.items()}
+        )
 
 
 _WITHOUT_VALUES = (int, float, str, type(None), Size)
@@ -120,10 +122,10 @@ def replacement(name: str, names: Mapping[str, str]) -> str:
     return name
 
 
-def _reading(argument: Argument, names: Mapping[str, str]) -> Argument:
+def _replace_refs(argument: Argument, names: Mapping[str, str]) -> Argument:
     if isinstance(argument, Ref):
         return Ref(replacement(argument.name, names))
-    return tuple(_reading(part, names) for part in argument) if isinstance(argument, tuple) else argument
+    return tuple(_replace_refs(part, names) for part in argument) if isinstance(argument, tuple) else argument
 
 
 @dataclass(frozen=True)
@@ -135,15 +137,15 @@ class Program:
         tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.of_N``,
             or ``constants_.of_N`` where the network has something named ``constants``.
         trainable: names of the parameters among the tensors.
-        values: of inputs, tensors and the calls' outputs, by name.
+        values: Shapes and types of inputs, tensors and the calls' outputs, by name.
         aliases: further names in the user's state of tied tensors, by alias.
         outputs: names of the outputs.
         batch: the batch size of the captured example, the first dimension of every input.
-        dynamic: by value and position of the dimension, the size that only inputs decide, as ``batch`` or ``2 tokens``; of a
+        dynamic: Size that only inputs decide, by value and position of the dimension, as ``batch`` or ``2 tokens``; of a
             plain network (see `supernets.networks.capture.specialisation`), else empty.
         padding: the token that shorter sentences are padded with at their ends, to the length of the captured ones; None for
             other inputs.
-        input_dims: by input, the names of its dimensions that only the inputs decide, "" for those of one size, and `TIED` for
+        input_dims: Names of each input's dimensions that only the inputs decide, "" for those of one size, and `TIED` for
             those that follow from the tensors, as the heads of a cache; () where the batch alone is dynamic.
     """
 
@@ -161,16 +163,16 @@ class Program:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether its first input is of whole numbers."""
+        """True if its first input is of whole numbers."""
         return "int" in self.values[self.inputs[0]].dtype
 
     def consumers(self) -> dict[str, list[int]]:
         """Indices of the calls that read each value."""
-        found: dict[str, list[int]] = {}
+        readers: dict[str, list[int]] = {}
         for index, call in enumerate(self.calls):
             for name in dict.fromkeys(call.reads()):
-                found.setdefault(name, []).append(index)
-        return found
+                readers.setdefault(name, []).append(index)
+        return readers
 
 
 def product_text(shape: Sequence[int]) -> str:
@@ -180,34 +182,34 @@ def product_text(shape: Sequence[int]) -> str:
 
 def state_values(program: Program) -> frozenset[str]:
     """The values that depend on parameters, buffers and constants alone."""
-    found = set(program.tensors)
+    names = set(program.tensors)
     for call in program.calls:
-        if all(name in found for name in call.reads()):
-            found.update(call.outputs)
-    return frozenset(found)
+        if all(name in names for name in call.reads()):
+            names.update(call.outputs)
+    return frozenset(names)
 
 
 def state_sources(program: Program) -> dict[str, tuple[str, ...]]:
-    """For each value of `state_values`, itself and those that it is computed of."""
-    found: dict[str, tuple[str, ...]] = {name: (name,) for name in program.tensors}
+    """The values that each value of `state_values` is computed from, and itself, by name."""
+    sources_by_value: dict[str, tuple[str, ...]] = {name: (name,) for name in program.tensors}
     state = state_values(program)
     for call in program.calls:
         if all(name in state for name in call.outputs if name):
-            sources = dict.fromkeys(own for name in call.reads() for own in found[name])
-            found.update((name, (*sources, name)) for name in call.outputs if name)
-    return found
+            sources = dict.fromkeys(source for name in call.reads() for source in sources_by_value[name])
+            sources_by_value.update((name, (*sources, name)) for name in call.outputs if name)
+    return sources_by_value
 
 
 def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
     """The calls on which the outputs depend, in order."""
-    needed, kept = set(outputs), []
+    needed, selected = set(outputs), []
     for call in reversed(calls):
         if needed.intersection(call.outputs):
             needed.update(call.reads())
-            kept.append(call)
-    return tuple(reversed(kept))
+            selected.append(call)
+    return tuple(reversed(selected))
 
 
 def is_constant(name: str) -> bool:
-    """Whether a tensor's name is one that capture gives to constants; a module ``constants`` may hold some like them."""
+    """Returns whether a tensor has a name as capture gives to constants; a module ``constants`` may hold some like them."""
     return _CONSTANT.fullmatch(name) is not None

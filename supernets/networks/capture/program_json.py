@@ -79,15 +79,15 @@ def check(program: Program) -> None:
     """Raises `CaptureError` for a program that cannot be run: see `program_from_json`."""
     if len(program.calls) > MAX_CALLS or len(program.tensors) > MAX_TENSORS:
         raise _malformed(f"{len(program.calls)} calls and {len(program.tensors)} tensors are too many")
-    known = {*program.inputs, *program.tensors}
-    if not program.inputs or not program.outputs or program.batch < 2 or not program.trainable <= known:
+    defined = {*program.inputs, *program.tensors}
+    if not program.inputs or not program.outputs or program.batch < 2 or not program.trainable <= defined:
         raise _malformed("it lacks inputs, outputs or a batch")
     if program.padding is not None and (not program.of_tokens or len(program.values[program.inputs[0]].shape) != 2):
         raise _malformed("its inputs are padded and no sentences")
     ranks = [len(program.values[name].shape) for name in program.inputs if name in program.values]
     if program.input_dims and [len(dims) for dims in program.input_dims] != ranks:
         raise _malformed("the names of its inputs' dimensions do not fit the inputs")
-    if missing := sorted(known - program.values.keys()):
+    if missing := sorted(defined - program.values.keys()):
         raise _malformed(f"the value {missing[0]} has no shape")
     for call in program.calls:
         if not call.op.startswith(_NAMESPACES) or call.op.count(".") != 2 or call.name not in RULES:
@@ -95,13 +95,13 @@ def check(program: Program) -> None:
                 f"the captured network has the operation {call.op}, which has no rule; capture it with this version",
                 code="capture.unknown-operation",
             )
-        if unknown := [name for name in call.reads() if name not in known]:
+        if unknown := [name for name in call.reads() if name not in defined]:
             raise _malformed(f"{call.op} reads {unknown[0]} before it is there")
         outputs = {name for name in call.outputs if name}
-        if not outputs or outputs & known or not outputs <= program.values.keys():
+        if not outputs or outputs & defined or not outputs <= program.values.keys():
             raise _malformed(f"the outputs of {call.op} are not new values with a shape")
-        known |= outputs
-    if unknown_outputs := [name for name in program.outputs if name not in known]:
+        defined |= outputs
+    if unknown_outputs := [name for name in program.outputs if name not in defined]:
         raise _malformed(f"the output {unknown_outputs[0]} is not computed")
 
 

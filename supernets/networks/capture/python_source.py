@@ -89,11 +89,19 @@ def source_of(program: Program, *, about: str) -> str:
         targets = [names.get(name, "_") for name in call.outputs]
         lines.append(f"{', '.join(targets)} = {value}{'[0]' if len(targets) == 1 and returns_several(call) else ''}")
     outputs = [names[name] for name in program.outputs]
-    return _PART + "\n\n" + _NETWORK.format(
-        name=CLASS, about=about, parts=_indented(parts), lines=_indented(lines), outputs=", ".join(outputs),
-        inputs=", ".join(f"{names[name]}: Tensor" for name in program.inputs),
-        returned="Tensor" if len(outputs) == 1 else "tuple[Tensor, ...]",
-    )  # fmt: skip
+    return (
+        _PART
+        + "\n\n"
+        + _NETWORK.format(
+            name=CLASS,
+            about=about,
+            parts=_indented(parts),
+            lines=_indented(lines),
+            outputs=", ".join(outputs),
+            inputs=", ".join(f"{names[name]}: Tensor" for name in program.inputs),
+            returned="Tensor" if len(outputs) == 1 else "tuple[Tensor, ...]",
+        )
+    )
 
 
 def _part(module: str) -> str:
@@ -105,14 +113,14 @@ def _part(module: str) -> str:
 
 def access(path: str) -> str:
     """The expression for a layer or tensor in a method of the network."""
-    found = "self"
+    expression = "self"
     for part in path.split("."):
         plain = part.isidentifier() and part.isascii() and not keyword.iskeyword(part)
         plain = plain and not part.startswith("__") and not hasattr(_ATTRIBUTES, part)
-        found += (
+        expression += (
             f".{part}" if plain else f"[{part}]" if part.isdecimal() and str(int(part)) == part else f"[{quoted(part)}]"
         )
-    return found
+    return expression
 
 
 def quoted(text: str) -> str:
@@ -127,27 +135,27 @@ def _indented(lines: list[str]) -> str:
 def _variables(program: Program) -> dict[str, str]:
     """The expression of each value: ``x`` for what the next call alone reads, else a name after its operation."""
     consumers = program.consumers()
-    kept = set(program.outputs)
+    outputs = set(program.outputs)
     names: dict[str, str] = {name: access(name) for name in program.tensors}
     used = set(_RESERVED)
 
-    def named(value: str, wanted: str) -> None:
+    def assign_name(value: str, wanted: str) -> None:
         plain = "".join(letter if letter.isalnum() else "_" for letter in wanted).strip("_") or "value"
         plain = f"_{plain}" if plain[0].isdigit() or keyword.iskeyword(plain) else plain
-        names[value] = next(own for i in count() if (own := f"{plain}_{i}" if i else plain) not in used)
+        names[value] = next(candidate for i in count() if (candidate := f"{plain}_{i}" if i else plain) not in used)
         used.add(names[value])
 
     for i, name in enumerate(program.inputs):
         if consumers.get(name) == [0] and len(program.inputs) == 1:
             names[name] = "x"
         else:
-            named(name, f"inputs_{i}" if len(program.inputs) > 1 else "inputs")
+            assign_name(name, f"inputs_{i}" if len(program.inputs) > 1 else "inputs")
     for index, call in enumerate(program.calls):
         for name in filter(None, call.outputs):
-            if len(call.outputs) == 1 and name not in kept and consumers.get(name) == [index + 1]:
+            if len(call.outputs) == 1 and name not in outputs and consumers.get(name) == [index + 1]:
                 names[name] = "x"
             else:
-                named(name, name)
+                assign_name(name, name)
     return names
 
 

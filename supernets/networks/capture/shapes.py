@@ -22,7 +22,7 @@ def with_shapes(
     """The program with other shapes of some of its tensors or inputs, and with what follows from them for every value.
 
     Args:
-        sizes: of the axes and the batch, where the program's arguments follow them.
+        sizes: Sizes of the axes and the batch, where the program's arguments follow them.
 
     Raises:
         CaptureError: a call does not run with them; the message names it.

@@ -50,7 +50,7 @@ class SpaceOptions:
             raise SpaceError(f"widths: expected ascending fractions above 0 that end with 1, got {list(self.widths)}")
 
     def keeps(self, name: str) -> bool:
-        """Whether an axis or a layer stays as it is."""
+        """Returns whether an axis or a layer stays as it is."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.keep)
 
 
@@ -74,7 +74,7 @@ class ChoiceMembers:
         kind: width, or depth.
         options: fractions of the width, or numbers of layers that are kept.
         members: the axes, or the layers in the order in which they are kept.
-        sizes: of the axes by option, for a width; all have the same original size unless the choice is one for the model.
+        sizes: Sizes of the axes by option, for a width; all have the same original size unless the choice is one for the model.
     """
 
     name: str
@@ -105,16 +105,17 @@ class CapturedSpace:
         choices = [Choice(group.name, _depths(len(group.order))) for group in self._depths]
         needs = LayerNeeds(elastic, {group.name: group.order for group in self._depths})
         choices += [
-            Choice(name, self._width_options(axes), _required(needs.of(axes))) for name, axes in self._widths.items()
+            Choice(name, self._width_options(axes), _required(needs.need_of(axes)))
+            for name, axes in self._widths.items()
         ]
         if not choices:
             reasons = "".join(
                 f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(elastic.fixed.items())[:_MOST]
             )
-            kept = "; keep names fewer of them" if options.keep else ""
+            keep_hint = "; keep names fewer of them" if options.keep else ""
             raise SpaceError(
                 "the network has no elastic axis and no layer that may be left out"
-                f"{kept or '; expected a layer between the first and the last one, or other widths'}; fixed, and why:"
+                f"{keep_hint or '; expected a layer between the first and the last one, or other widths'}; fixed, and why:"
                 f"{reasons or ' it has no parameters'}",
                 code="capture.nothing-elastic",
             )
@@ -152,10 +153,10 @@ class CapturedSpace:
 
     def _width_options(self, axes: Sequence[str]) -> tuple[float, ...]:
         """The fractions that give different sizes; empty if there is only one."""
-        found: dict[tuple[int, ...], float] = {}
+        fraction_by_sizes: dict[tuple[int, ...], float] = {}
         for fraction in reversed(self._options.widths):
-            found.setdefault(tuple(self._size(axis, fraction) for axis in axes), fraction)
-        return tuple(sorted(found.values())) if len(found) > 1 else ()
+            fraction_by_sizes.setdefault(tuple(self._size(axis, fraction) for axis in axes), fraction)
+        return tuple(sorted(fraction_by_sizes.values())) if len(fraction_by_sizes) > 1 else ()
 
     def _size(self, axis: str, fraction: float) -> int:
         full, multiple = self._elastic.axes[axis].size, self._options.multiple
@@ -185,16 +186,16 @@ class CapturedSpace:
         return [DepthGroup(name, tuple(units[i] for i in _spread(len(units)))) for name, units in groups.items()]
 
     def members(self) -> tuple[ChoiceMembers, ...]:
-        """What each choice changes, in the order of the space."""
-        found = []
+        """The choices with the axes or layers that each changes, in the order of the space."""
+        members = []
         for group in self._depths:
             layers = tuple(self._elastic.units[i].name for i in group.order)
-            found.append(ChoiceMembers(group.name, "depth", tuple(map(float, _depths(len(layers)))), layers))
+            members.append(ChoiceMembers(group.name, "depth", tuple(map(float, _depths(len(layers)))), layers))
         for name, axes in self._widths.items():
             options = self._width_options(axes)
             sizes = tuple(self._size(axes[0], fraction) for fraction in options)
-            found.append(ChoiceMembers(name, "width", options, tuple(axes), sizes))
-        return tuple(found)
+            members.append(ChoiceMembers(name, "width", options, tuple(axes), sizes))
+        return tuple(members)
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         """The axis sizes of an architecture."""
@@ -208,19 +209,25 @@ class CapturedSpace:
     def dropped(self, architecture: Architecture) -> frozenset[int]:
         """The branches that an architecture lacks."""
         values = self.space.values(architecture)
-        gone: set[int] = set()
+        branches: set[int] = set()
         for group in self._depths:
             for unit in group.order[cast(int, values[group.name]) :]:
-                gone.update(self._elastic.units[unit].branches)
-        return frozenset(gone)
+                branches.update(self._elastic.units[unit].branches)
+        return frozenset(branches)
 
 
 class Need(NamedTuple):
-    """A number of layers of a group that a network must keep, of so many that it may leave out."""
+    """The number of layers of a group that a network must keep, and the number that the group has.
+
+    Attributes:
+        group: Name of the group.
+        n_kept: Number of layers that must be kept.
+        n_layers: Number of layers of the group.
+    """
 
     group: str
-    layers: int
-    of: int
+    n_kept: int
+    n_layers: int
 
 
 class LayerNeeds:
@@ -240,8 +247,8 @@ class LayerNeeds:
                     self._around.setdefault(call, []).append((group, position))
         self._calls = _calls_by_axis(elastic)
 
-    def of(self, axes: Sequence[str]) -> Need | None:
-        """What some axes need together; None if every network has one of them, or if they are in layers of several groups."""
+    def need_of(self, axes: Sequence[str]) -> Need | None:
+        """The need of some axes together; None if every network has one of them, or if they are in layers of several groups."""
         around = [self._around.get(call, []) for axis in axes for call in self._calls.get(axis, ())]
         names = {group for layers in around for group, _ in layers}
         if len(names) != 1 or not all(around):
@@ -253,23 +260,25 @@ class LayerNeeds:
 
 def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:
     """The calls on values that depend on the inputs whose computation has each axis."""
-    program, found = elastic.program, dict[str, list[int]]()
+    program, calls_by_axis = elastic.program, dict[str, list[int]]()
     sources = state_sources(program)
     for index, call in enumerate(program.calls):
         if all(name in sources for name in call.outputs if name):
             continue
-        names = {own for name in call.reads() for own in sources.get(name, (name,))} | set(filter(None, call.outputs))
+        names = {source for name in call.reads() for source in sources.get(name, (name,))} | set(
+            filter(None, call.outputs)
+        )
         dims = {dim for name in names for dim in elastic.shapes[name]}.union(call.sizes())
         for axis in axes_in(tuple(dims)):
-            found.setdefault(axis, []).append(index)
-    return found
+            calls_by_axis.setdefault(axis, []).append(index)
+    return calls_by_axis
 
 
 def _required(need: Need | None) -> tuple[str, int] | None:
     """The level of a group's choice with which enough of its layers are kept; None if every level keeps them."""
     if need is None:
         return None
-    level = next(level for level, kept in enumerate(_depths(need.of)) if kept >= need.layers)
+    level = next(level for level, n_kept in enumerate(_depths(need.n_layers)) if n_kept >= need.n_kept)
     return (need.group, level) if level else None
 
 

@@ -28,7 +28,9 @@ def inlined(module: fx.GraphModule) -> fx.Graph:
     graph, copies, results = fx.Graph(), dict[fx.Node, Any](), dict[fx.Node, Any]()
     for node in module.graph.nodes:
         if node in wrapped:
-            inner = next(i for i, own in enumerate(node.args) if isinstance(own, fx.Node) and own.op == "get_attr")
+            inner = next(
+                i for i, argument in enumerate(node.args) if isinstance(argument, fx.Node) and argument.op == "get_attr"
+            )
             body = cast(fx.GraphModule, module.get_submodule(str(node.args[inner].target)))
             if node.args[0] == "cpu" and node.args[2]:
                 raise CaptureError(
@@ -36,22 +38,24 @@ def inlined(module: fx.GraphModule) -> fx.Graph:
                     "in float32: remove it there, or pass enabled=False",
                     code="capture.model-unusable",
                 )
-            given = [copies[own] if isinstance(own, fx.Node) else own for own in node.args[inner + 1 :]]
-            places = [own for own in body.graph.nodes if own.op == "placeholder"]
-            results[node] = graph.graph_copy(body.graph, dict(zip(places, given, strict=True)))
+            arguments = [
+                copies[argument] if isinstance(argument, fx.Node) else argument for argument in node.args[inner + 1 :]
+            ]
+            placeholders = [inner_node for inner_node in body.graph.nodes if inner_node.op == "placeholder"]
+            results[node] = graph.graph_copy(body.graph, dict(zip(placeholders, arguments, strict=True)))
         elif node.target is operator.getitem and node.args[0] in results:
             copies[node] = results[node.args[0]][node.args[1]]
         elif node.op == "output":
-            graph.output(fx.node.map_arg(node.args[0], lambda own: copies[own]))
+            graph.output(fx.node.map_arg(node.args[0], lambda source: copies[source]))
         elif node.op != "get_attr":
-            copies[node] = graph.node_copy(node, lambda own: copies[own])
+            copies[node] = graph.node_copy(node, lambda source: copies[source])
     return graph
 
 
 def _first_place(body: fx.GraphModule) -> str:
     """File and line of the first call that has them, ``" (at FILE:LINE)"``."""
-    places = (_PLACE.findall(own.meta.get("stack_trace") or "") for own in body.graph.nodes)
-    return next((" (at {}:{})".format(*own[-1]) for own in places if own), "")
+    places = (_PLACE.findall(node.meta.get("stack_trace") or "") for node in body.graph.nodes)
+    return next((" (at {}:{})".format(*matches[-1]) for matches in places if matches), "")
 
 
 def remove_whole_slices(graph: fx.Graph) -> None:
@@ -67,12 +71,38 @@ def remove_whole_slices(graph: fx.Graph) -> None:
 
 
 _END = torch.iinfo(torch.int64).max
-"""As the end of a slice: none."""
-_VIEWS = frozenset((
-    "slice", "select", "view", "transpose", "permute", "narrow", "unbind", "split", "split_with_sizes", "chunk", "expand",
-    "unsqueeze", "squeeze", "reshape", "flatten", "unflatten", "t", "numpy_T", "mT", "movedim", "diagonal", "contiguous",
-    "view_as", "expand_as", "swapaxes", "tensor_split", "unfold",
-))  # fmt: skip
+"""The end of a slice that has none."""
+_VIEWS = frozenset(
+    (
+        "slice",
+        "select",
+        "view",
+        "transpose",
+        "permute",
+        "narrow",
+        "unbind",
+        "split",
+        "split_with_sizes",
+        "chunk",
+        "expand",
+        "unsqueeze",
+        "squeeze",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "t",
+        "numpy_T",
+        "mT",
+        "movedim",
+        "diagonal",
+        "contiguous",
+        "view_as",
+        "expand_as",
+        "swapaxes",
+        "tensor_split",
+        "unfold",
+    )
+)
 """Operations whose result may share the memory of their first argument."""
 
 
@@ -101,7 +131,7 @@ def operation_out_of_place(target: Any, at: str) -> Any:
     """The operation, or what computes the same out of place.
 
     Args:
-        at: where it is called, for the message.
+        at: Place of the call, for the message.
 
     Raises:
         CaptureError: there is none.
@@ -117,22 +147,22 @@ def operation_out_of_place(target: Any, at: str) -> Any:
 
 
 def changes_others(call: fx.Node) -> bool:
-    """Whether an in-place call changes other values that are read later: views of its argument, or what that is a view of."""
+    """Returns whether an in-place call changes other values that are read later: views of its argument, or its base."""
     changed = cast(fx.Node, call.args[0])
-    if any(_viewed(user) and user < call for user in changed.users):
+    if any(_view_source(user) and user < call for user in changed.users):
         return True
-    while source := _viewed(changed):
-        if any(user is not changed and (call < user or _viewed(user)) for user in source.users):
+    while source := _view_source(changed):
+        if any(user is not changed and (call < user or _view_source(user)) for user in source.users):
             return True
         changed = source
     return False
 
 
-def _viewed(node: fx.Node) -> fx.Node | None:
+def _view_source(node: fx.Node) -> fx.Node | None:
     """The value of which a value may be a view."""
     if node.target is operator.getitem:
         source = cast(fx.Node, node.args[0])
-        return source if _viewed(source) else None
+        return source if _view_source(source) else None
     if not isinstance(node.target, torch._ops.OpOverload):
         return None
     name = node.target.name().split("::")[-1].split(".")[0]

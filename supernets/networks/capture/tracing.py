@@ -69,14 +69,14 @@ class _Flat(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         with using_onednn():
             outputs = self.model(*inputs) if self.call is None else self.call(self.model, *inputs)
-        if not (found := tuple(tensors_of(outputs))):
+        if not (tensors := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
                 f"its forward returns {kind}; expected a tensor of floating-point numbers, or a list, tuple, "
                 "mapping or dataclass with some",
                 code="capture.outputs",
             )
-        return found
+        return tensors
 
 
 def capture(module: nn.Module, inputs: Sequence[Tensor], *, call: ModuleCall | None = None) -> Captured:
@@ -84,7 +84,7 @@ def capture(module: nn.Module, inputs: Sequence[Tensor], *, call: ModuleCall | N
 
     Args:
         inputs: an example with a batch of at least 2 (the first dimension of each), on the CPU.
-        call: what is captured of the module and the inputs, in place of its forward.
+        call: Function of the module and the inputs that is captured in place of the module's forward.
 
     Raises:
         CaptureError: the forward depends on values of its data, or has operations that cannot be captured; the message
@@ -107,7 +107,7 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
     Args:
         module: on any device, `meta` included, which holds no values.
         inputs: on the same device.
-        input_dims: by input, the names of its dimensions, as of `Program.input_dims`.
+        input_dims: Names of each input's dimensions, as in `Program.input_dims`.
 
     Raises:
         CaptureError: as of `capture`.
@@ -123,7 +123,7 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
     Args:
         stateless: reject a forward that changes tensors of the module and reads them then.
     """
-    exported = _traced(flat, example)
+    exported = _export(flat, example)
     reader = _Reader(flat, exported, example)
     try:
         program, tensors = reader.read()
@@ -140,8 +140,8 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
     return program, tensors
 
 
-def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
-    """What torch.export makes of the forward, without slices of all of a tensor."""
+def _export(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
+    """The forward as torch.export traces it, without slices of all of a tensor."""
     try:
         with quiet(), _without_collection():
             exported = torch.export.export(flat, example, strict=False)
@@ -166,7 +166,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
-    """For each placeholder what it is: a kind and the name or value."""
+    """The kind of each placeholder with its name or value, by name of the placeholder."""
     names: dict[str, tuple[str, Any]] = {}
     for spec in exported.graph_signature.input_specs:
         name = spec.arg.name
@@ -194,13 +194,15 @@ class _Reader:
         self._canonical = _canonical_names(self._state)
         self._trainable = {name for name, _ in flat.model.named_parameters()}
         self._batch = len(example[0])
-        theirs = {name.partition(".")[0] for name in self._state}
-        self._constants_at = next(own for n in count() if (own := "constants" + "_" * n) not in theirs)
+        network_names = {name.partition(".")[0] for name in self._state}
+        self._constants_at = next(
+            candidate for n in count() if (candidate := "constants" + "_" * n) not in network_names
+        )
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, ValueSpec] = {}
         self._calls: list[Call] = []
         self._inputs: list[str] = []
-        self._named: dict[fx.Node, str] = {}
+        self._value_by_node: dict[fx.Node, str] = {}
         """The value that a node stands for now: an in-place call gives its argument a new one."""
         self.changes: dict[str, str] = {}
         """By value that a call writes into a tensor of the network, that tensor."""
@@ -218,8 +220,10 @@ class _Reader:
                     self._call(node)
                 case "output":
                     results = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
-                    own = [result for result, returned in zip(results, self._results, strict=True) if returned]
-                    outputs = [cast(Ref, self._argument(result)).name for result in own]
+                    returned_results = [
+                        result for result, returned in zip(results, self._results, strict=True) if returned
+                    ]
+                    outputs = [cast(Ref, self._argument(result)).name for result in returned_results]
         program = Program(
             inputs=tuple(self._inputs),
             tensors=tuple(self._tensors),
@@ -228,23 +232,23 @@ class _Reader:
             calls=needed_calls(self._calls, outputs),
             outputs=tuple(outputs),
             batch=self._batch,
-            aliases={name: own for name, own in self._canonical.items() if name != own},
+            aliases={name: canonical for name, canonical in self._canonical.items() if name != canonical},
         )
         program = _without_unread(without_row_numbers(program, self._tensors))
         return program, {name: self._tensors[name].detach() for name in program.tensors}
 
     def _placeholder(self, node: fx.Node) -> None:
-        kind, what = self._names[node.name]
+        kind, content = self._names[node.name]
         if kind == "constant":
-            self._constants[node] = what
+            self._constants[node] = content
         elif kind == "tensor":
-            name = self._canonical[what]
+            name = self._canonical[content]
             self._add_tensor(name, self._state[name])
-            self._named[node] = name
+            self._value_by_node[node] = name
         else:
-            self._named[node] = f"%{node.name}"
-            self._inputs.append(self._named[node])
-            self._values[self._named[node]] = ValueSpec.of(node.meta["val"])
+            self._value_by_node[node] = f"%{node.name}"
+            self._inputs.append(self._value_by_node[node])
+            self._values[self._value_by_node[node]] = ValueSpec.of(node.meta["val"])
 
     def _add_tensor(self, name: str, tensor: Tensor) -> None:
         self._tensors[name] = tensor
@@ -265,7 +269,7 @@ class _Reader:
         if name in _RANDOM and not (target._schema.arguments and name.endswith("_like")):
             raise CaptureError(f"{name} draws random numbers in evaluation mode{_at(node)}", code="capture.random")
         if name in _CREATED:
-            self._constants[node] = _created(name, node)
+            self._constants[node] = _created_tensor(name, node)
             return
         if all(arg in self._constants for arg in node.all_input_nodes):
             self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
@@ -276,7 +280,7 @@ class _Reader:
                     f"{name} drops units in evaluation mode, too{_at(node)}; pass training=self.training",
                     code="capture.random",
                 )
-            self._named[node] = self._named[cast(fx.Node, node.args[0])]
+            self._value_by_node[node] = self._value_by_node[cast(fx.Node, node.args[0])]
             return
         out_of_place = operation_out_of_place(target, _at(node))
         arguments = self._arguments(out_of_place, node)
@@ -284,14 +288,14 @@ class _Reader:
         results = value if isinstance(value, list | tuple) else [value]
         names = []
         for index, result in enumerate(results):
-            own = f"%{node.name}" + (f".{index}" if isinstance(value, list | tuple) else "")
-            names.append(own if isinstance(result, Tensor) else "")
+            value_name = f"%{node.name}" + (f".{index}" if isinstance(value, list | tuple) else "")
+            names.append(value_name if isinstance(result, Tensor) else "")
             if isinstance(result, Tensor):
-                self._values[own] = self._spec_of(result, node)
-        self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
+                self._values[value_name] = self._spec_of(result, node)
+        self._value_by_node[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
         op = _OPERATOR.sub(r"aten.bitwise_\1.", str(out_of_place))
         if op == "aten.to.device":  # a program runs on the device of its tensors
-            op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
+            op, arguments = "aten.to.dtype", {key: argument for key, argument in arguments.items() if key != "device"}
         elif op in ("aten.view.default", "aten._unsafe_view.default"):  # strides may differ from the trace's
             op, arguments = "aten.reshape.default", {"self": arguments["self"], "shape": arguments["size"]}
         elif op == "aten.squeeze.default":  # a batch of one example stays a batch
@@ -302,16 +306,16 @@ class _Reader:
             arguments = {**arguments, "training": False, "cudnn_enabled": False}
         elif (
             op == "aten.copy.default"
-            and len({ValueSpec.of(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1
+            and len({ValueSpec.of(cast(fx.Node, operand).meta["val"]) for operand in node.args[:2]}) == 1
         ):
             op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
-        self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
+        self._calls.append(Call(op, arguments, tuple(names), _module(node), _short_place(_place(node))))
         if out_of_place is not target:
             if node.args[0] in self._constants or changes_others(node):
                 raise MutatedViewError(
                     f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place"
                 )
-            self._overwrite(cast(fx.Node, node.args[0]), self._named[node])
+            self._overwrite(cast(fx.Node, node.args[0]), self._value_by_node[node])
 
     def _spec_of(self, value: Tensor, node: fx.Node) -> ValueSpec:
         if any(isinstance(size, torch.SymInt) for size in value.shape):
@@ -327,25 +331,27 @@ class _Reader:
         if source in self._constants:
             self._constants[node] = self._constants[source][index]
         else:
-            self._named[node] = f"{self._named[source]}.{index}"
+            self._value_by_node[node] = f"{self._value_by_node[source]}.{index}"
 
     def _overwrite(self, node: fx.Node, name: str) -> None:
         """Gives every node that stands for the same value the new one."""
-        if node not in self._named:
+        if node not in self._value_by_node:
             return
-        old = self._named[node]
+        old = self._value_by_node[node]
         if old in self._state:
             self.changes[name] = old
-        for other, own in self._named.items():
-            if own == old:
-                self._named[other] = name
+        for reader, value_name in self._value_by_node.items():
+            if value_name == old:
+                self._value_by_node[reader] = name
 
     def _arguments(self, target: Any, node: fx.Node) -> dict[str, Argument]:
         schema = target._schema.arguments
-        given = dict(zip((own.name for own in schema), node.args, strict=False)) | dict(node.kwargs)
+        values = dict(zip((argument.name for argument in schema), node.args, strict=False)) | dict(node.kwargs)
         return {
-            own.name: self._argument(given.get(own.name, own.default_value if own.has_default_value() else None))
-            for own in schema
+            argument.name: self._argument(
+                values.get(argument.name, argument.default_value if argument.has_default_value() else None)
+            )
+            for argument in schema
         }
 
     def _argument(self, value: object) -> Argument:
@@ -358,7 +364,7 @@ class _Reader:
                         f"a number is read from a tensor, as item() or float() does{_at(value)}; leave it a tensor",
                         code="capture.data-dependent",
                     )
-                return Ref(self._named[value])
+                return Ref(self._value_by_node[value])
             case None | bool() | int() | float():
                 return value
             case torch.dtype():
@@ -384,7 +390,7 @@ class _Reader:
         return map_arg(value, lambda node: self._constants[node])
 
 
-def _created(name: str, node: fx.Node) -> Tensor:
+def _created_tensor(name: str, node: fx.Node) -> Tensor:
     """The tensor that a call creates from sizes alone."""
     value = node.meta["val"]
     fill = node.args[2] if name == "new_full" else float(name == "new_ones")
@@ -392,22 +398,24 @@ def _created(name: str, node: fx.Node) -> Tensor:
 
 
 def _canonical_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """By name in the state, the first name of the same tensor."""
+    """The first name of the same tensor, by name in the state."""
     first: dict[int, str] = {}
     return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
 
 
 def _without_unread(program: Program) -> Program:
     """The program without values that no call has."""
-    named = {*program.inputs, *program.outputs}
+    used_names = {*program.inputs, *program.outputs}
     for call in program.calls:
-        named.update(call.reads(), (name for name in call.outputs if name))
-    tensors = tuple(name for name in program.tensors if name in named)
+        used_names.update(call.reads(), (name for name in call.outputs if name))
+    tensors = tuple(name for name in program.tensors if name in used_names)
     return replace(
-        program, tensors=tensors, trainable=program.trainable & set(tensors),
-        values={name: spec for name, spec in program.values.items() if name in named},
-        aliases={alias: own for alias, own in program.aliases.items() if own in tensors},
-    )  # fmt: skip
+        program,
+        tensors=tensors,
+        trainable=program.trainable & set(tensors),
+        values={name: spec for name, spec in program.values.items() if name in used_names},
+        aliases={alias: name for alias, name in program.aliases.items() if name in tensors},
+    )
 
 
 def _module(node: fx.Node) -> str:
@@ -418,11 +426,11 @@ def _module(node: fx.Node) -> str:
 
 def _place(node: fx.Node) -> str:
     places = list(_PLACE.finditer(node.meta.get("stack_trace") or ""))
-    own = [m for m in places if "/torch/nn/" not in m["file"]] or places
-    return f"{own[-1]['file']}:{own[-1]['line']}" if own else ""
+    user_places = [m for m in places if "/torch/nn/" not in m["file"]] or places
+    return f"{user_places[-1]['file']}:{user_places[-1]['line']}" if user_places else ""
 
 
-def _short(place: str) -> str:
+def _short_place(place: str) -> str:
     """A place with the last folder and the file alone: a captured network may be handed on."""
     return "/".join(place.rsplit("/", 2)[-2:])
 

@@ -31,8 +31,8 @@ def of_transformers(folder: Path, arguments: dict[str, Any], *, classifier: bool
     """The model of a folder, with its weights where the folder has them.
 
     Args:
-        arguments: of its configuration.
-        classifier: whether an encoder of sentences gets a fresh classifier where it has none.
+        arguments: Arguments of its configuration.
+        classifier: True if an encoder of sentences gets a fresh classifier where it has none.
 
     Raises:
         CaptureError: the library is not installed, or the folder is of no model that it knows.
@@ -47,9 +47,9 @@ def of_transformers(folder: Path, arguments: dict[str, Any], *, classifier: bool
         with _quiet(transformers):
             config = transformers.AutoConfig.from_pretrained(folder, **arguments)
             kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModel)
-            module, random = _made(transformers, kind, folder, config)
+            module, random = _loaded(transformers, kind, folder, config)
             if classifier and module.main_input_name == "input_ids" and _CLASSIFIER not in type(module).__name__:
-                module, random = _made(transformers, transformers.AutoModelForSequenceClassification, folder, config)
+                module, random = _loaded(transformers, transformers.AutoModelForSequenceClassification, folder, config)
     except Exception as error:  # of the library
         raise unusable(name, error) from error
     config.use_cache = False
@@ -74,11 +74,13 @@ def _quiet(transformers: Any) -> Iterator[None]:
             logs.enable_progress_bar()
 
 
-def _made(transformers: Any, kind: Any, folder: Path, config: Any) -> tuple[nn.Module, list[str] | None]:
+def _loaded(transformers: Any, kind: Any, folder: Path, config: Any) -> tuple[nn.Module, list[str] | None]:
     """The module, and its tensors that the folder has no weights of; None for all."""
     if any(folder.glob("*.safetensors")):
-        module, found = kind.from_pretrained(folder, config=config, use_safetensors=True, output_loading_info=True)
-        return module, sorted(found["missing_keys"])
+        module, loading_info = kind.from_pretrained(
+            folder, config=config, use_safetensors=True, output_loading_info=True
+        )
+        return module, sorted(loading_info["missing_keys"])
     automatic = not (isinstance(kind, type) and issubclass(kind, nn.Module))
     return (kind.from_config(config) if automatic else kind(config)), None
 
@@ -100,18 +102,18 @@ def _tokens(module: nn.Module, config: Any, folder: Path) -> TokenInputs:
         vocabulary=config.vocab_size,
         padding=getattr(config, "pad_token_id", None),
         masked="attention_mask" in inspect.signature(module.forward).parameters,
-        most=_most(module, config),
+        max_tokens=_max_tokens(module, config),
         tokenizer=file if file.is_file() else None,
     )
 
 
-def _most(module: nn.Module, config: Any) -> int | None:
+def _max_tokens(module: nn.Module, config: Any) -> int | None:
     """The most tokens of a sentence: positions that are learned; in kin of RoBERTa they begin after the padding's."""
-    for path, own in module.named_modules():
-        if path.endswith("position_embeddings") and isinstance(own, nn.Embedding):
-            return own.num_embeddings - (0 if own.padding_idx is None else own.padding_idx + 1)
-    found = getattr(config, "max_position_embeddings", None)
-    return found if isinstance(found, int) else None
+    for path, submodule in module.named_modules():
+        if path.endswith("position_embeddings") and isinstance(submodule, nn.Embedding):
+            return submodule.num_embeddings - (0 if submodule.padding_idx is None else submodule.padding_idx + 1)
+    n_positions = getattr(config, "max_position_embeddings", None)
+    return n_positions if isinstance(n_positions, int) else None
 
 
 def _preprocessing(config: Any, folder: Path) -> Preprocessing:
@@ -120,18 +122,18 @@ def _preprocessing(config: Any, folder: Path) -> Preprocessing:
     normalised: tuple[Any, Any] = (None, None)
     interpolation, crop = None, None
     if file.is_file():
-        found = json.loads(file.read_bytes())
-        if found.get("do_normalize", True) and found.get("image_mean") and found.get("image_std"):
-            normalised = (tuple(found["image_mean"]), tuple(found["image_std"]))
-        interpolation = RESAMPLING.get(found.get("resample"))
-        crop = _cropped(found)
+        preprocessor = json.loads(file.read_bytes())
+        if preprocessor.get("do_normalize", True) and preprocessor.get("image_mean") and preprocessor.get("image_std"):
+            normalised = (tuple(preprocessor["image_mean"]), tuple(preprocessor["image_std"]))
+        interpolation = RESAMPLING.get(preprocessor.get("resample"))
+        crop = _cropped(preprocessor)
     size = size[0] if isinstance(size, list | tuple) else size
     return Preprocessing(size, channels, *normalised, interpolation, crop)
 
 
 def _cropped(preprocessor: Mapping[str, Any]) -> float | None:
     """The share of the resized side that is cut out; None where nothing is."""
-    size, cut = preprocessor.get("size"), preprocessor.get("crop_size")
+    size, crop_size = preprocessor.get("size"), preprocessor.get("crop_size")
     resized = size.get("shortest_edge") if isinstance(size, Mapping) else size
-    side = cut.get("height") if isinstance(cut, Mapping) else cut
+    side = crop_size.get("height") if isinstance(crop_size, Mapping) else crop_size
     return side / resized if preprocessor.get("do_center_crop") and side and resized else None

@@ -27,10 +27,10 @@ class Preprocessing:
     """How a model's images are made; None where its package has no record of it.
 
     Attributes:
-        mean, std: of each channel, for pixels from 0 to 1.
-        interpolation: of resizing, e.g. ``bicubic``.
+        mean, std: Mean and standard deviation of each channel, for pixels from 0 to 1.
+        interpolation: Interpolation of resizing, e.g. ``bicubic``.
         crop: the share of a resized image's side that is cut out of its centre; 1 for the whole square.
-        squeezed: whether both sides are resized to the square, in other proportions.
+        squeezed: True if both sides are resized to the square, in other proportions.
     """
 
     image_size: int | None = None
@@ -44,39 +44,43 @@ class Preprocessing:
     @property
     def resizing(self) -> dict[str, Any]:
         """Its ``crop`` and ``interpolation``, for the options of image files; what they cannot do is left out."""
-        found: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if self.crop is not None and 0 < self.crop <= 1:
-            found["crop"] = self.crop
+            options["crop"] = self.crop
         if self.interpolation in RESAMPLING.values():
-            found["interpolation"] = self.interpolation
-        return found
+            options["interpolation"] = self.interpolation
+        return options
 
     def notes(self) -> tuple[str, ...]:
         """How image files are resized for the model, where that is not the default."""
-        found, own = [], self.resizing
-        crop, interpolation = own.get("crop", 1), own.get("interpolation", "bilinear")
+        texts, resizing = [], self.resizing
+        crop, interpolation = resizing.get("crop", 1), resizing.get("interpolation", "bilinear")
         if crop < 1 or interpolation != "bilinear":
             part = f"the central {crop:.1%} of the side is" if crop < 1 else "the central square is"
-            found.append(
+            texts.append(
                 f"image files are resized by {interpolation} interpolation, and {part} taken, as the model's own "
                 "preprocessing does; data.interpolation and data.crop change it"
             )
         for key, value in (("interpolation", self.interpolation), ("crop", self.crop)):
-            if value is not None and key not in own:
-                found.append(f"the model's own preprocessing has the {key} {value}, which image files here cannot have")
+            if value is not None and key not in resizing:
+                texts.append(f"the model's own preprocessing has the {key} {value}, which image files here cannot have")
         if self.squeezed:
-            found.append(
+            texts.append(
                 "the model's own preprocessing squeezes images into a square; here the central square is taken"
             )
-        return tuple(found)
+        return tuple(texts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it."""
-        own = {
-            "image_size": self.image_size, "channels": self.channels, "mean": self.mean, "std": self.std,
-            "interpolation": self.interpolation, "crop": self.crop,
-        }  # fmt: skip
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
+        fields = {
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "mean": self.mean,
+            "std": self.std,
+            "interpolation": self.interpolation,
+            "crop": self.crop,
+        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
@@ -87,9 +91,13 @@ class Preprocessing:
         mean, std = (None if data[key] is None else tuple(map(float, data[key])) for key in ("mean", "std"))
         crop, interpolation = data.get("crop"), data.get("interpolation")  # files of earlier versions lack them
         return cls(
-            sizes[0], sizes[1], mean, std, None if interpolation is None else str(interpolation)[:100],
+            sizes[0],
+            sizes[1],
+            mean,
+            std,
+            None if interpolation is None else str(interpolation)[:100],
             None if crop is None else float(crop),
-        )  # fmt: skip
+        )
 
 
 NO_PREPROCESSING = Preprocessing()
@@ -102,15 +110,15 @@ class TokenInputs:
     Attributes:
         vocabulary: the number of different tokens.
         padding: the token that fills up short sentences at their ends; None where there is none.
-        masked: whether its forward takes an ``attention_mask``, which is made of the padding.
-        most: tokens of a sentence; None where it is not known.
+        masked: True if its forward takes an ``attention_mask``, which is made of the padding.
+        max_tokens: Largest number of tokens of a sentence; None where it is not known.
         tokenizer: the file of its tokenizer; None where there is none.
     """
 
     vocabulary: int
     padding: int | None = None
     masked: bool = False
-    most: int | None = None
+    max_tokens: int | None = None
     tokenizer: Path | None = None
 
 
@@ -119,9 +127,9 @@ class UserModel:
     """A user's model, in float32.
 
     Attributes:
-        name: as the user wrote it.
+        name: Name as the user wrote it.
         tokens: how it reads sentences; None for a model of images.
-        notes: what was changed on the way, one sentence each.
+        notes: Changes that were made to the model, one sentence each.
         fresh: its layers whose weights are random beside trained ones.
     """
 
@@ -149,16 +157,16 @@ class UserModel:
         """
         generator = torch.Generator().manual_seed(seed)
         if self.tokens is not None:
-            own = (batch_size, *(shape or (_TOKENS,)))
-            check_example(own, name=self.name, bytes_each=8)
-            return random_tokens(own, self.tokens.vocabulary, self.tokens.padding, generator)
+            full_shape = (batch_size, *(shape or (_TOKENS,)))
+            check_example(full_shape, name=self.name, bytes_each=8)
+            return random_tokens(full_shape, self.tokens.vocabulary, self.tokens.padding, generator)
         size = self.preprocessing.image_size
         if shape is None and size is None:
             text = f"{self.name}: the size of its input is not known; give it, e.g. --input 3x224x224"
             raise CaptureError(text, code="capture.input-unknown")
-        own = (batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)))
-        check_example(own, name=self.name)
-        return torch.randn(own, generator=generator)
+        full_shape = (batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)))
+        check_example(full_shape, name=self.name)
+        return torch.randn(full_shape, generator=generator)
 
 
 def random_tokens(shape: tuple[int, ...], vocabulary: int, padding: int | None, generator: torch.Generator) -> Tensor:

@@ -29,9 +29,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            found: object = load_file(path)
+            content: object = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CaptureError(f"{path}: there is no such file of weights", code="capture.weights-unusable") from None
     except (
@@ -39,42 +39,49 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     ) as error:  # of either library, or pickle's UnpicklingError, which torch raises for code in the file
         raise _unreadable(path, error) from error
     for key in _WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CaptureError(
             f"{path}: expected the tensors of a model by name (its state_dict)", code="capture.weights-unusable"
         )
-    return {str(name): tensor for name, tensor in found.items()}
+    return {str(name): tensor for name, tensor in content.items()}
 
 
 def matching(
-    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, source: str, others: Collection[str] = (),
-) -> dict[str, Tensor]:  # fmt: skip
+    expected: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    *,
+    source: str,
+    optional_names: Collection[str] = (),
+) -> dict[str, Tensor]:
     """The tensors for each expected one, of its type.
 
     Args:
-        others: further names that may be found.
+        expected: Tensors of the model, by name in its state.
+        tensors: Tensors of a file, by name; prefixes of wrappers are removed.
+        source: Name of the file, for errors.
+        optional_names: Further names that the file may have.
 
     Raises:
         CaptureError: the names or shapes differ; the first ten differences are listed.
     """
-    known = {*expected, *others}
-    found = {_plain(name, known): tensor for name, tensor in found.items()}
+    accepted_names = {*expected, *optional_names}
+    tensors = {_plain(name, accepted_names): tensor for name, tensor in tensors.items()}
     differences = [
         f"{name}: missing, expected {product_text(tensor.shape)}"
         for name, tensor in expected.items()
-        if name not in found and not name.endswith(_COUNT)
+        if name not in tensors and not name.endswith(_COUNT)
     ]
     differences += [
-        f"{name}: {product_text(found[name].shape)}, expected {product_text(tensor.shape)}"
+        f"{name}: {product_text(tensors[name].shape)}, expected {product_text(tensor.shape)}"
         for name, tensor in expected.items()
-        if name in found and found[name].shape != tensor.shape
+        if name in tensors and tensors[name].shape != tensor.shape
     ]
     differences += [
         f"{name}: {product_text(tensor.shape)}, the model has no such tensor"
-        for name, tensor in found.items()
-        if name not in known and not name.endswith(_COUNT)
+        for name, tensor in tensors.items()
+        if name not in accepted_names and not name.endswith(_COUNT)
     ]
     if differences:
         more = f"\n  and {len(differences) - _MOST} more" if len(differences) > _MOST else ""
@@ -84,12 +91,12 @@ def matching(
             f"saved from, with its arguments:{listed}{more}",
             code="capture.other-weights",
         )
-    return {name: found[name].to(tensor.dtype) if name in found else tensor for name, tensor in expected.items()}
+    return {name: tensors[name].to(tensor.dtype) if name in tensors else tensor for name, tensor in expected.items()}
 
 
-def _plain(name: str, known: Collection[str]) -> str:
+def _plain(name: str, accepted_names: Collection[str]) -> str:
     """A name without the prefixes of wrappers; a model's own module may be named like them."""
-    while name not in known and (prefix := _PREFIX.match(name)):
+    while name not in accepted_names and (prefix := _PREFIX.match(name)):
         name = name[prefix.end() :]
     return name
 

@@ -20,24 +20,37 @@ from supernets.networks.rotary import frequencies, rotary_settings
 _KINDS = ("llama", "qwen2", "gemma", "gpt2")
 """The architectures that are read; files of Mistral have the first."""
 _LLAMA: Mapping[str, str] = {
-    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
-}  # fmt: skip
+}
 _GPT2: Mapping[str, str] = {
-    "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj",
-    "attn_norm": "ln_1", "ffn_norm": "ln_2",
-}  # fmt: skip
+    "attn_qkv": "attn.c_attn",
+    "attn_output": "attn.c_proj",
+    "ffn_up": "mlp.c_fc",
+    "ffn_down": "mlp.c_proj",
+    "attn_norm": "ln_1",
+    "ffn_norm": "ln_2",
+}
 _DIVISORS = "rope_freqs.weight"
 """A tensor that scales rotary frequencies."""
 _LLAMA3 = (1.0, 4.0, 8192.0)
-"""Of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
+"""Numbers of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
 _LISTS = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "merges", "scores"))
 """Fields that take seconds to read, and that `supernets.networks.formats.gguf_tokenizer` reads."""
 _OUTSIDE_LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _OUTSIDE_GPT2 = {
-    "token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f", "output": "lm_head",
-}  # fmt: skip
+    "token_embd": "transformer.wte",
+    "position_embd": "transformer.wpe",
+    "output_norm": "transformer.ln_f",
+    "output": "lm_head",
+}
 
 
 class _Lazy(Mapping[str, Tensor]):
@@ -61,9 +74,9 @@ class GGUFFile:
     """A file's content.
 
     Attributes:
-        settings: as its ``config.json`` would have them.
-        tensors: by the names that the library has; a tensor is read when it is taken.
-        fields: of the file, by name; their ``contents()`` are values.
+        settings: Settings as its ``config.json`` would have them.
+        tensors: Tensors by the names that the library has; a tensor is read when it is taken.
+        fields: Fields of the file, by name; their ``contents()`` are values.
     """
 
     settings: Mapping[str, Any]
@@ -85,8 +98,8 @@ def open_gguf(path: Path) -> GGUFFile:
         )
     try:
         check_regular(path)
-        found = path.stat()
-        reader = _reader(path, found.st_mtime_ns, found.st_size)
+        file_status = path.stat()
+        reader = _reader(path, file_status.st_mtime_ns, file_status.st_size)
         fields = {name: field.contents() for name, field in reader.fields.items() if name not in _LISTS}
         lengths = {name: len(field.data) for name, field in reader.fields.items()}
         kind = str(fields["general.architecture"])
@@ -118,7 +131,7 @@ def _reader(path: Path, changed: int, size: int) -> Any:
     """The package's reader of a file; raises its errors.
 
     Args:
-        changed, size: of the file, so that another one at the same path is read anew.
+        changed, size: Time of change (ns) and size (bytes) of the file, so that another one at the same path is read anew.
     """
     from gguf import GGUFReader
 
@@ -145,33 +158,41 @@ def _check_types(path: Path, reader: Any) -> None:
 def _settings(
     path: Path, kind: str, fields: Mapping[str, Any], lengths: Mapping[str, int], tensors: set[str]
 ) -> dict[str, Any]:
-    def own(key: str, default: Any = None) -> Any:
+    def setting(key: str, default: Any = None) -> Any:
         value = fields.get(f"{kind}.{key}", default)
         if value is None:
             raise unusable(f"{path}: lacks the field {kind}.{key}; replace it with a whole copy")
         return value
 
-    words = own("vocab_size", lengths.get("tokenizer.ggml.tokens"))
+    words = setting("vocab_size", lengths.get("tokenizer.ggml.tokens"))
     common = {"model_type": kind, "vocab_size": words, "tie_word_embeddings": "output.weight" not in tensors}
     if (ends := fields.get("tokenizer.ggml.eos_token_id")) is not None:
         common["eos_token_id"] = ends
-    heads, width = own("attention.head_count"), own("embedding_length")
+    heads, width = setting("attention.head_count"), setting("embedding_length")
     if kind == "gpt2":
         return common | {
-            "n_embd": width, "n_head": heads, "n_layer": own("block_count"), "n_inner": own("feed_forward_length"),
-            "n_positions": own("context_length"), "layer_norm_epsilon": own("attention.layer_norm_epsilon"),
-        }  # fmt: skip
+            "n_embd": width,
+            "n_head": heads,
+            "n_layer": setting("block_count"),
+            "n_inner": setting("feed_forward_length"),
+            "n_positions": setting("context_length"),
+            "layer_norm_epsilon": setting("attention.layer_norm_epsilon"),
+        }
     settings = common | {
-        "hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": own("block_count"),
-        "num_key_value_heads": own("attention.head_count_kv", heads), "intermediate_size": own("feed_forward_length"),
-        "max_position_embeddings": own("context_length"), "rms_norm_eps": own("attention.layer_norm_rms_epsilon"),
-        "rope_theta": own("rope.freq_base", 10000.0),
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "num_hidden_layers": setting("block_count"),
+        "num_key_value_heads": setting("attention.head_count_kv", heads),
+        "intermediate_size": setting("feed_forward_length"),
+        "max_position_embeddings": setting("context_length"),
+        "rms_norm_eps": setting("attention.layer_norm_rms_epsilon"),
+        "rope_theta": setting("rope.freq_base", 10000.0),
         "hidden_act": "gelu_pytorch_tanh" if kind == "gemma" else "silu",
-    }  # fmt: skip
+    }
     if f"{kind}.attention.key_length" in fields:
-        settings["head_dim"] = own("attention.key_length")
+        settings["head_dim"] = setting("attention.key_length")
     if (scaling := fields.get(f"{kind}.rope.scaling.type", "none")) != "none":
-        settings["rope_scaling"] = {"rope_type": scaling, "factor": own("rope.scaling.factor", 0.0)}
+        settings["rope_scaling"] = {"rope_type": scaling, "factor": setting("rope.scaling.factor", 0.0)}
     return settings
 
 
@@ -180,11 +201,13 @@ def _scaling(path: Path, tensor: Any, settings: Mapping[str, Any]) -> dict[str, 
     divisors = torch.from_numpy(tensor.data.copy()).float()
     llama3 = (float(divisors.max()), *_LLAMA3)
     unscaled, scaled = (
-        torch.tensor(frequencies(2 * len(divisors), settings["rope_theta"], own)) for own in ((), llama3)
+        torch.tensor(frequencies(2 * len(divisors), settings["rope_theta"], numbers)) for numbers in ((), llama3)
     )
     if not torch.allclose(unscaled / scaled, divisors, rtol=1e-3):
-        found = ", ".join(f"{divisor:.3g}" for divisor in divisors.tolist())
-        raise unusable(f"{path}: its rotary frequencies are divided by {found}; Llama 3 has others; give another file")
+        divisors_text = ", ".join(f"{divisor:.3g}" for divisor in divisors.tolist())
+        raise unusable(
+            f"{path}: its rotary frequencies are divided by {divisors_text}; Llama 3 has others; give another file"
+        )
     scaling: dict[str, Any] = rotary_settings(settings["rope_theta"], llama3)["rope_scaling"]
     return scaling
 

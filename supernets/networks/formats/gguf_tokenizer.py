@@ -26,8 +26,9 @@ def _divided(digits: str) -> list[dict[str, Any]]:
     """The steps of Llama 3 and Qwen2, which differ in the digits that are taken together."""
     pattern = {"Regex": f"{_CONTRACTIONS}|{_WORDS}|{digits}|{_OTHERS}"}
     return [
-        {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}, _byte_level(words=False),
-    ]  # fmt: skip
+        {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False},
+        _byte_level(words=False),
+    ]
 
 
 _GPT2, _LLAMA3, _QWEN2 = [_byte_level(words=True)], _divided(r"\p{N}{1,3}"), _divided(r"\p{N}")
@@ -68,23 +69,33 @@ def gguf_tokenizer(path: Path) -> str:
     numbered = list(zip(range(len(words)), words, types, strict=True))
     return json.dumps(
         {
-            "version": "1.0", "truncation": None, "padding": None,
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
             "added_tokens": [
-                _added(i, word, special=type == _CONTROL) for i, word, type in numbered if type in (_CONTROL, _USER_DEFINED)
+                _added(i, word, special=type == _CONTROL)
+                for i, word, type in numbered
+                if type in (_CONTROL, _USER_DEFINED)
             ],
             "normalizer": {"type": "NFC"} if _STEPS[division] is _QWEN2 else None,
             "pre_tokenizer": {"type": "Sequence", "pretokenizers": _STEPS[division]},
             "post_processor": None,
             "decoder": _byte_level(words=True),
             "model": {
-                "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-                "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
                 "ignore_merges": _STEPS[division] is _LLAMA3,
-                "vocab": {word: i for i, word, type in numbered if type != _UNUSED}, "merges": merges,
+                "vocab": {word: i for i, word, type in numbered if type != _UNUSED},
+                "merges": merges,
             },
         },
         ensure_ascii=False,
-    )  # fmt: skip
+    )
 
 
 _INSTEAD = "name another tokenizer, data.tokenizer in a job: the tokenizer.json of the network"

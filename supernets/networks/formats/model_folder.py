@@ -20,10 +20,15 @@ from supernets.networks.formats.pretrained import CONFIG, WEIGHTS
 unusable = partial(CheckpointError, code="pretrained.unusable")
 
 
-def experts_unusable(path: Path, what: str) -> CheckpointError:
-    """The error for a mixture of experts, whose layers choose among several MLPs."""
+def experts_unusable(path: Path, kind_text: str) -> CheckpointError:
+    """The error for a mixture of experts, whose layers choose among several MLPs.
+
+    Args:
+        path: The file that cannot be used.
+        kind_text: The kind of network with its setting of experts, for the message.
+    """
     remedy = "the family decoder reads folders of the kinds mixtral and qwen2_moe with experts; give another"
-    return unusable(f"{path}: is a mixture of experts ({what}); {remedy}")
+    return unusable(f"{path}: is a mixture of experts ({kind_text}); {remedy}")
 
 
 DECODERS = ("llama", "mistral", "qwen2", "gemma", "gpt2", "mixtral", "qwen2_moe")
@@ -60,28 +65,34 @@ class Settings:
             raise unusable(f"{path}: expected a JSON object, got {type(data).__name__}; {_ANEW}")
         return cls(path, data)
 
-    def whole(self, key: str, *, least: int = 1, default: int | None = None) -> int:
-        """A whole number from `least`; raises `CheckpointError` for another value."""
+    def whole(self, key: str, *, minimum: int = 1, default: int | None = None) -> int:
+        """A whole number of at least `minimum`; raises `CheckpointError` for another value."""
         value = self.data.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 2**24:
-            raise unusable(f"{self.path}: {key} is {value!r}; expected a whole number from {least}")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= 2**24:
+            raise unusable(f"{self.path}: {key} is {value!r}; expected a whole number from {minimum}")
         return value
 
-    def number(self, key: str, *, default: float, most: float) -> float:
-        """A number from 0, below `most`; raises `CheckpointError` for another value."""
+    def number(self, key: str, *, default: float, limit: float) -> float:
+        """A number from 0, below `limit`; raises `CheckpointError` for another value."""
         value = self.data.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < most:
-            raise unusable(f"{self.path}: {key} is {value!r}; expected a number from 0 to {most:g}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < limit:
+            raise unusable(f"{self.path}: {key} is {value!r}; expected a number from 0 to {limit:g}")
         return float(value)
 
     def check(self, family: str, needed: Mapping[str, tuple[object, ...]]) -> None:
         """Raises `CheckpointError` if a value is none of those that networks of a family have."""
-        for key, known in needed.items():
+        for key, accepted_values in needed.items():
             value = self.data.get(key)
-            if value not in known:
-                other = _FAMILIES.get(value) if key == "model_type" and isinstance(value, str) else None
-                hint = "give the folder of another network" if other in (None, family) else f"write family: {other}"
-                raise unusable(f"{self.path}: {key} is {value!r}, and the family {family} reads {known[0]!r}; {hint}")
+            if value not in accepted_values:
+                family_of_kind = _FAMILIES.get(value) if key == "model_type" and isinstance(value, str) else None
+                hint = (
+                    "give the folder of another network"
+                    if family_of_kind in (None, family)
+                    else f"write family: {family_of_kind}"
+                )
+                raise unusable(
+                    f"{self.path}: {key} is {value!r}, and the family {family} reads {accepted_values[0]!r}; {hint}"
+                )
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false; raises `CheckpointError` for another value."""
@@ -97,7 +108,7 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
     Args:
         kind: its ``model_type``.
         needed: values of keys that the family's networks have.
-        files: of such a folder, for errors.
+        files: Names of the files of such a folder, for errors.
 
     Raises:
         CheckpointError: it is missing, cannot be read, or is of another kind.
@@ -120,31 +131,39 @@ class NamedTensors:
     """The tensors of a pretrained network, taken one by one and compared with the shapes of its configuration.
 
     Args:
-        path: of their file, for errors.
-        base: a prefix that the names of all tensors but those of the head may have.
-        described_by: the file that has their shapes, for errors.
+        path: Path of their file, for errors.
+        tensors: Tensors of the file, by name.
+        base: Prefix that the names of all tensors but those of the head may have.
+        described_by: Name of the file that has their shapes, for errors.
     """
 
-    def __init__(self, path: Path, found: Mapping[str, Tensor], *, base: str, described_by: str = CONFIG) -> None:
-        self.path, self._found, self._described_by = path, found, described_by
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor], *, base: str, described_by: str = CONFIG) -> None:
+        self.path, self._tensors, self._described_by = path, tensors, described_by
         self._taken: set[str] = set()
-        self._prefix = base if any(name.startswith(base) for name in self._found) else ""
+        self._prefix = base if any(name.startswith(base) for name in self._tensors) else ""
 
     def __contains__(self, name: str) -> bool:
-        return self._prefix + name in self._found
+        return self._prefix + name in self._tensors
 
     def take(self, name: str, *shape: int | None) -> Tensor:
         """A tensor of this shape (None: of any size), in single precision; raises `CheckpointError` if there is none."""
         return self._take(self._prefix + name, shape)
 
-    def pair(self, ours: str, theirs: str, outputs: int, *inputs: int) -> dict[str, Tensor]:
-        """The weight and bias of a module, by the family's names; raises `CheckpointError` as `take` does."""
-        weight, bias = self.take(f"{theirs}.weight", outputs, *inputs), self.take(f"{theirs}.bias", outputs)
-        return {f"{ours}.weight": weight, f"{ours}.bias": bias}
+    def pair(self, name: str, source_name: str, outputs: int, *inputs: int) -> dict[str, Tensor]:
+        """The weight and bias of a module, by the family's names; raises `CheckpointError` as `take` does.
+
+        Args:
+            name: Path of the module in the family's network.
+            source_name: Path of the module in the file, without the prefix.
+            outputs: Number of outputs.
+            inputs: Further sizes of the weight.
+        """
+        weight, bias = self.take(f"{source_name}.weight", outputs, *inputs), self.take(f"{source_name}.bias", outputs)
+        return {f"{name}.weight": weight, f"{name}.bias": bias}
 
     def classifier(self, width: int) -> dict[str, Tensor]:
         """The classifier's weight and bias, by the family's names; empty if there is none."""
-        if "classifier.weight" not in self._found:
+        if "classifier.weight" not in self._tensors:
             return {}
         weight = self._take("classifier.weight", (None, width))
         return {"head.classifier.weight": weight, "head.classifier.bias": self._take("classifier.bias", (len(weight),))}
@@ -156,12 +175,14 @@ class NamedTensors:
             unread: suffixes of the names of tensors that are not needed.
             parts: the beginnings of the names of tensors of embeddings and layers; those of other tensors do not matter.
         """
-        own = tuple(f"{self._prefix}{part}" for part in parts)
-        left = sorted(n for n in self._found.keys() - self._taken if n.startswith(own) and not n.endswith(unread))
-        if left:
-            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        prefixes = tuple(f"{self._prefix}{part}" for part in parts)
+        unread_names = sorted(
+            n for n in self._tensors.keys() - self._taken if n.startswith(prefixes) and not n.endswith(unread)
+        )
+        if unread_names:
+            more = f" and {len(unread_names) - 1} more" if len(unread_names) > 1 else ""
             raise unusable(
-                f"{self.path}: has the tensor {left[0]}{more}, which its {self._described_by} does not have; {_ANEW}"
+                f"{self.path}: has the tensor {unread_names[0]}{more}, which its {self._described_by} does not have; {_ANEW}"
             )
 
     def take_head(self, name: str, *shape: int | None) -> Tensor:
@@ -169,12 +190,12 @@ class NamedTensors:
         return self._take(name, shape)
 
     def _take(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
-        if name not in self._found:
-            near = difflib.get_close_matches(name, self._found.keys() - self._taken, n=1, cutoff=0.9)
+        if name not in self._tensors:
+            near = difflib.get_close_matches(name, self._tensors.keys() - self._taken, n=1, cutoff=0.9)
             instead = f" (it has {near[0]})" if near else ""
             raise unusable(f"{self.path}: has no tensor {name}{instead}, which its {self._described_by} has; {_ANEW}")
         self._taken.add(name)
-        tensor = self._found[name]  # read here where it is not in memory
+        tensor = self._tensors[name]  # read here where it is not in memory
         fits = tensor.ndim == len(shape) and all(s in (None, n) for s, n in zip(shape, tensor.shape, strict=True))
         if not fits or not tensor.is_floating_point():
             expected = " x ".join("any" if size is None else str(size) for size in shape)
@@ -199,18 +220,18 @@ class TensorFile(NamedTensors):
 
     def __init__(self, folder: Path, *, base: str) -> None:
         files = _shards(folder) if (folder / SHARDS).exists() else [folder / WEIGHTS]
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for path in files:
             try:
                 check_regular(path)
-                found |= load_file(path)
+                tensors |= load_file(path)
             except FileNotFoundError:
                 pickled = (folder / "pytorch_model.bin").exists()
                 hint = "pytorch_model.bin is pickled, which is not read: save it as safetensors" if pickled else _ANEW
                 raise unusable(f"{folder}: no {path.name} here; {hint}") from None
             except (OSError, SafetensorError) as error:
                 raise unusable(f"{path}: cannot be read ({error}); {_ANEW}") from None
-        super().__init__(folder / SHARDS if len(files) > 1 else files[0], found, base=base)
+        super().__init__(folder / SHARDS if len(files) > 1 else files[0], tensors, base=base)
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ _OF_WEIGHTS = (".safetensors", ".pth", ".pt")
 TOKENIZER, TOKENIZER_CONFIG, PREPROCESSOR = "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"
 """The files read from a folder of the transformers library."""
 HUB_TIMEOUT_S = 10.0
-"""For the hub's first answer."""
+"""The time limit for the hub's first answer, in seconds."""
 
 
 def find_pretrained(name: str) -> Path:
@@ -50,11 +50,11 @@ def find_weights(name: str) -> Path:
         return Path(name)
     package = name.removeprefix(PACKAGE)
     distribution = _distribution(package)
-    found = [file for file in distribution.files or () if file.suffix in _OF_WEIGHTS]
-    if len(found) != 1:
-        listed = f"{len(found)} files of weights ({', '.join(_OF_WEIGHTS)})"
+    weight_files = [file for file in distribution.files or () if file.suffix in _OF_WEIGHTS]
+    if len(weight_files) != 1:
+        listed = f"{len(weight_files)} files of weights ({', '.join(_OF_WEIGHTS)})"
         raise _not_found(f"the package {package} has {listed}; expected one: give the file's path")
-    return Path(str(distribution.locate_file(found[0])))
+    return Path(str(distribution.locate_file(weight_files[0])))
 
 
 def _distribution(package: str) -> importlib.metadata.Distribution:
@@ -67,8 +67,8 @@ def _distribution(package: str) -> importlib.metadata.Distribution:
 def _in_package(package: str) -> Path:
     distribution = _distribution(package)
     weights = [file for file in distribution.files or () if file.name == WEIGHTS]
-    found = {Path(str(distribution.locate_file(file))).parent for file in weights}
-    folders = sorted(folder for folder in found if (folder / CONFIG).is_file())
+    weight_folders = {Path(str(distribution.locate_file(file))).parent for file in weights}
+    folders = sorted(folder for folder in weight_folders if (folder / CONFIG).is_file())
     folders += [Path(str(distribution.locate_file(file))) for file in distribution.files or () if file.suffix == GGUF]
     if len(folders) != 1:
         networks = f"{len(folders)} pretrained networks (folders with {CONFIG} and {WEIGHTS}, or {GGUF} files)"

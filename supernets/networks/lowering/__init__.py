@@ -12,7 +12,7 @@ from supernets.errors import LoweringError
 from supernets.networks.capture.program import Program, needed_calls, state_values
 from supernets.networks.lowering.simplification import simplified
 from supernets.networks.lowering.state import Lowering, marked_shape
-from supernets.networks.onnx_graph.block_division import Piece, cut, piece_of
+from supernets.networks.onnx_graph.block_division import Piece, block_pieces, piece_of
 from supernets.networks.onnx_graph.ir import INPUT, Graph, Value
 
 
@@ -20,14 +20,15 @@ def lowered(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str
     """A program as ONNX operations, without copies of tensors.
 
     Args:
-        program: of one architecture. Those of families, which declare the dimensions of their inputs, are not simplified.
+        program: Program of one architecture. Programs of families, which declare the dimensions of their inputs, are not
+            simplified.
         tensors: its tensors, by name.
-        names: of its inputs in the graph.
+        names: Names of its inputs in the graph.
 
     Raises:
         LoweringError: an operation has no rule, or a shape depends on the inputs in a way that has none.
     """
-    lowering, inputs = _begun(program, tensors, names)
+    lowering, inputs = _start_lowering(program, tensors, names)
     for call in lowering.program.calls:
         lowering.lower(call)
     outputs = [value.name for value in _outputs(lowering, inputs)]
@@ -40,13 +41,13 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
     What depends on parameters alone is computed in each block that reads it.
 
     Args:
-        program, tensors: as of `lowered`.
+        program, tensors: Program and its tensors, as in `lowered`.
         blocks: the names of blocks by the values that they compute.
 
     Raises:
-        LoweringError: as of `lowered` and `cut`; or a block is called twice.
+        LoweringError: as of `lowered` and `block_pieces`; or a block is called twice.
     """
-    lowering, inputs = _begun(program, tensors, (INPUT,))
+    lowering, inputs = _start_lowering(program, tensors, (INPUT,))
     graph, program, ends = lowering.graph, lowering.program, dict[str, tuple[int, int]]()
     state = state_values(program)
     of_state = [call for call in program.calls if all(name in state for name in call.outputs if name)]
@@ -64,10 +65,12 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
                 text = f"block {block} is called several times; expected one call"
                 raise LoweringError(text, code="export.invalid-block")
             ends[block] = (start, len(graph.nodes))
-    return cut(graph, inputs, _outputs(lowering, inputs), ends)
+    return block_pieces(graph, inputs, _outputs(lowering, inputs), ends)
 
 
-def _begun(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Lowering, tuple[Value, ...]]:
+def _start_lowering(
+    program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]
+) -> tuple[Lowering, tuple[Value, ...]]:
     """The state before the first call, and the inputs."""
     graph, program = Graph(), program if program.input_dims else simplified(program)
     inputs = tuple(

@@ -15,11 +15,39 @@ Extents = tuple[Extent, ...]
 _ONE: Extent = (1, "")
 _RESHAPES = frozenset(("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as"))
 _EXPANSIONS = frozenset(("expand", "expand_as", "broadcast_to", "repeat", "tile"))
-_BROADCASTING = frozenset((
-    "_to_copy", "add", "bitwise_and", "bitwise_not", "bitwise_or", "clone", "contiguous", "cos", "div", "eq", "ge", "gt", "le",
-    "logical_and", "logical_not", "logical_or", "lt", "masked_fill", "maximum", "minimum", "mul", "ne", "neg", "rsub", "sin",
-    "sub", "to", "true_divide", "where",
-))  # fmt: skip
+_BROADCASTING = frozenset(
+    (
+        "_to_copy",
+        "add",
+        "bitwise_and",
+        "bitwise_not",
+        "bitwise_or",
+        "clone",
+        "contiguous",
+        "cos",
+        "div",
+        "eq",
+        "ge",
+        "gt",
+        "le",
+        "logical_and",
+        "logical_not",
+        "logical_or",
+        "lt",
+        "masked_fill",
+        "maximum",
+        "minimum",
+        "mul",
+        "ne",
+        "neg",
+        "rsub",
+        "sin",
+        "sub",
+        "to",
+        "true_divide",
+        "where",
+    )
+)
 """Operations each of whose results is computed from one element of each operand."""
 
 
@@ -139,8 +167,10 @@ def _attended(program: Program, call: Call, changed: Mapping[str, Extents]) -> E
 
 
 _READERS: Mapping[str, _Reader] = {
-    **dict.fromkeys(_BROADCASTING, _broadcast), "embedding": _looked_up, "scaled_dot_product_attention": _attended,
-}  # fmt: skip
+    **dict.fromkeys(_BROADCASTING, _broadcast),
+    "embedding": _looked_up,
+    "scaled_dot_product_attention": _attended,
+}
 
 
 def _with_grouped_keys(program: Program) -> Program:
@@ -187,11 +217,14 @@ def _with_quotients(program: Program) -> Program:
     """A quotient by a root in place of each product with a reciprocal root that products alone read."""
     readers = program.consumers()
     roots = {
-        call.outputs[0] for call in program.calls
-        if call.name == "rsqrt" and call.outputs[0] not in program.outputs and all(
+        call.outputs[0]
+        for call in program.calls
+        if call.name == "rsqrt"
+        and call.outputs[0] not in program.outputs
+        and all(
             _is_scaled(program, program.calls[reader], call.outputs[0]) for reader in readers.get(call.outputs[0], ())
         )
-    }  # fmt: skip
+    }
     calls = []
     for call in program.calls:
         if call.outputs[0] in roots:
@@ -205,12 +238,12 @@ def _with_quotients(program: Program) -> Program:
 
 
 def _is_scaled(program: Program, call: Call, root: str) -> bool:
-    """Whether a call multiplies a larger value with a root, both in single precision."""
+    """Returns whether a call multiplies a larger value with a root, both in single precision."""
     factors = [call.arguments.get(name) for name in ("self", "other")]
     if call.name != "mul" or not all(isinstance(factor, Ref) for factor in factors):
         return False
     names = [cast(Ref, factor).name for factor in factors]
-    others = [name for name in names if name != root]
-    if len(others) != 1 or any(program.values[name].dtype != "float32" for name in names):
+    other_factors = [name for name in names if name != root]
+    if len(other_factors) != 1 or any(program.values[name].dtype != "float32" for name in names):
         return False
-    return math.prod(program.values[others[0]].shape) > math.prod(program.values[root].shape)
+    return math.prod(program.values[other_factors[0]].shape) > math.prod(program.values[root].shape)

@@ -32,7 +32,7 @@ FLOAT, INT64, BOOL = 1, 7, 9
 TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
 """Integers are of 64 bits in the graph."""
 MARKS = {BATCH: BATCH_SIZE, "tokens": LENGTH, "past": PAST, "context": CONTEXT, "room": ROOM}
-"""What stands in shapes of the graph for each size that only inputs decide."""
+"""The marks in shapes of the graph for each size that only inputs decide."""
 MARKS |= {f"{n} tokens": mark for n, mark in enumerate(MEMORIES[1:], 2)}
 
 
@@ -48,7 +48,7 @@ class Lowering:
 
     @property
     def declared(self) -> bool:
-        """Whether a family declared the program, whose models stay as earlier versions wrote them."""
+        """True if a family declared the program, whose models stay as earlier versions wrote them."""
         return bool(self.program.input_dims)
 
     def _padded(self) -> Value:
@@ -56,10 +56,10 @@ class Lowering:
         if self.program.padding is None:
             return self._x
         tokens = self.shape(self.program.inputs[0])[1]
-        missing = self.one("Sub", self.numbers([tokens]), self.one("Shape", self._x, start=1, end=2))
-        ends = self.one("Concat", self.numbers([0, 0, 0]), missing, axis=0)
+        missing = self.add("Sub", self.numbers([tokens]), self.add("Shape", self._x, start=1, end=2))
+        ends = self.add("Concat", self.numbers([0, 0, 0]), missing, axis=0)
         padding = self.graph.whole(self.program.padding)
-        padded = self.one("Pad", self._x, ends, padding, mode="constant")
+        padded = self.add("Pad", self._x, ends, padding, mode="constant")
         self.graph.integers.add(padded.name)
         self.graph.shapes[padded.name] = (BATCH_SIZE, tokens)
         return Value(padded.name, (BATCH_SIZE, tokens))
@@ -99,7 +99,7 @@ class Lowering:
         return self.value(argument.name)
 
     def is_read(self, name: str) -> bool:
-        """Whether a call reads a value."""
+        """Returns whether a call reads a value."""
         return any(name in call.reads() for call in self.program.calls)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -132,7 +132,7 @@ class Lowering:
                 raise LoweringError(f"there is no rule for {op} whose {key} depends on the size of the batch")
         return self.graph.add_many(op, inputs, [()] * n, **(attributes or {}))
 
-    def one(self, op: str, *inputs: Value | None, **attributes: Attribute) -> Value:
+    def add(self, op: str, *inputs: Value | None, **attributes: Attribute) -> Value:
         """Appends a node with one output."""
         return self.emit(op, inputs, attributes)[0]
 
@@ -167,7 +167,7 @@ class Lowering:
     def batch(self) -> Value:
         """The batch size as a vector of one integer."""
         if self._batch is None:
-            self._batch = self.one("Shape", self._x, start=0, end=1)
+            self._batch = self.add("Shape", self._x, start=0, end=1)
         return self._batch
 
     def size(self, argument: Argument) -> Value:
@@ -187,7 +187,7 @@ class Lowering:
             parts = list(_factors(dim))
             factor, n_batches = math.prod(part for part in parts if isinstance(part, int)), parts.count(BATCH)
             if n_batches == 1 and all(part == BATCH or isinstance(part, int) for part in parts):
-                return self.one("Mul", self.batch(), self.numbers([factor]))
+                return self.add("Mul", self.batch(), self.numbers([factor]))
         raise LoweringError(f"there is no rule for the size {dim}")
 
     def reshaped(self, call: Call, source: Value) -> Value:
@@ -198,7 +198,7 @@ class Lowering:
         sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
         # The batch is computed, not copied by a size of 0, of users' models, too: else ONNX Runtime would see that the terms of
         # sums have one shape, and fuse sums and norms to SkipLayerNormalization, which takes longer than both on a CPU.
-        return self.one("Reshape", source, self.numbers(sizes))
+        return self.add("Reshape", source, self.numbers(sizes))
 
 
 def _factors(dim: Dim) -> Iterator[Dim]:

@@ -18,5 +18,16 @@ from supernets.networks.onnx_graph.ir import (
 from supernets.networks.onnx_graph.serialise import OPSET
 
 __all__ = [
-    "BATCH", "BATCH_SIZE", "CONTEXT", "INPUT", "LENGTH", "LENGTH_NAME", "MEMORIES", "OPSET", "OUTPUT", "PAST", "ROOM", "TOKENS",
-]  # fmt: skip
+    "BATCH",
+    "BATCH_SIZE",
+    "CONTEXT",
+    "INPUT",
+    "LENGTH",
+    "LENGTH_NAME",
+    "MEMORIES",
+    "OPSET",
+    "OUTPUT",
+    "PAST",
+    "ROOM",
+    "TOKENS",
+]

@@ -61,7 +61,7 @@ def with_transposed_weights(piece: Piece) -> Piece:
     A runtime that transposes the matrices of a model when it loads it holds both forms for some time.
     """
     n_readers = Counter(name for node in piece.nodes for name in node.inputs)
-    turned = {
+    matrix_by_transposed = {
         node.outputs[0]: node.inputs[0]
         for node in piece.nodes
         if node.op == "Transpose"
@@ -70,16 +70,16 @@ def with_transposed_weights(piece: Piece) -> Piece:
         and n_readers[node.inputs[0]] == 1
     }
     nodes = [
-        replace(node, inputs=tuple(turned.get(name, name) for name in node.inputs))
+        replace(node, inputs=tuple(matrix_by_transposed.get(name, name) for name in node.inputs))
         for node in piece.nodes
-        if node.outputs[0] not in turned
+        if node.outputs[0] not in matrix_by_transposed
     ]
-    own = set(turned.values())
-    arrays = {name: array.T if name in own else array for name, array in piece.arrays.items()}
+    transposed_matrices = set(matrix_by_transposed.values())
+    arrays = {name: array.T if name in transposed_matrices else array for name, array in piece.arrays.items()}
     return replace(piece, nodes=nodes, arrays=arrays)
 
 
-def cut(
+def block_pieces(
     graph: Graph, inputs: Sequence[Value], outputs: Sequence[Value], ends: Mapping[str, tuple[int, int]]
 ) -> list[Piece]:
     """The pieces of a network's blocks.
@@ -89,7 +89,7 @@ def cut(
     parameter-free operations on the network's input whose result several blocks read (a padding mask).
 
     Args:
-        inputs, outputs: of the network.
+        inputs, outputs: Inputs and outputs of the network.
         ends: the positions of each block's first node and of the one after its last, in order.
 
     Raises:
@@ -101,22 +101,22 @@ def cut(
         outside = names_read(nodes, {**graph.parameters, **graph.constants})
         later = [name for node in graph.nodes[start + len(nodes) :] for name in node.inputs]
         later += [value.name for value in outputs]
-        left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
-        if not outside or len(left) != 1:
-            found = f"{len(outside)} inputs and {len(left)} outputs"
-            raise _invalid_block(f"block {name} has {found}; expected at least 1, and 1")
-        if ({*outside, *left} - {value.name for value in inputs}) & graph.integers:
+        results = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
+        if not outside or len(results) != 1:
+            counts_text = f"{len(outside)} inputs and {len(results)} outputs"
+            raise _invalid_block(f"block {name} has {counts_text}; expected at least 1, and 1")
+        if ({*outside, *results} - {value.name for value in inputs}) & graph.integers:
             raise _invalid_block(f"block {name} reads or returns integers; expected float32, or the network's input")
-        pieces.append(piece_of(graph, nodes, outside, list(left), name))
+        pieces.append(piece_of(graph, nodes, outside, list(results), name))
     return pieces
 
 
 def _with_following(graph: Graph, start: int, end: int, limit: int) -> list[Node]:
     """The nodes of a block, including the parameter-free operations that follow it."""
-    own = {name for node in graph.nodes[start:end] for name in node.outputs}
+    available = {name for node in graph.nodes[start:end] for name in node.outputs}
     # An omitted optional input has an empty name.
-    while end < limit and all(not n or n in own or n in graph.constants for n in graph.nodes[end].inputs):
-        own.update(graph.nodes[end].outputs)
+    while end < limit and all(not n or n in available or n in graph.constants for n in graph.nodes[end].inputs):
+        available.update(graph.nodes[end].outputs)
         end += 1
     return graph.nodes[start:end]
 
@@ -125,9 +125,19 @@ def piece_of(
     graph: Graph, nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str], name: str = ""
 ) -> Piece:
     """Some of a graph's nodes, in order, as a piece."""
-    kept, arrays = fold(graph, nodes, outputs)
-    read, written = (tuple(Value(own, graph.shapes[own]) for own in names) for names in (inputs, outputs))
-    return Piece(name, kept, arrays, read, written, graph.constants, frozenset(graph.integers.intersection(inputs)))
+    folded_nodes, arrays = fold(graph, nodes, outputs)
+    input_values, output_values = (
+        tuple(Value(value_name, graph.shapes[value_name]) for value_name in names) for names in (inputs, outputs)
+    )
+    return Piece(
+        name,
+        folded_nodes,
+        arrays,
+        input_values,
+        output_values,
+        graph.constants,
+        frozenset(graph.integers.intersection(inputs)),
+    )
 
 
 def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[list[Node], Arrays]:
@@ -144,27 +154,29 @@ def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[l
     n_readers.update(outputs)
     folded: Arrays = {}
     arrays = ChainMap(folded, graph.parameters, graph.constants)
-    kept: list[Node] = []
+    remaining: list[Node] = []
     producers: dict[str, int] = {}
     for node in nodes:
         at = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
-        if at is not None and kept[at].op in ("Conv", "Gemm") and n_readers[node.inputs[0]] == 1:
-            layer = kept[at]
+        if at is not None and remaining[at].op in ("Conv", "Gemm") and n_readers[node.inputs[0]] == 1:
+            layer = remaining[at]
             weight = f"{layer.inputs[1]}.folded"
             if weight in folded:  # the layer is called twice, followed by different norms
                 weight += f"_{at}"
             bias = f"{weight}_bias"
-            folded[weight], folded[bias] = _folded(arrays, layer, node)
-            kept[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
+            folded[weight], folded[bias] = _folded_weights(arrays, layer, node)
+            remaining[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
         else:
-            at = len(kept)
-            kept.append(node)
+            at = len(remaining)
+            remaining.append(node)
         producers.update(dict.fromkeys(node.outputs, at))
-    read = dict.fromkeys(name for node in kept for name in node.inputs)
-    return kept, {name: arrays[name] for name in [*(n for n in folded if n in read), *read] if name in arrays}
+    read_names = dict.fromkeys(name for node in remaining for name in node.inputs)
+    return remaining, {
+        name: arrays[name] for name in [*(n for n in folded if n in read_names), *read_names] if name in arrays
+    }
 
 
-def _folded(
+def _folded_weights(
     arrays: Mapping[str, NDArray[np.generic]], layer: Node, norm: Node
 ) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     """Weight and bias of a layer that equals the layer and the norm; computed in double precision, then rounded."""

@@ -65,9 +65,9 @@ class Graph:
     """Nodes in the order of their execution, and the tensors that they read.
 
     Attributes:
-        parameters: of the module, by name; arrays may be strided views.
-        constants: of the operations (axes, shapes, scales), by name.
-        shapes: of every value, by name.
+        parameters: Parameters of the module, by name; arrays may be strided views.
+        constants: Constants of the operations (axes, shapes, scales), by name.
+        shapes: Shape of every value, by name.
         integers: the names of inputs, parameters, constants and values of the program that are 64-bit integers.
     """
 

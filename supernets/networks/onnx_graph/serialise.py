@@ -18,7 +18,7 @@ IR_VERSION = 10
 """Supported by runtimes since 2024 (onnx 1.16)."""
 MICROSOFT = "com.microsoft"
 DOMAINS = {"GroupQueryAttention": MICROSOFT}
-"""Of operations that are not ONNX's own."""
+"""The domains of operations that are not ONNX's own."""
 Buffer = bytes | memoryview
 _ATTRIBUTES = {  # onnx.helper.make_attribute doubles the time of `lower`
     int: (onnx.AttributeProto.INT, "i"),
@@ -37,7 +37,7 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
     """The bytes of a piece as a model.
 
     Args:
-        names: of the inputs in the model.
+        names: Names of the inputs in the model.
         outputs: the names of its outputs.
     """
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
@@ -45,8 +45,8 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
     if any(node.op in DOMAINS for node in piece.nodes):
         model.opset_import.add(domain=MICROSOFT, version=1)
     graph = onnx.GraphProto(name="network")
-    given = zip((*piece.inputs, *piece.outputs), (*names, *outputs), strict=True)
-    renamed = {value.name: name for value, name in given}
+    named_values = zip((*piece.inputs, *piece.outputs), (*names, *outputs), strict=True)
+    renamed = {value.name: name for value, name in named_values}
     for node in piece.nodes:
         proto = graph.node.add(op_type=node.op, name=node.outputs[0], domain=DOMAINS.get(node.op, ""))
         proto.input.extend([renamed.get(name, name) for name in node.inputs])
@@ -57,12 +57,13 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
             proto.attribute.add(name=key, type=kind, **{field: value})
     dynamic = {BATCH_SIZE: BATCH, PAST: "past", CONTEXT: "context", ROOM: "room"}
     dynamic |= {size: f"{LENGTH_NAME}{n if n > 1 else ''}" for n, size in enumerate(MEMORIES, 1)}
-    for declared, own in [
-        *((graph.input, own) for own in piece.inputs), *((graph.output, own) for own in piece.outputs)
-    ]:  # fmt: skip
-        elements = onnx.TensorProto.INT64 if own.name in piece.integers else onnx.TensorProto.FLOAT
-        shape = [dynamic.get(size, size) for size in own.shape]
-        declared.append(onnx.helper.make_tensor_value_info(renamed[own.name], elements, shape))
+    for declared, boundary_value in [
+        *((graph.input, boundary_value) for boundary_value in piece.inputs),
+        *((graph.output, boundary_value) for boundary_value in piece.outputs),
+    ]:
+        elements = onnx.TensorProto.INT64 if boundary_value.name in piece.integers else onnx.TensorProto.FLOAT
+        shape = [dynamic.get(size, size) for size in boundary_value.shape]
+        declared.append(onnx.helper.make_tensor_value_info(renamed[boundary_value.name], elements, shape))
     body: list[Buffer] = [graph.SerializeToString()]
     size = len(body[0])
     for name, array in piece.arrays.items():

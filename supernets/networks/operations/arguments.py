@@ -25,16 +25,38 @@ NEUTRAL_FOR_DIMENSIONS: Mapping[str, str] = {
     **NEUTRAL_FOR_ONNX,
     **dict.fromkeys(
         (
-            "alpha", "approximate", "beta", "decimals", "dtype", "eps", "exponent", "fill_value", "input_scale", "lambd", "max",
-            "max_val", "min", "min_val", "nan", "negative_slope", "neginf", "other", "out_dtype", "posinf", "rounding_mode",
-            "scale", "self", "threshold", "value",
+            "alpha",
+            "approximate",
+            "beta",
+            "decimals",
+            "dtype",
+            "eps",
+            "exponent",
+            "fill_value",
+            "input_scale",
+            "lambd",
+            "max",
+            "max_val",
+            "min",
+            "min_val",
+            "nan",
+            "negative_slope",
+            "neginf",
+            "other",
+            "out_dtype",
+            "posinf",
+            "rounding_mode",
+            "scale",
+            "self",
+            "threshold",
+            "value",
         ),
         _EACH_NUMBER,
     ),
     **dict.fromkeys(("correction", "ord", "p", "unbiased"), "all units of a reduction count alike"),
     **dict.fromkeys(("dropout", "dropout_p", "generator", "train"), "units are dropped independently of each other"),
     "weight": "as a number it changes each number alone",
-}  # fmt: skip
+}
 """Arguments, none of them a tensor, that treat all units of every dimension alike in every operation, with the reason."""
 
 

@@ -19,7 +19,7 @@ from supernets.networks.own_operations import NAMESPACE
 
 @rule_of("scaled_dot_product_attention")
 def _attention_dims(ctx: Inference, call: Call) -> None:
-    query, key, value = (ctx.of(call.arguments[name]) for name in ("query", "key", "value"))
+    query, key, value = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value"))
     if call.arguments["is_causal"]:
         for position in (query[-2], key[-2]):
             fix(position, "attention depends on the order")
@@ -36,7 +36,7 @@ def _attention_dims(ctx: Inference, call: Call) -> None:
             groups, _ = divide(q, [find(shared).size, find(q).size // find(shared).size])
             unify(groups, shared)
             outer[i] = q
-    if (mask := ctx.optional(call.arguments["attn_mask"])) is not None:
+    if (mask := ctx.optional_dims(call.arguments["attn_mask"])) is not None:
         ctx.broadcast([mask, [*outer, query[-2], key[-2]]])
     ctx.returns(call, [*outer, query[-2], value[-1]])
 
@@ -63,18 +63,18 @@ def _lower_attention(low: Lowering, call: Call) -> None:
     if grouped:  # the queries of a group have a dimension of their own, in which they share keys and values
         if len(query) != 4:
             raise LoweringError("there is no rule for attention with grouped queries of another rank than 4")
-        x = low.one("Reshape", x, low.numbers([0, key[1], query[1] // key[1], -1, query[-1]]))
-        keys, values = (low.one("Unsqueeze", one, low.numbers([2])) for one in (keys, values))
+        x = low.add("Reshape", x, low.numbers([0, key[1], query[1] // key[1], -1, query[-1]]))
+        keys, values = (low.add("Unsqueeze", tensor, low.numbers([2])) for tensor in (keys, values))
         mask = None if mask is None else _grouped_mask(low, a["attn_mask"], mask, key[1])
     rank = len(query) + grouped
     order = (*range(rank - 2), rank - 1, rank - 2)
     if len(key) + grouped != rank or len(value) + grouped != rank:
         raise LoweringError("there is no rule for attention whose keys have another rank than its queries")
-    scores = low.one("MatMul", low.one("Mul", x, low.scalar(scale)), low.one("Transpose", keys, perm=order))
+    scores = low.add("MatMul", low.add("Mul", x, low.scalar(scale)), low.add("Transpose", keys, perm=order))
     scores = _masked(low, call, scores, mask)
-    out = low.one("MatMul", low.one("Softmax", scores, axis=-1), values)
+    out = low.add("MatMul", low.add("Softmax", scores, axis=-1), values)
     if grouped:
-        out = low.one("Reshape", out, low.numbers([0, query[1], -1, value[-1]]))
+        out = low.add("Reshape", out, low.numbers([0, query[1], -1, value[-1]]))
     low.returns(call, out)
 
 
@@ -86,16 +86,16 @@ def _masked(low: Lowering, call: Call, scores: Value, mask: Value | None) -> Val
         if {len(query) - 2, len(key) - 2}.intersection(low.program.dynamic.get(cast(Ref, a["query"]).name, ())):
             raise LoweringError("there is no rule for causal attention over a dynamic number of tokens")
         constant = np.triu(np.full((query[-2], key[-2]), -np.inf, dtype=np.float32), 1)
-        scores = low.one("Add", scores, low.graph.constant(constant))
+        scores = low.add("Add", scores, low.graph.constant(constant))
     if mask is None:
         return scores
     if low.dtype(a["attn_mask"]) == "bool":
-        return low.one("Where", mask, scores, low.scalar(-math.inf))
-    return low.one("Add", scores, mask)
+        return low.add("Where", mask, scores, low.scalar(-math.inf))
+    return low.add("Add", scores, mask)
 
 
 def _is_stacked(low: Lowering, call: Call) -> bool:
-    """Whether the queries of a group are stacked: of users' models, where the batch alone is dynamic."""
+    """Returns whether the queries of a group are stacked: of users' models, where the batch alone is dynamic."""
     names = [cast(Ref, call.arguments[name]).name for name in ("query", "key", "value")]
     query, key, value = map(low.shape, names)
     if not call.arguments["enable_gqa"] or query[-3:-2] == key[-3:-2] or low.declared:
@@ -115,25 +115,25 @@ def _attend_stacked(low: Lowering, call: Call, scale: float) -> Value:
     x, keys, values = (low.tensor(a[name]) for name in ("query", "key", "value"))
     mask = None if a["attn_mask"] is None else low.tensor(a["attn_mask"])
     n_heads, n_stacked, n_keys = query[1], query[1] // key[1] * query[2], key[2]
-    x = low.one("Reshape", x, low.numbers([0, key[1], n_stacked, query[3]]))
-    scores = low.one("MatMul", low.one("Mul", x, low.scalar(scale)), low.one("Transpose", keys, perm=(0, 1, 3, 2)))
+    x = low.add("Reshape", x, low.numbers([0, key[1], n_stacked, query[3]]))
+    scores = low.add("MatMul", low.add("Mul", x, low.scalar(scale)), low.add("Transpose", keys, perm=(0, 1, 3, 2)))
     if mask is None and not a["is_causal"]:
-        weights = low.one("Softmax", scores, axis=-1)
+        weights = low.add("Softmax", scores, axis=-1)
     else:
-        scores = low.one("Reshape", scores, low.numbers([0, n_heads, query[2], n_keys]))
-        weights = low.one("Softmax", _masked(low, call, scores, mask), axis=-1)
-        weights = low.one("Reshape", weights, low.numbers([0, key[1], n_stacked, n_keys]))
-    out = low.one("MatMul", weights, values)
-    return low.one("Reshape", out, low.numbers([0, n_heads, query[2], value[3]]))
+        scores = low.add("Reshape", scores, low.numbers([0, n_heads, query[2], n_keys]))
+        weights = low.add("Softmax", _masked(low, call, scores, mask), axis=-1)
+        weights = low.add("Reshape", weights, low.numbers([0, key[1], n_stacked, n_keys]))
+    out = low.add("MatMul", weights, values)
+    return low.add("Reshape", out, low.numbers([0, n_heads, query[2], value[3]]))
 
 
 def _grouped_mask(low: Lowering, argument: Argument, mask: Value, n_groups: int) -> Value:
     """A mask of attention for queries whose heads are divided into groups."""
     shape = low.shape(cast(Ref, argument).name)
     if len(shape) < 3 or shape[-3] == 1:
-        return mask if len(shape) < 4 else low.one("Unsqueeze", mask, low.numbers([2]))
+        return mask if len(shape) < 4 else low.add("Unsqueeze", mask, low.numbers([2]))
     dynamic = low.program.dynamic.get(cast(Ref, argument).name, ())
     if len(dynamic) > 1:
         raise LoweringError("there is no rule for a mask of each head with several dynamic sizes")
     *examples, heads, queries, keys = (-1 if i in dynamic else size for i, size in enumerate(shape))
-    return low.one("Reshape", mask, low.numbers([*examples, n_groups, heads // n_groups, queries, keys]))
+    return low.add("Reshape", mask, low.numbers([*examples, n_groups, heads // n_groups, queries, keys]))

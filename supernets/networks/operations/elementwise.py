@@ -18,35 +18,161 @@ from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.registry import axis, lowers, rule_of
 
 _ELEMENTWISE = [
-    "_to_copy", "abs", "acos", "add", "addcdiv", "addcmul", "alias", "asin", "atan", "bernoulli", "bitwise_and", "bitwise_not",
-    "bitwise_or", "bitwise_xor", "bool", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "clip", "clone",
-    "contiguous", "copy", "cos", "cosh", "div", "double", "dropout", "elu", "empty_like", "eq", "erf", "erfc", "exp",
-    "expand_as", "expm1", "fill", "float", "floor", "floor_divide", "fmod", "full_like", "ge", "gelu", "gt", "half",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "imag", "int", "isfinite", "isinf", "isnan", "le",
-    "leaky_relu", "lerp", "log", "log1p", "log2", "log_sigmoid", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "long", "lt", "masked_fill", "maximum", "minimum", "mish", "mul", "nan_to_num", "ne", "neg",
-    "ones_like", "pow", "rand_like", "real", "reciprocal", "relu", "relu6", "remainder", "round", "rsqrt", "rsub",
-    "selu", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "softshrink", "softsign", "sqrt", "square", "sub",
-    "swish", "tan", "tanh", "tanhshrink", "threshold", "to", "true_divide", "trunc", "type_as", "where", "xlogy",
-    "zero", "zeros_like",
-]  # fmt: skip
+    "_to_copy",
+    "abs",
+    "acos",
+    "add",
+    "addcdiv",
+    "addcmul",
+    "alias",
+    "asin",
+    "atan",
+    "bernoulli",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
+    "bool",
+    "ceil",
+    "celu",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
+    "clone",
+    "contiguous",
+    "copy",
+    "cos",
+    "cosh",
+    "div",
+    "double",
+    "dropout",
+    "elu",
+    "empty_like",
+    "eq",
+    "erf",
+    "erfc",
+    "exp",
+    "expand_as",
+    "expm1",
+    "fill",
+    "float",
+    "floor",
+    "floor_divide",
+    "fmod",
+    "full_like",
+    "ge",
+    "gelu",
+    "gt",
+    "half",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "imag",
+    "int",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "leaky_relu",
+    "lerp",
+    "log",
+    "log1p",
+    "log2",
+    "log_sigmoid",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "long",
+    "lt",
+    "masked_fill",
+    "maximum",
+    "minimum",
+    "mish",
+    "mul",
+    "nan_to_num",
+    "ne",
+    "neg",
+    "ones_like",
+    "pow",
+    "rand_like",
+    "real",
+    "reciprocal",
+    "relu",
+    "relu6",
+    "remainder",
+    "round",
+    "rsqrt",
+    "rsub",
+    "selu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "sinh",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "sqrt",
+    "square",
+    "sub",
+    "swish",
+    "tan",
+    "tanh",
+    "tanhshrink",
+    "threshold",
+    "to",
+    "true_divide",
+    "trunc",
+    "type_as",
+    "where",
+    "xlogy",
+    "zero",
+    "zeros_like",
+]
 
 
 @rule_of(*_ELEMENTWISE)
 def _elementwise_dims(ctx: Inference, call: Call) -> None:
-    operands = [ctx.of(Ref(name)) for name in refs(call.arguments.values())]
+    operands = [ctx.tensor_dims(Ref(name)) for name in refs(call.arguments.values())]
     if call.name == "type_as":
         operands = operands[:1]
     ctx.returns(call, ctx.broadcast(operands))
 
 
 _SAME_NAME = {
-    "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hardswish": "HardSwish", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
-    "abs": "Abs", "neg": "Neg", "erf": "Erf", "sin": "Sin", "cos": "Cos", "floor": "Floor", "ceil": "Ceil", "round": "Round",
-    "reciprocal": "Reciprocal", "softplus": "Softplus", "sign": "Sign", "mish": "Mish", "softsign": "Softsign", "selu": "Selu",
-    "logical_not": "Not", "bitwise_not": "Not", "tan": "Tan", "atan": "Atan",
-    "asin": "Asin", "acos": "Acos", "sinh": "Sinh", "cosh": "Cosh",
-}  # fmt: skip
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "hardswish": "HardSwish",
+    "exp": "Exp",
+    "log": "Log",
+    "sqrt": "Sqrt",
+    "abs": "Abs",
+    "neg": "Neg",
+    "erf": "Erf",
+    "sin": "Sin",
+    "cos": "Cos",
+    "floor": "Floor",
+    "ceil": "Ceil",
+    "round": "Round",
+    "reciprocal": "Reciprocal",
+    "softplus": "Softplus",
+    "sign": "Sign",
+    "mish": "Mish",
+    "softsign": "Softsign",
+    "selu": "Selu",
+    "logical_not": "Not",
+    "bitwise_not": "Not",
+    "tan": "Tan",
+    "atan": "Atan",
+    "asin": "Asin",
+    "acos": "Acos",
+    "sinh": "Sinh",
+    "cosh": "Cosh",
+}
 
 
 _OF_INTEGERS = frozenset(("abs", "neg", "sign"))
@@ -63,7 +189,7 @@ def typed_operand(low: Lowering, argument: Argument, dtype: str) -> Value:
         raise LoweringError(f"there is no rule for numbers of {dtype if dtype not in TYPES else low.dtype(argument)}")
     if isinstance(argument, Ref):
         x = low.tensor(argument)
-        return x if low.dtype(argument) == dtype else low.one("Cast", x, to=TYPES[dtype])
+        return x if low.dtype(argument) == dtype else low.add("Cast", x, to=TYPES[dtype])
     if not isinstance(argument, int | float):
         raise LoweringError(f"expected a tensor or a number, got {argument!r}")
     return low.graph.constant(np.array(argument, dtype=dtype))
@@ -72,10 +198,12 @@ def typed_operand(low: Lowering, argument: Argument, dtype: str) -> Value:
 def common_type(low: Lowering, *arguments: Argument) -> str:
     """The type that torch converts tensors and numbers to before it computes with them."""
     operands: list[Any] = [
-        torch.empty((1,) * low.rank(one), dtype=getattr(torch, low.program.values[one.name].dtype), device="meta")
-        if isinstance(one, Ref)
-        else one
-        for one in arguments
+        torch.empty(
+            (1,) * low.rank(argument), dtype=getattr(torch, low.program.values[argument.name].dtype), device="meta"
+        )
+        if isinstance(argument, Ref)
+        else argument
+        for argument in arguments
     ]
     dtype = str(torch.result_type(*operands)).removeprefix("torch.")
     return "int64" if dtype == "int32" else dtype
@@ -92,9 +220,9 @@ def _lower_unary(low: Lowering, call: Call) -> None:
     if name == "softplus":
         low.returns(call, _softplus(low, x, cast(float, a["beta"]), cast(float, a["threshold"])))
     elif dtype == "int64" and name not in _OF_INTEGERS:  # integers are rounded already
-        low.returns(call, low.one("Identity", x))
+        low.returns(call, low.add("Identity", x))
     else:
-        low.returns(call, low.one(_SAME_NAME[name], x))
+        low.returns(call, low.add(_SAME_NAME[name], x))
 
 
 _SOFTPLUS_THRESHOLD = 20.0
@@ -102,13 +230,13 @@ _SOFTPLUS_THRESHOLD = 20.0
 
 
 def _softplus(low: Lowering, x: Value, beta: float, threshold: float) -> Value:
-    scaled = x if beta == 1 else low.one("Mul", x, low.scalar(beta))
-    out = low.one("Softplus", scaled)
-    out = out if beta == 1 else low.one("Div", out, low.scalar(beta))
+    scaled = x if beta == 1 else low.add("Mul", x, low.scalar(beta))
+    out = low.add("Softplus", scaled)
+    out = out if beta == 1 else low.add("Div", out, low.scalar(beta))
     return (
         out
         if threshold >= _SOFTPLUS_THRESHOLD
-        else low.one("Where", low.one("Greater", scaled, low.scalar(threshold)), x, out)
+        else low.add("Where", low.add("Greater", scaled, low.scalar(threshold)), x, out)
     )
 
 
@@ -117,14 +245,14 @@ def _lower_same(low: Lowering, call: Call) -> None:
     a = call.arguments
     if a.get("train") and a.get("p"):
         raise LoweringError("there is no rule for a dropout of units in evaluation mode")
-    low.returns(call, low.one("Identity", low.tensor(a["input" if call.name == "dropout" else "self"])))
+    low.returns(call, low.add("Identity", low.tensor(a["input" if call.name == "dropout" else "self"])))
 
 
 @lowers("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double", neutral=("dtype", "other"))
 def _lower_cast(low: Lowering, call: Call) -> None:
     x = call.arguments["self"]
     out = typed_operand(low, x, low.typed(call.outputs[0]))
-    low.returns(call, low.one("Identity", out) if out is low.tensor(x) else out)
+    low.returns(call, low.add("Identity", out) if out is low.tensor(x) else out)
 
 
 @lowers("silu")
@@ -140,7 +268,7 @@ def _lower_gelu(low: Lowering, call: Call) -> None:
 
 @lowers("hardsigmoid")
 def _lower_hardsigmoid(low: Lowering, call: Call) -> None:
-    low.returns(call, low.one("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5))
+    low.returns(call, low.add("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5))
 
 
 @lowers("relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
@@ -154,10 +282,10 @@ def _lower_clip(low: Lowering, call: Call) -> None:
     bounds = [None if bound is None else typed_operand(low, bound, dtype) for bound in (low_bound, high)]
     if isinstance(low_bound, Ref) or isinstance(high, Ref):
         for op, bound in zip(("Max", "Min"), bounds, strict=True):
-            x = x if bound is None else low.one(op, x, bound)
+            x = x if bound is None else low.add(op, x, bound)
         low.returns(call, x)
         return
-    low.returns(call, low.one("Clip", x, *bounds))
+    low.returns(call, low.add("Clip", x, *bounds))
 
 
 @lowers("elu", "leaky_relu", "celu")
@@ -167,29 +295,29 @@ def _lower_with_slope(low: Lowering, call: Call) -> None:
     if a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
         raise LoweringError("there is no rule for a scaled elu")
     slope = float(cast(float, a["negative_slope" if call.name == "leaky_relu" else "alpha"]))
-    low.returns(call, low.one(name, low.tensor(a["self"]), alpha=slope))
+    low.returns(call, low.add(name, low.tensor(a["self"]), alpha=slope))
 
 
 @lowers("log_sigmoid")
 def _lower_log_sigmoid(low: Lowering, call: Call) -> None:
     # The logarithm of a sigmoid would be that of zero for large negative numbers.
-    low.returns(call, low.one("Neg", low.one("Softplus", low.one("Neg", low.tensor(call.arguments["self"])))))
+    low.returns(call, low.add("Neg", low.add("Softplus", low.add("Neg", low.tensor(call.arguments["self"])))))
 
 
 @lowers("rsqrt")
 def _lower_rsqrt(low: Lowering, call: Call) -> None:
-    low.returns(call, low.one("Reciprocal", low.one("Sqrt", low.tensor(call.arguments["self"]))))
+    low.returns(call, low.add("Reciprocal", low.add("Sqrt", low.tensor(call.arguments["self"]))))
 
 
 @lowers("log2", "log1p", "expm1")
 def _lower_logarithm(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
     if call.name == "log2":
-        low.returns(call, low.one("Mul", low.one("Log", x), low.scalar(1 / math.log(2))))
+        low.returns(call, low.add("Mul", low.add("Log", x), low.scalar(1 / math.log(2))))
     elif call.name == "log1p":
-        low.returns(call, low.one("Log", low.one("Add", x, low.scalar(1.0))))
+        low.returns(call, low.add("Log", low.add("Add", x, low.scalar(1.0))))
     else:
-        low.returns(call, low.one("Sub", low.one("Exp", x), low.scalar(1.0)))
+        low.returns(call, low.add("Sub", low.add("Exp", x), low.scalar(1.0)))
 
 
 @lowers("addcmul", "addcdiv")
@@ -197,31 +325,48 @@ def _lower_add_product(low: Lowering, call: Call) -> None:
     a = call.arguments
     dtype = low.typed(call.outputs[0])
     x, first, second, value = (typed_operand(low, a[name], dtype) for name in ("self", "tensor1", "tensor2", "value"))
-    product = low.one("Mul" if call.name == "addcmul" else "Div", first, second)
-    low.returns(call, low.one("Add", x, product if a["value"] == 1 else low.one("Mul", product, value)))
+    product = low.add("Mul" if call.name == "addcmul" else "Div", first, second)
+    low.returns(call, low.add("Add", x, product if a["value"] == 1 else low.add("Mul", product, value)))
 
 
 @lowers("lerp")
 def _lower_lerp(low: Lowering, call: Call) -> None:
     names, dtype = ("self", "end", "weight"), low.typed(call.outputs[0])
     start, end, weight = (typed_operand(low, call.arguments[name], dtype) for name in names)
-    low.returns(call, low.one("Add", start, low.one("Mul", weight, low.one("Sub", end, start))))
+    low.returns(call, low.add("Add", start, low.add("Mul", weight, low.add("Sub", end, start))))
 
 
 @lowers("square")
 def _lower_square(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
-    low.returns(call, low.one("Mul", x, x))
+    low.returns(call, low.add("Mul", x, x))
 
 
 _BINARY = {
-    "add": "Add", "sub": "Sub", "rsub": "Sub", "mul": "Mul", "div": "Div", "true_divide": "Div", "pow": "Pow",
-    "maximum": "Max", "minimum": "Min", "eq": "Equal", "ne": "Equal", "lt": "Less", "gt": "Greater", "le": "LessOrEqual",
-    "ge": "GreaterOrEqual", "logical_and": "And", "logical_or": "Or", "logical_xor": "Xor", "bitwise_and": "And",
-    "bitwise_or": "Or", "bitwise_xor": "Xor",
-}  # fmt: skip
+    "add": "Add",
+    "sub": "Sub",
+    "rsub": "Sub",
+    "mul": "Mul",
+    "div": "Div",
+    "true_divide": "Div",
+    "pow": "Pow",
+    "maximum": "Max",
+    "minimum": "Min",
+    "eq": "Equal",
+    "ne": "Equal",
+    "lt": "Less",
+    "gt": "Greater",
+    "le": "LessOrEqual",
+    "ge": "GreaterOrEqual",
+    "logical_and": "And",
+    "logical_or": "Or",
+    "logical_xor": "Xor",
+    "bitwise_and": "And",
+    "bitwise_or": "Or",
+    "bitwise_xor": "Xor",
+}
 _OF_TRUTH_VALUES = {"add": "Or", "mul": "And", "maximum": "Or", "minimum": "And"}
-"""What these operations are where both operands are truth values."""
+"""The equivalents of these operations where both operands are truth values."""
 
 
 @lowers(*_BINARY)
@@ -244,9 +389,9 @@ def _lower_binary(low: Lowering, call: Call) -> None:
         dtype = "int64"  # ONNX orders numbers alone
     x, y = typed_operand(low, left, dtype), typed_operand(low, right, dtype)
     if (alpha := a.get("alpha", 1)) != 1:
-        y = low.one("Mul", y, typed_operand(low, alpha, dtype))
-    out = low.one(op, x, y)
-    low.returns(call, low.one("Not", out) if name == "ne" else out)
+        y = low.add("Mul", y, typed_operand(low, alpha, dtype))
+    out = low.add(op, x, y)
+    low.returns(call, low.add("Not", out) if name == "ne" else out)
 
 
 @lowers("masked_fill", "where")
@@ -255,7 +400,7 @@ def _lower_where(low: Lowering, call: Call) -> None:
     names = ("condition", "self", "other") if call.name == "where" else ("mask", "value", "self")
     condition, *branches = (a[name] for name in names)
     values = [typed_operand(low, branch, dtype) for branch in branches]
-    low.returns(call, low.one("Where", typed_operand(low, condition, "bool"), *values))
+    low.returns(call, low.add("Where", typed_operand(low, condition, "bool"), *values))
 
 
 @lowers("copy", "fill", "zero")
@@ -264,12 +409,12 @@ def _lower_filled(low: Lowering, call: Call) -> None:
     a = call.arguments
     value = a.get("src", a.get("value", 0.0))
     filling = typed_operand(low, value, low.typed(call.outputs[0]))
-    low.returns(call, low.one("Expand", filling, low.one("Shape", low.tensor(a["self"]))))
+    low.returns(call, low.add("Expand", filling, low.add("Shape", low.tensor(a["self"]))))
 
 
 @rule_of("prelu", "_prelu_kernel")
 def _prelu_dims(ctx: Inference, call: Call) -> None:
-    x, weight = ctx.of(call.arguments["self"]), ctx.of(call.arguments["weight"])
+    x, weight = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["weight"])
     if len(weight) == 1 and find(weight[0]).size != 1 and len(x) > 1:
         unify(x[1], weight[0])
     ctx.returns(call, x)
@@ -280,13 +425,13 @@ def _lower_prelu(low: Lowering, call: Call) -> None:
     x, weight = call.arguments["self"], call.arguments["weight"]
     slope = low.tensor(weight)
     if call.name == "prelu" and low.shape(cast(Ref, weight).name) != (1,):
-        slope = low.one("Reshape", slope, low.numbers([-1] + [1] * (low.rank(x) - 2)))
-    low.returns(call, low.one("PRelu", low.tensor(x), slope))
+        slope = low.add("Reshape", slope, low.numbers([-1] + [1] * (low.rank(x) - 2)))
+    low.returns(call, low.add("PRelu", low.tensor(x), slope))
 
 
 @rule_of("softmax", "log_softmax", "_softmax", "_log_softmax", neutral=("dim", "half_to_float"))
 def _softmax_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, ctx.of(call.arguments["self"]))
+    ctx.returns(call, ctx.tensor_dims(call.arguments["self"]))
 
 
 @lowers("softmax", "log_softmax", neutral=("dtype",))
@@ -294,4 +439,4 @@ def _lower_softmax(low: Lowering, call: Call) -> None:
     x = call.arguments["self"]
     op = "Softmax" if call.name == "softmax" else "LogSoftmax"
     typed = typed_operand(low, x, low.typed(call.outputs[0]))
-    low.returns(call, low.one(op, typed, axis=axis(call, low.rank(x))))
+    low.returns(call, low.add(op, typed, axis=axis(call, low.rank(x))))

@@ -52,7 +52,7 @@ def _padding(call: Call) -> tuple[str, tuple[int, ...]]:
 
 @rule_of("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
 def _pad_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     mode, amounts = _padding(call)
     for i in range(len(amounts) // 2):
         before, after = amounts[2 * i : 2 * i + 2]
@@ -82,25 +82,53 @@ def _lower_pad(low: Lowering, call: Call) -> None:
         before[rank - 1 - i], after[rank - 1 - i] = amounts[2 * i], amounts[2 * i + 1]
     pads = low.numbers([*before, *after])
     if mode == "constant" and not a.get("value"):
-        low.returns(call, low.one("Pad", low.tensor(a["self"]), pads))
+        low.returns(call, low.add("Pad", low.tensor(a["self"]), pads))
         return
     value = typed_operand(low, a.get("value") or 0, low.typed(call.outputs[0]))
-    low.returns(call, low.one("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode]))
+    low.returns(call, low.add("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode]))
 
 
 @rule_of(
-    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
-    "max_pool2d_with_indices", "upsample_nearest1d", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d",
-    "upsample_linear1d", "upsample_trilinear3d", "upsample_nearest3d", "_upsample_bilinear2d_aa",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "max_pool2d_with_indices",
+    "upsample_nearest1d",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+    "upsample_bicubic2d",
+    "upsample_linear1d",
+    "upsample_trilinear3d",
+    "upsample_nearest3d",
+    "_upsample_bilinear2d_aa",
     "_upsample_bicubic2d_aa",
     neutral=(
-        "kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad", "divisor_override", "output_size",
-        "align_corners", "scale_factors", "scales", "scales_d", "scales_h", "scales_w",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+        "output_size",
+        "align_corners",
+        "scale_factors",
+        "scales",
+        "scales_d",
+        "scales_h",
+        "scales_w",
     ),
-)  # fmt: skip
+)
 def _pool_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
+    x = ctx.tensor_dims(call.arguments["self" if "self" in call.arguments else "input"])
     if call.name in ("max_pool2d", "avg_pool2d") and any(is_symbolic_extent(ctx, extent) for extent in x[-2:]):
         a = call.arguments
         if a["ceil_mode"] or set(ints(a.get("dilation", 1), 2)) != {1}:
@@ -119,7 +147,7 @@ def _pool_dims(ctx: Inference, call: Call) -> None:
 
 @rule_of("grid_sampler", "grid_sampler_2d", neutral=("interpolation_mode", "padding_mode", "align_corners"))
 def _sampled_dims(ctx: Inference, call: Call) -> None:
-    x, grid = ctx.of(call.arguments["input"]), ctx.of(call.arguments["grid"])
+    x, grid = ctx.tensor_dims(call.arguments["input"]), ctx.tensor_dims(call.arguments["grid"])
     n = len(x) - 2
     unify(x[0], grid[0])
     for extent in (*x[2:], *grid[1:]):
@@ -143,10 +171,13 @@ def _lower_max_pool(low: Lowering, call: Call) -> None:
     x = low.tensor(a["self"])
     if any(end >= width for end, width in zip(ends, kernel, strict=True)):  # runtimes reject such a pooling
         amounts = low.numbers([0, 0, *pads, 0, 0, *ends])
-        x, pads, ends = low.one("Pad", x, amounts, low.scalar(-math.inf)), (0,) * n, (0,) * n
-    low.returns(call, low.one(
-        "MaxPool", x, kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations, ceil_mode=0
-    ))  # fmt: skip
+        x, pads, ends = low.add("Pad", x, amounts, low.scalar(-math.inf)), (0,) * n, (0,) * n
+    low.returns(
+        call,
+        low.add(
+            "MaxPool", x, kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations, ceil_mode=0
+        ),
+    )
 
 
 @lowers("avg_pool1d", "avg_pool2d", "avg_pool3d", neutral=("ceil_mode",))
@@ -159,10 +190,17 @@ def _lower_avg_pool(low: Lowering, call: Call) -> None:
     full_windows = tuple((size + 2 * pad - width) // stride + 1 for size, width, stride, pad in sizes)
     if a.get("divisor_override") is not None or full_windows != low.shape(call.outputs[0])[-n:]:
         raise LoweringError("there is no rule for an average pooling with divisor_override or of parts of windows")
-    low.returns(call, low.one(
-        "AveragePool", low.tensor(a["self"]), kernel_shape=kernel, strides=ints(a["stride"] or kernel, n),
-        pads=ints(a["padding"], n) * 2, count_include_pad=int(bool(a["count_include_pad"])),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "AveragePool",
+            low.tensor(a["self"]),
+            kernel_shape=kernel,
+            strides=ints(a["stride"] or kernel, n),
+            pads=ints(a["padding"], n) * 2,
+            count_include_pad=int(bool(a["count_include_pad"])),
+        ),
+    )
 
 
 @lowers(
@@ -174,12 +212,12 @@ def _lower_adaptive_pool(low: Lowering, call: Call) -> None:
     before, after = low.shape(cast(Ref, call.arguments["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
     kind = "Max" if "max" in call.name else "Average"
     if math.prod(after) == 1:
-        low.returns(call, low.one(f"Global{kind}Pool", x))
+        low.returns(call, low.add(f"Global{kind}Pool", x))
     elif before == after:
-        low.returns(call, low.one("Identity", x))
+        low.returns(call, low.add("Identity", x))
     elif all(b % s == 0 for b, s in zip(before, after, strict=True)):
         kernel = tuple(b // s for b, s in zip(before, after, strict=True))
-        low.returns(call, low.one(f"{kind}Pool", x, kernel_shape=kernel, strides=kernel))
+        low.returns(call, low.add(f"{kind}Pool", x, kernel_shape=kernel, strides=kernel))
     elif kind == "Average" and n == 2:
         low.returns(call, _by_matrices(low, x, before, after))
     else:
@@ -189,8 +227,8 @@ def _lower_adaptive_pool(low: Lowering, call: Call) -> None:
 def _by_matrices(low: Lowering, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
     """An adaptive average pooling of images as two products with constant matrices of window averages."""
     rows, columns = (_windows(b, a) for b, a in zip(before, after, strict=True))
-    left = low.one("MatMul", low.graph.constant(rows), x)
-    return low.one("MatMul", left, low.graph.constant(np.ascontiguousarray(columns.T)))
+    left = low.add("MatMul", low.graph.constant(rows), x)
+    return low.add("MatMul", left, low.graph.constant(np.ascontiguousarray(columns.T)))
 
 
 def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -214,14 +252,14 @@ def _lower_interpolate(low: Lowering, call: Call) -> None:
         if np.array_equal(weights, np.eye(before[i])):
             continue
         if i == len(before) - 1:
-            x = low.one("MatMul", x, low.graph.constant(weights))
+            x = low.add("MatMul", x, low.graph.constant(weights))
         else:
-            x = low.one("MatMul", low.graph.constant(np.ascontiguousarray(weights.T)), x)
-    low.returns(call, low.one("Identity", x))
+            x = low.add("MatMul", low.graph.constant(np.ascontiguousarray(weights.T)), x)
+    low.returns(call, low.add("Identity", x))
 
 
 def _resizing(call: Call, sizes: Sequence[int], position: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """What torch makes of unit vectors along one dimension, (size before, size after)."""
+    """The matrix of torch's resizing along one dimension, (size before, size after): its outputs for unit vectors."""
     units = torch.eye(sizes[position])[:, None]
     for i in range(len(sizes)):
         if i != position:
@@ -249,17 +287,19 @@ def _lower_resize(low: Lowering, call: Call) -> None:
     bilinear = call.name == "upsample_bilinear2d"
     if not bilinear:
         settings: dict[str, Attribute] = {
-            "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"
-        }  # fmt: skip
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        }
     else:
         mode = "align_corners" if a["align_corners"] else "half_pixel"
         settings = {"mode": "linear", "coordinate_transformation_mode": mode}
-    low.returns(call, low.one("Resize", low.tensor(x), None, low.graph.constant(scales), **settings))
+    low.returns(call, low.add("Resize", low.tensor(x), None, low.graph.constant(scales), **settings))
 
 
 @rule_of("pixel_shuffle")
 def _pixel_shuffle_dims(ctx: Inference, call: Call) -> None:
-    x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
+    x, factor = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
     channels, square = divide(x[-3], [find(x[-3]).size // factor**2, factor**2])
     for dimension in (square, *x[-2:]):
         fix(dimension, "pixels")
@@ -271,12 +311,12 @@ def _lower_pixel_shuffle(low: Lowering, call: Call) -> None:
     factor = cast(int, call.arguments["upscale_factor"])
     if low.rank(call.arguments["self"]) != 4:
         raise LoweringError("there is no rule for a pixel shuffle of another rank than 4")
-    low.returns(call, low.one("DepthToSpace", low.tensor(call.arguments["self"]), blocksize=factor, mode="CRD"))
+    low.returns(call, low.add("DepthToSpace", low.tensor(call.arguments["self"]), blocksize=factor, mode="CRD"))
 
 
 @rule_of("pixel_unshuffle")
 def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> None:
-    x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
+    x, factor = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
     for extent in x[-2:]:
         fix(extent, "pixels")
     ctx.returns(call, [*x[:-3], product([x[-3], fixed(factor**2, "pixels")]), *extents(ctx, call, -2)])
@@ -289,15 +329,15 @@ def _lower_pixel_unshuffle(low: Lowering, call: Call) -> None:
     if len(shape) != 4:
         raise LoweringError("there is no rule for a pixel unshuffle of another rank than 4")
     _, channels, height, width = shape
-    x = low.one("SpaceToDepth", low.tensor(call.arguments["self"]), blocksize=factor)
-    x = low.one("Reshape", x, low.numbers([0, factor**2, channels // factor**2, height, width]))
-    x = low.one("Transpose", x, perm=(0, 2, 1, 3, 4))
-    low.returns(call, low.one("Reshape", x, low.numbers([0, channels, height, width])))
+    x = low.add("SpaceToDepth", low.tensor(call.arguments["self"]), blocksize=factor)
+    x = low.add("Reshape", x, low.numbers([0, factor**2, channels // factor**2, height, width]))
+    x = low.add("Transpose", x, perm=(0, 2, 1, 3, 4))
+    low.returns(call, low.add("Reshape", x, low.numbers([0, channels, height, width])))
 
 
 @rule_of("channel_shuffle", "native_channel_shuffle")
 def _channel_shuffle_dims(ctx: Inference, call: Call) -> None:
-    x, n = ctx.of(call.arguments["self"]), cast(int, call.arguments["groups"])
+    x, n = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["groups"])
     groups, units = divide(x[1], [n, find(x[1]).size // n])
     fix(groups, "groups of a shuffle")
     x[1] = product([units, groups])
@@ -307,6 +347,6 @@ def _channel_shuffle_dims(ctx: Inference, call: Call) -> None:
 @lowers("channel_shuffle", "native_channel_shuffle")
 def _lower_channel_shuffle(low: Lowering, call: Call) -> None:
     groups, shape = cast(int, call.arguments["groups"]), low.shape(call.outputs[0])
-    x = low.one("Reshape", low.tensor(call.arguments["self"]), low.numbers([0, groups, -1, *shape[2:]]))
-    x = low.one("Transpose", x, perm=(0, 2, 1, *range(3, len(shape) + 1)))
-    low.returns(call, low.one("Reshape", x, low.numbers([0, *shape[1:]])))
+    x = low.add("Reshape", low.tensor(call.arguments["self"]), low.numbers([0, groups, -1, *shape[2:]]))
+    x = low.add("Transpose", x, perm=(0, 2, 1, *range(3, len(shape) + 1)))
+    low.returns(call, low.add("Reshape", x, low.numbers([0, *shape[1:]])))

@@ -15,7 +15,7 @@ from supernets.networks.operations.registry import axis, lowers, rule_of
 
 @rule_of("cat", "concat")
 def _cat_dims(ctx: Inference, call: Call) -> None:
-    parts = [ctx.of(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    parts = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
     parts = [part for part in parts if len(part) > 1 or find(part[0]).size]
     position = axis(call, len(parts[0]))
     out = list(parts[0])
@@ -27,14 +27,14 @@ def _cat_dims(ctx: Inference, call: Call) -> None:
 
 @lowers("cat", "concat")
 def _lower_concatenate(low: Lowering, call: Call) -> None:
-    tensors = [one for one in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(one.name) != (0,)]
-    parts = [typed_operand(low, one, low.typed(call.outputs[0])) for one in tensors]
-    low.returns(call, low.one("Concat", *parts, axis=cast(int, call.arguments["dim"])))
+    tensors = [tensor for tensor in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(tensor.name) != (0,)]
+    parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
+    low.returns(call, low.add("Concat", *parts, axis=cast(int, call.arguments["dim"])))
 
 
 @rule_of("stack")
 def _stack_dims(ctx: Inference, call: Call) -> None:
-    parts = [ctx.of(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    parts = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
     out = parts[0]
     for part in parts[1:]:
         out = [unify(a, b) for a, b in zip(out, part, strict=True)]
@@ -47,9 +47,9 @@ def _stack_dims(ctx: Inference, call: Call) -> None:
 def _lower_stack(low: Lowering, call: Call) -> None:
     position = axis(call, len(low.shape(call.outputs[0])))
     tensors = cast(tuple[Argument, ...], call.arguments["tensors"])
-    parts = [typed_operand(low, one, low.typed(call.outputs[0])) for one in tensors]
-    columns = [low.one("Unsqueeze", part, low.numbers([position])) for part in parts]
-    low.returns(call, low.one("Concat", *columns, axis=position))
+    parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
+    columns = [low.add("Unsqueeze", part, low.numbers([position])) for part in parts]
+    low.returns(call, low.add("Concat", *columns, axis=position))
 
 
 def _split_sizes(call: Call, size: int) -> list[int]:
@@ -68,7 +68,7 @@ def _split_sizes(call: Call, size: int) -> list[int]:
 
 @rule_of("split", "split_with_sizes", "chunk", "tensor_split")
 def _split_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     pieces = split(x[position], _split_sizes(call, find(x[position]).size))
     ctx.depends(split_sizes=tuple(pieces))
@@ -90,7 +90,7 @@ def _lower_split(low: Lowering, call: Call) -> None:
 
 @rule_of("glu")
 def _glu_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     half = find(x[position]).size // 2
     first, second = split(x[position], [half, half])
@@ -102,12 +102,12 @@ def _glu_dims(ctx: Inference, call: Call) -> None:
 def _lower_glu(low: Lowering, call: Call) -> None:
     axis = cast(int, call.arguments["dim"])
     a, b = low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": 2}, n=2)
-    low.returns(call, low.one("Mul", a, low.one("Sigmoid", b)))
+    low.returns(call, low.add("Mul", a, low.add("Sigmoid", b)))
 
 
 @rule_of("unbind")
 def _unbind_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "taken apart unit by unit")
     ctx.returns(call, *([dimension for i, dimension in enumerate(x) if i != position] for _ in call.outputs))
@@ -117,4 +117,4 @@ def _unbind_dims(ctx: Inference, call: Call) -> None:
 def _lower_unbind(low: Lowering, call: Call) -> None:
     axis, n = cast(int, call.arguments["dim"]), len(call.outputs)
     parts = low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": n}, n=n)
-    low.returns(call, *[low.one("Squeeze", part, low.numbers([axis])) for part in parts])
+    low.returns(call, *[low.add("Squeeze", part, low.numbers([axis])) for part in parts])

@@ -38,9 +38,9 @@ from supernets.networks.own_operations import NAMESPACE
 
 @rule_of("linear")
 def _linear_dims(ctx: Inference, call: Call) -> None:
-    x, weight = ctx.of(call.arguments["input"]), ctx.of(call.arguments["weight"])
+    x, weight = ctx.tensor_dims(call.arguments["input"]), ctx.tensor_dims(call.arguments["weight"])
     unify(x[-1], weight[1])
-    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
     ctx.returns(call, [*x[:-1], weight[0]])
 
@@ -56,16 +56,16 @@ def _lower_linear(low: Lowering, call: Call) -> None:
     x, weight = low.tensor(a["input"]), low.tensor(a["weight"])
     bias = low.tensor(a["bias"]) if a["bias"] is not None else None
     if low.rank(a["input"]) == 2:
-        low.returns(call, low.one("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
+        low.returns(call, low.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
         return
     product = functions.linear(low.graph, x, weight)
-    low.returns(call, product if bias is None else low.one("Add", product, bias))
+    low.returns(call, product if bias is None else low.add("Add", product, bias))
 
 
 def _convolved(ctx: Inference, call: Call) -> tuple[Dims, Dims, int]:
     """The dimensions of a convolution's input and weight, and the number of its groups."""
     a = call.arguments
-    x, weight = ctx.of(a["input"]), ctx.of(a["weight"])
+    x, weight = ctx.tensor_dims(a["input"]), ctx.tensor_dims(a["weight"])
     if len(x) != len(weight):
         raise MismatchError("a convolution of one image")
     return x, weight, cast(int, a["groups"])
@@ -81,7 +81,7 @@ def _convolution_dims(ctx: Inference, call: Call) -> None:
         unify(per_group, weight[1])
         same, _ = divide(weight[0], [n_groups, find(weight[0]).size // n_groups])
         ctx.depends(groups=unify(groups, same))
-    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
     ctx.returns(call, [x[0], weight[0], *_extents(ctx, call, x[2:], weight[2:])])
 
@@ -93,7 +93,7 @@ def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimens
     pads = _pads(a["padding"], sizes, dilations)
     padding_call = None if any(pads) else _padding_call(ctx, call)
     if padding_call is not None:
-        x, pads = ctx.of(padding_call.arguments["self"])[2:], _amounts(padding_call)
+        x, pads = ctx.tensor_dims(padding_call.arguments["self"])[2:], _amounts(padding_call)
     halves = dict[int, Dimension]()
     for i, (extent, k, size, dilation) in enumerate(zip(x, kernel, sizes, dilations, strict=True)):
         width = dilation * (size - 1)
@@ -124,11 +124,15 @@ def _padding_call(ctx: Inference, call: Call) -> Call | None:
     if before is None or before.name != "pad" or before.arguments["mode"] == "constant":
         return None
     of_layer = (before.module, Ref(before.outputs[0])) == (call.module, call.arguments["input"])
-    return before if of_layer and len(_amounts(before)) == 2 * (len(ctx.of(call.arguments["weight"])) - 2) else None
+    return (
+        before
+        if of_layer and len(_amounts(before)) == 2 * (len(ctx.tensor_dims(call.arguments["weight"])) - 2)
+        else None
+    )
 
 
 def _amounts(call: Call) -> tuple[int, ...]:
-    """What a call of `pad` adds before and after each extent, in the order of `_pads`."""
+    """The sizes that a call of `pad` adds before and after each extent, in the order of `_pads`."""
     amounts = cast(tuple[int, ...], call.arguments["pad"])
     return amounts[-2::-2] + amounts[::-2]
 
@@ -143,10 +147,18 @@ def _lower_convolution(low: Lowering, call: Call) -> None:
     a = call.arguments
     n = low.rank(a["input"]) - 2
     inputs, kernel = _operands(low, call)
-    low.returns(call, low.one(
-        "Conv", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
-        pads=_pads(a["padding"], kernel, ints(a["dilation"], n)), group=cast(int, a["groups"]),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "Conv",
+            *inputs,
+            kernel_shape=tuple(kernel),
+            strides=ints(a["stride"], n),
+            dilations=ints(a["dilation"], n),
+            pads=_pads(a["padding"], kernel, ints(a["dilation"], n)),
+            group=cast(int, a["groups"]),
+        ),
+    )
 
 
 def _operands(low: Lowering, call: Call) -> tuple[list[Value], tuple[int, ...]]:
@@ -168,9 +180,11 @@ def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) ->
 
 
 @rule_of(
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     neutral=("stride", "padding", "output_padding", "dilation"),
-)  # fmt: skip
+)
 def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
     x, weight, n_groups = _convolved(ctx, call)
     unify(x[1], weight[0])
@@ -179,7 +193,7 @@ def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
         out = product([groups, weight[1]])
         ctx.depends(groups=groups)
-    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], out)
     for extent in [*x[2:], *weight[2:]]:
         fix(extent, "a kernel or an extent of the image")
@@ -200,10 +214,19 @@ def _lower_transposed_convolution(low: Lowering, call: Call) -> None:
         raise LoweringError(
             "there is no rule for a transposed convolution whose output_padding is not below its stride"
         )
-    low.returns(call, low.one(
-        "ConvTranspose", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
-        pads=ints(a["padding"], n) * 2, output_padding=ints(a["output_padding"], n), group=cast(int, a["groups"]),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "ConvTranspose",
+            *inputs,
+            kernel_shape=tuple(kernel),
+            strides=ints(a["stride"], n),
+            dilations=ints(a["dilation"], n),
+            pads=ints(a["padding"], n) * 2,
+            output_padding=ints(a["output_padding"], n),
+            group=cast(int, a["groups"]),
+        ),
+    )
 
 
 def _contract(ctx: Inference, a: Dimension, b: Dimension, left: Argument, right: Argument) -> None:
@@ -231,7 +254,7 @@ def _matmul_dims(ctx: Inference, call: Call) -> None:
 
 
 def _product(ctx: Inference, left: Argument, right: Argument) -> Dims:
-    a, b = ctx.of(left), ctx.of(right)
+    a, b = ctx.tensor_dims(left), ctx.tensor_dims(right)
     if len(b) == 1:
         _contract(ctx, a[-1], b[0], left, right)
         return a[:-1]
@@ -251,12 +274,12 @@ def _product_work(inference: Inference, call: Call) -> Products:
 
 @lowers("matmul", "bmm", "mm")
 def _lower_matmul(low: Lowering, call: Call) -> None:
-    low.returns(call, low.one("MatMul", *map(low.tensor, _factors(call))))
+    low.returns(call, low.add("MatMul", *map(low.tensor, _factors(call))))
 
 
 @rule_of("addmm", "baddbmm")
 def _add_product_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, ctx.broadcast([ctx.of(call.arguments["self"]), _product(ctx, *_factors(call))]))
+    ctx.returns(call, ctx.broadcast([ctx.tensor_dims(call.arguments["self"]), _product(ctx, *_factors(call))]))
 
 
 @lowers("addmm", "baddbmm")
@@ -264,7 +287,7 @@ def _lower_add_product(low: Lowering, call: Call) -> None:
     a = call.arguments
     if a.get("alpha", 1) != 1 or a.get("beta", 1) != 1:
         raise LoweringError(f"there is no rule for {call.name} with alpha or beta")
-    low.returns(call, low.one("Add", low.one("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"])))
+    low.returns(call, low.add("Add", low.add("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"])))
 
 
 def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]], str]:
@@ -274,7 +297,7 @@ def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]
     unused = "".join(letter for letter in ascii_letters if letter not in inputs)
     terms, dotted = [], ""
     for term, operand in zip(inputs.split(","), operands, strict=True):
-        n = len(ctx.of(operand)) - len(term.replace("...", ""))
+        n = len(ctx.tensor_dims(operand)) - len(term.replace("...", ""))
         terms.append((term.replace("...", unused[:n][::-1]), operand))  # the last dimensions are the same ones
         dotted = max(dotted, unused[:n][::-1] if "..." in term else "", key=len)
     if not arrow:
@@ -288,7 +311,7 @@ def _einsum_dims(ctx: Inference, call: Call) -> None:
     terms, output = _einsum_terms(ctx, call)
     by_letter, readers_of = dict[str, Dimension](), dict[str, list[Argument]]()
     for term, operand in terms:
-        for letter, dimension in zip(term, ctx.of(operand), strict=True):
+        for letter, dimension in zip(term, ctx.tensor_dims(operand), strict=True):
             by_letter[letter] = unify(by_letter[letter], dimension) if letter in by_letter else dimension
             readers_of.setdefault(letter, []).append(operand)
     for letter, readers in readers_of.items():
@@ -307,7 +330,7 @@ def _einsum_work(inference: Inference, call: Call) -> Products:
     by_letter = {
         letter: dimension
         for term, operand in terms
-        for letter, dimension in zip(term, inference.of(operand), strict=True)
+        for letter, dimension in zip(term, inference.tensor_dims(operand), strict=True)
     }
     shared = {letter for letter in by_letter if all(letter in term for term, _ in terms)}
     if shared <= set(output):  # nothing is summed: numbers are multiplied one by one
@@ -317,14 +340,14 @@ def _einsum_work(inference: Inference, call: Call) -> Products:
 
 @lowers("einsum")
 def _lower_einsum(low: Lowering, call: Call) -> None:
-    operands = [low.tensor(one) for one in cast(tuple[Argument, ...], call.arguments["tensors"])]
-    low.returns(call, low.one("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
+    operands = [low.tensor(operand) for operand in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    low.returns(call, low.add("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
 
 
 @rule_of("embedding", f"{NAMESPACE}.rows_at")
 def _embedding_dims(ctx: Inference, call: Call) -> None:
     names = ("weight", "indices") if call.name == "embedding" else ("table", "positions")
-    weight, indices = (ctx.of(call.arguments[name]) for name in names)
+    weight, indices = (ctx.tensor_dims(call.arguments[name]) for name in names)
     fix(weight[0], "the rows of an embedding")
     ctx.returns(call, [*indices, weight[1]])
 
@@ -332,5 +355,5 @@ def _embedding_dims(ctx: Inference, call: Call) -> None:
 @lowers("embedding")
 def _lower_embedding(low: Lowering, call: Call) -> None:
     low.returns(
-        call, low.one("Gather", low.tensor(call.arguments["weight"]), low.tensor(call.arguments["indices"]), axis=0)
+        call, low.add("Gather", low.tensor(call.arguments["weight"]), low.tensor(call.arguments["indices"]), axis=0)
     )

@@ -16,9 +16,9 @@ from supernets.networks.operations.registry import axis, lowers, rule_of
 
 @rule_of("batch_norm", "instance_norm", "_native_batch_norm_legit", neutral=("training", "use_input_stats"))
 def _batch_norm_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["input"])
+    x = ctx.tensor_dims(call.arguments["input"])
     for name in ("weight", "bias", "running_mean", "running_var"):
-        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             unify(parameter[0], x[1])
     ctx.returns(call, x)
 
@@ -37,18 +37,18 @@ def _lower_batch_norm(low: Lowering, call: Call) -> None:
     )
     inputs, epsilon = [low.tensor(a["input"]), scale, shift], cast(float, a["eps"])
     if own_statistics:
-        low.returns(call, low.one("InstanceNormalization", *inputs, epsilon=epsilon))
+        low.returns(call, low.add("InstanceNormalization", *inputs, epsilon=epsilon))
         return
     inputs += [low.tensor(a["running_mean"]), low.tensor(a["running_var"])]
-    low.returns(call, low.one("BatchNormalization", *inputs, epsilon=epsilon))
+    low.returns(call, low.add("BatchNormalization", *inputs, epsilon=epsilon))
 
 
 @rule_of("layer_norm", "rms_norm")
 def _layer_norm_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["input"])
+    x = ctx.tensor_dims(call.arguments["input"])
     n = len(cast(tuple[int, ...], call.arguments["normalized_shape"]))
     for name in ("weight", "bias"):
-        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             for a, b in zip(parameter, x[-n:], strict=True):
                 unify(a, b)
     ctx.depends(normalized_shape=tuple(x[-n:]))
@@ -61,7 +61,7 @@ def _lower_layer_norm(low: Lowering, call: Call) -> None:
     sizes = cast(tuple[int, ...], a["normalized_shape"])
     scale = low.graph.constant(np.ones(sizes, dtype=np.float32)) if a["weight"] is None else low.tensor(a["weight"])
     inputs = [low.tensor(a["input"]), scale] + ([] if a["bias"] is None else [low.tensor(a["bias"])])
-    low.returns(call, low.one("LayerNormalization", *inputs, axis=-len(sizes), epsilon=cast(float, a["eps"])))
+    low.returns(call, low.add("LayerNormalization", *inputs, axis=-len(sizes), epsilon=cast(float, a["eps"])))
 
 
 @lowers("rms_norm")
@@ -70,19 +70,19 @@ def _lower_rms_norm(low: Lowering, call: Call) -> None:
     x, n = low.tensor(a["input"]), len(cast(tuple[int, ...], a["normalized_shape"]))
     eps = float(np.finfo(np.float32).eps) if a["eps"] is None else cast(float, a["eps"])
     # Runtimes recognise the norm by Pow and replace it by one operation; a product of x with itself they do not.
-    mean = low.one("ReduceMean", low.one("Pow", x, low.scalar(2.0)), low.numbers(list(range(-n, 0))), keepdims=1)
-    out = low.one("Div", x, low.one("Sqrt", low.one("Add", mean, low.scalar(eps))))
-    low.returns(call, out if a["weight"] is None else low.one("Mul", out, low.tensor(a["weight"])))
+    mean = low.add("ReduceMean", low.add("Pow", x, low.scalar(2.0)), low.numbers(list(range(-n, 0))), keepdims=1)
+    out = low.add("Div", x, low.add("Sqrt", low.add("Add", mean, low.scalar(eps))))
+    low.returns(call, out if a["weight"] is None else low.add("Mul", out, low.tensor(a["weight"])))
 
 
 @rule_of("group_norm")
 def _group_norm_dims(ctx: Inference, call: Call) -> None:
-    x, n_groups = ctx.of(call.arguments["input"]), cast(int, call.arguments["num_groups"])
+    x, n_groups = ctx.tensor_dims(call.arguments["input"]), cast(int, call.arguments["num_groups"])
     if n_groups > 1:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
         ctx.depends(num_groups=groups)
     for name in ("weight", "bias"):
-        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             unify(parameter[0], x[1])
     ctx.returns(call, x)
 
@@ -92,19 +92,19 @@ def _lower_group_norm(low: Lowering, call: Call) -> None:
     a = call.arguments
     shape, groups = low.shape(cast(Ref, a["input"]).name), cast(int, a["num_groups"])
     ones, zeros = (low.graph.constant(np.full(groups, fill, dtype=np.float32)) for fill in (1.0, 0.0))
-    grouped = low.one("Reshape", low.tensor(a["input"]), low.numbers([0, groups, -1]))
-    normed = low.one("InstanceNormalization", grouped, ones, zeros, epsilon=cast(float, a["eps"]))
-    out = low.one("Reshape", normed, low.numbers([-1, *shape[1:]]))
+    grouped = low.add("Reshape", low.tensor(a["input"]), low.numbers([0, groups, -1]))
+    normed = low.add("InstanceNormalization", grouped, ones, zeros, epsilon=cast(float, a["eps"]))
+    out = low.add("Reshape", normed, low.numbers([-1, *shape[1:]]))
     for name, op in (("weight", "Mul"), ("bias", "Add")):
         if a[name] is not None:
-            column = low.one("Reshape", low.tensor(a[name]), low.numbers([-1] + [1] * (len(shape) - 2)))
-            out = low.one(op, out, column)
+            column = low.add("Reshape", low.tensor(a[name]), low.numbers([-1] + [1] * (len(shape) - 2)))
+            out = low.add(op, out, column)
     low.returns(call, out)
 
 
 @rule_of("_weight_norm")
 def _weight_norm_dims(ctx: Inference, call: Call) -> None:
-    direction, length = ctx.of(call.arguments["v"]), ctx.of(call.arguments["g"])
+    direction, length = ctx.tensor_dims(call.arguments["v"]), ctx.tensor_dims(call.arguments["g"])
     unify(length[axis(call, len(direction))], direction[axis(call, len(direction))])
     ctx.returns(call, direction)
 
@@ -114,5 +114,5 @@ def _lower_weight_norm(low: Lowering, call: Call) -> None:
     a = call.arguments
     direction, rank = low.tensor(a["v"]), low.rank(a["v"])
     axes = low.numbers([i for i in range(rank) if i != cast(int, a["dim"]) % rank])
-    norm = low.one("ReduceL2", direction, axes, keepdims=1)
-    low.returns(call, low.one("Div", low.one("Mul", direction, low.tensor(a["g"])), norm))
+    norm = low.add("ReduceL2", direction, axes, keepdims=1)
+    low.returns(call, low.add("Div", low.add("Mul", direction, low.tensor(a["g"])), norm))

@@ -22,7 +22,7 @@ from supernets.networks.onnx_graph.ir import Attribute, Value
 from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
-"""By operation, the number of gates, whose weights are stacked."""
+"""The number of gates, whose weights are stacked, by operation."""
 
 
 def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
@@ -43,10 +43,10 @@ def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
 @rule_of(*GATES)
 def _recurrent_dims(ctx: Inference, call: Call) -> None:
     """All layers and both directions share the size of the state, which one tensor holds for all of them."""
-    x, parameters = ctx.of(call.arguments["input"]), layers(call)
+    x, parameters = ctx.tensor_dims(call.arguments["input"]), layers(call)
     fix(x[1 if call.arguments["batch_first"] else 0], "a recurrent layer depends on the order")
     states = call.arguments["hx"]
-    initial = [ctx.of(state) for state in (states if isinstance(states, tuple) else (states,))]
+    initial = [ctx.tensor_dims(state) for state in (states if isinstance(states, tuple) else (states,))]
     hidden, batch = initial[0][2], x[0 if call.arguments["batch_first"] else 1]
     for state in initial:
         unify(state[1], batch)
@@ -54,11 +54,11 @@ def _recurrent_dims(ctx: Inference, call: Call) -> None:
     features: Dimension = x[2]
     for layer in parameters:
         for weights, recurrent, *biases in layer:
-            weight, state_weight = ctx.of(weights), ctx.of(recurrent)
+            weight, state_weight = ctx.tensor_dims(weights), ctx.tensor_dims(recurrent)
             unify(weight[1], features)
             unify(state_weight[1], hidden)
             gates = product([fixed(GATES[call.name], "gates of a recurrent layer"), hidden])
-            for stacked in (weight, state_weight, *map(ctx.of, biases)):
+            for stacked in (weight, state_weight, *map(ctx.tensor_dims, biases)):
                 unify(stacked[0], gates)
         features = hidden if len(layer) == 1 else concatenation([hidden] * len(layer))
     state = [fixed(find(initial[0][0]).size, "layers"), batch, hidden]
@@ -73,7 +73,7 @@ def _recurrent_work(inference: Inference, call: Call) -> Products:
 
 
 _ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
-"""By operation, torch's positions of the gates in ONNX's order."""
+"""Torch's positions of the gates in ONNX's order, by operation."""
 
 
 @lowers(*_ORDER)
@@ -91,11 +91,11 @@ def _lower_recurrent(low: Lowering, call: Call) -> None:
     if train and dropout:
         raise LoweringError("there is no rule for dropout between recurrent layers")
     if a["batch_first"]:
-        x = low.one("Transpose", x, perm=(1, 0, 2))
+        x = low.add("Transpose", x, perm=(1, 0, 2))
     last: list[list[Value]] = []
     for i, layer in enumerate(parameters):
         initial = [
-            low.one("Slice", low.tensor(state), low.numbers([i * n]), low.numbers([(i + 1) * n]), low.numbers([0]))
+            low.add("Slice", low.tensor(state), low.numbers([i * n]), low.numbers([(i + 1) * n]), low.numbers([0]))
             for state in states
         ]
         inputs = [x, *_weights(low, call.name, layer), None, *initial]
@@ -103,25 +103,28 @@ def _lower_recurrent(low: Lowering, call: Call) -> None:
             {"rnn_tanh": "RNN"}.get(call.name, call.name.upper()), inputs, settings, n=1 + len(states)
         )
         last.append(finals)
-        y = low.one("Transpose", y, perm=(0, 2, 1, 3))  # from steps, directions, examples
-        x = low.one("Reshape", y, low.numbers([0, 0, n * size]))
+        y = low.add("Transpose", y, perm=(0, 2, 1, 3))  # from steps, directions, examples
+        x = low.add("Reshape", y, low.numbers([0, 0, n * size]))
     if a["batch_first"]:
-        x = low.one("Transpose", x, perm=(1, 0, 2))
-    finals = [one[0] if len(one) == 1 else low.one("Concat", *one, axis=0) for one in zip(*last, strict=True)]
+        x = low.add("Transpose", x, perm=(1, 0, 2))
+    finals = [
+        layer_states[0] if len(layer_states) == 1 else low.add("Concat", *layer_states, axis=0)
+        for layer_states in zip(*last, strict=True)
+    ]
     low.returns(call, x, *finals)
 
 
 def _weights(low: Lowering, kind: str, layer: list[tuple[Argument, ...]]) -> list[Value | None]:
     """The weights of inputs and of states, and biases, with a leading dimension of directions."""
-    by_role = [[_ordered(low, kind, one) for one in role] for role in zip(*layer, strict=True)]
+    by_role = [[_ordered(low, kind, weight) for weight in role] for role in zip(*layer, strict=True)]
     stacked: list[Value | None] = [
-        low.one("Concat", *[low.one("Unsqueeze", one, low.numbers([0])) for one in role], axis=0)
+        low.add("Concat", *[low.add("Unsqueeze", weight, low.numbers([0])) for weight in role], axis=0)
         for role in by_role[:2]
     ]
     if len(by_role) == 2:
         return [*stacked, None]
-    both = [low.one("Concat", *pair, axis=0) for pair in zip(*by_role[2:], strict=True)]
-    return [*stacked, low.one("Concat", *[low.one("Unsqueeze", one, low.numbers([0])) for one in both], axis=0)]
+    biases = [low.add("Concat", *pair, axis=0) for pair in zip(*by_role[2:], strict=True)]
+    return [*stacked, low.add("Concat", *[low.add("Unsqueeze", bias, low.numbers([0])) for bias in biases], axis=0)]
 
 
 def _ordered(low: Lowering, kind: str, argument: Argument) -> Value:
@@ -129,4 +132,4 @@ def _ordered(low: Lowering, kind: str, argument: Argument) -> Value:
     if GATES[kind] == 1:
         return tensor
     parts = low.emit("Split", [tensor], {"axis": 0, "num_outputs": GATES[kind]}, n=GATES[kind])
-    return low.one("Concat", *[parts[i] for i in _ORDER[kind]], axis=0)
+    return low.add("Concat", *[parts[i] for i in _ORDER[kind]], axis=0)

@@ -15,13 +15,29 @@ from supernets.networks.operations.registry import axes, lowers, rule_of
 
 
 @rule_of(
-    "mean", "sum", "amax", "amin", "logsumexp", "linalg_vector_norm", "norm", "var", "std", "var_mean", "std_mean", "prod",
-    "any", "all", "max", "min", "argmax", "argmin",
-)  # fmt: skip
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "logsumexp",
+    "linalg_vector_norm",
+    "norm",
+    "var",
+    "std",
+    "var_mean",
+    "std_mean",
+    "prod",
+    "any",
+    "all",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+)
 def _reduce_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     if "other" in call.arguments:
-        ctx.returns(call, ctx.broadcast([x, ctx.of(call.arguments["other"])]))
+        ctx.returns(call, ctx.broadcast([x, ctx.tensor_dims(call.arguments["other"])]))
         return
     chosen = axes(call.arguments.get("dim"), len(x))
     if call.name in ("argmax", "argmin") or (call.name in ("max", "min") and len(call.outputs) > 1):
@@ -57,13 +73,13 @@ def _lower_reduce(low: Lowering, call: Call) -> None:
     x = typed_operand(low, a["self"], low.typed(call.outputs[0]))
     if call.name == "mean" and low.rank(a["self"]) == 4 and dims == [2, 3]:
         # Runtimes compute this pooling in their own layout of channels.
-        pooled = low.one("GlobalAveragePool", x)
-        low.returns(call, pooled if a.get("keepdim") else low.one("Flatten", pooled, axis=1))
+        pooled = low.add("GlobalAveragePool", x)
+        low.returns(call, pooled if a.get("keepdim") else low.add("Flatten", pooled, axis=1))
         return
     if call.name in ("linalg_vector_norm", "norm") and a["ord" if "ord" in a else "p"] not in (2, None):
         raise LoweringError("there is no rule for a norm of another order than 2")
     op = _REDUCTIONS.get(call.name, "ReduceL2")
-    low.returns(call, low.one(op, x, low.numbers(dims), keepdims=int(bool(a.get("keepdim")))))
+    low.returns(call, low.add(op, x, low.numbers(dims), keepdims=int(bool(a.get("keepdim")))))
 
 
 @lowers("var", "std", "var_mean", "std_mean")
@@ -75,12 +91,12 @@ def _lower_variance(low: Lowering, call: Call) -> None:
     correction = 1.0 if correction is None else correction
     if any(d in low.program.dynamic.get(cast(Ref, a["self"]).name, ()) for d in dims) or n <= correction:
         raise LoweringError(f"there is no rule for a {call.name} over the batch or over one number")
-    centred = low.one("Sub", x, low.one("ReduceMean", x, positions, keepdims=1))
-    total = low.one("ReduceSumSquare", centred, positions, keepdims=keep)
-    spread = low.one("Div", total, low.scalar(float(n - correction)))
+    centred = low.add("Sub", x, low.add("ReduceMean", x, positions, keepdims=1))
+    total = low.add("ReduceSumSquare", centred, positions, keepdims=keep)
+    spread = low.add("Div", total, low.scalar(float(n - correction)))
     if call.name.startswith("std"):
-        spread = low.one("Sqrt", spread)
-    mean = [low.one("ReduceMean", x, positions, keepdims=keep)] if call.name.endswith("_mean") else []
+        spread = low.add("Sqrt", spread)
+    mean = [low.add("ReduceMean", x, positions, keepdims=keep)] if call.name.endswith("_mean") else []
     low.returns(call, spread, *mean)
 
 
@@ -89,10 +105,10 @@ def _lower_extreme(low: Lowering, call: Call) -> None:
     a = call.arguments
     if "other" in a:
         operands = [typed_operand(low, a[name], low.typed(call.outputs[0])) for name in ("self", "other")]
-        low.returns(call, low.one(call.name.capitalize(), *operands))
+        low.returns(call, low.add(call.name.capitalize(), *operands))
         return
     positions = low.numbers(_positions(low, call))
     if low.is_read(call.outputs[1]):
         raise LoweringError(f"there is no rule for the positions that a {call.name} returns")
     keep = int(bool(a["keepdim"]))
-    low.returns(call, low.one(f"Reduce{call.name.capitalize()}", low.tensor(a["self"]), positions, keepdims=keep))
+    low.returns(call, low.add(f"Reduce{call.name.capitalize()}", low.tensor(a["self"]), positions, keepdims=keep))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from supernets.networks.lowering.state import Lowering
 
 Products = list[list[Dimension]] | list[tuple[list[Dimension], list[Dimension]]]
-"""For each product of matrices in a call, all dimensions over which it loops; with those of what it returns, where these
+"""The dimensions over which each product of matrices in a call loops; with those of its result, where these
 are not the call's output."""
 Rule = Callable[[Inference, Call], None]
 WorkRule = Callable[[Inference, Call], Products]
@@ -133,5 +133,5 @@ def check_batched(call: Call, rank: int) -> None:
 
 
 def is_symbolic_extent(ctx: Inference, extent: Dimension) -> bool:
-    """Whether a size follows from an extent: one of a declared axis, or one that only the inputs decide; others are fixed."""
-    return not is_plain(extent) and (bool(ctx.declared) or all(own.fixed for own in singles(extent)))
+    """Returns whether a size follows from an extent, as of a declared axis or of the inputs; other extents are fixed."""
+    return not is_plain(extent) and (bool(ctx.declared) or all(single.fixed for single in singles(extent)))

@@ -25,12 +25,19 @@ from supernets.networks.operations.registry import axes, axis, lowers, rule_of
 
 
 @rule_of(
-    "tril", "triu", "cumsum", "flip", "roll", "sort", "argsort", "topk",
+    "tril",
+    "triu",
+    "cumsum",
+    "flip",
+    "roll",
+    "sort",
+    "argsort",
+    "topk",
     neutral=("diagonal", "shifts", "descending", "stable", "largest", "sorted"),
-)  # fmt: skip
+)
 def _ordered_dims(ctx: Inference, call: Call) -> None:
     """Operations that depend on the order of the units."""
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     if call.name in ("tril", "triu"):
         positions = [len(x) - 2, len(x) - 1]
     else:
@@ -46,7 +53,7 @@ def _ordered_dims(ctx: Inference, call: Call) -> None:
 @lowers("cumsum", neutral=("dtype",))
 def _lower_cumulated(low: Lowering, call: Call) -> None:
     x = typed_operand(low, call.arguments["self"], low.typed(call.outputs[0]))
-    low.returns(call, low.one("CumSum", x, low.graph.whole(cast(int, call.arguments["dim"]))))
+    low.returns(call, low.add("CumSum", x, low.graph.whole(cast(int, call.arguments["dim"]))))
 
 
 @lowers("roll")
@@ -61,23 +68,30 @@ def _lower_roll(low: Lowering, call: Call) -> None:
         boundary = (size - shift) % size
         if boundary:
             parts = low.emit("Split", [x, low.numbers([boundary, size - boundary])], {"axis": dim}, n=2)
-            x = low.one("Concat", parts[1], parts[0], axis=dim)
-    low.returns(call, low.one("Identity", x))
+            x = low.add("Concat", parts[1], parts[0], axis=dim)
+    low.returns(call, low.add("Identity", x))
 
 
 @lowers("flip")
 def _lower_flip(low: Lowering, call: Call) -> None:
     dims = list(cast(tuple[int, ...], call.arguments["dims"]))
     n = len(dims)
-    low.returns(call, low.one(
-        "Slice", low.tensor(call.arguments["self"]), low.numbers([-1] * n), low.numbers([-(2**62)] * n), low.numbers(dims),
-        low.numbers([-1] * n),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "Slice",
+            low.tensor(call.arguments["self"]),
+            low.numbers([-1] * n),
+            low.numbers([-(2**62)] * n),
+            low.numbers(dims),
+            low.numbers([-1] * n),
+        ),
+    )
 
 
 @rule_of("select", neutral=("index",))
 def _select_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "one unit of it is selected")
     ctx.returns(call, [dimension for i, dimension in enumerate(x) if i != position])
@@ -88,17 +102,17 @@ def _lower_select(low: Lowering, call: Call) -> None:
     a = call.arguments
     x, x_name = low.tensor(a["self"]), cast(Ref, a["self"]).name
     axis, index = cast(int, a["dim"]), cast(int, a["index"])
-    n_readers = sum(name == x_name for other in low.program.calls for name in other.reads())
+    n_readers = sum(name == x_name for reader in low.program.calls for name in reader.reads())
     if low.declared or n_readers > 1:  # of several selections, runtimes make one Split
-        taken = low.one("Gather", x, low.numbers([index]), axis=axis)
-        low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
+        selected = low.add("Gather", x, low.numbers([index]), axis=axis)
+        low.returns(call, low.add("Squeeze", selected, low.numbers([axis])))
     else:
-        low.returns(call, low.one("Gather", x, low.graph.whole(index), axis=axis))
+        low.returns(call, low.add("Gather", x, low.graph.whole(index), axis=axis))
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))
 def _slice_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     x[position] = _part(ctx, call, x[position], ctx.shape(call.outputs[0])[position])
     ctx.returns(call, x)
@@ -146,12 +160,12 @@ def _lower_slice(low: Lowering, call: Call) -> None:
         raise LoweringError("there is no rule for a slice of the batch")
     numbers = (a["dim"], a.get("step", 1), *bounds)
     dims, steps, starts, ends = (low.numbers([cast(int, number)]) for number in numbers)
-    low.returns(call, low.one("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
+    low.returns(call, low.add("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
 
 
 @rule_of("slice_scatter", neutral=("end",))
 def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
-    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    x, part = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["src"])
     position = axis(call, len(x))
     unify(_part(ctx, call, x[position], find(part[position]).size), part[position])
     ctx.returns(call, [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(x)])
@@ -159,7 +173,7 @@ def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
 
 @rule_of("select_scatter", neutral=("index",))
 def _select_scatter_dims(ctx: Inference, call: Call) -> None:
-    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    x, part = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["src"])
     position = axis(call, len(x))
     fix(x[position], "one unit of it is selected")
     part.insert(position, x[position])
@@ -175,22 +189,22 @@ def _lower_scattered(low: Lowering, call: Call) -> None:
     size = shape[axis]
     if call.name == "select_scatter":
         start = cast(int, a["index"]) % size
-        end, part = start + 1, low.one("Unsqueeze", part, low.numbers([axis]))
+        end, part = start + 1, low.add("Unsqueeze", part, low.numbers([axis]))
     else:
         start, end, _ = slice(cast(int | None, a["start"]), cast(int | None, a["end"])).indices(size)
     if a.get("step", 1) != 1 or axis in low.program.dynamic.get(call.outputs[0], ()):
         raise LoweringError("there is no rule for a change of some units of a slice, or of the batch")
     parts = [part]
     if start:
-        parts.insert(0, low.one("Slice", x, low.numbers([0]), low.numbers([start]), low.numbers([axis])))
+        parts.insert(0, low.add("Slice", x, low.numbers([0]), low.numbers([start]), low.numbers([axis])))
     if end < size:
-        parts.append(low.one("Slice", x, low.numbers([end]), low.numbers([size]), low.numbers([axis])))
-    low.returns(call, low.one("Concat", *parts, axis=axis) if len(parts) > 1 else low.one("Identity", part))
+        parts.append(low.add("Slice", x, low.numbers([end]), low.numbers([size]), low.numbers([axis])))
+    low.returns(call, low.add("Concat", *parts, axis=axis) if len(parts) > 1 else low.add("Identity", part))
 
 
 @rule_of("gather")
 def _gather_dims(ctx: Inference, call: Call) -> None:
-    x, index = ctx.of(call.arguments["self"]), ctx.of(call.arguments["index"])
+    x, index = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["index"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
     for i, (dimension, chosen) in enumerate(zip(x, index, strict=True)):
@@ -205,16 +219,16 @@ def _gather_dims(ctx: Inference, call: Call) -> None:
 def _lower_gather(low: Lowering, call: Call) -> None:
     a = call.arguments
     low.returns(
-        call, low.one("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
+        call, low.add("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
     )
 
 
 @rule_of("index_select")
 def _index_select_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
-    x[position] = ctx.of(call.arguments["index"])[0]
+    x[position] = ctx.tensor_dims(call.arguments["index"])[0]
     ctx.returns(call, x)
 
 
@@ -228,7 +242,7 @@ def _lower_index_select(low: Lowering, call: Call) -> None:
     a = call.arguments
     low.returns(
         call,
-        low.one(
+        low.add(
             "Gather", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]) % low.rank(a["self"])
         ),
     )
@@ -236,7 +250,7 @@ def _lower_index_select(low: Lowering, call: Call) -> None:
 
 @rule_of("index")
 def _index_dims(ctx: Inference, call: Call) -> None:
-    x, indices = ctx.of(call.arguments["self"]), cast(tuple[Argument, ...], call.arguments["indices"])
+    x, indices = ctx.tensor_dims(call.arguments["self"]), cast(tuple[Argument, ...], call.arguments["indices"])
     used = [i for i, index in enumerate(indices) if index is not None]
     if any(ctx.program.values[cast(Ref, indices[i]).name].dtype == "bool" for i in used):
         raise MismatchError("an index of truth values")
@@ -244,7 +258,7 @@ def _index_dims(ctx: Inference, call: Call) -> None:
         fix(x[i], "units of it are chosen by index")
     if used != list(range(used[0], used[0] + len(used))):
         raise MismatchError("indices that are apart")
-    chosen = ctx.broadcast([ctx.of(indices[i]) for i in used])
+    chosen = ctx.broadcast([ctx.tensor_dims(indices[i]) for i in used])
     ctx.returns(call, [*x[: used[0]], *chosen, *x[used[-1] + 1 :]])
 
 
@@ -255,4 +269,4 @@ def _lower_index(low: Lowering, call: Call) -> None:
     if len(used) != 1 or low.dtype(used[0][1]) != "int64":
         raise LoweringError("there is no rule for an index in several dimensions")
     axis, index = used[0]
-    low.returns(call, low.one("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))
+    low.returns(call, low.add("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))

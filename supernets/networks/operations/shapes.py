@@ -26,25 +26,25 @@ from supernets.networks.operations.registry import axes, axis, lowers, rule_of
 def _view_dims(ctx: Inference, call: Call) -> None:
     if not call.op.endswith("default"):
         raise MismatchError("a view as another type")
-    out = reshaped(ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0]))
+    out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
     ctx.depends(**{"size" if "size" in call.arguments else "shape": tuple(out)})
     ctx.returns(call, out)
 
 
 @rule_of("flatten", neutral=("start_dim", "end_dim"))
 def _flatten_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, reshaped(ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0])))
+    ctx.returns(call, reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0])))
 
 
 @rule_of("view_as", "reshape_as")
 def _view_as_dims(ctx: Inference, call: Call) -> None:
-    out = reshaped(ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0]))
-    ctx.returns(call, [unify(a, b) for a, b in zip(out, ctx.of(call.arguments["other"]), strict=True)])
+    out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
+    ctx.returns(call, [unify(a, b) for a, b in zip(out, ctx.tensor_dims(call.arguments["other"]), strict=True)])
 
 
 @rule_of("unflatten")
 def _unflatten_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position, n = axis(call, len(x)), len(cast(tuple[int, ...], call.arguments["sizes"]))
     sizes = ctx.shape(call.outputs[0])[position : position + n]
     parts = divide(x[position], sizes)
@@ -53,9 +53,15 @@ def _unflatten_dims(ctx: Inference, call: Call) -> None:
 
 
 @lowers(
-    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as",
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "flatten",
+    "unflatten",
+    "view_as",
+    "reshape_as",
     neutral=("size", "shape", "start_dim", "end_dim", "dim", "sizes", "other"),
-)  # fmt: skip
+)
 def _lower_reshape(low: Lowering, call: Call) -> None:
     low.returns(call, low.reshaped(call, low.tensor(call.arguments["self"])))
 
@@ -68,7 +74,7 @@ def _squeezable(call: Call, rank: int) -> list[int]:
 
 @rule_of("squeeze")
 def _squeeze_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     chosen = _squeezable(call, len(x))
     for position in chosen:
         fix(x[position], "it would be squeezed where its size is 1")
@@ -80,12 +86,12 @@ def _squeeze_dims(ctx: Inference, call: Call) -> None:
 def _lower_squeeze(low: Lowering, call: Call) -> None:
     x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
     squeezed = [i for i in _squeezable(call, len(shape)) if shape[i] == 1]
-    low.returns(call, low.one("Squeeze", x, low.numbers(squeezed)) if squeezed else low.one("Identity", x))
+    low.returns(call, low.add("Squeeze", x, low.numbers(squeezed)) if squeezed else low.add("Identity", x))
 
 
 @rule_of("unsqueeze")
 def _unsqueeze_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     x.insert(axis(call, len(x) + 1), fixed(1, "a size of 1"))
     ctx.returns(call, x)
 
@@ -93,14 +99,14 @@ def _unsqueeze_dims(ctx: Inference, call: Call) -> None:
 @lowers("unsqueeze")
 def _lower_unsqueeze(low: Lowering, call: Call) -> None:
     axis = cast(int, call.arguments["dim"]) % len(low.shape(call.outputs[0]))
-    low.returns(call, low.one("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis])))
+    low.returns(call, low.add("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis])))
 
 
 _PERMUTATIONS = ("permute", "transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT", "movedim", "moveaxis")
 
 
 def _order(call: Call, rank: int) -> list[int]:
-    """For each dimension of the result of a permutation, its position before."""
+    """The position before a permutation of each dimension of its result."""
     a, order = call.arguments, list(range(rank))
     match call.name:
         case "permute":
@@ -110,8 +116,8 @@ def _order(call: Call, rank: int) -> list[int]:
         case "movedim" | "moveaxis":
             source, target = (axes(a[name], rank) for name in ("source", "destination"))
             moved = dict(zip(target, source, strict=True))
-            others = (i for i in order if i not in source)
-            return [moved[i] if i in moved else next(others) for i in order]
+            unmoved = (i for i in order if i not in source)
+            return [moved[i] if i in moved else next(unmoved) for i in order]
         case "mT":
             i, j = rank - 2, rank - 1
         case _:
@@ -122,19 +128,19 @@ def _order(call: Call, rank: int) -> list[int]:
 
 @rule_of(*_PERMUTATIONS)
 def _permute_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     ctx.returns(call, [x[i] for i in _order(call, len(x))])
 
 
 @lowers(*_PERMUTATIONS)
 def _lower_permute(low: Lowering, call: Call) -> None:
     x = call.arguments["self"]
-    low.returns(call, low.one("Transpose", low.tensor(x), perm=tuple(_order(call, low.rank(x)))))
+    low.returns(call, low.add("Transpose", low.tensor(x), perm=tuple(_order(call, low.rank(x)))))
 
 
 @rule_of("expand", "broadcast_to", neutral=("size",))
 def _expand_dims(ctx: Inference, call: Call) -> None:
-    x, sizes = ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0])
+    x, sizes = ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0])
     x = [fixed(1, "a size of 1") for _ in range(len(sizes) - len(x))] + x
     out = []
     for i, (dimension, size) in enumerate(zip(x, sizes, strict=True)):
@@ -150,33 +156,38 @@ def _lower_expand(low: Lowering, call: Call) -> None:
     if call.name == "expand_as":
         low.returns(
             call,
-            low.one(
-                "Expand", low.tensor(call.arguments["self"]), low.one("Shape", low.tensor(call.arguments["other"]))
+            low.add(
+                "Expand", low.tensor(call.arguments["self"]), low.add("Shape", low.tensor(call.arguments["other"]))
             ),
         )
         return
     sizes = cast(tuple[Argument, ...], call.arguments["size"])
     parts = [low.size(1 if size == -1 else size) for size in sizes]  # a size of 1 gives way
-    shape = low.one("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
-    low.returns(call, low.one("Expand", low.tensor(call.arguments["self"]), shape))
+    shape = low.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+    low.returns(call, low.add("Expand", low.tensor(call.arguments["self"]), shape))
 
 
 @rule_of("repeat", "tile")
 def _repeat_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     times = list(cast(tuple[int, ...], call.arguments["repeats" if call.name == "repeat" else "dims"]))
     times = [1] * (len(x) - len(times)) + times
     x = [fixed(1, "a size of 1") for _ in range(len(times) - len(x))] + x
     counts: list[Dimension | int] = [
-        ctx.batch if not i and n == ctx.program.batch and all(one is not ctx.batch for one in singles(dimension)) else n
+        ctx.batch
+        if not i and n == ctx.program.batch and all(single is not ctx.batch for single in singles(dimension))
+        else n
         for i, (dimension, n) in enumerate(zip(x, times, strict=True))
     ]
     if call.name == "repeat":
         ctx.depends(repeats=tuple(counts))
-    ctx.returns(call, [
-        dimension if n == 1 else product([n if isinstance(n, Dimension) else fixed(n, "repeated"), dimension])
-        for dimension, n in zip(x, counts, strict=True)
-    ])  # fmt: skip
+    ctx.returns(
+        call,
+        [
+            dimension if n == 1 else product([n if isinstance(n, Dimension) else fixed(n, "repeated"), dimension])
+            for dimension, n in zip(x, counts, strict=True)
+        ],
+    )
 
 
 @lowers("repeat", "tile")
@@ -187,13 +198,13 @@ def _lower_repeat(low: Lowering, call: Call) -> None:
     if n_missing < 0:
         repeats = (*(1 for _ in range(-n_missing)), *repeats)
     elif n_missing:
-        x = low.one("Unsqueeze", x, low.numbers(list(range(n_missing))))
-    low.returns(call, low.one("Tile", x, low.one("Concat", *[low.size(one) for one in repeats], axis=0)))
+        x = low.add("Unsqueeze", x, low.numbers(list(range(n_missing))))
+    low.returns(call, low.add("Tile", x, low.add("Concat", *[low.size(repeat) for repeat in repeats], axis=0)))
 
 
 @rule_of("repeat_interleave", neutral=("output_size",))
 def _repeat_interleave_dims(ctx: Inference, call: Call) -> None:
-    x, n = ctx.of(call.arguments["self"]), cast(int, call.arguments["repeats"])
+    x, n = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["repeats"])
     position = axis(call, len(x))
     x[position] = product([x[position], fixed(n, "repeated")])
     ctx.returns(call, x)
@@ -205,9 +216,9 @@ def _lower_repeat_interleave(low: Lowering, call: Call) -> None:
     if not isinstance(repeats, int) or call.arguments["dim"] is None:
         raise LoweringError("there is no rule for units that are repeated differently often")
     axis = cast(int, call.arguments["dim"]) % rank
-    column = low.one("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis + 1]))
+    column = low.add("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis + 1]))
     times = [repeats if i == axis + 1 else 1 for i in range(rank + 1)]
-    low.returns(call, low.reshaped(call, low.one("Tile", column, low.numbers(times))))
+    low.returns(call, low.reshaped(call, low.add("Tile", column, low.numbers(times))))
 
 
 @rule_of("new_zeros", "new_ones", "new_full", "new_empty", neutral=("self", "size"))

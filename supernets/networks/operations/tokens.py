@@ -60,13 +60,13 @@ def _attended(query: Dims, key: Dims, value: Dims) -> Dims:
 
 @own_rule("resize")
 def _resize_dims(ctx: Inference, call: Call) -> None:
-    x, side = ctx.of(call.arguments["x"]), cast(int, call.arguments["side"])
+    x, side = ctx.tensor_dims(call.arguments["x"]), cast(int, call.arguments["side"])
     ctx.returns(call, [*x[:2], *(fixed(side, "an extent of the image") for _ in range(2))])
 
 
 @own_rule("resized")
 def _resized_dims(ctx: Inference, call: Call) -> None:
-    x, pixels = ctx.of(call.arguments["x"]), ctx.of(call.arguments["pixels"])
+    x, pixels = ctx.tensor_dims(call.arguments["x"]), ctx.tensor_dims(call.arguments["pixels"])
     ctx.returns(call, [*x[:2], pixels[0], pixels[0]])
 
 
@@ -89,7 +89,7 @@ def resized(graph: Graph, x: Value, pixels: Value) -> Value:
 
 @own_rule("padding_mask", neutral=("padding",))
 def _padding_mask_dims(ctx: Inference, call: Call) -> None:
-    ids = ctx.of(call.arguments["ids"])
+    ids = ctx.tensor_dims(call.arguments["ids"])
     ctx.returns(call, [ids[0], fixed(1, ONE), fixed(1, ONE), ids[1]])
 
 
@@ -103,7 +103,7 @@ def padding_mask(graph: Graph, ids: Value, padding: int) -> Value:
 
 @own_rule("first_rows")
 def _first_rows_dims(ctx: Inference, call: Call) -> None:
-    table, ids = ctx.of(call.arguments["table"]), ctx.of(call.arguments["ids"])
+    table, ids = ctx.tensor_dims(call.arguments["table"]), ctx.tensor_dims(call.arguments["ids"])
     fix(table[0], "the rows of a table")
     ctx.returns(call, [ids[1], table[1]])
 
@@ -118,7 +118,7 @@ def first_rows(graph: Graph, table: Value, ids: Value) -> Value:
 
 @own_rule("attend", neutral=("mask",))
 def _attend_dims(ctx: Inference, call: Call) -> None:
-    query, key, value = (ctx.of(call.arguments[name]) for name in ("query", "key", "value"))
+    query, key, value = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value"))
     for channels in (query[2], key[2], value[2]):
         _heads(channels, call)
     unify(unify(query[2], key[2]), value[2])
@@ -170,7 +170,7 @@ def _total(before: int, tokens: int) -> int:
     return before + tokens if before > 0 and tokens > 0 else CONTEXT
 
 
-def _counted(graph: Graph, start: Value, end: Value, size: int, axes: list[int], shape: Shape) -> Value:
+def _number_range(graph: Graph, start: Value, end: Value, size: int, axes: list[int], shape: Shape) -> Value:
     """The numbers from start to end as a tensor of this shape, whose other sizes are 1."""
     numbers = graph.add("Range", [start, end, graph.whole(1)], (size,))
     return graph.add("Unsqueeze", [numbers, graph.numbers(axes)], shape)
@@ -178,7 +178,7 @@ def _counted(graph: Graph, start: Value, end: Value, size: int, axes: list[int],
 
 @own_rule("token_positions", neutral=("past", "filled"))
 def _token_positions_dims(ctx: Inference, call: Call) -> None:
-    ids, padding = ctx.of(call.arguments["ids"]), ctx.optional(call.arguments["padding"])
+    ids, padding = ctx.tensor_dims(call.arguments["ids"]), ctx.optional_dims(call.arguments["padding"])
     ctx.returns(call, [fixed(1, ONE) if padding is None else ids[0], ids[1]])
 
 
@@ -188,17 +188,17 @@ def token_positions(
 ) -> Value:
     """`supernets.networks.tokens.token_positions`: (n, tokens) -> (1 or n, tokens)."""
     start, end, _ = _ends(graph, ids, past, filled)
-    positions = _counted(graph, start, end, ids.shape[1], [0], (1, ids.shape[1]))
+    positions = _number_range(graph, start, end, ids.shape[1], [0], (1, ids.shape[1]))
     if padding is None:
         return positions
-    own = graph.add("Unsqueeze", [padding, graph.numbers([1])], (*padding.shape, 1))
-    later = subtract(graph, positions, own)
+    n_padding = graph.add("Unsqueeze", [padding, graph.numbers([1])], (*padding.shape, 1))
+    later = subtract(graph, positions, n_padding)
     return graph.add("Max", [later, graph.whole(0)], later.shape)
 
 
 @own_rule("causal_mask", neutral=("filled",))
 def _causal_mask_dims(ctx: Inference, call: Call) -> None:
-    ids, padding, past = (ctx.optional(call.arguments[name]) for name in ("ids", "padding", "past"))
+    ids, padding, past = (ctx.optional_dims(call.arguments[name]) for name in ("ids", "padding", "past"))
     assert ids is not None
     total = ids[1] if past is None else _all_tokens(ctx, past[2], ids[1])
     ctx.returns(call, [fixed(1, ONE) if padding is None else ids[0], fixed(1, ONE), ids[1], total])
@@ -211,7 +211,7 @@ def causal_mask(
     """`supernets.networks.tokens.causal_mask`: (n, tokens) -> (1 or n, 1, tokens, all tokens)."""
     start, end, total = _ends(graph, ids, past, filled)
     tokens = ids.shape[1]
-    keys = _counted(graph, graph.whole(0), end, total, [0, 1, 2], (1, 1, 1, total))
+    keys = _number_range(graph, graph.whole(0), end, total, [0, 1, 2], (1, 1, 1, total))
 
     def masked(low: Value, high: Value, shape: Shape) -> Value:
         less = graph.add("Cast", [graph.add("Less", [low, high], shape)], shape, to=_FLOAT)
@@ -219,18 +219,18 @@ def causal_mask(
 
     of_padding = None
     if padding is not None:
-        own = graph.add("Unsqueeze", [padding, graph.numbers([1, 2, 3])], (*padding.shape, 1, 1, 1))
-        of_padding = masked(keys, own, (*padding.shape, 1, 1, total))
+        n_padding = graph.add("Unsqueeze", [padding, graph.numbers([1, 2, 3])], (*padding.shape, 1, 1, 1))
+        of_padding = masked(keys, n_padding, (*padding.shape, 1, 1, total))
     if tokens == 1 and of_padding is not None:  # no token is later than the only one
         return of_padding
-    queries = _counted(graph, start, end, tokens, [0, 1, 3], (1, 1, tokens, 1))
+    queries = _number_range(graph, start, end, tokens, [0, 1, 3], (1, 1, tokens, 1))
     later = masked(queries, keys, (1, 1, tokens, total))
     return later if of_padding is None else add(graph, later, of_padding)
 
 
 @own_rule("rotation")
 def _rotation_dims(ctx: Inference, call: Call) -> None:
-    positions = ctx.of(call.arguments["positions"])
+    positions = ctx.tensor_dims(call.arguments["positions"])
     n = len(cast(tuple[float, ...], call.arguments["frequencies"]))
     angles = [positions[0], fixed(1, ONE), positions[1], fixed(n, "the frequencies of rotary positions")]
     ctx.returns(call, angles, angles)
@@ -248,7 +248,7 @@ def rotation(graph: Graph, positions: Value, frequencies: tuple[float, ...]) -> 
 
 @own_rule("rotated", neutral=("cosine", "sine"))
 def _rotated_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["x"])
+    x = ctx.tensor_dims(call.arguments["x"])
     fix(x[-1], "the size of a head")
     ctx.returns(call, x)
 
@@ -272,7 +272,7 @@ def rows_at(graph: Graph, table: Value, positions: Value) -> Value:
 
 @own_rule("by_head")
 def _by_head_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["x"])
+    x = ctx.tensor_dims(call.arguments["x"])
     heads, size = _heads(x[2], call)
     ctx.returns(call, [x[0], heads, x[1], size])
 
@@ -290,7 +290,7 @@ def by_head(graph: Graph, x: Value, head_size: int) -> Value:
 
 @own_rule("appended")
 def _appended_dims(ctx: Inference, call: Call) -> None:
-    past, new = ctx.of(call.arguments["past"]), ctx.of(call.arguments["new"])
+    past, new = ctx.tensor_dims(call.arguments["past"]), ctx.tensor_dims(call.arguments["new"])
     batch, heads, size = (unify(past[i], new[i]) for i in (0, 1, 3))
     ctx.returns(call, [batch, heads, _all_tokens(ctx, past[2], new[2]), size])
 
@@ -304,7 +304,7 @@ def appended(graph: Graph, past: Value, new: Value) -> Value:
 
 @own_rule("attend_grouped")
 def _attend_grouped_dims(ctx: Inference, call: Call) -> None:
-    query, key, value, mask = (ctx.of(call.arguments[name]) for name in ("query", "key", "value", "mask"))
+    query, key, value, mask = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value", "mask"))
     unify(unify(key[2], value[2]), mask[3])
     ctx.returns(call, _attended(query, key, value))
 
@@ -314,18 +314,20 @@ def attend_grouped(graph: Graph, query: Value, key: Value, value: Value, mask: V
     """`supernets.networks.tokens.attend_grouped`: (n, heads, tokens, head_size) -> (n, tokens, heads x head_size)."""
     n, heads, tokens, head_size = query.shape
     groups, total = key.shape[1], key.shape[2]
-    own, channels = heads // groups, heads * head_size
+    heads_per_group, channels = heads // groups, heads * head_size
     scaled = multiply(graph, query, head_size**-0.5)
 
     def reshaped(x: Value, sizes: list[int], shape: Shape) -> Value:
         return graph.add("Reshape", [x, graph.numbers(sizes)], shape)
 
     if tokens == 1:  # the queries of a group are the rows of one product
-        by_group = reshaped(scaled, [0, groups, own, head_size], (n, groups, own, head_size))
+        by_group = reshaped(scaled, [0, groups, heads_per_group, head_size], (n, groups, heads_per_group, head_size))
         scores = add(graph, matmul(graph, by_group, permute(graph, key, 0, 1, 3, 2)), mask)
         return reshaped(matmul(graph, softmax(graph, scores, -1), value), [0, 1, channels], (n, 1, channels))
-    if own > 1:
-        scaled = reshaped(scaled, [0, groups, own, -1, head_size], (n, groups, own, tokens, head_size))
+    if heads_per_group > 1:
+        scaled = reshaped(
+            scaled, [0, groups, heads_per_group, -1, head_size], (n, groups, heads_per_group, tokens, head_size)
+        )
         key, value = (
             graph.add("Unsqueeze", [x, graph.numbers([2])], (n, groups, 1, total, head_size)) for x in (key, value)
         )
@@ -333,14 +335,16 @@ def attend_grouped(graph: Graph, query: Value, key: Value, value: Value, mask: V
     last = key.rank - 1
     transposed = permute(graph, key, *range(last - 1), last, last - 1)
     mixed = matmul(graph, softmax(graph, add(graph, matmul(graph, scaled, transposed), mask), -1), value)
-    if own > 1:
+    if heads_per_group > 1:
         mixed = reshaped(mixed, [0, heads, -1, head_size], (n, heads, tokens, head_size))
     return reshaped(permute(graph, mixed, 0, 2, 1, 3), [0, 0, channels], (n, tokens, channels))
 
 
 @own_rule("attend_filled", neutral=("mask", "filled"))
 def _attend_filled_dims(ctx: Inference, call: Call) -> None:
-    query, key, value, keys, values = (ctx.of(call.arguments[n]) for n in ("query", "key", "value", "keys", "values"))
+    query, key, value, keys, values = (
+        ctx.tensor_dims(call.arguments[n]) for n in ("query", "key", "value", "keys", "values")
+    )
     unify(key[1], keys[1])
     unify(value[1], values[1])
     ctx.returns(call, _attended(query, key, value), keys, values)
@@ -372,7 +376,7 @@ def attend_filled(
 
 @own_rule("gated_heads")
 def _gated_heads_dims(ctx: Inference, call: Call) -> None:
-    x, gates, key = (ctx.of(call.arguments[name]) for name in ("x", "gates", "key"))
+    x, gates, key = (ctx.tensor_dims(call.arguments[name]) for name in ("x", "gates", "key"))
     n_groups, n_experts = find(key[1]).size, find(gates[2]).size
     groups, experts, _ = divide(x[2], [n_groups, n_experts, find(x[2]).size // n_groups // n_experts])
     unify(groups, key[1])
@@ -385,16 +389,16 @@ def gated_heads(graph: Graph, x: Value, gates: Value, key: Value) -> Value:
     """`supernets.networks.tokens.gated_heads`: (n, tokens, channels), (n, tokens, experts) -> (n, tokens, channels)."""
     n, tokens, channels = x.shape
     groups, experts = key.shape[1], gates.shape[2]
-    own = channels // (groups * experts)
-    sizes = graph.numbers([0, 0, groups, experts, own])
-    by_expert = graph.add("Reshape", [x, sizes], (n, tokens, groups, experts, own))
+    expert_channels = channels // (groups * experts)
+    sizes = graph.numbers([0, 0, groups, experts, expert_channels])
+    by_expert = graph.add("Reshape", [x, sizes], (n, tokens, groups, experts, expert_channels))
     factors = graph.add("Unsqueeze", [gates, graph.numbers([2, 4])], (n, tokens, 1, experts, 1))
     return graph.add("Reshape", [multiply(graph, by_expert, factors), graph.numbers([0, 0, channels])], x.shape)
 
 
 @own_rule("last_token")
 def _last_token_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["x"])
+    x = ctx.tensor_dims(call.arguments["x"])
     ctx.returns(call, [x[0], x[2]])
 
 
@@ -406,28 +410,28 @@ def last_token(graph: Graph, x: Value) -> Value:
 
 @own_rule("divided")
 def _divided_dims(ctx: Inference, call: Call) -> None:
-    ids, first = ctx.of(call.arguments["ids"]), cast(int, call.arguments["first"])
-    rest = ctx.dynamic(CONTEXT_NAME, find(ids[1]).size - first)
-    ctx.returns(call, [ids[0], fixed(first, "the tokens of a source")], [ids[0], rest])
+    ids, first = ctx.tensor_dims(call.arguments["ids"]), cast(int, call.arguments["first"])
+    remaining = ctx.dynamic(CONTEXT_NAME, find(ids[1]).size - first)
+    ctx.returns(call, [ids[0], fixed(first, "the tokens of a source")], [ids[0], remaining])
 
 
 @onnx_of("divided")
 def divided(graph: Graph, ids: Value, first: int) -> tuple[Value, Value]:
     """`supernets.networks.tokens.divided`: (n, tokens) -> (n, first), (n, tokens - first)."""
     n, tokens = ids.shape
-    ends, one = [graph.numbers([at]) for at in (0, first, np.iinfo(np.int64).max)], graph.numbers([1])
-    source = graph.add("Slice", [ids, ends[0], ends[1], one], (n, first))
-    rest = tokens - first if tokens > 0 else CONTEXT
-    return source, graph.add("Slice", [ids, ends[1], ends[2], one], (n, rest))
+    ends, token_axis = [graph.numbers([at]) for at in (0, first, np.iinfo(np.int64).max)], graph.numbers([1])
+    source = graph.add("Slice", [ids, ends[0], ends[1], token_axis], (n, first))
+    n_remaining = tokens - first if tokens > 0 else CONTEXT
+    return source, graph.add("Slice", [ids, ends[1], ends[2], token_axis], (n, n_remaining))
 
 
 @own_rule("cross_memory")
 def _cross_memory_dims(ctx: Inference, call: Call) -> None:
-    outputs = [ctx.of(part) for part in cast(tuple[Argument, ...], call.arguments["encoded"])]
+    outputs = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["encoded"])]
     first = outputs[0]
-    for other in outputs[1:]:
-        first = [unify(a, b) for a, b in zip(first, other, strict=True)]
-    key, value, attended = (ctx.of(call.arguments[name]) for name in ("key", "value", "attended"))
+    for output in outputs[1:]:
+        first = [unify(a, b) for a, b in zip(first, output, strict=True)]
+    key, value, attended = (ctx.tensor_dims(call.arguments[name]) for name in ("key", "value", "attended"))
     unify(key[1], first[2])
     unify(value[1], first[2])
     heads, size = _heads(unify(key[0], value[0]), call)
@@ -450,22 +454,22 @@ def cross_memory(
     """`tokens.cross_memory`: (n, tokens, width) of each layer -> (n, heads, layers x tokens, head_size) twice."""
     layers = encoded[-attended.shape[0] :]
     weights = ([by_head(graph, linear(graph, x, weight), head_size) for x in layers] for weight in (key, value))
-    return tuple(_joined(graph, parts, 2) for parts in weights)
+    return tuple(_concatenate(graph, parts, 2) for parts in weights)
 
 
 @own_rule("repeated_mask")
 def _repeated_mask_dims(ctx: Inference, call: Call) -> None:
-    mask, attended = ctx.of(call.arguments["mask"]), ctx.of(call.arguments["attended"])
+    mask, attended = ctx.tensor_dims(call.arguments["mask"]), ctx.tensor_dims(call.arguments["attended"])
     ctx.returns(call, [*mask[:3], product([attended[0], mask[3]])])
 
 
 @onnx_of("repeated_mask")
 def repeated_mask(graph: Graph, mask: Value, attended: Value) -> Value:
     """`supernets.networks.tokens.repeated_mask`: (n, 1, 1, tokens) -> (n, 1, 1, layers x tokens)."""
-    return _joined(graph, [mask] * attended.shape[0], 3)
+    return _concatenate(graph, [mask] * attended.shape[0], 3)
 
 
-def _joined(graph: Graph, parts: Sequence[Value], dim: int) -> Value:
+def _concatenate(graph: Graph, parts: Sequence[Value], dim: int) -> Value:
     """One to three tensors of one shape along the dimension of their tokens."""
     shape = list(parts[0].shape)
     if len(parts) == 1:
@@ -476,7 +480,7 @@ def _joined(graph: Graph, parts: Sequence[Value], dim: int) -> Value:
 
 @own_rule("token_losses")
 def _token_losses_dims(ctx: Inference, call: Call) -> None:
-    ids, logits = ctx.of(call.arguments["ids"]), ctx.of(call.arguments["logits"])
+    ids, logits = ctx.tensor_dims(call.arguments["ids"]), ctx.tensor_dims(call.arguments["logits"])
     fix(logits[2], "the vocabulary")
     ctx.returns(call, [ids[0], ctx.dynamic(PAST_NAME, find(ids[1]).size - 1)])
 
@@ -484,11 +488,11 @@ def _token_losses_dims(ctx: Inference, call: Call) -> None:
 @onnx_of("token_losses")
 def token_losses(graph: Graph, logits: Value, ids: Value) -> Value:
     """`supernets.networks.tokens.token_losses`: (n, tokens, vocabulary), (n, tokens) -> (n, tokens - 1)."""
-    (n, tokens), vocabulary, one = ids.shape, logits.shape[2], graph.numbers([1])
+    (n, tokens), vocabulary, ones = ids.shape, logits.shape[2], graph.numbers([1])
     fewer = tokens - 1 if tokens > 0 else PAST  # every token but the last is before another
-    before = graph.add("Slice", [logits, graph.numbers([0]), graph.numbers([-1]), one], (n, fewer, vocabulary))
+    before = graph.add("Slice", [logits, graph.numbers([0]), graph.numbers([-1]), ones], (n, fewer, vocabulary))
     likelihood = graph.add("LogSoftmax", [before], before.shape, axis=2)
-    after = graph.add("Slice", [ids, one, graph.numbers([np.iinfo(np.int64).max]), one], (n, fewer))
+    after = graph.add("Slice", [ids, ones, graph.numbers([np.iinfo(np.int64).max]), ones], (n, fewer))
     at = graph.add("Unsqueeze", [after, graph.numbers([2])], (n, fewer, 1))
-    found = graph.add("GatherElements", [likelihood, at], at.shape, axis=2)
-    return graph.add("Neg", [graph.add("Squeeze", [found, graph.numbers([2])], after.shape)], after.shape)
+    token_likelihood = graph.add("GatherElements", [likelihood, at], at.shape, axis=2)
+    return graph.add("Neg", [graph.add("Squeeze", [token_likelihood, graph.numbers([2])], after.shape)], after.shape)

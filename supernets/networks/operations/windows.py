@@ -17,7 +17,7 @@ from supernets.networks.operations.registry import axis, check_batched, extents,
 
 @rule_of("im2col", neutral=("dilation", "padding", "stride"))
 def _windows_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     for extent in x[-2:]:
         fix(extent, "an extent of the image")
     size = fixed(prod(cast(tuple[int, ...], call.arguments["kernel_size"])), "a window")
@@ -38,17 +38,17 @@ def _lower_windows(low: Lowering, call: Call) -> None:
     x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
     kernel, dilations, pads, steps = (ints(a[name], 2) for name in ("kernel_size", "dilation", "padding", "stride"))
     if any(pads):
-        x = low.one("Pad", x, low.numbers([0, 0, *pads, 0, 0, *pads]))
+        x = low.add("Pad", x, low.numbers([0, 0, *pads, 0, 0, *pads]))
     for i, (size, width, dilation, pad, step) in enumerate(zip(shape[2:], kernel, dilations, pads, steps, strict=True)):
         n = (size + 2 * pad - dilation * (width - 1) - 1) // step + 1
-        x = low.one("Gather", x, low.graph.constant(_starts(n, step, width, dilation).T.copy()), axis=2 + 2 * i)
-    x = low.one("Transpose", x, perm=(0, 1, 2, 4, 3, 5))
-    low.returns(call, low.one("Reshape", x, low.numbers([0, *low.shape(call.outputs[0])[1:]])))
+        x = low.add("Gather", x, low.graph.constant(_starts(n, step, width, dilation).T.copy()), axis=2 + 2 * i)
+    x = low.add("Transpose", x, perm=(0, 1, 2, 4, 3, 5))
+    low.returns(call, low.add("Reshape", x, low.numbers([0, *low.shape(call.outputs[0])[1:]])))
 
 
 @rule_of("col2im", neutral=("output_size", "dilation", "padding", "stride"))
 def _image_dims(ctx: Inference, call: Call) -> None:
-    x, size = ctx.of(call.arguments["self"]), prod(cast(tuple[int, ...], call.arguments["kernel_size"]))
+    x, size = ctx.tensor_dims(call.arguments["self"]), prod(cast(tuple[int, ...], call.arguments["kernel_size"]))
     channels, window = divide(x[-2], [find(x[-2]).size // size, size])
     fix(window, "a window")
     fix(x[-1], "windows of the image")
@@ -58,15 +58,23 @@ def _image_dims(ctx: Inference, call: Call) -> None:
 @lowers("col2im")
 def _lower_image(low: Lowering, call: Call) -> None:
     a = call.arguments
-    low.returns(call, low.one(
-        "Col2Im", low.tensor(a["self"]), low.numbers(ints(a["output_size"], 2)), low.numbers(ints(a["kernel_size"], 2)),
-        dilations=ints(a["dilation"], 2), pads=ints(a["padding"], 2) * 2, strides=ints(a["stride"], 2),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "Col2Im",
+            low.tensor(a["self"]),
+            low.numbers(ints(a["output_size"], 2)),
+            low.numbers(ints(a["kernel_size"], 2)),
+            dilations=ints(a["dilation"], 2),
+            pads=ints(a["padding"], 2) * 2,
+            strides=ints(a["stride"], 2),
+        ),
+    )
 
 
 @rule_of("unfold", neutral=("step",))
 def _unfold_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x), "dimension")
     fix(x[position], "windows are taken out of it")
     x[position] = fixed(ctx.shape(call.outputs[0])[position], "windows")
@@ -79,5 +87,5 @@ def _lower_unfold(low: Lowering, call: Call) -> None:
     rank = low.rank(a["self"])
     axis, size, step = cast(int, a["dimension"]) % rank, cast(int, a["size"]), cast(int, a["step"])
     n = low.shape(call.outputs[0])[axis]
-    x = low.one("Gather", low.tensor(a["self"]), low.graph.constant(_starts(n, step, size)), axis=axis)
-    low.returns(call, low.one("Transpose", x, perm=(*range(axis + 1), *range(axis + 2, rank + 1), axis + 1)))
+    x = low.add("Gather", low.tensor(a["self"]), low.graph.constant(_starts(n, step, size)), axis=axis)
+    low.returns(call, low.add("Transpose", x, perm=(*range(axis + 1), *range(axis + 2, rank + 1), axis + 1)))

@@ -15,7 +15,7 @@ import yaml
 import nas
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.run.run_options import RunOptions
-from nas.runs.driver import search
+from nas.runs.driver import run as search
 from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
 from supernets.training.checkpoint import load_checkpoint

@@ -18,7 +18,7 @@ from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import load_job
 from nas.results.export import transformers_export as exports
-from nas.runs.driver import search
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.vit_encoder.pretrained import read_vit

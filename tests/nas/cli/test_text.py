@@ -23,7 +23,7 @@ from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.results.analysis.cascade import Row
 from nas.results.analysis.report import RunReport, build_report
-from nas.runs.driver import search
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.data import TextOptions, load_data
 from supernets.data.splitting import split

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.run.run_options import RunOptions
-from nas.runs.driver import search
+from nas.runs.driver import run as search
 from supernets.data.tokenizing import SentenceTokenizer
 from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.nas.commands import SMALL_JOB, Shell

@@ -10,7 +10,7 @@ import pytest
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
-from nas.runs.driver import search
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.space import Architecture
 from supernets.training.checkpoint import FOUND, read_progress

@@ -20,7 +20,8 @@ from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import LoggerError
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
-from nas.runs.driver import resume, search
+from nas.runs.driver import resume
+from nas.runs.driver import run as search
 from nas.search.problem.budget import Budget
 from supernets.training.trainer import Epoch
 from tests.contracts.run_facts import search_facts

@@ -18,7 +18,8 @@ from nas.engine.store.opening import open_store
 from nas.jobs.run import preparation
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, parse_job
-from nas.runs.driver import resume, search, train
+from nas.runs.driver import resume, train
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.training.distributed import check_capacity
 from supernets.training.trainer import Epoch

@@ -508,7 +508,7 @@ class TestRejections:
         ("function", "shape", "code", "mention"),
         [
             (lambda x: torch.sort(x)[0], VECTOR, "export.unknown-operation", "sort"),
-            (lambda x: x if x.sum() > 0 else -x, VECTOR, "capture.data-dependent", "test_networks.py"),
+            (lambda x: x if x.sum() > 0 else -x, VECTOR, "capture.data-dependent", "test_network.py"),
             (lambda x: x + torch.rand(8), VECTOR, "capture.random", "rand"),
             (functional.dropout, VECTOR, "capture.random", "dropout"),
             (lambda x: x.mean(), TOKENS, "export.unknown-operation", "includes the batch"),

@@ -14,7 +14,8 @@ from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
-from nas.runs.driver import search, train
+from nas.runs.driver import run as search
+from nas.runs.driver import train
 from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
 from tests.errors import raises

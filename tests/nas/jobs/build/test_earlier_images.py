@@ -14,7 +14,8 @@ from nas.jobs.build import job_data
 from nas.jobs.build.prepared_job import load_trained_run, prepare_job
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
-from nas.runs.driver import resume, search
+from nas.runs.driver import resume
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.data import DataSet, ImageOptions, TextOptions, load_data
 from tests.errors import raises

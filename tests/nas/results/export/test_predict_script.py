@@ -21,7 +21,7 @@ from nas.jobs.build.job_data import SPLIT_SEED
 from nas.jobs.build.prepared_job import load_trained_run
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
-from nas.runs.driver import search
+from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.data.fashion_mnist import fashion_mnist, find
 from supernets.data.splitting import split

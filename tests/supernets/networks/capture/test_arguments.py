@@ -152,7 +152,7 @@ def test_a_rule_that_ignores_an_argument_fixes_the_dimensions_or_is_no_lowering(
 
     @rule_of("sum")
     def _without_keepdim(ctx: Any, call: Call) -> None:
-        x = ctx.of(call.arguments["self"])
+        x = ctx.tensor_dims(call.arguments["self"])
         ctx.returns(call, [x[0], fixed(call.arguments["dim"][0], "a size of 1")])
 
     @lowers("sum")

@@ -123,7 +123,7 @@ def test_the_positions_and_the_tokenizer_are_read(tmp_path: Path) -> None:
         saved(tmp_path / kind, kind)
         tokens = open_module(f"transformers:{tmp_path / kind}").tokens
         assert tokens is not None
-        assert (tokens.most, tokens.padding, tokens.masked) == (most, 0, True)
+        assert (tokens.max_tokens, tokens.padding, tokens.masked) == (most, 0, True)
         assert tokens.tokenizer == tmp_path / kind / "tokenizer.json"
 
 

@@ -1,0 +1,77 @@
+from .data import (
+    DataSet as DataSet,
+)
+from .data import (
+    ImageOptions as ImageOptions,
+)
+from .data import (
+    Part as Part,
+)
+from .data import (
+    TextOptions as TextOptions,
+)
+from .data import (
+    head as head,
+)
+from .data import (
+    load_data as load_data,
+)
+from .errors import SupernetError as SupernetError
+from .families.encoder.family import EncoderFamily as EncoderFamily
+from .families.encoder.spec import ENCODER as ENCODER
+from .families.encoder.spec import EncoderSpec as EncoderSpec
+from .families.mobile_cnn.family import MobileCNN as MobileCNN
+from .families.mobile_cnn.family import MobileCNNFamily as MobileCNNFamily
+from .families.mobile_cnn.spec import MOBILE_CNN as MOBILE_CNN
+from .families.mobile_cnn.spec import CNNSpec as CNNSpec
+from .families.mobile_cnn.spec import StageSpec as StageSpec
+from .families.resnet.family import ResNetFamily as ResNetFamily
+from .families.resnet.spec import RESNET as RESNET
+from .families.resnet.spec import ResNetSpec as ResNetSpec
+from .families.vit.family import ViTFamily as ViTFamily
+from .families.vit.spec import VIT as VIT
+from .families.vit.spec import ViTSpec as ViTSpec
+from .networks.module_to_onnx import onnx_model as onnx_model
+from .sharing.base import (
+    Family as Family,
+)
+from .sharing.base import (
+    Sharing as Sharing,
+)
+from .sharing.base import (
+    Supernet as Supernet,
+)
+from .sharing.base import (
+    TrainingStrategy as TrainingStrategy,
+)
+from .sharing.spec import MixtureSpec as MixtureSpec
+from .sharing.spec import SharingSpec as SharingSpec
+from .space import Architecture as Architecture
+from .space import Choice as Choice
+from .space import SearchSpace as SearchSpace
+from .training.checkpoint import (
+    load_checkpoint as load_checkpoint,
+)
+from .training.checkpoint import (
+    make_supernet as make_supernet,
+)
+from .training.checkpoint import (
+    save_checkpoint as save_checkpoint,
+)
+from .training.recalibration import recalibrate as recalibrate
+from .training.strategies.attentive import AttentiveStrategy as AttentiveStrategy
+from .training.strategies.progressive import ProgressiveStrategy as ProgressiveStrategy
+from .training.strategies.single_phase import (
+    LargestStrategy as LargestStrategy,
+)
+from .training.strategies.single_phase import (
+    SandwichStrategy as SandwichStrategy,
+)
+from .training.strategies.single_phase import (
+    SinglePathStrategy as SinglePathStrategy,
+)
+from .training.strategies.single_phase import (
+    SortedStrategy as SortedStrategy,
+)
+from .training.trainer import train as train
+from .training.training_loop import TrainingSettings as TrainingSettings
