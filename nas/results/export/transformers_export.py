@@ -156,7 +156,7 @@ def _write(
             raise ExportError(
                 f"the transformers library has networks of the families {available}; write ONNX with `nas export`"
             )
-    return _loaded(family, network, renumbered(tensors, dict(enumerate(family.kept(network))))), loader
+    return _loaded(family, network, renumbered(tensors, dict(enumerate(family.layer_numbers(network))))), loader
 
 
 def _loaded(family: Family, network: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
