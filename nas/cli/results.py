@@ -53,7 +53,7 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List all runs with their status and progress."""
-    from nas.engine.run_table import run_rows
+    from nas.engine.run_listing import run_rows
 
     runs_folder = folder(runs)
     if runs != DEFAULT_RUNS:
@@ -158,7 +158,7 @@ def _show_failed(run: Run, as_json: bool, *, other_options: tuple[str | None, st
 
 
 def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
-    from nas.engine.run_table import training_json
+    from nas.engine.run_listing import training_json
 
     if select is not None:
         from nas.results.export.cost_selection import networks_by_cost  # loads torch

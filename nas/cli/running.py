@@ -184,7 +184,7 @@ def driving(
 
 def finish(run: Run, as_json: bool) -> None:
     """Prints the result of a run: the training, the improvement by fine-tuning, or the front and its plots."""
-    from nas.engine.run_table import training_json
+    from nas.engine.run_listing import training_json
     from nas.results.analysis.report_json import search_json
     from nas.runs.finetuning.improvement import is_finetuning
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nas.engine.resumption import Resumption
-from nas.engine.run_table import RunSnapshot
+from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import write_atomically
 from nas.engine.store.labels import Labels, write_labels

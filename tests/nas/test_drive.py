@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from nas.engine.resumption import Resumption
-from nas.engine.run_table import run_rows
+from nas.engine.run_listing import run_rows
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store

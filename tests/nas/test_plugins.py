@@ -466,7 +466,7 @@ def test_a_strategy_of_a_plugin_trains(tmp_path: Path, plugin_packages: PluginPa
         ("return [Pass", "1 / 0; return [Pass", "plugin.failed", "plan raised ZeroDivisionError"),
         ("Pass(a, (", "Pass(type(a)((99,)), (", "plugin.failed", "not in the space"),
         ("def plan", "def at(self, progress): return 1\n\n    def plan", "plugin.failed", "plan raised AttributeError"),
-        ("def plan", "optimizer = penalty = found = id\n\n    def plan", "plugin.contract", "learns a network"),
+        ("def plan", "optimizer = penalty = chosen_architecture = id\n\n    def plan", "plugin.contract", "learns a network"),
     ],
 )  # fmt: skip
 def test_a_strategy_that_misbehaves_is_named(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hardware_profiles.quantize import convert, convert_weights
 from hardware_profiles.runtime import run_calls, runtime_version
-from hardware_profiles.runtimes.registry import find_runtime
+from hardware_profiles.runtimes.lookup import find_runtime
 from nas.errors import EvaluationError
 from nas.search.problem.example_scores import encoded
 from nas.search.problem.objectives import ONNX_RUNTIME, Variant

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from supernets.families.decoder.serving import FILLED, IDS, PADDING
 from supernets.families.encoder_decoder.serving import SOURCE
-from supernets.families.encoder_decoder.spec import MOST_ATTENDED
+from supernets.families.encoder_decoder.spec import MAX_ATTENDED
 
 
 def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) -> dict[str, NDArray[Any]]:
@@ -23,7 +23,7 @@ def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) ->
     """
     rng, inputs = np.random.default_rng(0), dict[str, NDArray[Any]]()
     sizes = {"batch": len(texts), "past": context_tokens, "room": context_tokens + 1, "tokens": texts.shape[1]}
-    sizes |= {f"tokens{n}": n * texts.shape[1] for n in range(2, MOST_ATTENDED + 1)}
+    sizes |= {f"tokens{n}": n * texts.shape[1] for n in range(2, MAX_ATTENDED + 1)}
     for value in onnx.load_model_from_string(model).graph.input:
         shape = [sizes[dim.dim_param] if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if value.name == IDS:

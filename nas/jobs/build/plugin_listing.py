@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-from hardware_profiles.base import RUNTIMES
+from hardware_profiles.runtimes.shipped import RUNTIMES
 from nas.errors import PluginError
 from nas.jobs.schema.data import DATA_SETS
 from nas.jobs.schema.training import STRATEGIES

@@ -27,8 +27,9 @@ def plugin_strategy(
     strategy = construct(ref, strategy, family, settings=settings, key="training.settings", distill=distill)
     if isinstance(strategy, LearningStrategy):  # what it learns is not summed over workers, nor is its network searched
         raise PluginError(
-            f"{ref}: has optimizer, penalty and found, by which a strategy learns a network beside the weights; jobs expect "
-            "phases and plan, and at where these change: remove the three, or take the strategy differentiable",
+            f"{ref}: has optimizer, penalty and chosen_architecture, by which a strategy learns a network beside the "
+            "weights; jobs expect phases and plan, and at where these change: remove the three, or take the strategy "
+            "differentiable",
             code="plugin.contract",
         )
     return _CheckedStrategy(ref, strategy, family)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from hardware_profiles.base import RUNTIMES, WEIGHT_PRECISIONS
+from hardware_profiles.base import WEIGHT_PRECISIONS
+from hardware_profiles.runtimes.shipped import RUNTIMES
 from nas.errors import JobError
 from nas.jobs.schema.data import DATA_SETS, SIZES, TEXT, DataConfig
 from nas.jobs.schema.errors import conflict, missing_key, problem, reported, show, translate

@@ -43,7 +43,7 @@ class SpaceConfig(Section):
             if isinstance(dimension.kind, Stages):
                 value = tuple(stage.spec() for stage in value)
             values[dimension.name] = None if dimension.optional and value in _WITHOUT else value
-        return self.spec_type.of(values)
+        return self.spec_type.from_values(values)
 
 
 class _StageConfig(SpaceConfig):

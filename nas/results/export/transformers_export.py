@@ -158,7 +158,7 @@ def _write(
             names = (EncoderFamily.name, ViTEncoderFamily.name, DecoderFamily.name)
             available = f"{', '.join(names[:-1])} and {names[-1]}, and this one is of {family.name}"
             raise ExportError(f"the transformers library has networks of the families {available}; export ONNX")
-    return _loaded(family, network, renumbered(tensors, dict(enumerate(family.kept(network))))), loader
+    return _loaded(family, network, renumbered(tensors, dict(enumerate(family.layer_numbers(network))))), loader
 
 
 def _loaded(family: Family, network: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:

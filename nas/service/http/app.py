@@ -15,12 +15,12 @@ from nas.service import pages
 from nas.service.api.schemas import JobEdit, JobSubmission, Problem
 from nas.service.http.access import Access
 from nas.service.http.body_limits import BodyLimits
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.metrics import PREFIX, Metrics
 from nas.service.http.problems import add_handlers
 from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
-from nas.service.http.turns import ConcurrencyLimit
 from nas.service.path_privacy import PathPrivacy
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas.engine.run_table import RunSnapshot
+from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store

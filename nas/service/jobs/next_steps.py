@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from nas.engine.run_table import RunSnapshot
+from nas.engine.run_listing import RunSnapshot
 from nas.service.jobs.job_runner import JobState
 from nas.service.state import RequestedState, Submission
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 
 from nas.service.api import schemas
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import answers
-from nas.service.http.turns import ConcurrencyLimit
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
 from nas.service.views import recipes

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from nas.jobs.schema.job_schema import TITLE, job_schema
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.service.api import schemas
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import answers
-from nas.service.http.turns import ConcurrencyLimit
 from nas.service.path_privacy import PathPrivacy
 from nas.service.service import Service
 from nas.service.views import job_fields

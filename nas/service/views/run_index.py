@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.engine.run_table import RunSnapshot, snapshot_of
+from nas.engine.run_listing import RunSnapshot, snapshot_of
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import Labels, read_labels

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.engine.progress import ProgressObserver
-from nas.engine.run_table import run_rows, snapshot_of
+from nas.engine.run_listing import run_rows, snapshot_of
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
@@ -36,7 +36,7 @@ class Notes(ProgressObserver):
 
 def test_a_wait_is_shown_with_its_time_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, observer, now = RunsFolder(tmp_path), Notes(), [1000.0]
-    monkeypatch.setattr("nas.engine.run_table.time.time", lambda: now[0])
+    monkeypatch.setattr("nas.engine.run_listing.time.time", lambda: now[0])
     folder = searched(runs, final=False)
     store = open_store(folder, driver=True)
     assert store.status() is RunStatus.RUNNING

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.engine.run_table import run_rows
+from nas.engine.run_listing import run_rows
 from nas.engine.store.folder import RunFolder, RunsFolder, write_atomically
 from nas.engine.store.opening import open_store
 from nas.errors import UnknownNameError

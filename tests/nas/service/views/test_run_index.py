@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nas.engine.run_table import RunSnapshot, run_rows
+from nas.engine.run_listing import RunSnapshot, run_rows
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
