@@ -11,13 +11,6 @@ if TYPE_CHECKING:  # a name of a profile is checked without loading numpy
     from numpy.typing import NDArray
 
 
-RUNTIMES: Mapping[str, str] = {
-    "onnxruntime": "hardware_profiles.runtimes.onnx_runtime:OnnxRuntime",
-    "openvino": "hardware_profiles.runtimes.openvino_runtime:OpenVino",
-}
-"""The classes of the shipped runtimes; see `hardware_profiles.runtimes`."""
-
-
 WEIGHT_PRECISIONS = ("fp32", "int8", "int4")
 """Precisions that the weights alone can be in, without calibration; see `hardware_profiles.quantize.convert_weights`."""
 

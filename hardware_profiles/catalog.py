@@ -21,11 +21,12 @@ try:
 except ImportError:  # PyYAML without libyaml: equal results, in more time
     from yaml import SafeLoader  # type: ignore[assignment]
 
-from hardware_profiles.base import RUNTIMES, HardwareProfile
+from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ProfileError, suggestion
 from hardware_profiles.files import check_regular
 from hardware_profiles.requirements import check_requirements, platform_error
-from hardware_profiles.runtimes.registry import check_name, find_runtime
+from hardware_profiles.runtimes.lookup import check_name, find_runtime
+from hardware_profiles.runtimes.shipped import RUNTIMES
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536

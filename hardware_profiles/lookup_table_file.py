@@ -77,8 +77,8 @@ def load_lookup(
         why = f"it was measured on another machine than that of profile {profile.name} ({'; '.join(changed)})"
         raise _error(path, f"{why}; calibrate again, into another file", code="lookup-table.other-machine")
     if not table.complete and not unfinished:
-        command = f"nas calibrate {profile.name} --job JOB -o {path}"
-        raise _error(path, f"its calibration was interrupted; resume: {command}", code="lookup-table.unfinished")
+        why = f"its calibration was interrupted; calibrate profile {profile.name} again into this file, which continues it"
+        raise _error(path, why, code="lookup-table.unfinished")
     return table
 
 
@@ -115,8 +115,7 @@ def profile_of(path: Path) -> str:
 
 def _check_profile(path: Path, was: Mapping[str, Any], profile: HardwareProfile) -> None:
     if was.get("name") != profile.name:
-        command = f"nas calibrate {profile.name} --job JOB"
-        why = f"it is of profile {was.get('name')!r}, expected {profile.name!r}; make one with: {command}"
+        why = f"it is of profile {was.get('name')!r}, expected {profile.name!r}; calibrate that profile"
         raise _error(path, why, code="lookup-table.other-profile")
     compared = {key: value for key, value in profile.to_json().items() if key not in _NOT_COMPARED}
     changed = [f"{key}: was {was.get(key)!r}, is {now!r}" for key, now in compared.items() if was.get(key) != now]
@@ -137,7 +136,7 @@ def _read(path: Path) -> LookupTable:
         why = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise _error(path, f"it is damaged: {why}; calibrate again", code="lookup-table.damaged") from None
     format_text = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"
-    why = f"expected the format {FORMAT!r}, got {format_text}; make one with: nas calibrate PROFILE --job JOB"
+    why = f"expected the format {FORMAT!r}, got {format_text}; calibrate the profile"
     raise _error(path, why, code="lookup-table.other-format")
 
 

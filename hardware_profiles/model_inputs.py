@@ -110,8 +110,8 @@ def _size(dim: Any, i: int, profile: HardwareProfile, batch_names: set[str]) -> 
 
 
 def _advice(value: ValueInfoProto) -> str:
-    """The option that gives a shape; empty for an input that is not a tensor."""
-    return f", or give its complete shape (--shape {value.name}=1x...)" if value.type.HasField("tensor_type") else ""
+    """The advice to give a shape; empty for an input that is not a tensor."""
+    return f", or give its complete shape (shape {value.name}=1x...)" if value.type.HasField("tensor_type") else ""
 
 
 def _draw(elem_type: int, shape: tuple[int, ...], rng: np.random.Generator, where: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from hardware_profiles.errors import PrecisionError, suggestion
 from hardware_profiles.precisions.block_weights import quantize_weights
 from hardware_profiles.precisions.half import to_half
 from hardware_profiles.precisions.int8 import quantize
-from hardware_profiles.runtimes.registry import find_runtime
+from hardware_profiles.runtimes.lookup import find_runtime
 
 PRECISIONS = ("fp32", "int8", "int4", "fp16", "bf16")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.errors import ModelError
 from hardware_profiles.runtimes.base import LoadedModel, Runtime
-from hardware_profiles.runtimes.registry import find_runtime
+from hardware_profiles.runtimes.lookup import find_runtime
 
 
 def runtime_version(runtime: str = "onnxruntime") -> str:

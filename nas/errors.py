@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 _QUOTED = 80
@@ -17,18 +18,53 @@ def quoted(text: str) -> str:
     return shown if len(shown) <= _QUOTED else f"{shown[: _QUOTED - 3]}... ({len(text):,} characters)"
 
 
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The next step after an error, or after a run that is not finished, as a value.
+
+    The command line prints it as a command and the server as a request; the message of an error names neither.
+
+    Attributes:
+        action: What to do, e.g. ``resume``, ``export`` or ``upgrade``; `REPEAT` is the same action with other options.
+        target: The run, file or name on which it is done; "" for none.
+        options: Values of its options by name, e.g. ``{"retry_failed": True}``.
+    """
+
+    action: str
+    target: str = ""
+    options: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+REPEAT = "repeat"
+"""The action of a `Remedy` that repeats what failed with other options."""
+
+
+def attach_remedy(error: BaseException, remedy: Remedy) -> None:
+    """Sets the remedy of an error that has none, also of an error of another package."""
+    if remedy_of(error) is None:
+        error.remedy = remedy  # type: ignore[attr-defined]  # errors of other packages do not declare it
+
+
+def remedy_of(error: BaseException) -> Remedy | None:
+    """The remedy of an error; None if it has none."""
+    remedy: Remedy | None = getattr(error, "remedy", None)
+    return remedy
+
+
 class NasError(Exception):
     """Base of all errors of this package; the message says what came, what was expected and what to do.
 
     Attributes:
         code: stable identifier of the kind of error, e.g. ``job.unknown-key``; each class has a default,
             which a raise may replace by a more specific one.
+        remedy: the next step, where there is a concrete one.
     """
 
     code = "nas.error"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, remedy: Remedy | None = None) -> None:
         super().__init__(message)
+        self.remedy = remedy
         if code is not None:
             self.code = code
 
@@ -42,8 +78,15 @@ class JobError(NasError):
 
     code = "job.invalid"
 
-    def __init__(self, message: str, *, code: str | None = None, fields: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(message, code=code)
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        fields: Sequence[tuple[str, str]] = (),
+        remedy: Remedy | None = None,
+    ) -> None:
+        super().__init__(message, code=code, remedy=remedy)
         self.fields = tuple(fields)
 
 
@@ -54,7 +97,16 @@ class UnknownNameError(NasError):
         kind: what the name should refer to, e.g. ``run``.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        *,
+        where: str = "",
+        hint: str = "",
+        remedy: Remedy | None = None,
+    ) -> None:
         self.kind = kind
         known = list(known)
         near = get_close_matches(name[:_QUOTED], [k for k in known if k != name], n=1, cutoff=0.5)
@@ -65,7 +117,7 @@ class UnknownNameError(NasError):
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
         code = f"{kind.replace(' ', '-')}.unknown"
-        super().__init__(f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}", code=code)
+        super().__init__(f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}", code=code, remedy=remedy)
 
 
 class PluginError(NasError):
@@ -105,7 +157,7 @@ class PartError(NasError):
 
 
 class SelectionError(NasError):
-    """A `--select` expression is malformed or nothing satisfies it."""
+    """An expression that selects networks is malformed, or nothing satisfies it."""
 
     code = "selection.invalid"
 
@@ -129,7 +181,7 @@ class ExportFailedError(NasError):
 
 
 class LoggerError(NasError):
-    """The metrics of a run cannot be written to the target of `--log-to`."""
+    """The metrics of a run cannot be written to the target of ``log_to``."""
 
     code = "logger.failed"
 

@@ -30,8 +30,8 @@ class DimensionError(SpaceError):
     """A dimension of a space is missing, or its value makes no network.
 
     Attributes:
-        dimension: its name, which is a key of a job file.
-        text: what is wrong with it.
+        dimension: Name of the dimension, which is a key of a job file.
+        text: Description of the problem.
     """
 
     code = "space.invalid-dimension"

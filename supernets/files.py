@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and opens only regular ones."""
+"""Atomic writing of files, and the check that a path is a regular file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Those of archives that are read; others need libraries that may be missing."""
+"""Compression methods of archives that are read; others need libraries that may be missing."""
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError)
-"""What reading a damaged archive raises."""
+"""Errors that reading a damaged archive raises."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -21,7 +21,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     The file has the permissions that the process gives to new files.
 
     Raises:
-        OSError: it cannot be written; what was written of it is removed.
+        OSError: The file cannot be written; the temporary file is removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

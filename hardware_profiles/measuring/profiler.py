@@ -19,7 +19,7 @@ from hardware_profiles.measuring.session import Limits, run_session, trivial_mod
 from hardware_profiles.measuring.speed_record import SpeedRecord
 from hardware_profiles.measuring.worker import LARGE_BYTES
 from hardware_profiles.requirements import check_requirements, energy_error, platform_error
-from hardware_profiles.runtimes.registry import find_runtime
+from hardware_profiles.runtimes.lookup import find_runtime
 from hardware_profiles.transports.connection import Connection
 
 MAX_BATCH = 20
@@ -221,7 +221,7 @@ class WorkerProfiler:
         try:
             return self._connect()
         except UnreachableError as error:
-            advice = "Finished measurements are kept; when the machine is back, continue with `nas resume`"
+            advice = "Finished measurements are kept; continue when the machine is back"
             message = f"lost the machine of profile {self._profile.name}: {error}. {advice}"
             raise WorkerError(message, code="worker.machine-lost") from error
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hardware_profiles.errors import WorkerDiedError, WorkerError
-from hardware_profiles.runtimes.registry import source_of
+from hardware_profiles.runtimes.lookup import source_of
 
 WORKER_FILE = Path(__file__).parents[1] / "measuring" / "worker.py"
 FIXED_LAYOUT = ("setarch", "-R")

@@ -102,7 +102,7 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
         message = (
             f"profile {profile.name} needs a Ray node with {shown_resources(profile.placement)}, and none is connected"
         )
-        advice = "run without --inline, or with the cluster's --address"
+        advice = "run with Ray (not inline), or give the cluster's address"
         raise ProfileError(f"{message}; {advice}", code="profile.no-cluster")
     while True:
         node = _find_node(profile)

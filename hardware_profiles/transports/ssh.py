@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
-from hardware_profiles.runtimes.registry import find_runtime, source_of
+from hardware_profiles.runtimes.lookup import find_runtime, source_of
 from hardware_profiles.transports.connection import FIXED_LAYOUT, WORKER_FILE, LocalConnection, worker_settings
 
 BOOTSTRAP_FILE = Path(__file__).with_name("bootstrap.py")

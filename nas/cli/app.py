@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from nas.cli.panels import CommandGroup
+from nas.cli.panels import CommandGroup, note_runs
 from nas.engine.store.folder import DEFAULT_ROOT
 from nas.errors import ServiceError
 from supernets.files import check_regular
@@ -37,7 +37,7 @@ option = partial(typer.Option, show_default=False)
 argument = partial(typer.Argument, show_default=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
-Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", help="The folder of the runs.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", callback=note_runs, help="The folder of the runs.")]
 Job = Annotated[Path, argument(help="A job file; `nas init` makes one.")]
 RunId = Annotated[str, argument(help="A run; `nas runs` lists them.")]
 AcceptPluginVersions = Annotated[

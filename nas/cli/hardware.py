@@ -150,7 +150,7 @@ def _compare_runtimes(
     """Measures the model in each runtime, and prints their latencies in the given order."""
     from hardware_profiles.catalog import in_runtime
     from hardware_profiles.model_file import measure_latency, parse_shapes, summary
-    from hardware_profiles.runtimes.registry import find_runtime
+    from hardware_profiles.runtimes.lookup import find_runtime
 
     profiles = [in_runtime(chosen, runtime.strip()) for runtime in runtimes]
     note = partial(print, file=sys.stderr)

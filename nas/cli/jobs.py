@@ -70,9 +70,9 @@ def init(
     from nas.jobs.schema.job_schema import FILE, job_schema_text
 
     if data is not None:
-        from nas.jobs.planning.own_data import filled
+        from nas.jobs.planning.own_data import fill_recipe
 
-        text = filled(text, data, model=model, weights=weights)
+        text = fill_recipe(text, data, model=model, weights=weights)
     elif (model or weights) is not None:
         raise typer.BadParameter("--model and --weights are filled in with your images: add --data FOLDER")
 

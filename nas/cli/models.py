@@ -159,7 +159,7 @@ def _mapping(arguments: str | None) -> dict[str, Any]:
     from nas.jobs.schema.strict_yaml import parse_mapping
 
     expected = "mapping from arguments to values, e.g. {num_classes: 10}"
-    return parse_mapping(arguments, source="--arguments", what=expected)
+    return parse_mapping(arguments, source="--arguments", noun=expected)
 
 
 def _shape(text: str) -> tuple[int, ...]:

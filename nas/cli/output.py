@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nas.cli.remedies import remedy_text, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,10 +105,11 @@ def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
     why = (run.waiting if live else "") or report.reason
     reason = f"; {why}" if why else ""
     print(f"{report.run}: {status}, {report.evaluations_text}{reason}")
-    if following := run.next_command:
-        print(f"next: {following}")
+    runs = run.runs.root
+    if (following := run.next_step) is not None:
+        print(f"next: {remedy_text(following, runs)}")
     if failed := run.failures():
-        print(f"{len(failed)} could not be measured; for the reasons: {run.folder.command('show')} --failed")
+        print(f"{len(failed)} could not be measured; for the reasons: {run_command('show', run.id, runs)} --failed")
     if report.constraints:
         print(f"constraints: {', '.join(constraint_text(c) for c in report.constraints)}")
     if report.nearest is not None and report.nearest.miss.broken:
@@ -254,8 +258,8 @@ def print_improvement(run: str, improvement: Improvement) -> None:
         print(f"{better} no better in {original.precision}; keep the original{export}")
 
 
-def print_finetunings(finetunings: Sequence[Finetuning]) -> None:
-    """Prints the fine-tuned networks of a run beside the originals; nothing if there are none."""
+def print_finetunings(finetunings: Sequence[Finetuning], *, runs: Path) -> None:
+    """Prints the fine-tuned networks of a run of this folder beside the originals; nothing if there are none."""
     if not finetunings:
         return
     from nas.engine.formatting import change_text, format_value
@@ -289,3 +293,6 @@ def print_finetunings(finetunings: Sequence[Finetuning]) -> None:
         )
     header = [f"validation {scored.name}", f"test {scored.name}", *(o.name for o in timed)]
     print_table(["fine-tuned by", "network", *header, "result"], rows)
+    for finetuning in finetunings:
+        if finetuning.interrupted:
+            print(f"next: {run_command('resume', finetuning.run, runs)}")

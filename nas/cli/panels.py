@@ -1,12 +1,16 @@
-"""The help of the commands: their groups in `nas --help`, in the order of use, and flags without a type."""
+"""The group of all commands: panels of `nas --help` in the order of use, flags without a type, next steps of errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup, TyperOption
+
+from nas.cli.remedies import step_after
+from nas.engine.store.folder import DEFAULT_ROOT
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "schema", "plan", "inspect", "capture"),
@@ -30,6 +34,14 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Tools": ("plugins", "doctor", "upgrade", "bench"),
 }
 """The names of the commands by group."""
+_RUNS_FOLDER = "nas.runs"
+"""Key of the selected runs folder in the data that the contexts of a command share."""
+
+
+def note_runs(context: typer.Context, runs: Path) -> Path:
+    """Keeps the value of ``--runs`` for the commands that error messages name."""
+    context.meta[_RUNS_FOLDER] = runs
+    return runs
 
 
 class CommandGroup(TyperGroup):
@@ -43,6 +55,15 @@ class CommandGroup(TyperGroup):
                     command.rich_help_panel = panel  # type: ignore[attr-defined]  # Typer's, of commands and groups
                     self.commands[name] = command  # to the end
         _without_types_of_flags(self)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; an error gets a note with the command that the user types next, where there is one."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if step := step_after(error, ctx.meta.get(_RUNS_FOLDER, DEFAULT_ROOT)):
+                error.add_note(f"next: {step}")
+            raise
 
 
 def _without_types_of_flags(command: Any) -> None:

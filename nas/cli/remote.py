@@ -66,10 +66,10 @@ def submit(
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     """The job with the server's name of its captured model, which is uploaded unless the server has it."""
-    from nas.jobs.schema.job_edit import edited
+    from nas.jobs.schema.job_edit import edit_job
     from nas.jobs.schema.strict_yaml import parse_mapping
 
-    supernet = parse_mapping(text, source="job", what="job").get("supernet")
+    supernet = parse_mapping(text, source="job", noun="job").get("supernet")
     model = supernet.get("model") if isinstance(supernet, dict) else None
     if not isinstance(model, str) or not is_file(model) or not (file := folder / Path(model).expanduser()).is_file():
         return text
@@ -80,7 +80,7 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     if name not in {uploaded.name for uploaded in client.models()}:
         client.add_model(name, file)
         print(f"uploaded {file} as the model {name}", file=sys.stderr)
-    return edited(text, {("supernet", "model"): f"models/{name}"}, source="job")
+    return edit_job(text, {("supernet", "model"): f"models/{name}"}, source="job")
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")

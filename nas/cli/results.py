@@ -36,6 +36,7 @@ from nas.cli.output import (
     print_table,
     print_training,
 )
+from nas.cli.remedies import next_text, run_command
 from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
 from nas.engine.store.folder import check_folder
 from nas.plugins.parts import require
@@ -52,19 +53,20 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List all runs with their status and progress."""
-    from nas.engine.run_table import run_rows
+    from nas.engine.run_listing import run_rows
 
     runs_folder = folder(runs)
     if runs != DEFAULT_RUNS:
         runs_folder.check_exists()
     rows = [row for row in run_rows(runs_folder) if tag is None or tag in row.tags]
     if as_json:
-        return print_json([row.to_json() for row in rows])
+        return print_json([{**row.to_json(), "next": next_text(row.next, runs)} for row in rows])
     if not rows and tag is not None:
         return print(f"no run in {runs} has the tag {tag}")
     if not rows:
         return print(f"no runs in {runs}; start one with: nas search JOB.yaml")
-    header, cells = ["run", "kind", "status", "progress", "reason", "next"], [row.cells() for row in rows]
+    header = ["run", "kind", "status", "progress", "reason", "next"]
+    cells = [[*row.cells(), next_text(row.next, runs)] for row in rows]
     if any(row.tags for row in rows):
         header, cells = [*header, "tags"], [[*line, ", ".join(row.tags)] for line, row in zip(cells, rows, strict=True)]
     return print_table(header, cells)
@@ -132,7 +134,7 @@ def show(
         run_fields = {
             "live": live,
             "waiting": opened.waiting,
-            "next": opened.next_command,
+            "next": next_text(opened.next_step, opened.runs.root),
             "finetunings": [finetuning.to_json() for finetuning in further],
         }
         run_fields |= {} if improvement is None else {"gain": improvement.to_json()}
@@ -142,7 +144,7 @@ def show(
         print_improvement(opened.id, improvement)
     else:
         print_insight(report, insight)
-    return print_finetunings(further)
+    return print_finetunings(further, runs=opened.runs.root)
 
 
 def _show_failed(run: Run, as_json: bool, *, other_options: tuple[str | None, str | None]) -> None:
@@ -152,11 +154,11 @@ def _show_failed(run: Run, as_json: bool, *, other_options: tuple[str | None, st
     failures = run.failures()
     if as_json:
         return print_json({"run": run.id, "networks": [network.to_json() for network in failures]})
-    return print_failures(run.id, failures, retry=f"{run.folder.command('resume')} --retry-failed")
+    return print_failures(run.id, failures, retry=f"{run_command('resume', run.id, run.runs.root)} --retry-failed")
 
 
 def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
-    from nas.engine.run_table import training_json
+    from nas.engine.run_listing import training_json
 
     if select is not None:
         from nas.results.export.cost_selection import networks_by_cost  # loads torch
@@ -164,11 +166,12 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
         nested = networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
         return print_json(nested.to_json(select)) if as_json else print_nested(nested, select)
     training, further = training_json(opened), opened.finetunings(None)
+    following = next_text(opened.next_step, opened.runs.root)
     if as_json:
-        shown = {**training, "next": opened.next_command}
+        shown = {**training, "next": following}
         return print_json({**shown, "finetunings": [finetuning.to_json() for finetuning in further]})
-    print_training(training, following=opened.next_command)
-    return print_finetunings(further)
+    print_training(training, following=following)
+    return print_finetunings(further, runs=opened.runs.root)
 
 
 def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> None:

@@ -17,10 +17,11 @@ import typer
 
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
+from nas.cli.remedies import remedy_text, run_command
 from nas.engine.evaluation.cluster import check_address
 from nas.engine.progress import CompositeObserver
 from nas.engine.store.folder import RunsFolder
-from nas.errors import JobError, OutdatedStoreError, SelectionError
+from nas.errors import JobError, OutdatedStoreError, SelectionError, remedy_of
 from nas.jobs.run.run_options import RunOptions
 from nas.plugins.parts import has, install
 from supernets.files import check_regular
@@ -173,15 +174,17 @@ def driving(
                 observer=observer,
                 accept_plugin_versions=accept_plugin_versions,
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if interruption_note:
             print(interruption_note, file=sys.stderr)
+        if (remedy := remedy_of(interruption)) is not None:
+            print(f"next: {remedy_text(remedy, runs)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
 def finish(run: Run, as_json: bool) -> None:
     """Prints the result of a run: the training, the improvement by fine-tuning, or the front and its plots."""
-    from nas.engine.run_table import training_json
+    from nas.engine.run_listing import training_json
     from nas.results.analysis.report_json import search_json
     from nas.runs.finetuning.improvement import is_finetuning
 
@@ -194,7 +197,7 @@ def finish(run: Run, as_json: bool) -> None:
     plots = has("plots")
     paths = run.plot() if plots else []
     if not plots:
-        again = f"{install('plots')}, then {run.folder.command('plot')}"
+        again = f"{install('plots')}, then {run_command('plot', run.id, run.runs.root)}"
         print(f"no plots were made, since their part is not installed; for plots: {again}", file=sys.stderr)
     if as_json:
         return print_json({**search_json(report), "plots": [str(path) for path in paths]})
@@ -202,9 +205,9 @@ def finish(run: Run, as_json: bool) -> None:
     for path in paths:
         print(path)
     if not report.front:
-        show = run.folder.command("show")
+        show = run_command("show", run.id, run.runs.root)
         return print(f'next: {show} --select "LIMITS" (to relax the limits), or change the job')
-    return print(f"next: {run.folder.command('export')}")
+    return print(f"next: {run_command('export', run.id, run.runs.root)}")
 
 
 def _print_finetuning(run: Run, as_json: bool) -> None:
@@ -226,5 +229,5 @@ def _print_finetuning(run: Run, as_json: bool) -> None:
         print()
     print_improvement(run.id, improvement)
     if report is not None:
-        print(f"plot it with the front: {origin.folder.command('plot')}")
-    return print(f"next: {run.folder.command('export')}") if improvement.improved else None
+        print(f"plot it with the front: {run_command('plot', origin.id, origin.runs.root)}")
+    return print(f"next: {run_command('export', run.id, run.runs.root)}") if improvement.improved else None

@@ -29,11 +29,13 @@ class BatchEvaluation:
         """The candidates with their metrics."""
         requests = {a: {metric.name: self.variants.request(a, metric) for metric in self.metrics} for a in batch}
         missing = {a: len(self.metrics) for a in batch}
-        found: dict[Request, Measurement] = {}
-        for measurement in self.evaluator.evaluate([r for own in requests.values() for r in own.values()]):
-            found[measurement.request] = measurement
+        measurements: dict[Request, Measurement] = {}
+        for measurement in self.evaluator.evaluate([r for by_metric in requests.values() for r in by_metric.values()]):
+            measurements[measurement.request] = measurement
             missing[self.variants.candidate(measurement.request)] -= 1
             complete = sum(n == 0 for n in missing.values())
             if complete < len(batch):  # a complete batch is shown with the front and the hypervolume that it makes
                 self.on_complete(complete)
-        return [Evaluation(a, {name: found[r] for name, r in own.items()}) for a, own in requests.items()]
+        return [
+            Evaluation(a, {name: measurements[r] for name, r in by_metric.items()}) for a, by_metric in requests.items()
+        ]

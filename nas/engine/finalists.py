@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nas.engine.evaluation.base import Evaluator
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.remeasuring import Remeasuring
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.base import RunStore
@@ -49,8 +49,8 @@ def choose_finalists(
     )
     front = np.zeros(len(usable), dtype=bool)
     for floors in _FLOORS if constraints else (0,):
-        kept = feasible_within_noise(usable, constraints, floors=floors)
-        front |= non_dominated(np.where(kept[:, None], values, np.nan))
+        feasible = feasible_within_noise(usable, constraints, floors=floors)
+        front |= non_dominated(np.where(feasible[:, None], values, np.nan))
     chosen = {usable[i].architecture: None for i in np.flatnonzero(front)}
     optimistic, may_keep = values - errors, feasible_within_noise(usable, constraints, floors=-1)
     ahead = values[front]
@@ -85,7 +85,7 @@ def measure_finalists(
     timed = [o for o in metrics if o.profile is not None]
     requests += [variants.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
     on_progress(SearchProgress(PHASE, 0, len(requests)))
-    remeasuring = Remeasuring(Cached(evaluator, store.attempts, keep=store.add))
+    remeasuring = Remeasuring(CachedEvaluator(evaluator, store.attempts, keep=store.add))
     for done, _ in enumerate(remeasuring.evaluate(requests), 1):
         on_progress(SearchProgress(PHASE, done, len(requests), uncertain=remeasuring.n_uncertain))
     remeasuring.last()

@@ -16,7 +16,7 @@ _STAGE = re.compile(r"(stage\d+)?")
 _BLOCK = re.compile(r"(?:block|layer)s?\d+$")
 """The places of choices in a network, as families name them."""
 
-_SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
+_DISPLAY: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
     "accuracy": ("Accuracy", "%", 100.0),
     "average_precision": ("Average precision", "%", 100.0),
     "mae": ("Mean absolute error", "", 1.0),
@@ -48,14 +48,14 @@ _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, fa
 }
 
 
-_MOST_PERCENT = 10.0
+_MAX_PERCENT = 10.0
 """Larger shares are shown as factors."""
 
 
 def _shown(objective: Objective) -> tuple[str, str, float]:
     """Title, unit shown and factor of a metric; one that is not shipped is shown as it is stored, but for shares of a task."""
     if objective.is_shipped:
-        return _SHOWN[objective.metric]
+        return _DISPLAY[objective.metric]
     if objective.of_task and objective.unit == "share":
         return objective.metric, "%", 100.0
     return objective.metric, objective.unit, 1.0
@@ -113,7 +113,7 @@ def miss_text(miss: NearestInfeasible) -> str:
         word = "at most" if above else "at least"
         share = abs(value - bound) / (abs(bound) or 1.0)
         excess = f"{share_text(share)} {'over' if above else 'under'}"
-        if share > _MOST_PERCENT and bound:
+        if share > _MAX_PERCENT and bound:
             excess = f"{share_text(value / bound)} as much"
         shown = value * shown_scale(constraint.metric)
         digits = f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:.0f}"  # enough to differ from a bound close by
@@ -125,7 +125,7 @@ def miss_text(miss: NearestInfeasible) -> str:
 
 def share_text(share: float) -> str:
     """A share of at least 0 in per cent, ``15.5 %``; above 1,000 % as a factor: ``23 times``."""
-    if share > _MOST_PERCENT:
+    if share > _MAX_PERCENT:
         return f"{share:.3g} times" if share < 1000 else f"{share:.0f} times"
     decimals = 2 if share < 0.01 else 1 if share < 1 else 0
     return f"{100 * share:.{decimals}f} %"
@@ -169,9 +169,9 @@ def outline(options: Mapping[str, Option]) -> str:
     parts = [f"{name} {'-'.join(map(str, values))}" for name, values in stages.items()]
     if len(parts) > _PARTS:  # of a space without stages
         parts = [*parts[:_PARTS], f"and {len(parts) - _PARTS} others"]
-    whole = ", ".join(parts)
+    stages_text = ", ".join(parts)
     inner = ", ".join(f"{kind} {_range(values)}" for kind, values in blocks.items())
-    return "; ".join(part for part in (whole, inner) if part)
+    return "; ".join(part for part in (stages_text, inner) if part)
 
 
 def _range(values: Sequence[Option]) -> str:
@@ -183,11 +183,11 @@ def _range(values: Sequence[Option]) -> str:
 
 
 def guidance_text(algorithm: str, models_from: int | None, budget: int | None) -> str:
-    """From which evaluation on models choose the networks of a search; "" for an algorithm without models.
+    """A sentence on the evaluation from which models choose the networks of a search; "" for an algorithm without models.
 
     Args:
-        models_from: the number of that evaluation.
-        budget: evaluations of the search; None where only time limits it.
+        models_from: Number of that evaluation; None for an algorithm without models.
+        budget: Number of evaluations of the search; None where only time limits it.
     """
     if models_from is None:
         return ""
@@ -209,10 +209,10 @@ def duration(seconds: float) -> str:
 
 
 def wait_text(state: RunState, now: float) -> str:
-    """What a driver waits for and for how long, in steps of five seconds; "" while it works.
+    """The reason and the duration of a driver's wait, in steps of five seconds; "" while it works.
 
     Args:
-        now: seconds since the epoch.
+        now: Seconds since the epoch.
     """
     if not state.waiting or not state.waiting_since:
         return state.waiting

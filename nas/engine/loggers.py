@@ -1,4 +1,4 @@
-"""Progress observers that write metrics for TensorBoard or MLflow (``--log-to``)."""
+"""Progress observers that write metrics for TensorBoard or MLflow (``log_to``)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PARAMETERS = (
     "runtimes",
 )
 """Facts of a run that are kept as its parameters."""
-_EVERY_S, _MOST = 5.0, 500
+_EVERY_S, _MAX_BUFFERED = 5.0, 500
 """Metrics are buffered for at most this number of seconds and up to this number: each write is a request to a server."""
 _TIMEOUT_S, _RETRIES = 10, 2
 """MLflow's own would let a search wait for many minutes for a server that is gone."""
@@ -76,9 +76,9 @@ class ProgressLogger(ProgressObserver):
     ) -> None:
         self._writer_of: LogWriter | None = log
         self._note, self._clock = note, clock
-        self._kept: list[tuple[str, int, float]] = []
+        self._buffer: list[tuple[str, int, float]] = []
         self._written = clock()
-        self._known = 0
+        self._n_known = 0
         self._latest: SearchProgress | None = None
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class ProgressLogger(ProgressObserver):
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """Keeps the run's parameters; the evaluations that it has already were written when they were made."""
-        self._known = n_evaluations
+        self._n_known = n_evaluations
         if self._writer_of is not None:
             with self._failing_once():
                 self._writer_of.begin(run, _parameters(facts, budget))
@@ -109,7 +109,7 @@ class ProgressLogger(ProgressObserver):
 
     def progress(self, progress: SearchProgress) -> None:
         """Keeps the latest progress of each number of evaluations."""
-        if progress.phase != "searching" or progress.done <= self._known:
+        if progress.phase != "searching" or progress.done <= self._n_known:
             return
         if self._latest is not None and progress.done != self._latest.done:
             self._keep_latest()
@@ -126,15 +126,15 @@ class ProgressLogger(ProgressObserver):
         self._keep(progress.done, metrics)
 
     def _keep(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._kept += [(name, step, value) for name, value in metrics.items() if math.isfinite(value)]
-        if len(self._kept) >= _MOST or self._clock() - self._written >= _EVERY_S:
+        self._buffer += [(name, step, value) for name, value in metrics.items() if math.isfinite(value)]
+        if len(self._buffer) >= _MAX_BUFFERED or self._clock() - self._written >= _EVERY_S:
             self._flush()
 
     def _flush(self) -> None:
-        kept, self._kept, self._written = self._kept, [], self._clock()
-        if kept and self._writer_of is not None:
+        metrics, self._buffer, self._written = self._buffer, [], self._clock()
+        if metrics and self._writer_of is not None:
             with self._failing_once():
-                self._writer_of.write(kept)
+                self._writer_of.write(metrics)
 
     @contextmanager
     def _failing_once(self) -> Iterator[None]:
@@ -149,7 +149,7 @@ class TensorBoardWriter:
     """Event files for TensorBoard, in a folder of the run's name below `folder`, which is made where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        require("tensorboard", "--log-to tensorboard")
+        require("tensorboard", "log_to tensorboard")
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import RecordWriter
@@ -201,14 +201,14 @@ class MLflowWriter:
     """A run of MLflow's, found again by where ours is kept.
 
     Args:
-        uri: of the tracking server or its database, e.g. ``http://127.0.0.1:5000`` or ``sqlite:///mlflow.db``.
+        uri: Address of the tracking server or its database, e.g. ``http://127.0.0.1:5000`` or ``sqlite:///mlflow.db``.
         experiment: the name of the experiment, which is made where there is none.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_TIMEOUT_S))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(_RETRIES))
-        require("mlflow", "--log-to mlflow")
+        require("mlflow", "log_to mlflow")
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
@@ -217,23 +217,26 @@ class MLflowWriter:
         self._run: str | None = None
         with self._asking():
             self._client = MlflowClient(tracking_uri=uri)
-            found = self._client.get_experiment_by_name(experiment)
-            self._experiment = found.experiment_id if found is not None else self._client.create_experiment(experiment)
+            stored_experiment = self._client.get_experiment_by_name(experiment)
+            if stored_experiment is None:
+                self._experiment = self._client.create_experiment(experiment)
+            else:
+                self._experiment = stored_experiment.experiment_id
 
     def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         where = f"{socket.gethostname()}:{run.path.resolve()}"
         key = hashlib.sha256(where.encode(errors="replace")).hexdigest()
         with self._asking():
             query = f"tags.`nas.run` = '{key}'"
-            found = self._client.search_runs([self._experiment], filter_string=query, max_results=1)
-            if found:
-                self._run = str(found[0].info.run_id)
+            earlier_runs = self._client.search_runs([self._experiment], filter_string=query, max_results=1)
+            if earlier_runs:
+                self._run = str(earlier_runs[0].info.run_id)
                 self._client.update_run(self._run, status="RUNNING")
                 return
-            made = self._client.create_run(
+            new_run = self._client.create_run(
                 self._experiment, run_name=run.id, tags={"nas.run": key, "nas.folder": where}
             )
-            self._run = str(made.info.run_id)
+            self._run = str(new_run.info.run_id)
             params = [self._param(name, value) for name, value in parameters.items()]
             self._client.log_batch(self._run, params=params)
 
@@ -253,13 +256,13 @@ class MLflowWriter:
         try:
             yield
         except self._errors as error:
-            said = " ".join(str(error).split())[:300]
-            raise LoggerError(f"mlflow:{self._uri}: cannot be written ({said})") from error
+            error_text = " ".join(str(error).split())[:300]
+            raise LoggerError(f"mlflow:{self._uri}: cannot be written ({error_text})") from error
 
 
 @contextmanager
 def opened(wanted: Sequence[str], note: Callable[[str], None], *, experiment: str) -> Iterator[list[ProgressObserver]]:
-    """The loggers that ``--log-to`` names, closed at the end; `note` is called when one fails later.
+    """The loggers that ``log_to`` names, closed at the end; `note` is called when one fails later.
 
     Raises:
         LoggerError: one is malformed, or cannot be opened.
@@ -271,16 +274,16 @@ def opened(wanted: Sequence[str], note: Callable[[str], None], *, experiment: st
 def _writer_of(text: str, experiment: str) -> LogWriter:
     kind, _, where = text.partition(":")
     if not where:
-        raise LoggerError(f"--log-to {text!r}: expected {FORMS}")
+        raise LoggerError(f"log_to {text!r}: expected {FORMS}")
     match kind:
         case "tensorboard":
             return TensorBoardWriter(Path(where))
         case "mlflow":
             return MLflowWriter(where, experiment)
-    raise LoggerError(f"--log-to {text!r}: unknown kind {kind!r}; expected {FORMS}")
+    raise LoggerError(f"log_to {text!r}: unknown kind {kind!r}; expected {FORMS}")
 
 
 def _parameters(facts: RunFacts, budget: Budget | None) -> dict[str, str]:
-    known = facts.to_json() | {"evaluations": budget and budget.evaluations, "epochs": facts.epochs or None}
-    found = {name: known[name] for name in _PARAMETERS if known.get(name) is not None}
-    return {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in found.items()}
+    values = facts.to_json() | {"evaluations": budget and budget.evaluations, "epochs": facts.epochs or None}
+    parameters = {name: values[name] for name in _PARAMETERS if values.get(name) is not None}
+    return {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in parameters.items()}

@@ -1,4 +1,4 @@
-"""What a resume changes in a run, applied at most once: its budget, and whether failures are measured again."""
+"""The changes that a resume makes to a run, applied at most once: its budget, and whether failures are measured again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.run_facts import RunFacts
 from nas.engine.store.run_state import RunState
-from nas.errors import NasError, RunStateError
+from nas.errors import NasError, Remedy, RunStateError
 from nas.search.problem.budget import Budget, Spent, extend_budget
 
 
@@ -17,9 +17,13 @@ def check_ended(folder: RunFolder, store: RunStore, more: Resumption) -> RunFact
     """The facts of a run that can continue; `RunStateError` if it is finished with nothing more to do, or never began."""
     facts, run = store.facts(), folder.id
     if store.status() is RunStatus.FINISHED and not more:
-        hint = f"; to continue the search: {folder.command('resume')} --evaluations +50"
-        hint = hint if facts and facts.search else ""
-        raise RunStateError(f"run {run} is finished; there is nothing to resume{hint}", code="run.ended")
+        is_search = facts is not None and facts.search is not None
+        hint = "; to continue the search, add evaluations" if is_search else ""
+        raise RunStateError(
+            f"run {run} is finished; there is nothing to resume{hint}",
+            code="run.ended",
+            remedy=Remedy("resume", run, {"evaluations": "+50"}) if is_search else None,
+        )
     if facts is None:
         raise RunStateError(
             f"run {run} was killed before it began, so that there is nothing to resume; start the job again",
@@ -34,7 +38,7 @@ class Resumption:
 
     Attributes:
         retry_failed: measure again what failed or was too noisy; it costs none of the budget.
-        id: of this request; a run applies an id once. "" for one that is applied each time.
+        id: Id of this request; a run applies an id once. "" for a request that is applied each time.
     """
 
     evaluations: str | int | None = None
@@ -43,7 +47,7 @@ class Resumption:
     id: str = ""
 
     def __bool__(self) -> bool:
-        """Whether it changes anything."""
+        """True if it changes anything."""
         return self._extends or self.retry_failed
 
     @property
@@ -63,17 +67,17 @@ class Resumption:
         """The new budget of a run; `NasError` if it is a training, or could not continue with it."""
         facts, state = store.facts(), store.state()
         if state.budget is None or facts is None or facts.search is None:
-            text = f"run {run} is a training; --evaluations and --minutes are a search's"
+            text = f"run {run} is a training; evaluations and minutes are a search's"
             raise NasError(text, code="run.not-a-search")
         n_spent = facts.search.n_spent(sum(map(len, store.asks())))
         spent = Spent(n_spent, state.searched_seconds, ended=state.stop is not None)
         try:
             return extend_budget(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)
         except NasError as error:
-            raise NasError(f"run {run}: {error}", code=error.code) from None
+            raise NasError(f"run {run}: {error}", code=error.code, remedy=error.remedy) from None
 
     def is_applied(self, state: RunState) -> bool:
-        """Whether a run in this state has it already."""
+        """True if a run in this state has it already."""
         return bool(self.id) and state.extension == self.id
 
     def apply(self, store: RunStore, run: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from nas.engine.batch_evaluation import BatchEvaluation
 from nas.engine.evaluation.base import Evaluator
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.remeasuring import Remeasuring
 from nas.engine.search_progress import FrontTracker, SearchProgress
 from nas.engine.stop_criteria import StopCallback, StopCriteria
@@ -33,7 +33,7 @@ def search(
     batch: int,
     constraints: Sequence[Constraint] = (),
     variants: Variants = Variants(),  # noqa: B008 - a frozen value
-    known: Sequence[Architecture] = (),
+    known_candidates: Sequence[Architecture] = (),
     retry_failures: bool = False,
     stop_when: StopCallback = lambda evaluations: "",
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
@@ -47,10 +47,10 @@ def search(
     more at the end; the algorithm and the front get the better values.
 
     Args:
-        space: of candidates: `Variants.space` of the networks'.
-        constraints: what breaks one enters neither front nor hypervolume; their metrics are measured, too.
-        known: candidates that the evaluator answers without measuring, as those of a warm start: they are evaluated first, the
-            algorithm learns from them, they may be on the front, and they are not part of the budget.
+        space: Space of candidates: `Variants.space` of the networks' space.
+        constraints: A candidate that breaks one enters neither front nor hypervolume; their metrics are measured, too.
+        known_candidates: Candidates that the evaluator answers without measuring, as those of a warm start: they are evaluated
+            first, the algorithm learns from them, they may be on the front, and they are not part of the budget.
         retry_failures: measure again what the store holds as failed; else the failure is replayed.
         stop_when: a further criterion to stop, checked before each ask after the first.
 
@@ -61,11 +61,11 @@ def search(
     tracker = FrontTracker(objectives, constraints)
     evaluations: list[Evaluation] = []
 
-    cached = Cached(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
+    cached = CachedEvaluator(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
     remeasuring = Remeasuring(cached)
 
     def show(n_complete: int = 0) -> None:
-        done = max(0, len(evaluations) + n_complete - len(known))
+        done = max(0, len(evaluations) + n_complete - len(known_candidates))
         on_progress(tracker.progress(done, budget.evaluations, uncertain=remeasuring.n_uncertain))
 
     candidates = BatchEvaluation(evaluator=remeasuring, metrics=metrics, variants=variants, on_complete=show)
@@ -78,7 +78,7 @@ def search(
         store=store,
         budget=budget,
         batch=batch,
-        known=known,
+        known_candidates=known_candidates,
         criteria=StopCriteria(budget, stop_when),
         tracker=tracker,
         show=show,
@@ -117,7 +117,7 @@ class _Search:
     store: RunStore
     budget: Budget
     batch: int
-    known: Sequence[Architecture]
+    known_candidates: Sequence[Architecture]
     criteria: StopCriteria
     tracker: FrontTracker
     show: Callable[[], None]
@@ -133,17 +133,17 @@ class _Search:
     @property
     def n_spent(self) -> int:
         """Evaluations of the budget."""
-        return max(0, len(self.evaluations) - len(self.known))
+        return max(0, len(self.evaluations) - len(self.known_candidates))
 
     def run(self) -> None:
         recorded, state, started = self.store.asks(), self.store.state(), self.clock()
         step, seconds = 0, state.searched_seconds
         while (stop := self._stop(step, len(recorded), state.stop, seconds)) is None:
-            asked = self._replay(step, recorded[step]) if step < len(recorded) else self._ask(step)
-            if not asked:
+            architectures = self._replay(step, recorded[step]) if step < len(recorded) else self._ask(step)
+            if not architectures:
                 stop = Stop(StopReason.SPACE_EXHAUSTED)
                 break
-            self._evaluate(asked)
+            self._evaluate(architectures)
             step += 1
             if step >= len(recorded):
                 seconds = state.searched_seconds + self.clock() - started
@@ -173,13 +173,13 @@ class _Search:
 
     def _ask(self, step: int) -> list[Architecture]:
         if step == 0:
-            asked = list(dict.fromkeys([*self.anchors, *self.known]))
+            architectures = list(dict.fromkeys([*self.anchors, *self.known_candidates]))
         else:
-            asked = self.algorithm.ask(min(self.batch, self.budget.evaluations - self.n_spent))
+            architectures = self.algorithm.ask(min(self.batch, self.budget.evaluations - self.n_spent))
             self._record_fits(step)
-        if asked:
-            self.store.record_ask(step, asked)
-        return asked
+        if architectures:
+            self.store.record_ask(step, architectures)
+        return architectures
 
     def _record_fits(self, step: int) -> None:
         for objective, fit in self.algorithm.fits().items():
@@ -195,8 +195,8 @@ class _Search:
             )
         return recorded
 
-    def _evaluate(self, asked: list[Architecture]) -> None:
-        evaluations = self.candidates(asked)
+    def _evaluate(self, architectures: list[Architecture]) -> None:
+        evaluations = self.candidates(architectures)
         self.tracker.check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self._correct()
@@ -209,10 +209,10 @@ class _Search:
 
     def _correct(self) -> None:
         """Passes on the values of latencies that were measured again."""
-        found = self.remeasuring.improved()
+        improved = self.remeasuring.improved()
         corrected = []
         for i, evaluation in enumerate(self.evaluations):
-            better = {name: found[m.request] for name, m in evaluation.measurements.items() if m.request in found}
+            better = {name: improved[m.request] for name, m in evaluation.measurements.items() if m.request in improved}
             if better:
                 self.evaluations[i] = replace(evaluation, measurements={**evaluation.measurements, **better})
                 corrected.append(self.evaluations[i])

@@ -19,14 +19,14 @@ _MAX_FAILURES_IN_A_ROW = 20
 
 @dataclass(frozen=True, slots=True)
 class SearchProgress:
-    """What a progress observer gets; everything that it counts is committed.
+    """The progress of a search or of its final measurements, for observers; everything that it counts is committed.
 
     Attributes:
         phase: ``searching`` or ``measuring the front again``.
-        hypervolume: of the feasible evaluations; None before the smallest and the largest network are evaluated.
+        hypervolume: Hypervolume of the feasible evaluations; None before the smallest and the largest network are evaluated.
         front: number of non-dominated feasible ones.
         failures: networks of which a measurement failed for another reason than noise.
-        nearest: the one nearest to keeping all constraints, while none does.
+        nearest: The evaluation nearest to keeping all constraints, while none does.
         too_noisy: networks of which measurements failed for the noise of the machine, in runs of earlier versions.
         uncertain: latencies that will be measured again, because the machine was busy.
     """
@@ -48,7 +48,7 @@ class FrontTracker:
     Attributes:
         reference: the reference point of the hypervolume, in minimised values; None until `set_reference`.
         front: the minimised values of the feasible front, (f, m).
-        hypervolume: of the front; None before the first batch.
+        hypervolume: Hypervolume of the front; None before the first batch.
         nearest: the evaluation nearest to keeping all constraints, while none does.
     """
 
@@ -96,9 +96,9 @@ class FrontTracker:
         """The hypervolume with further evaluations; those that failed or were screened out do not count."""
         if self.reference is None:
             raise ValueError("set the reference point before evaluations are added")
-        whole = [e for e in evaluations if not (e.screened_out or e.failed)]
-        self._update_nearest(whole)
-        values = np.vstack([self.front, feasible_values(whole, self._objectives, self._constraints)])
+        complete = [e for e in evaluations if not (e.screened_out or e.failed)]
+        self._update_nearest(complete)
+        values = np.vstack([self.front, feasible_values(complete, self._objectives, self._constraints)])
         self.front = values[non_dominated(values)]
         self.hypervolume = hypervolume(self.front, self.reference)
         return self.hypervolume
@@ -120,11 +120,11 @@ class FrontTracker:
 
     def _update_nearest(self, evaluations: Sequence[Evaluation]) -> None:
         self._any_feasible |= bool((violations(evaluations, self._constraints) == 0).any())
-        found = nearest(evaluations, self._constraints)
+        latest_nearest = nearest(evaluations, self._constraints)
         if self._any_feasible:
             self.nearest = None
-        elif found is not None and (self.nearest is None or found.violation < self.nearest.violation):
-            self.nearest = found
+        elif latest_nearest is not None and (self.nearest is None or latest_nearest.violation < self.nearest.violation):
+            self.nearest = latest_nearest
 
 
 def _why(evaluation: Evaluation) -> str:

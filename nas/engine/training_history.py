@@ -25,12 +25,12 @@ def training_history(folder: RunFolder, store: RunStore) -> list[Mapping[str, An
     """
     index = folder.checkpoint / "checkpoint.json"
     try:
-        kept = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
-        found = {int(epoch["epoch"]): epoch for epoch in kept}
+        recorded = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
+        epoch_by_number = {int(epoch["epoch"]): epoch for epoch in recorded}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{index}: damaged checkpoint index ({error!r}); remove its folder and resume the run to train again",
             code="checkpoint.damaged",
         ) from None
-    found |= {int(event.detail["epoch"]): event.detail for event in store.events() if event.kind == EPOCH}
-    return [found[epoch] for epoch in sorted(found)]
+    epoch_by_number |= {int(event.detail["epoch"]): event.detail for event in store.events() if event.kind == EPOCH}
+    return [epoch_by_number[epoch] for epoch in sorted(epoch_by_number)]

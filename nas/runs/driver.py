@@ -13,11 +13,11 @@ from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.postgres import new_schema
 from nas.engine.store.run_facts import Kind
-from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
+from nas.errors import ClusterError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.references import check_kind
 from nas.jobs.run.execution import RunExecution
-from nas.jobs.run.passed_objects import Passed, resumed_with, with_passed
+from nas.jobs.run.passed_objects import PassedPlugins, resumed_with, with_passed
 from nas.jobs.run.preparation import describe, preparing_again, preparing_new
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
@@ -30,7 +30,9 @@ USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 """Errors whose message is for the user; any other is a fault of this program and keeps its traceback."""
 
 
-def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+def train(
+    job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[PassedPlugins]
+) -> Run:
     """The run that trained the job's supernet.
 
     Args:
@@ -39,11 +41,13 @@ def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "j
     return _start(*with_passed(job, options or RunOptions(), passed), "training", source)
 
 
-def run(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+def run(
+    job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[PassedPlugins]
+) -> Run:
     """The run that trained the job's supernet (unless the job names a trained one) and searched it.
 
     Args:
-        passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.Passed`.
+        passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.PassedPlugins`.
     """
     return _start(*with_passed(job, options or RunOptions(), passed), "search", source)
 
@@ -55,7 +59,7 @@ def resume(
     evaluations: str | int | None = None,
     minutes: str | float | None = None,
     retry_failed: bool = False,
-    **passed: Unpack[Passed],
+    **passed: Unpack[PassedPlugins],
 ) -> Run:
     """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
@@ -152,17 +156,17 @@ def _recording_interruption(folder: RunFolder, store: RunStore, options: RunOpti
         yield
     except KeyboardInterrupt:
         store.set_status(RunStatus.CANCELLED, reason="interrupted")
-        options.observer.note(f"interrupted; next: {folder.command('resume')}")
+        options.observer.note(f"interrupted; the run {folder.id} can be resumed")
         raise
 
 
 @contextmanager
 def _naming_next_step(folder: RunFolder) -> Iterator[None]:
-    """Adds to an error how the run is continued once its cause is removed."""
+    """Attaches to an error, or to an interruption, that the run can be resumed, unless it has another remedy."""
     try:
         yield
-    except Exception as error:
-        error.add_note(f"next: correct this, then: {folder.command('resume')}")
+    except (Exception, KeyboardInterrupt) as error:
+        attach_remedy(error, Remedy("resume", folder.id))
         raise
 
 

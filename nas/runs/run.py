@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.engine.formatting import wait_text
-from nas.engine.run_table import next_command
+from nas.engine.run_listing import next_step
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
@@ -21,6 +21,7 @@ from nas.results.analysis.report import RunReport, build_report
 from nas.results.analysis.run_measurements import RecordedSteps
 
 if TYPE_CHECKING:
+    from nas.errors import Remedy
     from nas.jobs.schema import SearchJob
     from nas.results.export.cascade import Cascades
     from supernets.data import DataSet
@@ -65,12 +66,12 @@ class Run(StoredRun):
             return failed_networks(store, store.search_facts())
 
     @property
-    def next_command(self) -> str:
-        """The command that continues it; "" where it is finished, or has a driver."""
+    def next_step(self) -> Remedy | None:
+        """The step that continues it; None where it is finished, or has a driver."""
         live = is_held(self.folder)
         with self.store() as store:
             status, begun = store.status(), store.facts() is not None
-        return next_command(self.folder, status, live=live, begun=begun)
+        return next_step(self.folder, status, live=live, begun=begun)
 
     @property
     def waiting(self) -> str:

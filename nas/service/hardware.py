@@ -92,7 +92,7 @@ class Hardware:
             RunStateError: its name is taken, or the server has too many.
         """
         # The catalog's own parser is for files of this machine, and has no limits.
-        written = parse_mapping(upload.profile, source="profile", what="hardware profile")
+        written = parse_mapping(upload.profile, source="profile", noun="hardware profile")
         name, runtime = written.get("name"), written.get("runtime")
         if isinstance(runtime, str) and is_dotted(runtime):  # reading the profile imports its runtime's module
             text = f"the runtime {runtime} is a class: the server's administrator can add the profile"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
+from nas.service.path_privacy import PathPrivacy
 from nas.service.plans import Plans
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
@@ -21,7 +22,6 @@ from nas.service.views.profile_drift import ProfileDrift
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries
-from nas.service.wording import Wording
 
 
 class Service:
@@ -47,9 +47,9 @@ class Service:
         problem: Callable[[], str] = lambda: "",
     ) -> None:
         self.settings, self.state, self.jobs = settings, state, jobs
-        index = index or RunIndex(settings.runs, state.submitted_kind, wording=Wording(settings))
+        index = index or RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
         tasks = self.tasks = TaskRequests(settings, state, wake)
-        self.runs = RunSummaries(settings.runs, state, index, problem=problem, wording=Wording(settings))
+        self.runs = RunSummaries(settings.runs, state, index, problem=problem, hide_paths=PathPrivacy(settings))
         self.results = Results(index)
         users = OpenRuns(state, index)
         self.data_sets, self.models = DataSets(settings, users), CapturedModels(settings, users)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nas.engine.resumption import Resumption
-from nas.engine.run_table import RunSnapshot
+from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import write_atomically
 from nas.engine.store.labels import Labels, write_labels
@@ -113,7 +113,7 @@ class Submissions:
                 return self._summaries.readable(run)
             snapshot = self._index.snapshot(run)
             if submission is None and snapshot.open:
-                if snapshot.held:
+                if snapshot.has_driver:
                     text = f"run {run!r} was started by a command on the server's machine; end it there"
                     raise RunStateError(text, code="run.not-submitted")
                 text = f"run {run!r} has no driver that could be cancelled; resume it, or delete it"
@@ -136,7 +136,7 @@ class Submissions:
             if submission is not None and submission.waits:
                 raise RunStateError(f"run {run!r} is queued already", code="run.queued")
             # A driver that has recorded its run's end and released it is no hindrance while its process ends.
-            if snapshot.held or (snapshot.open and self._active(run)):
+            if snapshot.has_driver or (snapshot.open and self._active(run)):
                 raise RunHeldError(f"run {run!r} has a driver; cancel it first, and resume it when that has ended")
             if submission is not None and snapshot.open and submission.wanted is RequestedState.DRIVEN:
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")

@@ -12,10 +12,10 @@ from typing import Any
 from nas.errors import RunStateError, TooManyError, UnknownNameError
 from nas.service.api import schemas
 from nas.service.jobs.task_queue import time_limit_of
+from nas.service.path_privacy import PathPrivacy
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Task, TaskKind
 from nas.service.uploads.deletion import delete_folder
-from nas.service.wording import Wording
 
 _MAX_OPEN = 50
 """Tasks that wait or run at once."""
@@ -30,7 +30,7 @@ class TaskRequests:
 
     def __init__(self, settings: ServiceSettings, state: ServiceState, wake: Callable[[], None]) -> None:
         self._trash, self._time_limit_s = settings.trash, settings.limits.task_s
-        self._state, self._wake, self._wording = state, wake, Wording(settings)
+        self._state, self._wake, self._hide_paths = state, wake, PathPrivacy(settings)
 
     def new_id(self, kind: TaskKind) -> str:
         """A new random id.
@@ -124,7 +124,7 @@ class TaskRequests:
     def status_fields(self, task: Task) -> dict[str, Any]:
         """The fields of a task that its schema shares with those of other kinds."""
         submitted = datetime.fromtimestamp(task.submitted, UTC)
-        reason = "is being cancelled" if task.open and task.cancelled else self._wording(task.reason)
+        reason = "is being cancelled" if task.open and task.cancelled else self._hide_paths(task.reason)
         return {
             "status": str(task.status),
             "reason": reason,

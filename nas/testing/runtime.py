@@ -14,7 +14,7 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, 
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.runtime import run_calls, run_model
 from hardware_profiles.runtimes.base import Runtime
-from hardware_profiles.runtimes.registry import find_runtime, source_of
+from hardware_profiles.runtimes.lookup import find_runtime, source_of
 from nas.plugins import Kind, of_object
 from nas.plugins.loading import check
 from nas.testing.onnx_networks import conv_net

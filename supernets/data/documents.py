@@ -10,9 +10,9 @@ import numpy as np
 
 from supernets.data.labelled_examples import PARTS, Examples, Source, listed, malformed, misplaced
 from supernets.data.options import DocumentOptions
+from supernets.data.table_rows import SUFFIXES, TEXTS, chosen_column, rows_of
 from supernets.data.targets import TEXT
 from supernets.data.text_files import TextFile, read_texts
-from supernets.data.text_tables import SUFFIXES, TEXTS, chosen_column, rows_of
 
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
 SHARE = 0.1

@@ -12,9 +12,9 @@ from supernets.data import targets
 from supernets.data.image_folder import Problems, read_images, some_of, spread, unusable
 from supernets.data.labelled_examples import Examples, OnProgress, Source, malformed, misplaced, no_progress
 from supernets.data.options import ImageOptions
+from supernets.data.table_rows import SUFFIXES, chosen_column, rows_of
 from supernets.data.targets import Targets
 from supernets.data.text_files import TextFile, read_texts
-from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 
 _IMAGES = ("image", "file", "filename", "path", "image_path")
 _LABELS = ("label", "labels", "target", "value", "class", "age", "score", "number")

@@ -26,7 +26,7 @@ class Part:
         digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels, then the questions' digest.
         padding: the token that sentences are padded with; None for images and blocks.
         names: Name of each example, in the data set's files; empty where a caller has no use for them.
-        questions: multiple-choice questions of the part, see `supernets.data.choices`; None for none.
+        questions: multiple-choice questions of the part, see `supernets.data.multiple_choice`; None for none.
     """
 
     inputs: Tensor

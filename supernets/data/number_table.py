@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from supernets.data.labelled_examples import Examples, Source, malformed, misplaced
 from supernets.data.options import RowOptions
 from supernets.data.preprocessing import RowFormat
+from supernets.data.table_rows import SUFFIXES, chosen_column, rows_of
 from supernets.data.targets import of_cells
 from supernets.data.text_files import TextFile, read_texts
-from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 
 _LABELS = ("label", "labels", "target", "class")
 """Names of a column of labels that is read if the options name none."""

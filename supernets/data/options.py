@@ -136,7 +136,8 @@ class DocumentOptions:
         separator: the token before and after each document; None takes the one that ends a text by the files of the tokenizer.
         block: Number of tokens of a block.
         vocabulary: Maximum number of tokens of a trained tokenizer.
-        choices: a file or folder of multiple-choice questions, which networks are scored on, see `supernets.data.choices`.
+        choices: File or folder of multiple-choice questions, which networks are scored on;
+            see `supernets.data.multiple_choice`.
         documents: Unit of a document in plain files: the file, or its paragraphs, between empty lines; None takes the
             paragraphs of a single file, and else files.
         text_column: Column of a table; None takes the column with a usual name.

@@ -11,8 +11,8 @@ import numpy as np
 
 from supernets.data.labelled_examples import PARTS, Examples, Source, listed, malformed, misplaced
 from supernets.data.options import TextOptions
+from supernets.data.table_rows import SUFFIXES, Row, read_table
 from supernets.data.text_files import TextFile, read_texts
-from supernets.data.text_tables import SUFFIXES, Row, read_table
 
 MAX_CHARACTERS = 100_000
 """Maximum length of a sentence: a longer one is a file that was not divided, or a quote that was not closed."""

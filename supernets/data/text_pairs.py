@@ -17,10 +17,10 @@ from supernets.data.labelled_examples import Examples, Source, listed, malformed
 from supernets.data.options import DocumentOptions
 from supernets.data.preprocessing import PairFormat
 from supernets.data.splitting import Split
+from supernets.data.table_rows import SUFFIXES, chosen_column, rows_of
 from supernets.data.targets import TEXT
 from supernets.data.text_blocks import NOTHING
 from supernets.data.text_files import TextFile
-from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 from supernets.data.tokenizing import unusable
 
 _SOURCES, _TARGETS = ("source", "input", "src"), ("target", "output", "tgt")

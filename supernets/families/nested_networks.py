@@ -27,7 +27,7 @@ class NestedFamily(WrappedFamily):
         self.axes: Axes = inner.axes
         self.blocks = inner.blocks
         self._kinds: list[tuple[list[int], list[tuple[int, ...]]]] = []
-        """For each choice: the inner choices that it scales, and their levels by its own."""
+        """The inner choices that each choice scales, and their levels by its own levels."""
         choices: list[Choice] = []
         for kind, indices in inner.space.kinds.items():
             scaled = [inner.space.choices[i] for i in indices]
@@ -38,8 +38,8 @@ class NestedFamily(WrappedFamily):
         self.space = SearchSpace(choices)
         self._inner: dict[Architecture, Architecture] = {}
 
-    def of(self, architecture: Architecture) -> Architecture:
-        """The architecture of the inner family for an own one."""
+    def inner_architecture(self, architecture: Architecture) -> Architecture:
+        """Returns the architecture of the inner family that is the same network as one of this family."""
         if architecture not in self._inner:
             genes = [0] * len(self.inner.space)
             for gene, (indices, levels) in zip(architecture.genes, self._kinds, strict=True):
@@ -58,16 +58,16 @@ class NestedFamily(WrappedFamily):
         return self.inner.dims()
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        return self.inner.sizes(self.of(architecture))
+        return self.inner.sizes(self.inner_architecture(architecture))
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
-        return self.inner.dropped(self.of(architecture))
+        return self.inner.dropped(self.inner_architecture(architecture))
 
     def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
-        return self.inner.plain(self.of(architecture))
+        return self.inner.plain(self.inner_architecture(architecture))
 
     def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
-        return self.inner.standalone(tree, self.of(architecture), weights)
+        return self.inner.standalone(tree, self.inner_architecture(architecture), weights)
 
     def to_json(self) -> dict[str, Any]:
         return {"family": "nested", "of": self.inner.to_json()}
@@ -85,8 +85,8 @@ def _labels(scaled: list[Choice], levels: list[tuple[int, ...]]) -> tuple[Option
 
 def _bounded(scaled: list[Choice], before: list[Choice]) -> tuple[tuple[str, int] | None, tuple[int, ...] | None]:
     """`Choice.requires` and `Choice.most` of a choice, where those that it scales are equally bounded by another kind's."""
-    first, alike = scaled[0], len({(own.options, own.most) for own in scaled}) == 1
+    first, alike = scaled[0], len({(choice.options, choice.most) for choice in scaled}) == 1
     if first.most is None or first.requires is None or not alike:
         return None, None
     kind = first.requires[0].rpartition(".")[2]
-    return ((kind, first.requires[1]), first.most) if any(own.name == kind for own in before) else (None, None)
+    return ((kind, first.requires[1]), first.most) if any(choice.name == kind for choice in before) else (None, None)

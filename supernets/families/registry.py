@@ -21,22 +21,22 @@ from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec
 
 @dataclass(frozen=True)
 class FamilyDescription:
-    """What a job file, a checkpoint and the code that builds networks need to know of a family.
+    """The parts of a family that job files, checkpoints and the code that builds networks read.
 
     The class of a family that is not listed here has its description as the class attribute ``description``; its name is its
     ``network``, by which checkpoints load it.
 
     Attributes:
-        spec: the type of its spaces, whose fields are the keys of `supernet.space` in a job file.
-        presets: named spaces.
+        spec: The type of its spaces, whose fields are the keys of `supernet.space` in a job file.
+        presets: Named spaces.
         network: ``module:class`` of the `Family`, loaded when networks are built, since it needs torch. The class is made of
             a spec and sizes: for images ``image_size, channels, n_classes``, for rows of numbers ``features, n_classes``, for
             sentences ``vocabulary, positions, padding, tokens, n_classes``, for texts ``vocabulary, positions, tokens``, for
             pairs ``vocabulary, separator, source, target``; its class method ``from_json`` reads what ``to_json`` wrote.
-        data: what its networks take.
+        data: Kind of the inputs of its networks.
         pretrained: ``module:function`` that reads the `PretrainedConfig` of a folder, if supernets can be made of pretrained
             networks.
-        learning_rate: the peak that a job without one gets in place of the general default.
+        learning_rate: The peak that a job without one gets in place of the general default.
     """
 
     spec: type[Spec]
@@ -96,4 +96,4 @@ FAMILIES: Mapping[str, FamilyDescription] = {
     ),
     "mlp": FamilyDescription(MLPSpec, MLP, "supernets.families.mlp.family:MLPFamily", data="rows"),
 }
-"""By the name that job files and checkpoints have."""
+"""The descriptions of families by the name that job files and checkpoints have."""

@@ -33,12 +33,12 @@ class SingleFamily(WrappedFamily):
         sizes, dropped = inner.sizes(network), inner.dropped(network)
         # Axes of dropped layers have no tensors, and their size is never read.
         self.axes: Axes = {name: Axis(name, sizes[name], axis.slice) for name, axis in inner.axes.items()}
-        gone = tuple(f"{name}." for name in dropped)
-        self._gone = gone
+        absent_prefixes = tuple(f"{name}." for name in dropped)
+        self._absent_prefixes = absent_prefixes
         # What follows a block of a user's network belongs to it, whatever it lacks.
         of_runs = isinstance(inner.plain(network)[0], CapturedFamily)
         self.blocks = tuple(
-            block for block in inner.blocks if of_runs or not (block in dropped or block.startswith(gone))
+            block for block in inner.blocks if of_runs or not (block in dropped or block.startswith(absent_prefixes))
         )
 
     def template(self) -> nn.Module:
@@ -47,7 +47,7 @@ class SingleFamily(WrappedFamily):
         weights = {
             name: slice_tensor(tensor, dims[name], inner.axes, sizes)
             for name, tensor in tree.state_dict().items()
-            if not f"{name}.".startswith(self._gone)
+            if not f"{name}.".startswith(self._absent_prefixes)
         }
         network = inner.standalone(tree, self.network, weights)
         if not self.trained:
@@ -60,7 +60,9 @@ class SingleFamily(WrappedFamily):
         return self.dims()
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return {name: dims for name, dims in self.inner.dims().items() if not f"{name}.".startswith(self._gone)}
+        return {
+            name: dims for name, dims in self.inner.dims().items() if not f"{name}.".startswith(self._absent_prefixes)
+        }
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         return {name: axis.size for name, axis in self.axes.items()}

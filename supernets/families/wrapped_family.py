@@ -19,7 +19,7 @@ class WrappedFamily(Family):
 
     @cached_property
     def matrices(self) -> Mapping[str, tuple[int, int]]:
-        """Those of the inner family that its networks have."""
+        """The outputs' and inputs' dimensions of the inner family's weights, for the weights that its networks have."""
         dims = self.dims()
         return {name: output_and_input for name, output_and_input in self.inner.matrices.items() if name in dims}
 

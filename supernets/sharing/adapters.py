@@ -35,8 +35,10 @@ class Adapters(nn.Module):
         self._family, full, dims = family, full_sizes(family.axes), family.dims()
         self._dims: dict[str, tuple[Dim, Dim]] = {}
         self.up, self.down = nn.ParameterDict(), nn.ParameterDict()
-        routing = {own for router in routers(template) for own in (*router.modules(), *router.parameters())}
-        linear = [name for name, own in template.named_modules() if isinstance(own, nn.Linear) and own not in routing]
+        routing = {part for router in routers(template) for part in (*router.modules(), *router.parameters())}
+        linear = [
+            name for name, module in template.named_modules() if isinstance(module, nn.Linear) and module not in routing
+        ]
         for name in [f"{name}.weight" for name in linear]:
             output, inputs = self._dims[name] = (dims[name][0], dims[name][1])
             self.up[_key(name)] = nn.Parameter(torch.zeros(size_of(output, full), rank))

@@ -28,17 +28,18 @@ if TYPE_CHECKING:
     from supernets.sharing.spec import SharingSpec
 
 _invalid_order = partial(SpaceError, code="order.invalid")
-_OF_STACKS = 3
-"""Dimensions of the weights of experts: experts, outputs and inputs."""
+_STACK_NDIM = 3
+"""Number of dimensions of the weights of experts: experts, outputs and inputs."""
 
 
 class Family(ABC):
     """A kind of network with elastic dimensions.
 
     Attributes:
-        name: by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
-        positions: the most tokens of a text or sentence that its networks read; None for any number, and for other inputs.
-        has_experts: whether layers of its networks have experts in place of MLPs.
+        name: Name by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
+        positions: Maximum number of tokens of a text or sentence that its networks read; None for any number, and for other
+            inputs.
+        has_experts: Whether layers of its networks have experts in place of MLPs.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Family(ABC):
                 matrices[f"{name}.weight"] = (0, 1)
             elif isinstance(module, ExpertLayer):
                 tensors = module.named_parameters(recurse=False)
-                stacks = (key for key, tensor in tensors if tensor.ndim == _OF_STACKS)
+                stacks = (key for key, tensor in tensors if tensor.ndim == _STACK_NDIM)
                 matrices |= {f"{name}.{stack}": (1, 2) for stack in stacks}
         return matrices
 
@@ -127,7 +128,7 @@ class Family(ABC):
 
     @property
     def trained(self) -> bool:
-        """Whether templates have the weights of a trained network, which the experts of a mixture begin with."""
+        """True if templates have the weights of a trained network, with which the experts of a mixture begin."""
         return False
 
     def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
@@ -177,8 +178,8 @@ class Sharing(nn.Module, ABC):
 
     def trainable(self) -> frozenset[str]:
         """Names of the template's parameters that extracted networks train, whatever is trained of this sharing."""
-        named = self.template.named_parameters(remove_duplicate=False)
-        return frozenset(name for name, parameter in named if parameter.requires_grad)
+        named_parameters = self.template.named_parameters(remove_duplicate=False)
+        return frozenset(name for name, parameter in named_parameters if parameter.requires_grad)
 
     def fixed(self) -> frozenset[str]:
         """Names of the parameters that are not trained."""
@@ -263,9 +264,9 @@ class Supernet(nn.Module):
 
         Those of the last call are kept: a search predicts several metrics of the same candidates.
         """
-        asked, last = list(architectures), self._last_costs
-        if last is None or last[0] != asked:
-            last = self._last_costs = asked, self._costs(asked)
+        requested, last = list(architectures), self._last_costs
+        if last is None or last[0] != requested:
+            last = self._last_costs = requested, self._costs(requested)
         return last[1]
 
     def _costs(self, architectures: Sequence[Architecture]) -> CostTable:
@@ -277,8 +278,8 @@ class Supernet(nn.Module):
 
 def axis_sizes(family: Family, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
     """Axis sizes of n architectures, each (n,), by axis."""
-    sizes = [family.sizes(architecture) for architecture in architectures]
-    return {name: np.array([own[name] for own in sizes], dtype=np.int64) for name in family.axes}
+    sizes_by_architecture = [family.sizes(architecture) for architecture in architectures]
+    return {name: np.array([sizes[name] for sizes in sizes_by_architecture], dtype=np.int64) for name in family.axes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,10 +325,12 @@ class Phase:
     """Consecutive epochs of a training with their own learning-rate schedule and optimiser.
 
     Attributes:
-        name: for display, e.g. ``kernel``.
-        learning_rate: its peak, relative to the training's.
-        before: called once with the supernet before the first epoch; must not change the largest network's outputs.
-        teach: whether the largest subnet at the end of the phase becomes the frozen teacher of the following phases.
+        name: Name for display, e.g. ``kernel``.
+        epochs: Number of epochs.
+        learning_rate: Peak of its learning rate, relative to the training's.
+        before: Function that is called once with the supernet before the first epoch; it must not change the largest
+            network's outputs.
+        teach: Whether the largest subnet at the end of the phase becomes the frozen teacher of the following phases.
     """
 
     name: str
@@ -373,10 +376,14 @@ class LearningStrategy(TrainingStrategy, Protocol):
     each of their steps the strategy on as many examples of the second half, by gradients of a plan of its own."""
 
     def optimizer(self, steps: int) -> torch.optim.Optimizer:
-        """An optimiser of the named parameters that it learns, for a training of this many steps."""
+        """Returns an optimiser of the named parameters that the strategy learns.
+
+        Args:
+            steps: Number of the training's steps.
+        """
 
     def penalty(self) -> Tensor:
-        """Is added to the loss by which it learns."""
+        """Returns the term that is added to the loss by which the strategy learns, a scalar."""
 
-    def found(self) -> Architecture:
-        """The network that it has found so far."""
+    def chosen_architecture(self) -> Architecture:
+        """Returns the architecture that the strategy would choose by what it has learned so far."""

@@ -31,10 +31,10 @@ class BlockKeys:
     def __init__(self, supernet: Supernet) -> None:
         self._supernet = supernet
         self.blocks = supernet.family.blocks
-        self._known: dict[tuple[int, bytes], str] = {}
+        self._key_by_combination: dict[tuple[int, bytes], str] = {}
         """Keys by block and combination; "" if the block is absent or computes nothing."""
         self._examples: dict[str, tuple[Architecture, str]] = {}
-        """By key, an architecture that has such a block, and the block's name."""
+        """An architecture that has such a block, and the block's name, by key."""
 
     def of(self, architectures: Sequence[Architecture]) -> NDArray[np.str_]:
         """The keys of every block, (n, n_blocks), in the order of ``family.blocks``; "" if a network lacks it.
@@ -48,9 +48,11 @@ class BlockKeys:
         columns = []
         for block, (distinct, first, inverse) in enumerate(by_block):
             for combination, example in zip(distinct, first, strict=True):
-                if (block, combination.tobytes()) not in self._known:
+                if (block, combination.tobytes()) not in self._key_by_combination:
                     self._add(architectures[example], [table[which[example]] for table, _, which in by_block])
-            keys = np.array([self._known[block, combination.tobytes()] for combination in distinct], dtype=np.str_)
+            keys = np.array(
+                [self._key_by_combination[block, combination.tobytes()] for combination in distinct], dtype=np.str_
+            )
             columns.append(keys[inverse])
         return np.stack(columns, axis=1)
 
@@ -78,14 +80,14 @@ class BlockKeys:
 
     def _combinations(self, architectures: Sequence[Architecture]) -> list[_Combinations]:
         """The combination of each network, by block."""
-        out: list[_Combinations] = []
+        by_block: list[_Combinations] = []
         for table in self._tables(architectures):
             distinct, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
-            out.append((distinct, first, inverse.reshape(-1)))
-        return out
+            by_block.append((distinct, first, inverse.reshape(-1)))
+        return by_block
 
     def _tables(self, architectures: Sequence[Architecture]) -> list[NDArray[np.int64]]:
-        """What decides on the computation of each block in n networks, (n, d)."""
+        """Returns, for each block, the combinations that decide on its computation in n networks, (n, d)."""
         inner = [self._supernet.family.plain(architecture) for architecture in architectures]
         (plain, _), networks = inner[0], [network for _, network in inner]
         variants = (
@@ -98,8 +100,8 @@ class BlockKeys:
         keys = self._network(architecture).block_keys()
         for block, (name, combination) in enumerate(zip(self.blocks, combinations, strict=True)):
             key = keys.get(name, "")
-            known = self._known.setdefault((block, combination.tobytes()), key)
-            if known != key:
+            first_key = self._key_by_combination.setdefault((block, combination.tobytes()), key)
+            if first_key != key:
                 problem = f"block {name} of {architecture.key} differs from that of a network with equal axis sizes"
                 raise LoweringError(f"{problem}; add the missing axis to its dims", code="family.inconsistent")
             if key:

@@ -94,9 +94,9 @@ class ChainSharing(Sharing):
         axes, kernels, merging = self._family.axes, self.kernels, self.merging
         prefixes = tuple(f"{name}." for name in dropped)  # of a tensor alone, too: with a dot after each name
         # Transforms cut the kernels themselves, and merges the numbers of experts.
-        own = [link.axes for link in (kernels, merging) if link is not None]
-        uncut = sizes | {axis: axes[axis].size for cut in own for axis in cut}
-        out: dict[str, Tensor] = {}
+        resized_axes = [link.axes for link in (kernels, merging) if link is not None]
+        uncut = sizes | {axis: axes[axis].size for link_axes in resized_axes for axis in link_axes}
+        tensors: dict[str, Tensor] = {}
         # The weights stay in single precision; only the forward runs under autocast.
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             coefficients = {} if self.mixture is None else self.mixture.coefficients(architecture)
@@ -112,13 +112,13 @@ class ChainSharing(Sharing):
                     tensor = merging.merged(tensor, self._dims[f"stored.{name}"][0], sizes)
                 if folded and self.adapters is not None:
                     tensor = self.adapters.adapted(name, tensor, sizes)
-                out[name] = tensor
+                tensors[name] = tensor
         for name, buffer in self.stored.named_buffers():
             if not f"{name}.".startswith(prefixes):
-                cut = slice_tensor(buffer, self._dims[f"stored.{name}"], axes, sizes)
+                sliced_buffer = slice_tensor(buffer, self._dims[f"stored.{name}"], axes, sizes)
                 # A sliced buffer is a view: a forward in training mode would overwrite the stored statistics.
-                out[name] = cut.clone() if self.training else cut
-        return out
+                tensors[name] = sliced_buffer.clone() if self.training else sliced_buffer
+        return tensors
 
     @torch.no_grad()
     def permute(self, axis: str, order: Tensor) -> None:

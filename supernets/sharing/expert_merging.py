@@ -16,10 +16,10 @@ from supernets.sharing.base import Family
 from supernets.sharing.kernels import sizes_of_axes
 from supernets.space.axes import Dim
 
-MOST_TOKENS = 2**13
-"""Of examples that the usage and the similarity of experts are measured on."""
-_TOGETHER = 16
-"""Examples that are read at once."""
+MAX_TOKENS = 2**13
+"""Number of tokens of examples that the usage and the similarity of experts are measured on."""
+_BATCH_SIZE = 16
+"""Number of examples that a network reads at once."""
 
 
 class ExpertMerging(nn.Module):
@@ -42,7 +42,7 @@ class ExpertMerging(nn.Module):
         super().__init__()
         sizes, dims = sizes_of_axes(family), family.dims()
         self._layers: dict[str, tuple[str, list[int], int]] = {}
-        """Of each layer of experts, the axis of their number, its smaller sizes, and the least number of a token's experts."""
+        """The axis of the number of experts, its smaller sizes, and the minimum number of a token's experts, by layer."""
         for name, module in template.named_modules():
             if isinstance(module, ExpertLayer):
                 if module.gates == "equal":
@@ -58,65 +58,69 @@ class ExpertMerging(nn.Module):
             problem = "layers that keep fewer experts have merged ones, and no layer of this space keeps fewer"
             raise _invalid(f"{problem}; give space.experts several options, or remove it")
         self.axes = frozenset(axis for axis, *_ in self._layers.values())
-        """Of the numbers of experts that layers keep."""
+        """The axes of the numbers of experts that layers keep."""
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of the factors: (experts kept, experts)."""
-        return {name: (len(own), name.rpartition("/")[0].replace("/", ".")) for name, own in self.named_buffers()}
+        return {
+            name: (len(factors), name.rpartition("/")[0].replace("/", ".")) for name, factors in self.named_buffers()
+        }
 
     def merged(self, tensor: Tensor, dim: Dim, sizes: Mapping[str, int]) -> Tensor:
         """A tensor of all experts of a layer, (experts, ...), as of the layer of a network; any other tensor unchanged.
 
         Args:
-            dim: the tensor's first dimension.
-            sizes: of the network's axes.
+            tensor: A stored tensor.
+            dim: Its first dimension.
+            sizes: Sizes of the network's axes.
         """
         if not isinstance(dim, str) or dim not in self.axes or sizes[dim] == len(tensor):
             return tensor
-        found: Tensor = torch.tensordot(self.get_buffer(_key(dim, sizes[dim])), tensor, 1)
-        return found
+        merged_experts: Tensor = torch.tensordot(self.get_buffer(_key(dim, sizes[dim])), tensor, 1)
+        return merged_experts
 
     @torch.no_grad()
     def fit(self, stored: nn.Module, network: nn.Module, batches: Sequence[Tensor]) -> None:
         """Aligns the neurons of stored experts, and sets the factors, in place; the largest network's outputs do not change.
 
         Args:
-            network: the largest one, in evaluation mode.
-            batches: inputs, of whose first ones about `MOST_TOKENS` tokens are read.
+            stored: The network whose experts are aligned.
+            network: The largest network, in evaluation mode.
+            batches: Inputs, of whose first ones about `MAX_TOKENS` tokens are read.
         """
         for name, logits in _routed(network, batches, list(self._layers)).items():
             (axis, numbers, k), layer = self._layers[name], cast(ExpertLayer, stored.get_submodule(name))
             sent = torch.zeros_like(logits).scatter_(1, logits.topk(k, dim=1).indices, 1.0)
             usage = sent.double().mean(0).numpy()
-            found = nested_groups(logits.T.double().numpy(), usage, numbers)
-            _replace(layer, aligned_in_turn(layer.weights, found.joins, usage))
-            for n, groups in found.groups.items():
+            grouping = nested_groups(logits.T.double().numpy(), usage, numbers)
+            _replace(layer, aligned_in_turn(layer.weights, grouping.joins, usage))
+            for n, groups in grouping.groups.items():
                 self.get_buffer(_key(axis, n)).copy_(merging_weights(groups, usage))
 
 
 def _routed(network: nn.Module, batches: Sequence[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """The logits of the router of each layer, (tokens, experts), by the layer's name."""
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    logits_by_layer: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def record(name: str, output: Tensor) -> None:
-        found[name].append(output.flatten(0, -2))
+        logits_by_layer[name].append(output.flatten(0, -2))
 
     routers = [network.get_submodule(f"{name}.router") for name in names]
     for name, router in zip(names, routers, strict=True):
         router.register_forward_hook(lambda _, __, output, name=name: record(name, output))
-    for inputs in (own for batch in batches for own in batch.split(_TOGETHER)):
-        if sum(map(len, found[names[0]])) >= MOST_TOKENS:
+    for inputs in (part for batch in batches for part in batch.split(_BATCH_SIZE)):
+        if sum(map(len, logits_by_layer[names[0]])) >= MAX_TOKENS:
             break
         network(inputs)
-    return {name: torch.cat(own)[:MOST_TOKENS] for name, own in found.items()}
+    return {name: torch.cat(logits)[:MAX_TOKENS] for name, logits in logits_by_layer.items()}
 
 
 def _replace(layer: ExpertLayer, experts: ExpertWeights) -> None:
     """Gives a layer other experts, in place."""
     for name in ("up", "down", "gate", "up_bias"):
-        own = getattr(experts, name)
-        if own is not None:
-            getattr(layer, name).copy_(own)
+        replacement = getattr(experts, name)
+        if replacement is not None:
+            getattr(layer, name).copy_(replacement)
 
 
 def _key(axis: str, n: int) -> str:

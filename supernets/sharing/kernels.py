@@ -31,7 +31,7 @@ class KernelTransforms(nn.Module):
         super().__init__()
         sides = sizes_of_axes(family)
         self._chains: dict[str, tuple[str, list[tuple[int, int]]]] = {}
-        """By weight: the axis of its kernel, and the steps between sides in descending order."""
+        """The axis of the kernel, and the steps between sides in descending order, by the name of the weight."""
         self.steps = nn.ParameterDict()
         for name, module in template.named_modules():
             if not isinstance(module, nn.Conv2d):
@@ -66,7 +66,9 @@ class KernelTransforms(nn.Module):
         """A weight with its kernel transformed to its size; any other tensor unchanged.
 
         Args:
+            name: Name of the tensor.
             weight: (outputs, inputs, side, side) with the largest side, if `name` has transforms.
+            sizes: Sizes of the network's axes.
         """
         if name not in self._chains:
             return weight
@@ -74,8 +76,8 @@ class KernelTransforms(nn.Module):
         for old, new in steps:
             if weight.shape[-1] <= sizes[axis]:
                 break
-            cut = (old - new) // 2
-            centre = weight[..., cut : cut + new, cut : cut + new]
+            margin = (old - new) // 2
+            centre = weight[..., margin : margin + new, margin : margin + new]
             weight = (centre.flatten(-2) @ self.steps[_key(name, old, new)].T).unflatten(-1, (new, new))
         return weight
 
@@ -86,11 +88,11 @@ def _key(weight: str, old: int, new: int) -> str:
 
 def sizes_of_axes(family: Family) -> Mapping[str, set[int]]:
     """The sizes of each axis in the largest network and in those that differ from it in one choice."""
-    found: dict[str, set[int]] = {name: set() for name in family.axes}
+    sizes_by_axis: dict[str, set[int]] = {name: set() for name in family.axes}
     largest = family.space.largest
     for i, choice in enumerate(family.space.choices):
         for level in range(len(choice.options)):
             genes = [*largest.genes[:i], level, *largest.genes[i + 1 :]]
             for name, size in family.sizes(family.space.canonical(genes)).items():
-                found[name].add(size)
-    return found
+                sizes_by_axis[name].add(size)
+    return sizes_by_axis

@@ -21,7 +21,7 @@ from supernets.space.cost import lies_in
 
 _invalid = partial(SpaceError, code="sharing.invalid")
 _MODULES = nn.ModuleDict()
-APART = 0.1
+EXPERT_DEVIATION = 0.1
 """Deviation of the experts that are made of one trained network, as a share of the deviation of each tensor."""
 
 
@@ -38,7 +38,9 @@ class Mixture(nn.Module):
     routers had no gradient, but whose mixture for the largest network is zero.
 
     Args:
-        template: the largest network.
+        family: Family of the networks.
+        spec: Description of the mixture.
+        template: The largest network.
 
     Raises:
         SpaceError: no layer can be mixed, or a pattern of `spec.layers` matches none.
@@ -52,7 +54,7 @@ class Mixture(nn.Module):
         self.experts = spec.experts
         self._router_of: dict[str, str] = {}
         self._outputs: dict[str, Dim] = {}
-        """By router, the dimension of the outputs that get their own coefficients; 1 if all share them."""
+        """The dimension of the outputs that get their own coefficients, by router; 1 if all outputs share them."""
         for layer in self.layers:
             by_neuron = spec.routing == "neuron"
             name = layer if by_neuron else _block_of(family, layer)
@@ -70,27 +72,29 @@ class Mixture(nn.Module):
         """Replaces the mixed layers' tensors by stacks (experts, *shape); returns their names.
 
         Args:
-            fresh: whether to initialise the experts independently; else they differ by noise (see `apart`), and the largest
-                subnet's tensors equal the template's.
+            fresh: Whether to initialise the experts independently; else they differ by noise (see `random_differences`), and
+                the largest subnet's tensors equal the template's.
         """
-        others = [self._family.template() if fresh else template for _ in range(self.experts - 1)]
+        networks = [self._family.template() if fresh else template for _ in range(self.experts - 1)]
         scale = sqrt(self.experts) if fresh else 1.0
         # In a check without memory, on the meta device, there are no routers to mix by.
-        of_largest = {} if fresh or self.router_hidden.weight.is_meta else self._of_largest()
+        coefficients_by_layer = {} if fresh or self.router_hidden.weight.is_meta else self._largest_coefficients()
         stacked = set()
         for layer in self.layers:
             for name, parameter in _module(template, layer).named_parameters(prefix=layer, recurse=False):
                 leaf = name.rpartition(".")[2]
-                experts = [parameter, *(cast(nn.Parameter, _module(own, layer)._parameters[leaf]) for own in others)]
+                of_networks = (_module(network, layer)._parameters[leaf] for network in networks)
+                experts = [parameter, *(cast(nn.Parameter, tensor) for tensor in of_networks)]
                 stack = torch.stack([expert.detach() for expert in experts]) * scale
-                if layer in of_largest and not stack.is_meta:  # the family's template may have no weights either
-                    stack += apart(parameter.detach(), of_largest[layer].to(stack))
+                # The family's template may have no weights either.
+                if layer in coefficients_by_layer and not stack.is_meta:
+                    stack += random_differences(parameter.detach(), coefficients_by_layer[layer].to(stack))
                 _module(template, layer)._parameters[leaf] = nn.Parameter(stack)
                 stacked.add(name)
         return frozenset(stacked)
 
     @torch.no_grad()
-    def _of_largest(self) -> dict[str, Tensor]:
+    def _largest_coefficients(self) -> dict[str, Tensor]:
         """The coefficients of the largest network."""
         return self.coefficients(self._family.space.largest)
 
@@ -105,7 +109,10 @@ class Mixture(nn.Module):
         return dims
 
     def _logit_dims(self, name: str) -> tuple[tuple[Dim, ...], tuple[Dim, ...]]:
-        """Of a router's last layer, whose rows are (outputs, experts), so that the rows of the first outputs are a slice."""
+        """Returns the dimensions of the weight and the bias of a router's last layer.
+
+        Its rows are (outputs, experts), so that the rows of the first outputs are a slice.
+        """
         logits: Dim = (self._outputs[name], self.experts)
         return (logits, self.spec.hidden), (logits,)
 
@@ -114,18 +121,20 @@ class Mixture(nn.Module):
         family = self._family
         sizes, dropped = family.sizes(architecture), family.dropped(architecture)
         absent = tuple(f"{name}." for name in dropped)
-        kept = [layer for layer in self.layers if not f"{layer}.".startswith(absent)]
-        needed = {self._router_of[layer] for layer in kept}
+        present_layers = [layer for layer in self.layers if not f"{layer}.".startswith(absent)]
+        needed = {self._router_of[layer] for layer in present_layers}
         hidden = functional.relu(self.router_hidden(self._encoding(architecture))).view(len(self._outputs), -1)
-        named = zip(self._outputs, hidden.unbind(), strict=True)
-        logits = {name: self._logits(name, own, sizes) for name, own in named if name in needed}
+        hidden_by_router = zip(self._outputs, hidden.unbind(), strict=True)
+        logits = {
+            name: self._logits(name, hidden_row, sizes) for name, hidden_row in hidden_by_router if name in needed
+        }
         if not logits:  # the network lacks all blocks with mixed layers
             return {}
         # One softmax for all routers: they are so small that the number of operations dominates their cost.
         coefficients = torch.cat([*logits.values()]).view(-1, self.experts).softmax(dim=1)
-        n_outputs = [len(own) // self.experts for own in logits.values()]
+        n_outputs = [len(router_logits) // self.experts for router_logits in logits.values()]
         of_router = dict(zip(logits, coefficients.split(n_outputs), strict=True))
-        return {layer: of_router[self._router_of[layer]] for layer in kept}
+        return {layer: of_router[self._router_of[layer]] for layer in present_layers}
 
     def _encoding(self, architecture: Architecture) -> Tensor:
         """The routers' input: (1, columns)."""
@@ -136,21 +145,23 @@ class Mixture(nn.Module):
         """A router's logits, (outputs * experts,), from its hidden activations, (hidden,)."""
         layer, dims = cast(nn.Linear, self.router_logits[_key(name)]), self._logit_dims(name)
         weight, bias = (
-            slice_tensor(tensor, own, self._family.axes, sizes)
-            for tensor, own in zip((layer.weight, layer.bias), dims, strict=True)
+            slice_tensor(tensor, tensor_dims, self._family.axes, sizes)
+            for tensor, tensor_dims in zip((layer.weight, layer.bias), dims, strict=True)
         )
         return torch.addmv(bias, weight, hidden)
 
 
-def apart(tensor: Tensor, coefficients: Tensor) -> Tensor:
+def random_differences(tensor: Tensor, coefficients: Tensor) -> Tensor:
     """Random differences of experts from a tensor, (experts, *shape), whose mixture with these coefficients is zero.
 
-    All but the first are normal, with `APART` times the deviation of the tensor's values.
+    All but the first are normal, with `EXPERT_DEVIATION` times the deviation of the tensor's values.
 
     Args:
-        coefficients: as of `mixed`.
+        coefficients: Factors of the experts, see `mixed`.
     """
-    noise = torch.randn(coefficients.shape[1], *tensor.shape, device=tensor.device) * (APART * tensor.std(correction=0))
+    noise = torch.randn(coefficients.shape[1], *tensor.shape, device=tensor.device) * (
+        EXPERT_DEVIATION * tensor.std(correction=0)
+    )
     noise[0] = 0
     noise[0] = -mixed(noise, coefficients) / coefficients[:, 0].view(-1, *[1] * (tensor.ndim - 1))
     return noise
@@ -174,14 +185,16 @@ def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) 
     """Names of the layers to mix, in the template's order."""
     layers, dims = _plain_layers(family, template), family.dims()
     if not patterns:
-        found = tuple(name for name in layers if axes_in(dims[f"{name}.weight"]))
-        if not found:
+        elastic_layers = tuple(name for name in layers if axes_in(dims[f"{name}.weight"]))
+        if not elastic_layers:
             raise _invalid("mixture: no convolution or linear layer has an elastic axis; set mixture.layers")
-        return found
+        return elastic_layers
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in layers):
-            known = ", ".join(layers[:4])
-            raise _invalid(f"mixture.layers: {pattern!r} matches no convolution or linear layer; expected {known}, ...")
+            examples = ", ".join(layers[:4])
+            raise _invalid(
+                f"mixture.layers: {pattern!r} matches no convolution or linear layer; expected {examples}, ..."
+            )
     return tuple(name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 

@@ -42,47 +42,49 @@ def taylor_importance(
     Small batches serve best: a trained network's mean gradient over many examples is near zero.
 
     Args:
-        batches: inputs (n, ...) and targets (n, ...) of training examples; at least one.
-        loss: of outputs and targets, a scalar.
+        supernet: The supernet; it is set to evaluation mode.
+        batches: Inputs (n, ...) and targets (n, ...) of training examples; at least one batch.
+        loss: Function of outputs and targets that returns a scalar.
 
     Returns:
         (size,) for each prefix axis of a convolution or linear layer.
     """
     supernet.eval()
-    largest, found = supernet.family.space.largest, dict[str, Tensor]()
+    largest, importance_by_axis = supernet.family.space.largest, dict[str, Tensor]()
     for inputs, targets in batches:
         weights = supernet.weights(largest)
-        own = {name: weights[name] for name in supernet.family.matrices}
+        matrices = {name: weights[name] for name in supernet.family.matrices}
         network = place(clone_tree(supernet.sharing.template, supernet.family.dropped(largest)), weights)
-        gradients = torch.autograd.grad(loss(network(inputs), targets), list(own.values()), allow_unused=True)
+        gradients = torch.autograd.grad(loss(network(inputs), targets), list(matrices.values()), allow_unused=True)
         changes = {
             name: torch.zeros_like(weight) if gradient is None else weight.detach() * gradient
-            for (name, weight), gradient in zip(own.items(), gradients, strict=True)
+            for (name, weight), gradient in zip(matrices.items(), gradients, strict=True)
         }
         for axis, change in _by_axis(supernet, changes).items():
-            found[axis] = found.get(axis, 0) + change.square()
-    return found
+            importance_by_axis[axis] = importance_by_axis.get(axis, 0) + change.square()
+    return importance_by_axis
 
 
 def _by_axis(supernet: Supernet, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Values of the weights of the largest subnet, summed for each index of each axis over the weights that read it.
 
     Args:
-        values: of the weights' shapes, by name.
+        values: Values with the shapes of the weights, by name.
 
     Returns:
         (size,) by axis; over the weights that write an axis, or are divided among experts along it, if none reads it.
     """
     axes, dims = supernet.family.axes, supernet.family.dims()
-    written: dict[str, Tensor] = {}
-    read: dict[str, Tensor] = {}
+    totals_of_writers: dict[str, Tensor] = {}
+    totals_of_readers: dict[str, Tensor] = {}
     for name, (_, inputs) in supernet.family.matrices.items():
         value = values[name].detach().cpu()
         for position, dim in enumerate(dims[name]):
             if axes_in(dim):
-                _add(read if position == inputs else written, axes, dim, value.transpose(0, position).flatten(1).sum(1))
-    found = written | read
-    return {axis: found[axis] for axis in axes if axis in found}
+                totals_by_axis = totals_of_readers if position == inputs else totals_of_writers
+                _add(totals_by_axis, axes, dim, value.transpose(0, position).flatten(1).sum(1))
+    totals = totals_of_writers | totals_of_readers
+    return {axis: totals[axis] for axis in axes if axis in totals}
 
 
 def sort_by_importance(supernet: Supernet) -> None:
@@ -107,21 +109,21 @@ def orders(importance: Mapping[str, Tensor], groups: Mapping[str, Sequence[int]]
     groups = groups or {}
     if unknown := sorted(groups.keys() - importance.keys()):
         raise _invalid_order(f"groups name the axis {unknown[0]!r}; expected one of {', '.join(importance)}")
-    found = {}
+    order_by_axis = {}
     for axis, values in importance.items():
         size = len(values)
         ends = sorted({0, *groups.get(axis, ()), size})
         if ends[0] < 0 or ends[-1] > size:
             raise _invalid_order(f"groups of axis {axis} end at {list(groups[axis])}; expected 0 to its size {size}")
         parts = [start + values[start:end].argsort(descending=True, stable=True) for start, end in pairwise(ends)]
-        found[axis] = torch.cat(parts)
-    return found
+        order_by_axis[axis] = torch.cat(parts)
+    return order_by_axis
 
 
-def _add(found: dict[str, Tensor], axes: Axes, dim: Dim, totals: Tensor) -> None:
+def _add(totals_by_axis: dict[str, Tensor], axes: Axes, dim: Dim, totals: Tensor) -> None:
     """Adds the totals of each position of a dimension to the prefix axes that it consists of."""
     for name in axes_in(dim):
         if axes[name].slice == "prefix":
             indices = axis_indices(dim, axes, name)
-            own = found.setdefault(name, totals.new_zeros(axes[name].size))
-            own.index_add_(0, indices[indices >= 0], totals[indices >= 0])
+            axis_totals = totals_by_axis.setdefault(name, totals.new_zeros(axes[name].size))
+            axis_totals.index_add_(0, indices[indices >= 0], totals[indices >= 0])

@@ -57,10 +57,10 @@ class SharingSpec:
     """How a subnet's tensors derive from the stored ones.
 
     Attributes:
-        mixture: None for one stored tensor each.
+        mixture: experts and their routers; None for one stored tensor each.
         kernels: the source of a smaller kernel: the larger one's centre, or a learned transform of it (Cai et al. 2020,
             arXiv 1908.09791).
-        adapter_rank: of low-rank adapters of linear layers, which are trained in place of the weights; None to train the
+        adapter_rank: rank of low-rank adapters of linear layers, which are trained in place of the weights; None to train the
             weights. With plain slices only.
         correction: how extracted subnets are corrected on calibration examples before they are used: their output
             projections by least squares (`supernets.families.decoder.correction`); None for no correction.
@@ -124,14 +124,14 @@ class SharingSpec:
             raise _invalid(f"the description of a sharing is malformed: {error}") from None
 
 
-def _check_number(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise _invalid(f"{name}: expected a whole number from {least} to {most}, got {value!r}")
+def _check_number(name: str, value: object, minimum: int, maximum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        raise _invalid(f"{name}: expected a whole number from {minimum} to {maximum}, got {value!r}")
 
 
-def _check_word(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise _invalid(f"{name}: expected {' or '.join(known)}, got {value!r}")
+def _check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise _invalid(f"{name}: expected {' or '.join(allowed)}, got {value!r}")
 
 
 PLAIN = SharingSpec()

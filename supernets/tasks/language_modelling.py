@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.data import DataSet, Part
-from supernets.data.choices import NO_QUESTION
 from supernets.data.labelled_examples import wrong_kind
+from supernets.data.multiple_choice import NO_QUESTION
 from supernets.errors import ExportError
 from supernets.experts.routing_metrics import (
     ROUTING_METRICS,
@@ -162,7 +162,7 @@ def answered_rightly(outputs: NDArray[np.float32], targets: NDArray[Any], *, per
 
     Args:
         outputs: losses of tokens, (n, tokens - 1), in nats.
-        targets: labels of `supernets.data.choices.choice_part`.
+        targets: labels of `supernets.data.multiple_choice.choice_part`.
         per_byte: True to divide an option's log-likelihood by its bytes of text.
     """
     in_option = targets[..., 1] != NO_QUESTION

@@ -266,7 +266,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def _damaged(path: Path, problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{path}: {problem}; remove the run's folder checkpoint, and `nas resume` trains it again",
+        f"{path}: {problem}; remove the run's folder checkpoint and resume the run, which trains it again",
         code="checkpoint.damaged",
     )
 
@@ -277,7 +277,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
         check_regular(path)
         index = json.loads(path.read_text())
     except FileNotFoundError:
-        problem = f"no checkpoint (expected {INDEX}); `nas resume` of its run trains it again"
+        problem = f"no checkpoint (expected {INDEX}); resume its run, which trains it again"
         raise CheckpointError(f"{folder}: {problem}", code="checkpoint.missing") from None
     except (OSError, ValueError) as error:
         raise _damaged(path, f"cannot be read ({error})") from None

@@ -143,7 +143,7 @@ class Loop:
 
     def found(self) -> Architecture | None:
         """The network that the strategy has found so far, if it learns one."""
-        return None if self._learning is None else self._learning.strategy.found()
+        return None if self._learning is None else self._learning.strategy.chosen_architecture()
 
     def own_teacher(self) -> dict[str, Tensor]:
         """The tensors of the teacher that a phase left; empty if none did."""

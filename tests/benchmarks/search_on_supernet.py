@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.cluster import start_ray, stop_ray
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.measuring_evaluator import deployment_of, served_by
@@ -41,7 +41,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.engine.store.sql import SqlStore
 from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.build.search_objects import build_algorithm, build_evaluator
-from nas.jobs.build.serving import in_place
+from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.schema import SearchJob, load_job
 from nas.search.base import SearchAlgorithm
 from nas.search.problem.budget import Budget
@@ -96,7 +96,7 @@ class Bench:
             raise SystemExit("give a trained supernet with --from")
         self.checkpoint, self.work = self.prepared.supernets.checkpoint, work
         self.scored, self.timed = self.prepared.job.objectives[:2]
-        self.served = served_by(self.timed.metric, in_place=in_place(self.prepared.job.profiles[0]))
+        self.served = served_by(self.timed.metric, in_place=writes_cache_in_place(self.prepared.job.profiles[0]))
         self.scores = SqlStore.open(work / "accuracies.db", create=True, driver=True)
         supernet, data = self.checkpoint.supernet, self.prepared.data
         parts, task = (data.calibration, data.dataset.validation), data.task
@@ -129,7 +129,7 @@ class Bench:
                 prepared.supernets.family.space,
                 prepared.job.objectives,
                 chosen,
-                Cached(measured, self._known_scores, keep=self._keep_score),
+                CachedEvaluator(measured, self._known_scores, keep=self._keep_score),
                 store,
                 Budget(job.search.evaluations),
                 batch=job.search.batch,

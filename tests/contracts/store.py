@@ -72,7 +72,7 @@ SEARCH = search_facts(
     algorithm="guided",
     reused=(ReusedRun("other-1", ("cpu",), accuracy=False, failures=True, without=("energy_mj",)),),
     prior_results=({"key": "0-x-1", "figures": {"accuracy": [0.5, None]}},),
-    known=(architecture(1), architecture(2)),
+    known_candidates=(architecture(1), architecture(2)),
     models_from=27,
 )
 TRAINING = replace(training_facts(epochs=7), seed=5, compatibility={"data": {"train": "d1"}})

@@ -39,7 +39,7 @@ def test_values_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
 def test_an_unfinished_table_is_accepted_only_to_continue(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     save_lookup(replace(table(), complete=False), path)
-    with raises("lookup-table.unfinished", f"nas calibrate board --job JOB -o {path}"):
+    with raises("lookup-table.unfinished", "profile board", str(path)):
         load_lookup(path, profile=PROFILE, environment=ENVIRONMENT)
     assert not load_lookup(path, profile=PROFILE, environment=ENVIRONMENT, unfinished=True).complete
 

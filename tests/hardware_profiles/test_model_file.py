@@ -41,7 +41,7 @@ def test_a_file_is_measured_and_summarized_as_json(tmp_path: Path) -> None:
 def test_a_given_shape_and_a_precision_are_measured(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(conv_net(size="side"))
-    with raises("model.shape-required", "input 'x'", "dimension 2 ('side')", "--shape x=1x..."):
+    with raises("model.shape-required", "input 'x'", "dimension 2 ('side')", "shape x=1x..."):
         measure_latency(path, BATCH_4, longer=False)
     small, large = (
         measure_latency(path, BATCH_4, shapes={"x": (4, 3, side, side)}, longer=False).latency_ms for side in (8, 64)

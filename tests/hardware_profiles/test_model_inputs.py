@@ -65,10 +65,10 @@ SHAPE, UNSUPPORTED = "model.shape-required", "model.input-unsupported"
 @pytest.mark.parametrize(
     ("value", "code", "mentions"),
     [
-        (declare("tokens", ["n", "length"]), SHAPE, ["input 'tokens'", "dimension 1 ('length')", "--shape tokens="]),
+        (declare("tokens", ["n", "length"]), SHAPE, ["input 'tokens'", "dimension 1 ('length')", "shape tokens="]),
         (declare("tokens", ["n", None]), SHAPE, ["input 'tokens'", "dimension 1 is"]),
         (declare("x", [-1, -1]), SHAPE, ["input 'x'", "dimension 1 is"]),  # written by old exporters
-        (helper.make_tensor_value_info("x", TensorProto.FLOAT, None), SHAPE, ["input 'x'", "--shape x="]),
+        (helper.make_tensor_value_info("x", TensorProto.FLOAT, None), SHAPE, ["input 'x'", "shape x="]),
         (helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None), SHAPE, ["input 'x'"]),
         (declare("x", [8, 3]), "model.batch-mismatch", ["input 'x'", "fixed at 8", "test-batch-4", "batch size 4"]),
         (declare("x", ["n", 0]), UNSUPPORTED, ["input 'x'", "size 0"]),

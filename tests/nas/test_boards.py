@@ -71,7 +71,7 @@ def test_an_absent_board_is_reported_and_losing_it_ends_the_search_and_resuming_
     assert not (tmp_path / "runs" / "small-1").exists()  # before the training
 
     board = cluster.add_node(num_cpus=0, resources=_RESOURCES)
-    with pytest.raises(USER_ERRORS, match=r"hw-board.*nas resume"):
+    with pytest.raises(USER_ERRORS, match="hw-board"):
         search(job, replace(options, observer=Unplugging(cluster, board)))
     before = {m.request: m.value for m in latencies(runs)}
     assert len(before) >= 2

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import pytest
 
 from nas.engine.resumption import Resumption
-from nas.engine.run_table import run_rows
+from nas.engine.run_listing import run_rows
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_facts import RunFacts
 from nas.engine.store.run_state import RunState
 from nas.engine.store.sql import SqlStore
-from nas.errors import ClusterError, NasError, RunHeldError, StoreAwayError
+from nas.errors import ClusterError, NasError, Remedy, RunHeldError, StoreAwayError, remedy_of
 from nas.jobs.run import execution
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import load_job
@@ -159,14 +159,13 @@ def test_a_run_that_fails_says_how_it_is_continued(base: RunsFolder, monkeypatch
     with raises("nas.error", "no disk") as caught:
         search(config, RunOptions(base, inline=True))
     (row,) = [row for row in run_rows(base) if row.reason == "no disk"]
-    assert (row.status, row.next) == ("failed", f"nas resume {row.run} --runs {base.root}")
-    assert caught.value.__notes__ == [f"next: correct this, then: {row.next}"]
-    with raises("nas.error", "no disk") as caught:
+    assert (row.status, row.next) == ("failed", Remedy("resume", row.run))
+    assert remedy_of(caught.value) == row.next
+    with raises("nas.error", "no disk", remedy=row.next):
         resume(row.run, RunOptions(base, inline=True))
-    assert caught.value.__notes__ == [f"next: correct this, then: {row.next}"]
     folder = queue(base, _TINY)  # no driver has begun it
     (row,) = [row for row in run_rows(base) if row.run == folder.id]
-    assert row.next == f"nas search {folder.job_file}"
+    assert row.next == Remedy("search", str(folder.job_file))
 
 
 def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFolder) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.engine.run_table import run_rows
+from nas.engine.run_listing import run_rows
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.run_state import RunState
 from nas.errors import NasError

@@ -94,7 +94,7 @@ def test_a_class_named_by_a_job_searches_and_its_package_is_recorded(
     with raises("plugin.import", "algorithm walk", "walk-kit==2.1"):
         nas.resume(run.id, options_of(tmp_path), evaluations="+2")
     plugin_packages.install("walk-kit", {"walk_kit": WALK}, version="2.2", entries=ENTRIES)
-    with raises("plugin.version", "walk-kit 2.1", "walk-kit 2.2", "walk-kit==2.1", "--accept-plugin-versions"):
+    with raises("plugin.version", "walk-kit 2.1", "walk-kit 2.2", "walk-kit==2.1", "accept_plugin_versions"):
         nas.resume(run.id, options_of(tmp_path), evaluations="+2")
     with run.store() as store:
         assert store.status() is RunStatus.FINISHED
@@ -466,7 +466,7 @@ def test_a_strategy_of_a_plugin_trains(tmp_path: Path, plugin_packages: PluginPa
         ("return [Pass", "1 / 0; return [Pass", "plugin.failed", "plan raised ZeroDivisionError"),
         ("Pass(a, (", "Pass(type(a)((99,)), (", "plugin.failed", "not in the space"),
         ("def plan", "def at(self, progress): return 1\n\n    def plan", "plugin.failed", "plan raised AttributeError"),
-        ("def plan", "optimizer = penalty = found = id\n\n    def plan", "plugin.contract", "learns a network"),
+        ("def plan", "optimizer = penalty = chosen_architecture = id\n\n    def plan", "plugin.contract", "learns a network"),
     ],
 )  # fmt: skip
 def test_a_strategy_that_misbehaves_is_named(

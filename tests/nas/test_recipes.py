@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from nas.errors import UnknownNameError
+from nas.errors import Remedy, UnknownNameError
 from nas.jobs.recipes import Recipe, list_recipes, read_recipe
 from nas.jobs.schema import parse_job
 from supernets.families.encoder.spec import ENCODER
@@ -84,7 +84,7 @@ def test_the_keys_that_mobilenetv3_shows_are_those_of_its_preset() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
-    with raises("recipe.unknown", "'digit-cnn'", "'digits-cnn'", "`nas init`"):
+    with raises("recipe.unknown", "'digit-cnn'", "'digits-cnn'", remedy=Remedy("init")):
         read_recipe("digit-cnn")
 
 

@@ -24,11 +24,11 @@ is dead or that a killed driver's CPUs are free, and a restarted node is back in
 _START_S = 120.0
 """Longest time for an actor to start: loading torch takes seconds, fetching the weights through a slow network a minute.
 An actor whose CPU went to another program, or with its node, never starts."""
-_KEPT = "What was measured is kept, and a resume continues from there"
+_RESUME_HINT = "What was measured is kept, and a resume continues from there"
 
 _FIRST_LIMIT_S = 1800.0
 """Time limit of a task before any has been done."""
-_LIMIT_FACTOR, _LEAST_LIMIT_S = 20.0, 60.0
+_LIMIT_FACTOR, _MIN_LIMIT_S = 20.0, 60.0
 """Afterwards, the limit is this multiple of the longest task so far, and at least a minute."""
 
 _SHORT_S, _DEPTH = 0.2, 2
@@ -37,17 +37,17 @@ the first actor that is free."""
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
-_TakenT = TypeVar("_TakenT", contravariant=True)
-_MadeT = TypeVar("_MadeT", covariant=True)
+_InputT = TypeVar("_InputT", contravariant=True)
+_OutputT = TypeVar("_OutputT", covariant=True)
 
 
-class Worker(Protocol[_TakenT, _MadeT]):
+class Worker(Protocol[_InputT, _OutputT]):
     """The object that an actor creates; it does one task at a time.
 
     A result is sent while the next task is done, so it must not change any more.
     """
 
-    def do(self, task: _TakenT) -> _MadeT: ...
+    def do(self, task: _InputT) -> _OutputT: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,10 @@ class ActorPool(Generic[TaskT, ResultT]):
     Args:
         make: makes a worker in its actor, from `arguments` (references to the object store are resolved).
         workers: the most actors; None for as many as there are CPUs.
-        time_limit_s: for one try; None derives it from the longest task so far.
+        time_limit_s: Time limit of one try, in seconds; None derives it from the longest task so far.
         failure_of: why a result is a failure, or ""; such a task is retried, too, and its last result returned.
         note: called with a sentence when the pool waits for a CPU.
-        resources: what an actor needs besides its CPU.
+        resources: Resources of Ray that an actor needs besides its CPU.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         self._starting: dict[Any, tuple[Any, float]] = {}  # by awaited answer: the actor, and its deadline
         self._running: dict[Any, _Running[TaskT]] = {}  # by awaited answer
         self._owed: dict[Any, list[Any]] = {}  # by started actor: the answers that it owes, in order
-        self._given: dict[Any, int] = {}  # by started actor: number of tasks that it was given
+        self._n_tasks: dict[Any, int] = {}  # by started actor: number of tasks that it was given
         self._n_lost, self._ended, self._longest_s = 0, -math.inf, 0.0
 
     def run(self, tasks: Sequence[TaskT]) -> Iterator[Outcome[TaskT, ResultT]]:
@@ -183,14 +183,14 @@ class ActorPool(Generic[TaskT, ResultT]):
         """Gives waiting tasks to idle actors, the last ones first; short tasks also to actors that have one."""
         for depth in range(1, 1 + (_DEPTH if 0 < self._longest_s < _SHORT_S else 1)):
             for i in reversed(range(len(waiting))):
-                if all(len(own) >= depth for own in self._owed.values()):
+                if all(len(owed) >= depth for owed in self._owed.values()):
                     break
                 if (actor := self._free_for(waiting[i], depth)) is not None:
-                    tried, own = waiting.pop(i), self._owed[actor]
-                    answer = actor.do.remote(self._given[actor], tried.task)
-                    self._given[actor] += 1
-                    self._running[answer] = _Running(actor, tried, math.inf if own else time.monotonic())
-                    own.append(answer)
+                    tried, owed = waiting.pop(i), self._owed[actor]
+                    answer = actor.do.remote(self._n_tasks[actor], tried.task)
+                    self._n_tasks[actor] += 1
+                    self._running[answer] = _Running(actor, tried, math.inf if owed else time.monotonic())
+                    owed.append(answer)
 
     def _free_for(self, tried: _Try[TaskT], depth: int) -> Any | None:
         """An actor with fewer than `depth` tasks, on a node where this task has not failed; None while those are busy."""
@@ -244,29 +244,29 @@ class ActorPool(Generic[TaskT, ResultT]):
 
     def _end_task(self, answer: Any) -> None:
         """Records that a task ended and that its actor begins its next one."""
-        own = self._owed[self._running.pop(answer).actor]
-        own.remove(answer)
-        if own:
-            self._running[own[0]].since = time.monotonic()
+        owed = self._owed[self._running.pop(answer).actor]
+        owed.remove(answer)
+        if owed:
+            self._running[owed[0]].since = time.monotonic()
 
     def _lose(self, answer: Any) -> list[_Try[TaskT]]:
         """Drops the actor of a task; returns the tasks that it had not begun, whose failures do not count."""
         actor = self._running.pop(answer).actor
-        others = [self._running.pop(other).tried for other in self._owed[actor] if other != answer]
+        unstarted = [self._running.pop(owed_answer).tried for owed_answer in self._owed[actor] if owed_answer != answer]
         self._drop(actor)
-        return others
+        return unstarted
 
     def _check_idle_actors(self) -> None:
         """Keeps the actors that answer; the others died while idle."""
-        asked = {actor.node.remote(): actor for actor in self._nodes}
+        actor_by_answer = {actor.node.remote(): actor for actor in self._nodes}
         self._starting, self._running, self._owed = {}, {}, {}
-        ray.wait(list(asked), num_returns=max(1, len(asked)), timeout=_PATIENCE_S)
-        for answer, actor in asked.items():
+        ray.wait(list(actor_by_answer), num_returns=max(1, len(actor_by_answer)), timeout=_PATIENCE_S)
+        for answer, actor in actor_by_answer.items():
             self._take_in(answer, actor)
 
     def _start(self, n_waiting: int) -> None:
         """Starts actors for tasks without one, as far as CPUs are free; waits for a CPU while there is no actor."""
-        wanted = n_waiting - sum(not own for own in self._owed.values()) - len(self._starting)
+        wanted = n_waiting - sum(not owed for owed in self._owed.values()) - len(self._starting)
         if self._workers is not None:
             wanted = min(wanted, self._workers - len(self._nodes))
         if wanted < 1:
@@ -289,7 +289,8 @@ class ActorPool(Generic[TaskT, ResultT]):
         if self._n_lost >= TRIES:
             raise EvaluationError(
                 f"{TRIES} scoring actors in a row did not start (the last: {_last_line(error)}); every node that offers CPUs "
-                f"needs this package in the same version, and memory for one actor per CPU; or set `workers` to fewer. {_KEPT}",
+                f"needs this package in the same version, and memory for one actor per CPU; or set `workers` to fewer. "
+                f"{_RESUME_HINT}",
                 code="evaluation.actors-not-starting",
             ) from error
 
@@ -301,18 +302,18 @@ class ActorPool(Generic[TaskT, ResultT]):
             self._drop(actor)
             return error
         self._owed[actor] = []
-        self._given.setdefault(actor, 0)
+        self._n_tasks.setdefault(actor, 0)
         return None
 
     def _drop(self, actor: Any) -> None:
         ray.kill(actor)
-        for known in (self._nodes, self._owed, self._given):
-            known.pop(actor, None)
+        for by_actor in (self._nodes, self._owed, self._n_tasks):
+            by_actor.pop(actor, None)
 
 
 def _limit_s(longest_s: float) -> float:
     """The time limit of a task, by the longest one so far; 0 for none so far."""
-    return max(_LEAST_LIMIT_S, _LIMIT_FACTOR * longest_s) if longest_s else _FIRST_LIMIT_S
+    return max(_MIN_LIMIT_S, _LIMIT_FACTOR * longest_s) if longest_s else _FIRST_LIMIT_S
 
 
 def _wait_for_cpu(free_cpus: Callable[[], int], note: Callable[[str], None]) -> int:
@@ -324,7 +325,7 @@ def _wait_for_cpu(free_cpus: Callable[[], int], note: Callable[[str], None]) -> 
         remedy = "add a node (`ray start --address=HEAD`), or end what holds CPUs (see `ray status`)"
         if time.monotonic() > until:
             raise EvaluationError(
-                f"no CPU was free for {_PATIENCE_S:.0f} s, so nothing can be scored: {state}; {remedy}. {_KEPT}",
+                f"no CPU was free for {_PATIENCE_S:.0f} s, so nothing can be scored: {state}; {remedy}. {_RESUME_HINT}",
                 code="cluster.no-cpu",
             )
         if not noted:

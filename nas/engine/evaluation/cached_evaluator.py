@@ -12,10 +12,10 @@ from nas.search.problem.objectives import Measurement, Request, Status
 Attempts = Mapping[Request, Sequence[Measurement]]
 """The attempts at each request, the first one first."""
 
-_SHOWN = 3
+_MAX_LISTED = 3
 
 
-class Cached:
+class CachedEvaluator:
     """An evaluator that measures nothing twice, unless it is asked twice.
 
     The first call that requests a measurement is answered by the first recorded attempt, the second one by the second, and
@@ -23,8 +23,8 @@ class Cached:
     next attempt. A search that measures again what is uncertain is thus replayed step by step.
 
     To resume, `lookup` and `keep` are the run's own store; to replay another run, that run's store is the `lookup` of
-    an inner `Cached`, whose answers the outer one keeps. What the outer one answers counts as a call of the inner one: in a
-    resumed replay, that is asked next for the attempt after those that the killed driver has kept.
+    an inner `CachedEvaluator`, whose answers the outer one keeps. What the outer one answers counts as a call of the inner
+    one: in a resumed replay, that is asked next for the attempt after those that the killed driver has kept.
 
     Args:
         inner: is asked once a call for all that is not known.
@@ -56,19 +56,19 @@ class Cached:
         for request in requests:
             times[request] = times.get(request, 0) + 1
         recorded = self._lookup(list(times)) if times else {}
-        known: dict[Request, Measurement] = {}
+        known_answers: dict[Request, Measurement] = {}
         for request in times:
             call = self._n_calls.get(request, 0) + 1
             answers = self._answers(recorded.get(request, ()))
             if call <= len(answers):
-                known[request] = answers[call - 1]
+                known_answers[request] = answers[call - 1]
         self._count(times)
-        missing = [request for request in times if request not in known]
-        if isinstance(self._inner, Cached):
-            self._inner._count(known)
+        missing = [request for request in times if request not in known_answers]
+        if isinstance(self._inner, CachedEvaluator):
+            self._inner._count(known_answers)
         for request, count in times.items():
-            if request in known:
-                yield from [known[request]] * count
+            if request in known_answers:
+                yield from [known_answers[request]] * count
         if missing:
             yield from self._measure(missing, times, recorded)
 
@@ -112,8 +112,8 @@ class Cached:
 
 def _next_attempt(last: Measurement, answer: Measurement) -> Measurement:
     """The attempt after the last one: the less uncertain of the two measurements."""
-    kept = last if _uncertainty(last) < _uncertainty(answer) else answer
-    return replace(kept, attempt=max(last.attempt + 1, answer.attempt), seconds=answer.seconds)
+    better = last if _uncertainty(last) < _uncertainty(answer) else answer
+    return replace(better, attempt=max(last.attempt + 1, answer.attempt), seconds=answer.seconds)
 
 
 def _uncertainty(measurement: Measurement) -> float:
@@ -124,8 +124,8 @@ def _uncertainty(measurement: Measurement) -> float:
 
 
 def _listed(requests: Sequence[Request]) -> str:
-    more = f" and {len(requests) - _SHOWN} more" if len(requests) > _SHOWN else ""
-    return ", ".join(_shown(request) for request in requests[:_SHOWN]) + more
+    more = f" and {len(requests) - _MAX_LISTED} more" if len(requests) > _MAX_LISTED else ""
+    return ", ".join(_shown(request) for request in requests[:_MAX_LISTED]) + more
 
 
 def _shown(request: Request) -> str:

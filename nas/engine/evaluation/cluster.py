@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from nas.errors import ClusterError, EvaluationError
+from nas.errors import ClusterError, EvaluationError, Remedy
 from nas.plugins.parts import require
 
 _ANSWER_S = 10.0
-"""For a cluster's head to answer. Ray itself tries an address without Ray for minutes."""
+"""Seconds in which a cluster's head must answer. Ray itself tries an address without Ray for minutes."""
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """An empty frame of HTTP/2's settings (RFC 9113, 6.5), with which both sides begin; Ray speaks gRPC, and so HTTP/2."""
 
@@ -36,9 +36,9 @@ def connected(
     A cluster that is connected already is used, and stays connected.
 
     Args:
-        address: of a running cluster; None starts one in this process's name, which offers this machine alone.
-        spread: whether scoring is spread over actors.
-        cpus: that a cluster started here offers; None for all of the machine.
+        address: Address of a running cluster; None starts one in this process's name, which offers this machine alone.
+        spread: True if scoring is spread over actors.
+        cpus: Number of CPUs that a cluster started here offers; None for all of the machine.
 
     Raises:
         ClusterError: no cluster answers at the address.
@@ -79,21 +79,22 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     # With Ray's own niceness of 15, scoring stands still beside other processes. Nothing is timed while it runs.
     os.environ.setdefault("RAY_worker_niceness", "0")
     # Without the word "local", Ray would join any cluster that somebody has started on this machine.
-    own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:
         if address is None:
-            own["_temp_dir"] = str(_private_folder() / "ray")
+            options["_temp_dir"] = str(_private_folder() / "ray")
         with _keeping_sigterm():
-            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
         return True
     except Exception as error:  # Ray raises no narrower one, for instance where a node starts too slowly
         why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if address is None:
-            remedy = (
-                "try again when the machine is less busy (`nas doctor` checks it), or do without: --inline for a command, no "
-                "parallel= for nas.optimize"
+            advice = (
+                "try again when the machine is less busy, or do without Ray (inline; for nas.optimize without parallel)"
             )
-            raise EvaluationError(f"cannot start Ray: {why}; {remedy}", code="cluster.not-started") from error
+            raise EvaluationError(
+                f"cannot start Ray: {why}; {advice}", code="cluster.not-started", remedy=Remedy("doctor")
+            ) from error
         raise ClusterError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
 
 
@@ -119,12 +120,12 @@ def stop_ray() -> None:
 @contextmanager
 def _keeping_sigterm() -> Iterator[None]:
     """Sets SIGTERM's handler again: Ray sets its own when it starts, and the system's, which kills, when it ends."""
-    own = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        if own not in (None, signal.SIG_DFL) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, own)
+        if handler not in (None, signal.SIG_DFL) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def check_address(address: str) -> None:
@@ -132,7 +133,7 @@ def check_address(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto" and (not host or "/" in host or not port.isdigit()):
         expected = "expected HOST:PORT, as `ray start --head` printed it, or auto for a cluster of this machine"
-        raise ClusterError(f"--address {address!r}: {expected}", code="cluster.invalid-address")
+        raise ClusterError(f"address {address!r}: {expected}", code="cluster.invalid-address")
 
 
 def check_answers(address: str) -> None:

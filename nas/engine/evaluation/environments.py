@@ -16,20 +16,20 @@ class Environments:
     """The environments of a run's accuracies and of each profile: set by the first measurement, compared with all others.
 
     Args:
-        known: those of earlier measurements.
-        keep: called with all of them whenever one is added.
+        recorded: Environments of earlier measurements, by name; None without any.
+        keep: Called with all environments whenever one is added.
     """
 
     def __init__(
         self,
-        known: Mapping[str, Environment] | None = None,
+        recorded: Mapping[str, Environment] | None = None,
         keep: Callable[[Mapping[str, Environment]], None] = lambda environments: None,
     ) -> None:
-        self._known, self._keep = dict(known or {}), keep
+        self._recorded, self._keep = dict(recorded or {}), keep
 
     def usual_speed(self, of: str) -> Speed | None:
         """The speed at which an environment's latencies are given; None before the first."""
-        usual = self._known.get(of, {}).get("usual")
+        usual = self._recorded.get(of, {}).get("usual")
         return None if usual is None else Speed.from_json(usual)
 
     def check(self, of: str, environment: Environment) -> None:
@@ -41,14 +41,14 @@ class Environments:
         Args:
             of: its name, by `nas.search.problem.variants.environment_name`.
         """
-        was = self._known.get(of)
-        if was is not None and (found := differences(was, environment)):
+        was = self._recorded.get(of)
+        if was is not None and (differing := differences(was, environment)):
             raise EvaluationError(
-                f"{of}: the measurements so far come from another environment ({'; '.join(found)}); "
+                f"{of}: the measurements so far come from another environment ({'; '.join(differing)}); "
                 "restore it and resume, or start a new run",
                 code="evaluation.environment-changed",
             )
         usual = environment.get("usual")
         if was is None or (usual and better(self.usual_speed(of), Speed.from_json(usual))):
-            self._known[of] = dict(environment)
-            self._keep(self._known)
+            self._recorded[of] = dict(environment)
+            self._keep(self._recorded)

@@ -26,10 +26,11 @@ _FP32 = Variants()
 
 
 def feature_layout(n_blocks: int, space: SearchSpace | None = None) -> FeatureLayout:
-    """Where `architecture_features` puts what: total MACs in column 0, aggregates before the genes.
+    """The layout of the columns of `architecture_features`: total MACs in column 0, aggregates before the genes.
 
     Args:
-        space: of the candidates; with it the layout has the gene of each column.
+        n_blocks: Number of blocks of the supernet.
+        space: Space of the candidates; with it the layout has the gene of each column.
     """
     return _layout(_N_TOTALS + 3 * n_blocks, space)
 
@@ -40,7 +41,7 @@ def architecture_features(
     """Features, (n, d): total MACs, parameters and activation bytes; the same by block; then `SearchSpace.encode`.
 
     Args:
-        candidates: of `variants.space`; the genes of the variant are the last choices that are encoded.
+        candidates: Candidates of `variants.space`; the genes of the variant are the last choices that are encoded.
     """
     costs, genes = _costs(supernet, candidates, variants)
     return np.hstack([costs, genes])
@@ -53,8 +54,8 @@ class LatencyFeatures:
     milliseconds of each block come between the costs and the genes.
 
     Args:
-        table: of the profile, complete; None where there is none.
-        variants: of the candidates; the table needs a fit in each.
+        table: Complete lookup table of the profile; None where there is none.
+        variants: Variants of the candidates; the table needs a fit in each.
 
     Raises:
         EvaluationError: the table holds no block of the supernet's smallest and largest network: it is of another space.
@@ -70,7 +71,7 @@ class LatencyFeatures:
 
     @property
     def layout(self) -> FeatureLayout:
-        """Where the columns are."""
+        """The layout of the columns."""
         space = self._variants.space(self._supernet.space)
         if self._table is None:
             return feature_layout(self._n_blocks, space)
@@ -93,18 +94,18 @@ class LatencyFeatures:
         if table is None:
             raise ValueError("estimates need a lookup table")
         split = [self._variants.split(candidate) for candidate in candidates]
-        networks, own = [network for network, _ in split], np.array([variant.precision for _, variant in split])
-        found = np.zeros((len(candidates), 1 + self._n_blocks))
+        networks, precisions = [network for network, _ in split], np.array([variant.precision for _, variant in split])
+        estimates = np.zeros((len(candidates), 1 + self._n_blocks))
         if not candidates:
-            return found
+            return estimates
         keys, macs = self._blocks.of(networks), self._supernet.costs(networks).macs
         for precision in self._variants.precisions:
-            rows = own == precision
+            rows = precisions == precision
             if rows.any():
                 blocks = table.by_block(keys[rows], macs[rows], precision)
-                found[rows, 0] = table.estimate(blocks.sum(axis=1), precision)
-                found[rows, 1:] = blocks
-        return found
+                estimates[rows, 0] = table.estimate(blocks.sum(axis=1), precision)
+                estimates[rows, 1:] = blocks
+        return estimates
 
     def _check(self, table: LookupTable) -> None:
         space = self._supernet.space
@@ -128,7 +129,7 @@ class OneShotFeatures:
     Args:
         supernet: a decoder without experts.
         texts: token ids, (n, tokens) each, that energies are measured on.
-        variants: of the candidates.
+        variants: Variants of the candidates.
     """
 
     def __init__(self, supernet: Supernet, texts: Sequence[Tensor], variants: Variants = _FP32) -> None:
@@ -137,7 +138,7 @@ class OneShotFeatures:
 
     @property
     def layout(self) -> FeatureLayout:
-        """Where the columns are."""
+        """The layout of the columns."""
         n_layers, space = self._family.spec.depth[-1], self._variants.space(self._supernet.space)
         return _layout_with_estimate(len(self._family.blocks), n_layers, space)
 
@@ -155,20 +156,20 @@ class OneShotFeatures:
 
 
 def _layout_with_estimate(n_blocks: int, n_parts: int, space: SearchSpace) -> FeatureLayout:
-    """Of costs, an estimate, the parts that it is the sum of, and genes."""
+    """The layout of costs, an estimate, the parts that it is the sum of, and genes, in this order."""
     n_costs = _N_TOTALS + 3 * n_blocks
     return _layout(n_costs + 1 + n_parts, space, estimate=n_costs)
 
 
 def _layout(n_aggregates: int, space: SearchSpace | None, *, estimate: int | None = None) -> FeatureLayout:
-    """Of aggregates, MACs first, and then, with a space, of `SearchSpace.encode`."""
+    """The layout of aggregates, MACs first, and then, with a space, of `SearchSpace.encode`."""
     aggregates = tuple(range(n_aggregates))
     if space is None:
         return FeatureLayout(macs=0, aggregates=aggregates, estimate=estimate)
-    n, none = len(space), (-1,) * n_aggregates
+    n, absent = len(space), (-1,) * n_aggregates
     # A gene's one-hot columns share a weight; its ordinal column has one of its own.
-    groups = (*none, *np.repeat(np.arange(n), space.levels).tolist(), *range(n, 2 * n))
-    options = (*none, *space.option_numbers(), *(-1,) * n)
+    groups = (*absent, *np.repeat(np.arange(n), space.levels).tolist(), *range(n, 2 * n))
+    options = (*absent, *space.option_numbers(), *(-1,) * n)
     return FeatureLayout(macs=0, aggregates=aggregates, estimate=estimate, groups=groups, options=options)
 
 

@@ -39,7 +39,7 @@ from supernets.space.cost import Cost
 _Candidate = tuple[Architecture, Variant]
 """A network in a variant."""
 _KEPT_BYTES = 2**28
-"""Of models that may be needed again; most have a few hundred kilobytes, some language models half a gigabyte."""
+"""Limit of the models that are kept, as they may be needed again: most have a few hundred kilobytes, some half a gigabyte."""
 _DETAILS = (
     "resolution",
     "p50_ms",
@@ -61,12 +61,12 @@ def scoring_protocol(metric: str, runtime: str = ONNX_RUNTIME) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedProfile:
     """A hardware profile's profiler with the real examples that it is fed: (batch, ...) for each call of a timed run.
 
     Attributes:
-        context_tokens: in the cache of a step of a network that is served with one.
-        in_place: whether the runtime writes into that cache; else it copies it.
+        context_tokens: Number of tokens in the cache of a step of a network that is served with a cache.
+        in_place: True if the runtime writes into that cache; False if it copies the cache.
     """
 
     profiler: LatencyProfiler
@@ -75,27 +75,28 @@ class Timed:
     in_place: bool = True
 
 
-class Measured:
+class MeasuringEvaluator:
     """Requests answered by measuring.
 
     Args:
-        weights: digest of the supernet's weights; data: digest of the examples that metrics of the task are taken on.
-        profiles: by name and runtime.
-        environments: those that the measurements must come from.
-        own: measures the metrics of plug-ins.
-        memory: of language models.
+        weights: Digest of the supernet's weights.
+        data: Digest of the examples that metrics of the task are taken on.
+        profiles: Profilers with their examples, by profile name and runtime.
+        environments: Environments that the measurements must come from.
+        own_metrics: Measures the metrics of plug-ins; None without any.
+        memory: Memory of language models; None for other networks.
     """
 
     def __init__(
         self,
         scoring: Scoring,
         costs: Callable[[Architecture], Cost],
-        profiles: Mapping[tuple[str, str], Timed],
+        profiles: Mapping[tuple[str, str], TimedProfile],
         *,
         weights: str,
         data: str,
         environments: Environments | None = None,
-        own: OwnMetrics | None = None,
+        own_metrics: OwnMetrics | None = None,
         memory: ServedMemory | None = None,
     ) -> None:
         self._scoring, self._costs, self._profiles, self._memory = scoring, costs, profiles, memory
@@ -103,14 +104,14 @@ class Measured:
         self._built: dict[_Candidate, bytes] = {}
         """Models of candidates whose latency is uncertain, which is measured again."""
         self._environments = environments or Environments()
-        self._own = own
+        self._plugin_metrics = own_metrics
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         wanted: dict[_Candidate, list[Request]] = {}
         for request in requests:
             wanted.setdefault((request.architecture, request.variant), []).append(request)
         yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
-        tasks = [self._task(candidate, own) for candidate, own in wanted.items()]
+        tasks = [self._task(candidate, candidate_requests) for candidate, candidate_requests in wanted.items()]
         models: dict[_Candidate, Scored] = {}
         for scored in self._scoring.score([task for task in tasks if task is not None]):
             candidate = scored.task.architecture, scored.task.variant
@@ -139,7 +140,7 @@ class Measured:
         )
 
     def _needs_model(self, request: Request) -> bool:
-        """Whether it is answered by running the network's ONNX model here: by its time, or by a metric of a plug-in."""
+        """True if a request is answered by running the network's ONNX model here: by its time, or by a plug-in's metric."""
         computed = request.metric in EXACT_METRICS or self._is_scored(request)
         return not (computed or self._served_by(request))
 
@@ -172,21 +173,21 @@ class Measured:
 
     def _own_metrics(self, requests: Sequence[Request], models: Mapping[_Candidate, Scored]) -> Iterator[Measurement]:
         for request in requests:
-            if self._own is None or not self._is_own(request):
+            if self._plugin_metrics is None or not self._is_own(request):
                 continue
             scored = models[request.architecture, request.variant]
-            failed = scored.model is None
-            yield (
-                self._failed(request, scored.failure) if failed else self._own.measurement(request, scored.model or b"")
-            )
+            if scored.model is None:
+                yield self._failed(request, scored.failure)
+            else:
+                yield self._plugin_metrics.measurement(request, scored.model)
 
     def _is_scored(self, request: Request) -> bool:
-        """Whether its metric is one of the task."""
+        """True if the metric of a request is one of the task."""
         return not (request.metric in EXACT_METRICS or request.metric in TIMED_METRICS or self._is_own(request))
 
     def _is_own(self, request: Request) -> bool:
-        """Whether its metric is one of a plug-in."""
-        return self._own is not None and request.metric in self._own
+        """True if the metric of a request is one of a plug-in."""
+        return self._plugin_metrics is not None and request.metric in self._plugin_metrics
 
     def _score(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:
@@ -248,15 +249,19 @@ class Measured:
             for candidate, served in wanted
         ]
         results = profile.profiler.measure(deployments, longer=longer)
-        for ((candidate, served), own), deployment, result in zip(wanted.items(), deployments, results, strict=True):
+        for ((candidate, served), model_requests), deployment, result in zip(
+            wanted.items(), deployments, results, strict=True
+        ):
             if isinstance(result, LatencyFailure):
-                yield from (self._failed(request, result.message, environment=result.environment) for request in own)
+                yield from (
+                    self._failed(request, result.message, environment=result.environment) for request in model_requests
+                )
                 continue
             self._environments.check(of, result.environment)
-            if any(_is_noisy(request.metric, result) for request in own):
+            if any(_is_noisy(request.metric, result) for request in model_requests):
                 self._keep_model(candidate, models[candidate].model)
             cache = _cache(served, deployment)
-            yield from (self._timed(request, result, len(profile.examples[0]), cache) for request in own)
+            yield from (self._timed(request, result, len(profile.examples[0]), cache) for request in model_requests)
 
     def _timed(
         self, request: Request, result: LatencyMeasurement, batch_size: int, more: Mapping[str, str]
@@ -284,33 +289,35 @@ def served_by(metric: str, *, in_place: bool) -> str:
     """The name of the model that is timed for a metric, of those by which a network is served; "" for the one of others.
 
     Args:
-        in_place: as of `Timed`.
+        in_place: True if the runtime writes into the cache of a step, see `TimedProfile`.
     """
     name = SERVED_METRICS.get(metric, "")
     return PORTABLE_STEP if name == STEP and not in_place else name
 
 
 def _cache(served: str, deployment: Deployment) -> dict[str, str]:
-    """For the detail of a measurement: what a step does with the cache, as a function of what was timed."""
+    """The use of the cache by a step, for the detail of a measurement; empty for other models."""
     if served not in (STEP, PORTABLE_STEP):
         return {}
     return {"cache": "in place" if FILLED in deployment.graphs[0].inputs[0] else "copied"}
 
 
 def deployment_of(scored: Scored, served: str, examples: Sequence[NDArray[Any]], *, context_tokens: int) -> Deployment:
-    """What is timed of a network: its model, or the one of this name by which it is served, with inputs made of examples.
+    """The deployment of a network that is timed: its model, or the one of the name `served`, with inputs made of examples.
 
     Args:
-        context_tokens: as of `serving_inputs`.
+        served: Name of one of the models by which the network is served; "" for its only model.
+        examples: Inputs of each call, (batch, ...).
+        context_tokens: Number of tokens of each text in the cache, see `serving_inputs`.
     """
     if served:
         (texts,), model = examples, scored.served[served]
         return Deployment.single(model, serving_inputs(model, texts, context_tokens=context_tokens))
-    return Deployment.single(scored.model or b"", *({INPUT: own} for own in examples))
+    return Deployment.single(scored.model or b"", *({INPUT: batch} for batch in examples))
 
 
 def _is_noisy(metric: str, result: LatencyMeasurement) -> bool:
-    """Whether a timed metric should be measured again on a calmer machine."""
+    """True if a timed metric should be measured again on a calmer machine."""
     if metric == ENERGY:
         return (result.energy_error_mj or 0.0) > NOISY_ENERGY * (result.energy_mj or 0.0)
     return result.noisy

@@ -24,10 +24,10 @@ class MeasuredNetwork:
         model: the ONNX model, serialised, in its precision.
         cost: its parameters, multiply-accumulates and activation bytes (in fp32) for one example, total and by block.
         inputs: the examples that accuracy is taken on, preprocessed, (n, ...).
-        labels: of these examples, (n,).
-        input_name: of the model's input.
+        labels: Labels of these examples, (n,).
+        input_name: Name of the model's input.
         profile: the hardware profile that the value is asked for; None unless the metric is per profile.
-        runtime: in which it is deployed.
+        runtime: Runtime in which the network is deployed.
     """
 
     architecture: Architecture
@@ -46,19 +46,19 @@ class MeasuredNetwork:
 
         from hardware_profiles.runtime import run_calls
 
-        given = self.inputs if inputs is None else inputs
-        calls = ({self.input_name: given[i : i + _BATCH]} for i in range(0, len(given), _BATCH))
-        found = run_calls(self.model, calls, runtime=self.runtime)
-        return np.concatenate([outputs[0] for outputs in found])
+        examples = self.inputs if inputs is None else inputs
+        calls = ({self.input_name: examples[i : i + _BATCH]} for i in range(0, len(examples), _BATCH))
+        answers = run_calls(self.model, calls, runtime=self.runtime)
+        return np.concatenate([outputs[0] for outputs in answers])
 
 
 class Metric(Protocol):
     """An additional metric: its constructor takes the settings of the job.
 
     Attributes:
-        unit: of its values, for display, e.g. ``mJ``.
+        unit: Unit of its values, for display, e.g. ``mJ``.
         goal: ``minimize`` or ``maximize``.
-        per_profile: whether a value belongs to a hardware profile, as a latency does.
+        per_profile: True if a value belongs to a hardware profile, as a latency does.
     """
 
     unit: ClassVar[str]

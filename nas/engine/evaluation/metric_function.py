@@ -30,9 +30,9 @@ class CallResult:
     """The outcome of one call.
 
     Attributes:
-        values: by name of each metric; empty where the call failed.
+        values: Values by the name of each metric; empty where the call failed.
         failure: why there are no values, naming the function; "" where there are.
-        traceback: of what the function raised; "" for none.
+        traceback: Traceback of the exception that the function raised; "" for none.
         seconds: wall time of the call.
     """
 
@@ -73,16 +73,16 @@ def checked_call(function: MetricFunction, metrics: Sequence[str], values: Value
         text = f"{called} raised {type(error).__name__}: {error}".rstrip(": ")
         return CallResult({}, text, traceback.format_exc(limit=-_FRAMES), time.perf_counter() - start)
     seconds = time.perf_counter() - start
-    found, problem = _checked(returned, metrics)
-    return CallResult({}, f"{called} {problem}", "", seconds) if problem else CallResult(found, seconds=seconds)
+    metric_values, problem = _checked_values(returned, metrics)
+    return CallResult({}, f"{called} {problem}", "", seconds) if problem else CallResult(metric_values, seconds=seconds)
 
 
-def _checked(returned: object, metrics: Sequence[str]) -> tuple[dict[str, float], str]:
+def _checked_values(returned: object, metrics: Sequence[str]) -> tuple[dict[str, float], str]:
     """The metrics in what a function returned, and what is wrong with it; "" for nothing."""
     expected = f"expected a dict with a finite number for {' and '.join(map(repr, metrics))}"
     if not isinstance(returned, Mapping):
         return {}, f"returned {_quoted(returned)}; {expected}"
-    found: dict[str, float] = {}
+    value_by_name: dict[str, float] = {}
     for name in metrics:
         if name not in returned:
             had = ", ".join(map(repr, returned)) or "nothing"
@@ -90,8 +90,8 @@ def _checked(returned: object, metrics: Sequence[str]) -> tuple[dict[str, float]
         number = _number(returned[name])
         if number is None or not math.isfinite(number):
             return {}, f"returned {_quoted(returned[name])} as {name!r}; {expected}"
-        found[name] = number
-    return found, ""
+        value_by_name[name] = number
+    return value_by_name, ""
 
 
 def _number(value: Any) -> float | None:
@@ -139,9 +139,9 @@ class FunctionEvaluator:
         wanted: dict[Architecture, list[Request]] = {}
         for request in requests:
             wanted.setdefault(request.architecture, []).append(request)
-        own = list(wanted.values())
+        request_groups = list(wanted.values())
         for place, result in self._calls.run([self._space.values(architecture) for architecture in wanted]):
-            yield from (_measurement(request, result) for request in own[place])
+            yield from (_measurement(request, result) for request in request_groups[place])
 
     def close(self) -> None:
         self._calls.close()

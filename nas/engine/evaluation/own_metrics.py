@@ -25,9 +25,13 @@ class OwnMetrics:
     """Answers requests for the metrics of plug-ins.
 
     Args:
-        metrics: by name, with the plug-ins that they come from.
-        profiles: by name and runtime.
-        data: digest of the examples.
+        metrics: Plug-ins and their metrics, by the metric's name.
+        inputs: Examples, (n, ...).
+        labels: Labels of the examples, (n,).
+        costs: Computes the costs of an architecture.
+        profiles: Hardware profiles by name and runtime.
+        weights: Digest of the supernet's weights.
+        data: Digest of the examples.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class OwnMetrics:
     ) -> None:
         self._metrics, self._costs, self._profiles = metrics, costs, profiles
         self._network = partial(MeasuredNetwork, inputs=inputs, labels=labels, input_name=INPUT)
-        self._made = partial(Measurement, weights=weights, data=data)
+        self._new_measurement = partial(Measurement, weights=weights, data=data)
 
     def __contains__(self, metric: str) -> bool:
         return metric in self._metrics
@@ -61,17 +65,21 @@ class OwnMetrics:
             profile=profile,
             runtime=request.runtime,
         )
-        made = partial(self._made, request, protocol=f"plug-in {ref.target} {ref.version}".strip())
+        new_measurement = partial(
+            self._new_measurement, request, protocol=f"plug-in {ref.target} {ref.version}".strip()
+        )
         try:
             with calling(ref, "measure"):
                 answer = metric.measure(network)
-            value, error = _checked(ref, answer)
+            value, error = _checked_answer(ref, answer)
         except NasError as failure:
-            return made(Status.FAILED, None, None, message=str(failure), seconds=time.perf_counter() - started)
-        return made(Status.OK, value, error, seconds=time.perf_counter() - started)
+            return new_measurement(
+                Status.FAILED, None, None, message=str(failure), seconds=time.perf_counter() - started
+            )
+        return new_measurement(Status.OK, value, error, seconds=time.perf_counter() - started)
 
 
-def _checked(ref: PluginRef, answer: object) -> tuple[float, float]:
+def _checked_answer(ref: PluginRef, answer: object) -> tuple[float, float]:
     expected = "expected a value and its standard error, e.g. (1.25, 0.0)"
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise PluginError(f"{ref}: measure returned {answer!r:.80}; {expected}")

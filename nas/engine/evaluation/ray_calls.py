@@ -25,7 +25,7 @@ class RayCalls:
 
     Args:
         workers: the most actors; None for as many as there are CPUs.
-        time_limit_s: for one call; None derives it from what the others took.
+        time_limit_s: Time limit of one call, in seconds; None derives it from what the others took.
     """
 
     def __init__(

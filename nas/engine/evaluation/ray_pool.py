@@ -40,8 +40,8 @@ def _packed(part: Part) -> PackedPart:
 
 def _unpacked(part: PackedPart) -> Part:
     inputs, labels, digest, padding, questions = part
-    own = None if questions is None else _unpacked(questions)
-    return Part(_view(inputs), _view(labels), digest, padding, questions=own)
+    unpacked_questions = None if questions is None else _unpacked(questions)
+    return Part(_view(inputs), _view(labels), digest, padding, questions=unpacked_questions)
 
 
 class Scorer:
@@ -74,7 +74,7 @@ class RayPool:
 
     Args:
         workers: the most actors; None for as many as there are CPUs.
-        time_limit_s: for scoring one network; None derives it from what the others took.
+        time_limit_s: Time limit for scoring one network, in seconds; None derives it from what the others took.
         note: called with a sentence when the pool waits for a CPU.
     """
 

@@ -8,9 +8,9 @@ from statistics import median
 from nas.engine.evaluation.base import Evaluator
 from nas.search.problem.objectives import Measurement, Request, Status
 
-MOST_AGAIN = 2
+MAX_REPETITIONS = 2
 """Times that a measurement is repeated beside others, at most; and once more at the end."""
-MOST_AT_ONCE = 8
+MAX_AT_ONCE = 8
 """Repetitions beside the requests of one call, so that the search goes on."""
 CALMER = 0.75
 """A measurement is repeated if the last ones had an error of at most this share of its own (median, relative): on a machine
@@ -24,7 +24,7 @@ class Remeasuring:
     was answered before has the same answer, or that of its last repetition.
 
     Args:
-        inner: answers a repeated request with its next attempt, which is no worse, as `Cached` does.
+        inner: answers a repeated request with its next attempt, which is no worse, as `CachedEvaluator` does.
     """
 
     def __init__(self, inner: Evaluator) -> None:
@@ -44,8 +44,8 @@ class Remeasuring:
         yield from (self._answers[request] for request in requests if request in self._answers)
         new = [request for request in requests if request not in self._answers]
         profiles = {request.profile for request in new} - {None}
-        due = [r for r in self._due() if r.profile in profiles and self._queue[r] < MOST_AGAIN]
-        yield from self._evaluate(new, due[:MOST_AT_ONCE])
+        due = [r for r in self._due() if r.profile in profiles and self._queue[r] < MAX_REPETITIONS]
+        yield from self._evaluate(new, due[:MAX_AT_ONCE])
 
     def last(self) -> None:
         """Repeats everything that is still uncertain and may become better, once."""
@@ -55,15 +55,15 @@ class Remeasuring:
 
     def improved(self) -> dict[Request, Measurement]:
         """The repetitions that replaced measurements since the last call."""
-        found, self._improved = self._improved, {}
-        return found
+        repetitions, self._improved = self._improved, {}
+        return repetitions
 
     def close(self) -> None:
         """Closes the inner evaluator."""
         self._inner.close()
 
     def _due(self) -> list[Request]:
-        """What waits for a calmer machine, if it is calmer now."""
+        """The requests that wait for a calmer machine, if it is calmer now."""
         return [r for r in self._queue if self._errors[_kind(r)] <= CALMER * _relative_error(self._answers[r])]
 
     def _evaluate(self, new: Sequence[Request], again: Sequence[Request]) -> Iterator[Measurement]:
@@ -80,7 +80,7 @@ class Remeasuring:
                 if answer.value is not None:
                     errors.setdefault(_kind(request), []).append(_relative_error(answer))
                 yield answer
-        self._errors |= {kind: median(found) for kind, found in errors.items()}
+        self._errors |= {kind: median(kind_errors) for kind, kind_errors in errors.items()}
         # In the order of the requests, not in that of the answers: a search that is replayed repeats the same.
         for request in [*again, *new]:
             if request in self._queue:
@@ -88,7 +88,7 @@ class Remeasuring:
 
 
 def _kind(request: Request) -> tuple[str, str | None, str]:
-    """What has errors of one size on one machine."""
+    """The key of measurements whose errors have one size on one machine."""
     return request.metric, request.profile, request.runtime
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hardware_profiles.quantize import convert, convert_weights
 from hardware_profiles.runtime import run_calls, runtime_version
-from hardware_profiles.runtimes.registry import find_runtime
+from hardware_profiles.runtimes.lookup import find_runtime
 from nas.errors import EvaluationError
 from nas.search.problem.example_scores import encoded
 from nas.search.problem.objectives import ONNX_RUNTIME, Variant
@@ -48,10 +48,13 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor], ta
 def outputs_of(
     model: bytes, part: Part, runtime: str = ONNX_RUNTIME, *, together: int = Task.scored_together
 ) -> NDArray[np.float32]:
-    """What an ONNX model answers to every example of a part, (n, ...), in the part's order; or `ModelError`.
+    """The outputs of an ONNX model for every example of a part, (n, ...), in the part's order.
 
     Args:
-        together: examples a call of the runtime.
+        together: Number of examples of each call of the runtime.
+
+    Raises:
+        ModelError: the model does not run.
     """
     return answers(model, by_length(part, together), runtime)
 
@@ -59,8 +62,8 @@ def outputs_of(
 def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]], runtime: str = ONNX_RUNTIME) -> NDArray[np.float32]:
     """`outputs_of`, of batches as `by_length` makes them."""
     # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
-    found = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches), runtime=runtime)
-    outputs = np.concatenate([answered[0] for answered in found])
+    call_outputs = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches), runtime=runtime)
+    outputs = np.concatenate([answered[0] for answered in call_outputs])
     order = torch.cat([chosen for chosen, _ in batches]).numpy()
     out = np.empty_like(outputs)
     out[order] = outputs
@@ -100,7 +103,7 @@ class ExampleScores:
     detail: Mapping[str, Any]
 
     @classmethod
-    def of(cls, score: Score, *, by: str) -> ExampleScores:
+    def from_score(cls, score: Score, *, by: str) -> ExampleScores:
         """The score of a task; `EvaluationError` where its value is not finite.
 
         Args:
@@ -117,11 +120,11 @@ class Scored:
     """The result of a task.
 
     Attributes:
-        scores: by name of each metric that was asked for.
+        scores: Scores by the name of each metric that was asked for.
         model: serialised ONNX; None unless it was asked for.
         served: the models by which it is deployed, by name; empty unless they were asked for.
         failure: why there is nothing, or "".
-        environment: where and with what it was scored, JSON-able.
+        environment: Machine and libraries with which it was scored, JSON-able.
     """
 
     task: ScoringTask
@@ -135,9 +138,10 @@ class Scored:
 
 def scoring_environment(runtime: str = ONNX_RUNTIME) -> dict[str, Any]:
     """The environment of metrics that are scored in this process, in a runtime."""
-    found, version = find_runtime(runtime), runtime_version(runtime)
-    other = {} if runtime == ONNX_RUNTIME else {"runtime": f"{found.label} {version}"}
-    return {"torch": torch.__version__, found.package: version, **other, "machine": platform.machine(), "threads": 1}
+    implementation, version = find_runtime(runtime), runtime_version(runtime)
+    runtime_fact = {} if runtime == ONNX_RUNTIME else {"runtime": f"{implementation.label} {version}"}
+    versions = {"torch": torch.__version__, implementation.package: version, **runtime_fact}
+    return {**versions, "machine": platform.machine(), "threads": 1}
 
 
 class Scoring(Protocol):
@@ -154,9 +158,9 @@ class InlineScoring:
     """Scores in this process, on one part of the data.
 
     Args:
-        calibration: of the training part, to recalibrate or correct subnets: the same examples for every one.
-        part: that metrics are taken on.
-        task: fitted to the data.
+        calibration: Examples of the training part, to recalibrate or correct subnets: the same examples for every one.
+        part: The part of the data that metrics are taken on.
+        task: The task, fitted to the data.
     """
 
     def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
@@ -164,7 +168,7 @@ class InlineScoring:
         self._extraction = Extraction(supernet.eval(), self._calibration)
         self._part = part
         self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        """By the digest of examples."""
+        """Batches by the digest of their examples."""
 
     def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         for task in tasks:
@@ -200,15 +204,16 @@ class InlineScoring:
             if part.digest not in outputs:
                 outputs[part.digest] = answers(model, self._batched(part), task.variant.runtime)
             answered = outputs[part.digest]
-            made = self._task.score(name, answered, part.labels.numpy())
-            scores[name] = ExampleScores.of(made, by=f"{name} of the task {self._task.name}")
+            score = self._task.score(name, answered, part.labels.numpy())
+            scores[name] = ExampleScores.from_score(score, by=f"{name} of the task {self._task.name}")
         return scores
 
     def _network_scores(self, network: nn.Module, names: Sequence[str]) -> dict[str, ExampleScores]:
         """Metrics of the network's own forward."""
-        found = self._task.network_scores(names, network, self._part)
+        scores = self._task.network_scores(names, network, self._part)
         return {
-            name: ExampleScores.of(score, by=f"{name} of the task {self._task.name}") for name, score in found.items()
+            name: ExampleScores.from_score(score, by=f"{name} of the task {self._task.name}")
+            for name, score in scores.items()
         }
 
     def _batched(self, part: Part) -> list[tuple[Tensor, Tensor]]:
@@ -222,8 +227,8 @@ class InlineScoring:
 
     def _served(self, network: nn.Module, task: ScoringTask) -> dict[str, bytes]:
         models = self._task.served(network) if task.served else {}
-        found = {name: models[name] for name in task.served if name in models}
-        return {name: self._in_precision(model, task.variant.precision) for name, model in found.items()}
+        needed_models = {name: models[name] for name in task.served if name in models}
+        return {name: self._in_precision(model, task.variant.precision) for name, model in needed_models.items()}
 
     def _in_precision(self, model: bytes, precision: str) -> bytes:
         return in_precision(model, precision, self._calibration, self._task)

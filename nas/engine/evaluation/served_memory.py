@@ -30,10 +30,10 @@ class ServedMemory:
     """The computed metrics ``model_mib``, ``resident_mib`` and ``kv_cache_mib`` of a supernet's decoders or encoder-decoders.
 
     Attributes:
-        context_tokens: of each text in the cache.
-        batch: texts at a time.
-        experts: those that are in memory; None for all.
-        source_tokens: of each text that an encoder reads.
+        context_tokens: Number of tokens of each text in the cache.
+        batch: Number of texts at a time.
+        experts: Cache of the experts that are in memory; None where all are.
+        source_tokens: Number of tokens of each text that an encoder reads.
     """
 
     supernet: Supernet
@@ -47,7 +47,7 @@ class ServedMemory:
         family = self.supernet.family
         sizes = axis_sizes(family, networks)
         dropped = [family.dropped(network) for network in networks]
-        tensors, found, cached = family.dims(), np.zeros(len(networks)), np.zeros(len(networks))
+        tensors, stored, cached = family.dims(), np.zeros(len(networks)), np.zeros(len(networks))
         words = next(int(size_of(dims[:1], {})) for name, dims in tensors.items() if name.endswith(WORDS))
         for name, dims in tensors.items():
             cached_keys = name.endswith(_KEYS) and not name.startswith(_ENCODER)
@@ -55,21 +55,21 @@ class ServedMemory:
                 continue
             if metric == "kv_cache_mib":
                 layers = tensors.get(f"{name.removesuffix('key.weight')}{_ATTENDED}")
-                own = self._cached(dims, layers, sizes)
+                n_bytes = self._cached(dims, layers, sizes)
             else:
-                own = _stored(name, dims, sizes, precisions, words)
-            own = own * np.array([not lies_in(name, names) for names in dropped])
+                n_bytes = _stored(name, dims, sizes, precisions, words)
+            n_bytes = n_bytes * np.array([not lies_in(name, names) for names in dropped])
             if metric == "resident_mib" and is_of_experts(name, dims):
-                cached += own * self._held(sizes[cast(str, dims[0])])
+                cached += n_bytes * self._cached_share(sizes[cast(str, dims[0])])
             else:
-                found += own
-        most = np.inf if self.experts is None or self.experts.mib is None else self.experts.mib * _MIB
-        return (found + np.minimum(cached, most)) / _MIB
+                stored += n_bytes
+        max_cached = np.inf if self.experts is None or self.experts.mib is None else self.experts.mib * _MIB
+        return (stored + np.minimum(cached, max_cached)) / _MIB
 
-    def _held(self, experts: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _cached_share(self, experts: NDArray[np.int64]) -> NDArray[np.float64]:
         """The share of a layer's experts, of which there are (n,), that a cache of a number of them holds."""
-        most = None if self.experts is None else self.experts.experts
-        return np.ones(len(experts)) if most is None else np.minimum(most, experts) / experts
+        max_experts = None if self.experts is None else self.experts.experts
+        return np.ones(len(experts)) if max_experts is None else np.minimum(max_experts, experts) / experts
 
     def _cached(
         self, dims: tuple[Dim, ...], layers: tuple[Dim, ...] | None, sizes: Mapping[str, NDArray[np.int64]]
@@ -77,7 +77,7 @@ class ServedMemory:
         """Bytes of the keys and the values of a layer, (n,).
 
         Args:
-            layers: of an encoder that they are of; None for those of the text itself.
+            layers: Layers of the encoder whose keys and values they are; None for those of the text itself.
         """
         tokens = self.context_tokens if layers is None else self.source_tokens * size_of(layers, sizes)
         return np.asarray(2.0 * size_of(dims[:1], sizes) * self.batch * tokens * _CACHE_BYTES)
@@ -86,16 +86,16 @@ class ServedMemory:
 def expert_bytes(family: Family, network: Architecture) -> list[int]:
     """Bytes of one expert in single precision, of each layer of a network that has experts."""
     sizes, dropped = family.sizes(network), family.dropped(network)
-    found: dict[Dim, int] = {}
+    bytes_by_layer: dict[Dim, int] = {}
     for name, dims in family.dims().items():
         if is_of_experts(name, dims) and not lies_in(name, dropped):
-            own = size_of(dims[1:], {axis: np.array(size) for axis, size in sizes.items()})
-            found[dims[0]] = found.get(dims[0], 0) + int(own) * _FLOAT_BYTES
-    return list(found.values())
+            size_of_expert = size_of(dims[1:], {axis: np.array(size) for axis, size in sizes.items()})
+            bytes_by_layer[dims[0]] = bytes_by_layer.get(dims[0], 0) + int(size_of_expert) * _FLOAT_BYTES
+    return list(bytes_by_layer.values())
 
 
 def is_of_experts(name: str, dims: tuple[Dim, ...]) -> bool:
-    """Whether a tensor has the weights of a layer's experts, one after another."""
+    """True if a tensor has the weights of a layer's experts, one after another."""
     stored = _ROUTER not in name and not name.endswith(_SETTINGS)
     return stored and bool(dims) and isinstance(dims[0], str) and dims[0].endswith(_EXPERTS)
 
@@ -106,7 +106,7 @@ def _stored(
     """Bytes of a tensor in a model, (n,): vectors, and the table of positions, are in fp32 in every precision.
 
     Args:
-        words: of the vocabulary.
+        words: Number of tokens of the vocabulary.
     """
     if is_of_experts(name, dims):  # a matrix or a bias of each
         each = dims[1:] if len(dims) > 2 else (1, *dims[1:], 1)

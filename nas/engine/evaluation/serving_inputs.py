@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from supernets.families.decoder.serving import FILLED, IDS, PADDING
 from supernets.families.encoder_decoder.serving import SOURCE
-from supernets.families.encoder_decoder.spec import MOST_ATTENDED
+from supernets.families.encoder_decoder.spec import MAX_ATTENDED
 
 
 def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) -> dict[str, NDArray[Any]]:
@@ -19,21 +19,21 @@ def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) ->
 
     Args:
         texts: (batch, tokens), int64.
-        context_tokens: of each text in the cache.
+        context_tokens: Number of tokens of each text in the cache.
     """
-    rng, found = np.random.default_rng(0), dict[str, NDArray[Any]]()
+    rng, inputs = np.random.default_rng(0), dict[str, NDArray[Any]]()
     sizes = {"batch": len(texts), "past": context_tokens, "room": context_tokens + 1, "tokens": texts.shape[1]}
-    sizes |= {f"tokens{n}": n * texts.shape[1] for n in range(2, MOST_ATTENDED + 1)}
+    sizes |= {f"tokens{n}": n * texts.shape[1] for n in range(2, MAX_ATTENDED + 1)}
     for value in onnx.load_model_from_string(model).graph.input:
         shape = [sizes[dim.dim_param] if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if value.name == IDS:
-            found[IDS] = np.ascontiguousarray(texts[:, -shape[1] :])
+            inputs[IDS] = np.ascontiguousarray(texts[:, -shape[1] :])
         elif value.name == PADDING:
-            found[PADDING] = np.zeros(shape, np.int64)
+            inputs[PADDING] = np.zeros(shape, np.int64)
         elif value.name == SOURCE:
-            found[SOURCE] = np.ascontiguousarray(texts)
+            inputs[SOURCE] = np.ascontiguousarray(texts)
         elif value.name == FILLED:
-            found[FILLED] = np.array([context_tokens])
+            inputs[FILLED] = np.array([context_tokens])
         else:
-            found[value.name] = rng.standard_normal(shape, np.float32)
-    return found
+            inputs[value.name] = rng.standard_normal(shape, np.float32)
+    return inputs

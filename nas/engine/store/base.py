@@ -76,7 +76,7 @@ class Outcome(NamedTuple):
 
     @property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request that was measured."""
         return Request(*self[:6])
 
 
@@ -105,7 +105,7 @@ class RunStore(Protocol):
     """
 
     _name: str
-    """What the store is called in errors."""
+    """The name of the store in errors."""
 
     def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
         """The stored values, all or those of some names; the caller's own."""
@@ -125,7 +125,7 @@ class RunStore(Protocol):
         """Why the run has its last status; "" where nothing was recorded."""
 
     def facts(self) -> RunFacts | None:
-        """What the run is; None until `describe`."""
+        """The facts of the run; None until `describe`."""
         values = self._values(without=(*STATE_KEYS, BLOCK_COSTS))
         try:
             return RunFacts.from_json(values)
@@ -135,14 +135,14 @@ class RunStore(Protocol):
             raise self._damaged(error) from error
 
     def search_facts(self) -> SearchFacts:
-        """What the search is; `StoreError` where the run is a training, or was not described."""
+        """The facts of the search; `StoreError` where the run is a training, or was not described."""
         facts = self.facts()
         if facts is None or facts.search is None:
             raise StoreError(f"{self._name}: the run is not a search", code="run.not-a-search")
         return facts.search
 
     def state(self) -> RunState:
-        """Where the run is."""
+        """The state of the run."""
         values = self._values(only=STATE_KEYS)
         try:
             return RunState.from_json(values)
@@ -187,7 +187,7 @@ class RunStore(Protocol):
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
         """The latest attempt at each request that has one, without samples."""
-        return {request: made[-1] for request, made in self.attempts(requests).items()}
+        return {request: attempts[-1] for request, attempts in self.attempts(requests).items()}
 
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         """All attempts at each request that has one, the first one first, without samples."""

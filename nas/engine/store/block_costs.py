@@ -19,8 +19,8 @@ class BlockLatencies:
     """The latency of one network on one profile by its blocks, predicted from the profile's lookup table, per batch.
 
     Attributes:
-        blocks_ms: of each block, scaled as in the table's fit; it may be below zero for a block that costs nearly nothing.
-        rest_ms: what the fit adds for a whole network, in no block.
+        blocks_ms: Latency of each block, scaled as in the table's fit; below zero for some blocks that cost nearly nothing.
+        rest_ms: Latency that the fit adds for a whole network, in no block.
     """
 
     blocks_ms: tuple[float, ...]
@@ -37,8 +37,9 @@ class NetworkCosts:
     """The costs of one network by block, zero for a block that it lacks.
 
     Attributes:
-        macs: for one example.
-        latencies: by profile, of those with a lookup table.
+        parameters: Parameters of each block.
+        macs: Multiply-accumulates of each block, for one example.
+        latencies: Latencies by the name of each profile that has a lookup table.
     """
 
     parameters: tuple[int, ...]
@@ -51,8 +52,8 @@ class BlockCosts:
     """The costs by block of some networks of a run.
 
     Attributes:
-        places: of the blocks in order, in the words of the space's choices: ``stage0.block1``, ``layer3``, ``head``.
-        networks: by the key of the candidate.
+        places: Places of the blocks in order, in the words of the space's choices: ``stage0.block1``, ``layer3``, ``head``.
+        networks: Costs by the key of the candidate.
     """
 
     places: tuple[str, ...] = ()
@@ -71,11 +72,11 @@ class BlockCosts:
         """The costs that `to_json` wrote; `KeyError` or `TypeError` if they are damaged."""
         networks = {
             key: NetworkCosts(
-                tuple(own["parameters"]),
-                tuple(own["macs"]),
-                {p: BlockLatencies(tuple(x["blocks_ms"]), float(x["rest_ms"])) for p, x in own["latencies"].items()},
+                tuple(costs["parameters"]),
+                tuple(costs["macs"]),
+                {p: BlockLatencies(tuple(x["blocks_ms"]), float(x["rest_ms"])) for p, x in costs["latencies"].items()},
             )
-            for key, own in data["networks"].items()
+            for key, costs in data["networks"].items()
         }
         return cls(tuple(data["places"]), networks)
 

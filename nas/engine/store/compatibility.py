@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from nas.errors import NasError, PluginError, UnknownNameError
+from nas.errors import REPEAT, NasError, PluginError, Remedy, UnknownNameError
 from nas.plugins import PluginRef, find
 from supernets.errors import CheckpointError
 
@@ -35,16 +35,18 @@ _UNKNOWN: Mapping[str, tuple[str, ...]] = {
 
 
 def check_compatibility(
-    run: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], *, remedy: str = "restore it, or start a new run"
+    run: str, recorded: Mapping[str, Any], current: Mapping[str, Any], *, remedy: str = "restore it, or start a new run"
 ) -> None:
-    """Raises `NasError` with the first of a run's facts that differs from ours, as far as its version recorded them.
+    """Raises `NasError` with the first of a run's facts that differs from the current one, as far as its version recorded it.
 
     Args:
-        run: the name of the other run in the error: ``run NAME``.
-        remedy: what to do, for the error.
+        run: Name of the run in the error: ``run NAME``.
+        recorded: Facts that the run recorded, by name.
+        current: Facts of the job or the machine now, by name; facts that are not compared are absent.
+        remedy: Advice on what to do, for the error.
     """
-    for name, now in _recorded(theirs, ours, section="").items():
-        was = theirs.get(name)
+    for name, now in _recorded(recorded, current, section="").items():
+        was = recorded.get(name)
         if isinstance(was, dict) and isinstance(now, dict):
             was = {**{key: value for key, value in _ALWAYS.get(name, {}).items() if key in now}, **was}
             now = _recorded(was, now, section=name)
@@ -75,11 +77,11 @@ def check_installed(run: str, recorded: Iterable[PluginRef]) -> None:
         if was.is_object or not was.package:
             continue
         try:
-            here = find(was.kind, was.name)
+            installed = find(was.kind, was.name)
         except UnknownNameError:
-            here = None
+            installed = None
         top = was.target.partition(":")[0].partition(".")[0]
-        if here is None or (not here.package and find_spec(top) is None):
+        if installed is None or (not installed.package and find_spec(top) is None):
             raise PluginError(
                 f"{run}: its {was} is not installed here; install its package (pip install '{was.package}=={was.version}')",
                 code="plugin.import",
@@ -94,9 +96,9 @@ def check_plugins(
     Args:
         accept: continue with other versions, which are then noted.
     """
-    found = {(ref.kind, ref.name): ref for ref in now}
+    ref_by_name = {(ref.kind, ref.name): ref for ref in now}
     for was in recorded:
-        ref = found.get((was.kind, was.name))
+        ref = ref_by_name.get((was.kind, was.name))
         if ref is None or (ref.target, ref.package, ref.version) == (was.target, was.package, was.version):
             continue
         place = (
@@ -107,8 +109,9 @@ def check_plugins(
         message = f"{run}: its {was} is {place} here"
         if not accept:
             install = f"install it (pip install '{was.package}=={was.version}'), or " if was.package else ""
-            remedy = f"{install}accept the other version with --accept-plugin-versions (in Python: accept_plugin_versions=True)"
-            raise PluginError(f"{message}; {remedy}", code="plugin.version")
+            advice = f"{install}accept the other version (accept_plugin_versions)"
+            remedy = Remedy(REPEAT, options={"accept_plugin_versions": True})
+            raise PluginError(f"{message}; {advice}", code="plugin.version", remedy=remedy)
         note(f"{message}, which was accepted")
 
 

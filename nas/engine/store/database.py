@@ -66,8 +66,8 @@ class Database(Protocol):
         """The cause of an error and a remedy, for the user."""
 
     def is_away(self, error: DBAPIError) -> bool:
-        """Whether the error means that the server cannot be reached."""
+        """True if the error means that the server cannot be reached."""
         return False
 
     def is_held(self) -> bool:
-        """Whether a live driver has the run; no if that cannot be determined."""
+        """True if a live driver has the run; False if that cannot be determined."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.errors import StoreError, UnknownNameError
+from nas.errors import REPEAT, Remedy, StoreError, UnknownNameError
 from supernets import files
 
 DEFAULT_ROOT = Path("runs")
+_OTHER_ROOT = Remedy(REPEAT, options={"runs": "FOLDER"})
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
@@ -30,18 +30,13 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """The run's name in commands."""
+        """The run's name."""
         return self.path.name
 
     @property
     def job_file(self) -> Path:
         """The job as it was submitted, with absolute paths."""
         return self.path / "job.yaml"
-
-    def command(self, verb: str) -> str:
-        """A command on this run as a user types it, with the runs folder where that is not the default one."""
-        root = self.path.parent
-        return f"nas {verb} {self.id}" + ("" if root == DEFAULT_ROOT else f" --runs {shlex.quote(str(root))}")
 
     @property
     def submitted_file(self) -> Path:
@@ -63,7 +58,7 @@ class RunFolder:
 
     @property
     def store_file(self) -> Path:
-        """Which database the run's store is in, where it is not the file in this folder."""
+        """The file that names the database of the run's store, where that is not the file in this folder."""
         return self.path / "store.json"
 
     @property
@@ -78,7 +73,7 @@ class RunFolder:
 
     @property
     def pretrained(self) -> Path:
-        """What the run keeps of the pretrained network that its supernet is made of, as it was when the run began: the
+        """The copy of the pretrained network's files that its supernet is made of, as they were when the run began: the
         ``config.json``, the ``tokenizer.json`` or ``preprocessor_config.json``, and the weights' digest in ``weights.json``.
 
         Not there where it is made of none, and in runs of versions that kept nothing."""
@@ -116,10 +111,12 @@ class RunsFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            text = f"the runs folder {self.root} cannot be made: {error.strerror}; choose one with --runs"
-            raise StoreError(text) from None
+            text = f"the runs folder {self.root} cannot be made: {error.strerror}; choose another folder"
+            raise StoreError(text, remedy=_OTHER_ROOT) from None
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise StoreError(f"the runs folder {self.root} cannot be written; choose another with --runs")
+            raise StoreError(
+                f"the runs folder {self.root} cannot be written; choose another folder", remedy=_OTHER_ROOT
+            )
 
     def create(self, name: str, job: str, *, store: Mapping[str, str] | None = None) -> RunFolder:
         """A new run ``name-N`` that holds its job file; N is the first number that is free.
@@ -141,7 +138,8 @@ class RunsFolder:
                 number += 1
             except OSError as error:
                 raise StoreError(
-                    f"the runs folder {self.root} cannot be written: {error.strerror}; choose another with --runs"
+                    f"the runs folder {self.root} cannot be written: {error.strerror}; choose another folder",
+                    remedy=_OTHER_ROOT,
                 ) from None
         folder = RunFolder(path)
         try:
@@ -154,7 +152,7 @@ class RunsFolder:
         return folder
 
     def holds(self, run: str) -> bool:
-        """Whether there is a run of this id."""
+        """True if there is a run of this id."""
         return _RUN_ID.fullmatch(run) is not None and RunFolder(self.root / run).holds_a_run
 
     def get(self, run: str) -> RunFolder:
@@ -167,9 +165,9 @@ class RunsFolder:
         if self.holds(run):
             return RunFolder(self.root / run)
         if not self.exists:
-            raise UnknownNameError("run", run, [], hint=self._missing)
-        found = [folder.id for folder in self.list()]
-        if run in found:
+            raise UnknownNameError("run", run, [], hint=self._missing, remedy=_OTHER_ROOT)
+        run_ids = [folder.id for folder in self.list()]
+        if run in run_ids:
             raise StoreError(
                 f"{self.root / run}: the name of a run's folder has at most 80 letters, digits, - and _, and begins with a "
                 "letter or digit; rename the folder",
@@ -177,34 +175,36 @@ class RunsFolder:
             )
         empty = _RUN_ID.fullmatch(run) is not None and (self.root / run).is_dir()
         hint = f"Its folder has no {RunFolder(self.root / run).database.name}; restore it from a copy." if empty else ""
-        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, found), where=str(self.root), hint=hint)
+        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, run_ids), where=str(self.root), hint=hint)
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a folder."""
+        """True if the runs folder exists."""
         return os.path.isdir(self.root)  # False for a path that no file system takes, of which `Path` raises
 
     @property
     def root_is_file(self) -> bool:
-        """Whether a file is where the folder is expected."""
+        """True if a file is where the folder is expected."""
         return os.path.isfile(self.root)
 
     def check_exists(self) -> None:
         """`StoreError` where there is no such folder."""
         if not self.exists:
-            raise StoreError(self._missing, code="store.no-folder")
+            raise StoreError(self._missing, code="store.no-folder", remedy=_OTHER_ROOT)
 
     @property
     def _missing(self) -> str:
-        what = f"{self.root} is a file, no runs folder" if self.root_is_file else f"There is no runs folder {self.root}"
-        return f"{what}; a search makes one, and --runs (or NAS_RUNS) names another."
+        fault = (
+            f"{self.root} is a file, no runs folder" if self.root_is_file else f"There is no runs folder {self.root}"
+        )
+        return f"{fault}; a search makes one."
 
     def list(self) -> list[RunFolder]:
         """All runs, oldest first, those with names that are no ids included; folders that hold no run are passed over."""
         if not self.exists:
             return []
-        found = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]
-        return sorted(found, key=lambda folder: (folder.written, folder.id))
+        folders = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]
+        return sorted(folders, key=lambda folder: (folder.written, folder.id))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -221,16 +221,17 @@ def check_folder(folder: Path) -> None:
 
     A folder that is missing passes if it can be made.
     """
-    found = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
-    if not found.is_dir():
-        what = "a file" if found.is_file() else "no folder"
+    existing = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
+    if not existing.is_dir():
+        kind = "a file" if existing.is_file() else "no folder"
+        place = folder if existing == folder else f"{folder}: {existing}"
         raise StoreError(
-            f"{folder if found == folder else f'{folder}: {found}'} is {what}; expected a folder to write to, which is made "
+            f"{place} is {kind}; expected a folder to write to, which is made "
             "where it is missing; name another, or move the file",
             code="file.not-a-folder",
         )
-    if not os.access(found, os.W_OK | os.X_OK):
-        raise StoreError(f"{folder}: {found} cannot be written; name another folder", code="file.not-writable")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise StoreError(f"{folder}: {existing} cannot be written; name another folder", code="file.not-writable")
 
 
 def make_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ def plain(value: Any, *, where: str) -> Any:
     that cannot be computed (a correlation of constants) must not end a search.
 
     Args:
-        where: what the value is called in errors, e.g. ``detail``.
+        where: Name of the value in errors, e.g. ``detail``.
 
     Raises:
         TypeError: something in it is no JSON value, or a key is no text.

@@ -23,10 +23,10 @@ _invalid = partial(NasError, code="labels.invalid")
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What users write on a run; it changes nothing else, and can be edited in any state of the run.
+    """Tags and a note that users write on a run; they change nothing else, and can be edited in any state of the run.
 
     Attributes:
-        tags: distinct words, in the order in which they were added.
+        tags: Distinct words, in the order in which they were added.
 
     Raises:
         NasError: a tag or the note has another form than `TAG` and the limits of this module allow.
@@ -55,8 +55,8 @@ class Labels:
         """
         if unknown := [tag for tag in remove if tag not in self.tags]:
             raise _invalid(f"the run has no tag {unknown[0]!r}; its tags: {', '.join(self.tags) or 'none'}")
-        kept = [tag for tag in self.tags if tag not in remove]
-        return Labels(tuple(dict.fromkeys([*kept, *add])), self.note if note is None else note)
+        remaining = [tag for tag in self.tags if tag not in remove]
+        return Labels(tuple(dict.fromkeys([*remaining, *add])), self.note if note is None else note)
 
 
 def read_labels(folder: RunFolder) -> Labels:
@@ -67,13 +67,13 @@ def read_labels(folder: RunFolder) -> Labels:
     """
     path = folder.labels_file
     try:
-        found = json.loads(path.read_bytes())
-        if found["version"] > _VERSION:
+        content = json.loads(path.read_bytes())
+        if content["version"] > _VERSION:
             text = (
-                f"{path}: version {found['version']}; this program reads up to {_VERSION}; edit it with the later one"
+                f"{path}: version {content['version']}; this program reads up to {_VERSION}; edit it with the later one"
             )
             raise StoreError(text, code="store.unknown-version")
-        return Labels(tuple(found["tags"]), found["note"])
+        return Labels(tuple(content["tags"]), content["note"])
     except FileNotFoundError:
         return Labels()
     except StoreError:

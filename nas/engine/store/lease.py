@@ -50,10 +50,10 @@ class RunLock:
         try:
             _lock_patiently(self._descriptor)
         except BlockingIOError:
-            other = _holder_named_in(self._descriptor)
+            holder_text = _holder_named_in(self._descriptor)
             self.release()
             raise RunHeldError(
-                f"{path.parent}: the run is held by another live driver ({other}); wait until it ends, or stop it first"
+                f"{path.parent}: the run is held by another live driver ({holder_text}); wait until it ends, or stop it first"
             ) from None
         except OSError as error:
             self.release()
@@ -64,7 +64,7 @@ class RunLock:
         except OSError as error:
             self.release()
             raise StoreError(f"{path}: cannot be written: {error.strerror}; free space there") from None
-        _HELD.add(self)
+        _LOCKS.add(self)
 
     def release(self) -> None:
         """Frees the lock; idempotent. The file stays: removing it would let two drivers lock two files of one name."""
@@ -84,7 +84,7 @@ def _lock_patiently(descriptor: int) -> None:
 
 
 def is_held(database: Path) -> bool:
-    """Whether a live driver has the lock of the run with this database; only looks, and needs no right to write."""
+    """True if a live driver has the lock of the run with this database; only looks, and needs no right to write."""
     try:
         descriptor = os.open(lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -105,18 +105,18 @@ def lock_path(database: Path) -> Path:
 
 def _holder_named_in(descriptor: int) -> str:
     try:
-        found = json.loads(os.pread(descriptor, 4096, 0))
-        return str(Holder(int(found["pid"]), str(found["host"])))
+        content = json.loads(os.pread(descriptor, 4096, 0))
+        return str(Holder(int(content["pid"]), str(content["host"])))
     except (ValueError, KeyError, TypeError):  # it has the lock, but has not yet written its name
         return "an unnamed process"
 
 
-_HELD: weakref.WeakSet[RunLock] = weakref.WeakSet()
+_LOCKS: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
 
 def _forget_in_child() -> None:
     """A forked child shares the parent's lock and would keep it after the parent's death."""
-    for lock in list(_HELD):
+    for lock in list(_LOCKS):
         lock.release()
 
 

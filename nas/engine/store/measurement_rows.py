@@ -37,7 +37,7 @@ MEASUREMENT_COLUMNS = (
     "message",
     "time",
 )
-"""What `measurement_of` takes, in this order."""
+"""The columns that `measurement_of` takes, in this order."""
 OUTCOME_COLUMNS = (
     "architecture",
     "metric",
@@ -52,7 +52,7 @@ OUTCOME_COLUMNS = (
     "message",
     "time",
 )
-"""What `outcome_of` takes, in this order."""
+"""The columns that `outcome_of` takes, in this order."""
 
 
 def storable(measurement: Measurement) -> Measurement:
@@ -104,8 +104,8 @@ def request_columns(request: Request) -> dict[str, str]:
 
 def measurement_columns(measurement: Measurement) -> dict[str, Any]:
     """A storable measurement by column name, without its samples."""
-    own = ("attempt", "value", "error", "weights", "data", "protocol", "environment", "detail", "seconds", "message")
-    columns: dict[str, Any] = {name: getattr(measurement, name) for name in own}
+    names = ("attempt", "value", "error", "weights", "data", "protocol", "environment", "detail", "seconds", "message")
+    columns: dict[str, Any] = {name: getattr(measurement, name) for name in names}
     return {**request_columns(measurement.request), **columns, "status": str(measurement.status)}
 
 
@@ -131,9 +131,9 @@ def measurement_of(row: Sequence[Any]) -> Measurement:
         message,
         time,
     ) = row
-    known = _FIDELITIES.get(fidelity) or Fidelity(fidelity)
+    stored_fidelity = _FIDELITIES.get(fidelity) or Fidelity(fidelity)
     return Measurement(
-        Request(Architecture.parse(architecture), metric, profile or None, known, *Variant.parse(variant)),
+        Request(Architecture.parse(architecture), metric, profile or None, stored_fidelity, *Variant.parse(variant)),
         _STATUSES.get(status) or Status(status),
         value,
         error,
@@ -152,8 +152,8 @@ def measurement_of(row: Sequence[Any]) -> Measurement:
 def outcome_of(row: Sequence[Any]) -> Outcome:
     """The outcome that a row of `OUTCOME_COLUMNS` holds; ValueError or SpaceError if damaged."""
     key, metric, profile, fidelity, variant, attempt, status, value, error, seconds, message, time = row
-    known = _STATUSES.get(status) or Status(status)
-    check_value(value, known)
+    stored_status = _STATUSES.get(status) or Status(status)
+    check_value(value, stored_status)
     return Outcome(
         Architecture.parse(key),
         metric,
@@ -161,7 +161,7 @@ def outcome_of(row: Sequence[Any]) -> Outcome:
         _FIDELITIES.get(fidelity) or Fidelity(fidelity),
         *Variant.parse(variant),
         attempt,
-        known,
+        stored_status,
         value,
         error,
         seconds,
@@ -171,12 +171,12 @@ def outcome_of(row: Sequence[Any]) -> Outcome:
 
 
 def latest(attempts: Iterable[_AttemptT], request: Callable[[_AttemptT], Hashable]) -> list[_AttemptT]:
-    """Of each request the highest attempt alone, in the order given; `request` gives what identifies it."""
+    """The highest attempt at each request, in the order given; `request` returns what identifies the request of an attempt."""
     ordered = list(attempts)
     if not any(a.attempt for a in ordered):
         return ordered
     requests = [request(a) for a in ordered]
     last: dict[Hashable, int] = {}
-    for asked, a in zip(requests, ordered, strict=True):
-        last[asked] = max(a.attempt, last.get(asked, 0))
-    return [a for asked, a in zip(requests, ordered, strict=True) if a.attempt == last[asked]]
+    for identity, a in zip(requests, ordered, strict=True):
+        last[identity] = max(a.attempt, last.get(identity, 0))
+    return [a for identity, a in zip(requests, ordered, strict=True) if a.attempt == last[identity]]

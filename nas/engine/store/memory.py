@@ -69,16 +69,16 @@ class MemoryStore(RunStore):
 
     def asks(self) -> list[list[Architecture]]:
         self._check_open()
-        return [list(asked) for asked in self._asks]
+        return [list(architectures) for architectures in self._asks]
 
     def add(self, measurement: Measurement) -> None:
         self._check_open()
-        kept = storable(measurement)
-        if (kept.request, kept.attempt) in self._measurements:
+        stored = storable(measurement)
+        if (stored.request, stored.attempt) in self._measurements:
             return
-        kept = replace(kept, committed=self._clock())
-        self._measurements[kept.request, kept.attempt] = kept
-        insort(self._attempts.setdefault(kept.request, []), kept, key=attrgetter("attempt"))
+        stored = replace(stored, committed=self._clock())
+        self._measurements[stored.request, stored.attempt] = stored
+        insort(self._attempts.setdefault(stored.request, []), stored, key=attrgetter("attempt"))
 
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         self._check_open()
@@ -86,8 +86,8 @@ class MemoryStore(RunStore):
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         self._check_open()
-        kept = latest(self._measurements.values(), attrgetter("request"))
-        return [_without_samples(m) for m in kept if fidelity is None or m.request.fidelity is fidelity]
+        measurements = latest(self._measurements.values(), attrgetter("request"))
+        return [_without_samples(m) for m in measurements if fidelity is None or m.request.fidelity is fidelity]
 
     def outcomes(self) -> list[Outcome]:
         self._check_open()
@@ -101,8 +101,8 @@ class MemoryStore(RunStore):
             if m.request.profile is not None and level is not None:
                 key = (m.request.profile, level, m.environment.get("noise"), m.request.runtime)
                 first[key] = min(m.committed, first.get(key, m.committed))
-        found = [MeasuringSession(*key[:3], begun, key[3]) for key, begun in first.items()]
-        return sorted(found, key=lambda session: (session.profile, session.time))
+        sessions = [MeasuringSession(*key[:3], begun, key[3]) for key, begun in first.items()]
+        return sorted(sessions, key=lambda session: (session.profile, session.time))
 
     def n_measurements(self) -> int:
         self._check_open()
@@ -111,9 +111,9 @@ class MemoryStore(RunStore):
     def counts(self, n_metrics: int) -> EvaluationCounts:
         self._check_open()
         networks: dict[tuple[Architecture, str], list[Result]] = {}
-        for r, made in self._attempts.items():
+        for r, attempts in self._attempts.items():
             if r.fidelity is Fidelity.SEARCH:
-                m = made[-1]
+                m = attempts[-1]
                 networks.setdefault((r.architecture, str(r.variant)), []).append(Result.of(m.status, m.detail))
         return EvaluationCounts.of(worst(results) for results in networks.values() if len(results) >= n_metrics)
 

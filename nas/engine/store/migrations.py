@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, MetaData, Table, insert, select, update
 
-from nas.errors import OutdatedStoreError, StoreError
+from nas.errors import OutdatedStoreError, Remedy, StoreError
 
 Migration = Callable[[Connection], None]
 """Turns the tables of one version into those of the next one, by plain statements that every database here understands; run
@@ -19,8 +19,8 @@ class Schema:
     """The tables of a database as they are now, and the way to them from every earlier version.
 
     Attributes:
-        tables: as this version of the program reads them.
-        version: the one of them that holds a single number, the version of the others.
+        tables: Tables as this version of the program reads them.
+        version: The table that holds a single number, the version of the others.
         migrations: the first turns version 1 into version 2, and so on; none is ever removed.
     """
 
@@ -40,28 +40,29 @@ class Schema:
 
     def upgrade(self, connection: Connection, *, name: str) -> None:
         """Brings the tables up to this version, within the caller's transaction; `StoreError` if they are of a later one."""
-        found = self._found(connection, name)
-        if found == self.latest:
+        version = self._stored_version(connection, name)
+        if version == self.latest:
             return
-        for migration in self.migrations[found - 1 :]:
+        for migration in self.migrations[version - 1 :]:
             migration(connection)
         connection.execute(update(self.version).values(version=self.latest))
 
     def check(self, connection: Connection, *, name: str) -> None:
         """Raises `OutdatedStoreError` if the tables are of an earlier version, `StoreError` if of a later one or none."""
-        found = self._found(connection, name)
-        if found < self.latest:
+        version = self._stored_version(connection, name)
+        if version < self.latest:
             raise OutdatedStoreError(
-                f"{name}: was written by an earlier version of this program (tables of version {found}; this one reads "
-                f"{self.latest}); bring it up to date with: nas upgrade"
+                f"{name}: was written by an earlier version of this program (tables of version {version}; this one reads "
+                f"{self.latest}); upgrade the runs folder",
+                remedy=Remedy("upgrade"),
             )
 
-    def _found(self, connection: Connection, name: str) -> int:
-        found: int | None = connection.execute(select(self.version.c.version)).scalar_one_or_none()
-        if found is None or not 1 <= found <= self.latest:
+    def _stored_version(self, connection: Connection, name: str) -> int:
+        version: int | None = connection.execute(select(self.version.c.version)).scalar_one_or_none()
+        if version is None or not 1 <= version <= self.latest:
             raise StoreError(
-                f"{name}: was written by another version of this program (tables of version {found}; this one reads "
+                f"{name}: was written by another version of this program (tables of version {version}; this one reads "
                 f"{self.latest}); open it with the version that made it, or start anew",
                 code="store.unknown-version",
             )
-        return found
+        return version

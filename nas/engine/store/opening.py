@@ -6,20 +6,21 @@ import json
 
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder
+from nas.engine.store.postgres import PostgresDatabase, parse_url
 from nas.engine.store.sql import SqlStore
 from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import OutdatedStoreError, StoreError
 
 
 def database_of(folder: RunFolder) -> Database:
-    """Where a run's rows are; `StoreError` if its store file is damaged or the database's client is not installed."""
+    """The database of a run's rows; `StoreError` if its store file is damaged or the database's client is not installed."""
     if not folder.store_file.is_file():
         return SqliteDatabase(folder.database)
-    from nas.engine.store.postgres import PostgresDatabase, parse_url
-
     try:
-        found = json.loads(folder.store_file.read_text())
-        return PostgresDatabase(parse_url(str(found["url"]), where=f"{folder.store_file}: url"), str(found["schema"]))
+        content = json.loads(folder.store_file.read_text())
+        return PostgresDatabase(
+            parse_url(str(content["url"]), where=f"{folder.store_file}: url"), str(content["schema"])
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{folder.store_file}: damaged ({error!r}); expected the url and the schema of the run's database"
@@ -32,7 +33,7 @@ def open_store(folder: RunFolder, *, create: bool = False, driver: bool = False)
 
 
 def upgrade_store(folder: RunFolder) -> bool:
-    """Brings a run's tables up to this version's; whether they were of an earlier one. Raises as `open_store` does."""
+    """Brings a run's tables up to this version's; True if they were of an earlier one. Raises as `open_store` does."""
     try:
         open_store(folder).close()
     except OutdatedStoreError:
@@ -42,7 +43,7 @@ def upgrade_store(folder: RunFolder) -> bool:
 
 
 def is_held(folder: RunFolder) -> bool:
-    """Whether a live driver has a run now; no if that cannot be determined."""
+    """True if a live driver has a run now; False if that cannot be determined."""
     try:
         return database_of(folder).is_held()
     except StoreError:

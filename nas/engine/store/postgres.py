@@ -104,28 +104,30 @@ class PostgresDatabase(Database):
         connection.exec_driver_sql(f'SET LOCAL search_path TO "{self.schema}"')
 
     def explain(self, error: DBAPIError) -> str:
-        said = " ".join(str(error.orig).split())
-        state, lower = getattr(error.orig, "sqlstate", None), said.lower()
-        if found := re.search(r'database "([^"]*)" does not exist', said):
-            return f"has no database {found[1]} ({said}); make it there with: createdb {found[1]}"
+        error_text = " ".join(str(error.orig).split())
+        state, lower = getattr(error.orig, "sqlstate", None), error_text.lower()
+        if match := re.search(r'database "([^"]*)" does not exist', error_text):
+            return f"has no database {match[1]} ({error_text}); make it there with: createdb {match[1]}"
         if any(words in lower for words in _NOT_NOW):
-            return f"accepts no connection now ({said}); wait until it runs, then resume the run"
+            return f"accepts no connection now ({error_text}); wait until it runs, then resume the run"
         if error.connection_invalidated or any(words in lower for words in _LOST):
-            return f"the connection was lost ({said}); what was committed is kept: when it is back, resume the run"
+            return (
+                f"the connection was lost ({error_text}); what was committed is kept: when it is back, resume the run"
+            )
         for reason, text in _REASONS.items():
             if reason == state or reason in lower:
-                return f"{text} ({said})"
+                return f"{text} ({error_text})"
         if state is None:  # no server has answered
-            return f"cannot be reached at this URL ({said}); check its spelling"
-        return f"refused a statement ({said}); look at the server's log"
+            return f"cannot be reached at this URL ({error_text}); check its spelling"
+        return f"refused a statement ({error_text}); look at the server's log"
 
     def is_away(self, error: DBAPIError) -> bool:
-        said = str(error.orig).lower()
+        error_text = str(error.orig).lower()
         unanswered = getattr(error.orig, "sqlstate", None) is None
-        return unanswered or error.connection_invalidated or any(words in said for words in (*_NOT_NOW, *_LOST))
+        return unanswered or error.connection_invalidated or any(words in error_text for words in (*_NOT_NOW, *_LOST))
 
     def is_held(self) -> bool:
-        """Whether a live driver has the run; no if the server does not answer."""
+        """True if a live driver has the run; False if the server does not answer."""
         query = (
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = "
             "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s AND objid::bigint = %s"
@@ -154,22 +156,22 @@ class PostgresDatabase(Database):
         until = time.monotonic() + _PATIENCE_S
         while not _answer(connection, "SELECT pg_try_advisory_lock(%s)", self._key):
             if time.monotonic() > until:
-                other = "one that is making it"
+                holder_text = "one that is making it"
                 if _answer(connection, "SELECT to_regclass(%s)", f"{self.schema}.lease"):
                     row = _answer(connection, f"SELECT pid || ' ' || host FROM {self.schema}.lease")
                     pid, _, host = str(row).partition(" ")
-                    other = str(Holder(int(pid), host)) if pid.isdigit() else other
+                    holder_text = str(Holder(int(pid), host)) if pid.isdigit() else holder_text
                 raise RunHeldError(
-                    f"{self.name}: the run is held by another live driver ({other}); wait until it ends, or stop it first"
+                    f"{self.name}: the run is held by another live driver ({holder_text}); wait until it ends, or stop it first"
                 )
             time.sleep(_BETWEEN_TRIES_S)
 
 
-def parse_url(text: str, *, where: str = "--store") -> URL:
+def parse_url(text: str, *, where: str = "store") -> URL:
     """The address of a PostgreSQL database.
 
     Args:
-        where: the option or the file that it is from, for errors.
+        where: the field or the file that it is from, for errors.
 
     Raises:
         StoreError: it is none, has a password in it, names no database, or the client library is not installed.
@@ -184,7 +186,7 @@ def parse_url(text: str, *, where: str = "--store") -> URL:
     shown = url.difference_update_query(_SECRETS).render_as_string()
     if url.drivername not in _DRIVERS:
         raise StoreError(
-            f"{where} {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}",
+            f"{where} {shown}: runs are kept in PostgreSQL or, without a store, in a file of their own; expected {EXAMPLE}",
             code="store.invalid-url",
         )
     if url.password is not None or not url.query.keys().isdisjoint(_SECRETS):
@@ -208,19 +210,19 @@ def parse_url(text: str, *, where: str = "--store") -> URL:
 def new_schema(url: str, name: str) -> PostgresDatabase:
     """A place for a new run in a database: a schema that is not there yet, after a check that one can be made."""
     readable = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40]
-    made = PostgresDatabase(parse_url(url), f"nas_{readable}_{uuid.uuid4().hex[:8]}")
-    engine = made.reading_engine()
+    database = PostgresDatabase(parse_url(url), f"nas_{readable}_{uuid.uuid4().hex[:8]}")
+    engine = database.reading_engine()
     try:
         with engine.connect() as connection:
             query = "SELECT has_database_privilege(current_database(), 'CREATE')"
             allowed = connection.exec_driver_sql(query).scalar_one()
     except DBAPIError as error:
-        raise StoreError(f"{made.url.render_as_string()}: {made.explain(error)}") from error
+        raise StoreError(f"{database.url.render_as_string()}: {database.explain(error)}") from error
     finally:
         engine.dispose()
     if not allowed:
-        raise StoreError(f"{made.url.render_as_string()}: {_REASONS['42501']}")
-    return made
+        raise StoreError(f"{database.url.render_as_string()}: {_REASONS['42501']}")
+    return database
 
 
 def _arguments(settings: Mapping[str, str]) -> dict[str, Any]:

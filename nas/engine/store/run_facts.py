@@ -15,7 +15,7 @@ from supernets.space import Architecture, SearchSpace
 
 Kind = Literal["training", "search"]
 VERSION = 2
-"""Of the stored facts. Version 1 has the same keys without this one, and optional ones where a default is given below."""
+"""The version of the stored facts. Version 1 has the same keys without this one; those with a default below are optional."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class ReusedRun:
     Attributes:
         profiles: the hardware profiles whose measurements come from the same environment and protocol, as ``NAME`` or
             ``NAME in RUNTIME``.
-        accuracy: whether its metrics of the task do, scored in ONNX Runtime.
+        accuracy: True if its metrics of the task do, scored in ONNX Runtime.
         scored_in: the other runtimes in which they do.
         failures: reuse its failures, too: what failed there has failed here.
         without: metrics that another plug-in, or another version of it, measured there.
@@ -40,7 +40,7 @@ class ReusedRun:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """What `asdict` gave, of this version or an earlier one."""
+        """The reused run of a mapping that `asdict` returned, of this version or an earlier one."""
         lists = {key: tuple(data.get(key) or ()) for key in ("profiles", "without", "scored_in")}
         return cls(**{**data, **lists})
 
@@ -51,7 +51,7 @@ class ReusedRun:
         return frozenset([f"profile {name}" for name in self.profiles] + [environment_name(None, r) for r in scored])
 
     def has(self, request: Request) -> bool:
-        """Whether its measurement of a request is valid for this run."""
+        """True if the other run's measurement of a request is valid for this run."""
         if request.metric in self.without:
             return False
         of = environment_name(request.profile, request.runtime)
@@ -60,15 +60,15 @@ class ReusedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFacts:
-    """What a search has beyond a training.
+    """The facts of a search beside those of a training.
 
     Attributes:
-        space: of candidates; see `Variants`.
+        space: The space of candidates; see `Variants`.
         reused: the runs whose measurements it takes.
-        prior_results: of a warm start: by network, in the order measured, its ``key`` and its ``figures``, name ->
+        prior_results: Results of a warm start by network, in the order measured: its ``key`` and its ``figures``, name ->
             [value, error], both null where that run has none. Copied, so that a resumed search begins from the same even
             if the other runs are gone.
-        known: candidates of a warm start that have a value of every metric: evaluated first, and not part of the budget.
+        known_candidates: Candidates of a warm start that have a value of every metric: evaluated first, beside the budget.
         models_from: the number of the first evaluation that models choose if none before it fails; None for an algorithm
             without models, and in runs of version 0.1.
         task: stored unless it is classification, the only one of earlier versions.
@@ -82,17 +82,17 @@ class SearchFacts:
     algorithm: str = ""
     reused: tuple[ReusedRun, ...] = ()
     prior_results: tuple[Mapping[str, Any], ...] = ()
-    known: tuple[Architecture, ...] = ()
+    known_candidates: tuple[Architecture, ...] = ()
     models_from: int | None = None
     task: TaskMetrics = CLASSIFICATION
 
     def n_spent(self, n_candidates: int) -> int:
         """The evaluations of the budget among this number of evaluated candidates, the first of which are known ones."""
-        return max(0, n_candidates - len(self.known))
+        return max(0, n_candidates - len(self.known_candidates))
 
     @property
     def metrics(self) -> list[Objective]:
-        """What is measured of every candidate."""
+        """The metrics that are measured of every candidate."""
         return metrics_of(self.objectives, self.constraints)
 
     @property
@@ -117,7 +117,7 @@ class SearchFacts:
             "algorithm": self.algorithm,
             "sources": [asdict(run) for run in self.reused],
             "learnt": list(self.prior_results),
-            "known": [architecture.key for architecture in self.known],
+            "known": [architecture.key for architecture in self.known_candidates],
             "models_from": self.models_from,
         }
 
@@ -126,15 +126,17 @@ class SearchFacts:
         """The facts that `to_json` wrote, of this version or an earlier one."""
         profiles, task = tuple(data["profiles"]), _task_of(data)
         described = data.get("own_metrics") or {}
-        own = {o.name: o for o in task.metrics} | {
+        metric_by_name = {o.name: o for o in task.metrics} | {
             name: Objective(name, metric["unit"], Goal(metric["goal"]), scored=bool(metric.get("scored")))
             for name, metric in described.items()
         }
         return cls(
             task=task,
             space=SearchSpace.from_json(data["space"]),
-            objectives=tuple(own.get(name) or Objective.parse(name, profiles) for name in data["objectives"]),
-            constraints=tuple(Constraint.from_json(c, profiles, own) for c in data.get("constraints") or ()),
+            objectives=tuple(
+                metric_by_name.get(name) or Objective.parse(name, profiles) for name in data["objectives"]
+            ),
+            constraints=tuple(Constraint.from_json(c, profiles, metric_by_name) for c in data.get("constraints") or ()),
             profiles=profiles,
             variants=Variants(
                 tuple(data.get("precisions") or ("fp32",)), tuple(data.get("runtimes") or (ONNX_RUNTIME,))
@@ -142,23 +144,23 @@ class SearchFacts:
             algorithm=data.get("algorithm") or "",
             reused=tuple(map(ReusedRun.from_json, data.get("sources") or ())),
             prior_results=tuple(data.get("learnt") or ()),
-            known=tuple(map(Architecture.parse, data.get("known") or ())),
+            known_candidates=tuple(map(Architecture.parse, data.get("known") or ())),
             models_from=data.get("models_from"),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What a run is; never changes.
+    """The facts of a run, which never change.
 
     Attributes:
-        name: of its job.
-        compatibility: what measurements must share with the run's own to be combined with them, JSON-able; see
+        name: Name of its job.
+        compatibility: Facts that measurements must share with the run's own to be combined with them, JSON-able; see
             `nas.engine.store.compatibility`.
-        epochs: of its training; 0 where its supernet was trained before.
-        plugins: that its job names, with their packages and versions.
+        epochs: Number of epochs of its training; 0 where its supernet was trained before.
+        plugins: Plug-ins that its job names, with their packages and versions.
         task: see `SearchFacts`.
-        search: None for a training.
+        search: Facts of its search; None for a training.
     """
 
     name: str
@@ -171,12 +173,12 @@ class RunFacts:
 
     @property
     def kind(self) -> Kind:
-        """Whether the run only trains a supernet, or also searches it."""
+        """``training`` if the run only trains a supernet, ``search`` if it also searches it."""
         return "training" if self.search is None else "search"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data by stored key."""
-        own = {
+        values = {
             "facts_version": VERSION,
             "kind": self.kind,
             "name": self.name,
@@ -186,7 +188,7 @@ class RunFacts:
             "plugins": [ref.to_json() for ref in self.plugins],
             **({} if self.task == CLASSIFICATION else {"task": self.task.to_json()}),
         }
-        return own if self.search is None else own | self.search.to_json()
+        return values if self.search is None else values | self.search.to_json()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self | None:

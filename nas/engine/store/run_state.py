@@ -31,7 +31,7 @@ STATE_KEYS = (*_UNCHANGED_KEYS, *_BUDGET_KEYS, "stopped", "reference", "final", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run is; a new run has the defaults.
+    """The state of a run; a new run has the defaults.
 
     Attributes:
         epoch: the last one that is trained and checkpointed.
@@ -41,14 +41,14 @@ class RunState:
             since the epoch; None where that is not known.
         weights: digest of the trained supernet's weights.
         teacher: digest of the weights that the training learns from.
-        budget: of a search; extended by `nas resume --evaluations` and ``--minutes``.
+        budget: Budget of a search; extended by `nas resume --evaluations` and ``--minutes``.
         extension: id of the last extension of the budget that was applied.
         stop: why the search ended; None while it has not.
         searched_seconds: time that the search has taken, over all drivers.
         reference: the reference point of the hypervolume, by objective in its natural sign.
         finalists: the candidates measured again with the longer protocol, by key.
-        retry_failures: whether the driver measures again what failed before.
-        waiting: what its driver waits for; "" while it works.
+        retry_failures: True if the driver measures again what failed before.
+        waiting: Reason for which its driver waits; "" while it works.
         waiting_since: when the last wait began, in seconds since the epoch; 0 in runs of earlier versions.
         environments: the environment of the accuracies and of each profile's measurements; see
             `nas.engine.evaluation.environments`.
@@ -110,13 +110,13 @@ class StateUpdate(TypedDict, total=False):
 
 def stored_values(update: StateUpdate) -> dict[str, Any]:
     """The values of an update by stored key, to be written together."""
-    found: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED_KEYS, "reference")}
+    values: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED_KEYS, "reference")}
     if "budget" in update:
-        found |= update["budget"].to_json()
+        values |= update["budget"].to_json()
     if "stop" in update:
-        found["stopped"] = None if update["stop"] is None else update["stop"].to_json()
+        values["stopped"] = None if update["stop"] is None else update["stop"].to_json()
     if "finalists" in update:
-        found["final"] = [architecture.key for architecture in update["finalists"]]
+        values["final"] = [architecture.key for architecture in update["finalists"]]
     if "environments" in update:
-        found["machines"] = update["environments"]
-    return found
+        values["machines"] = update["environments"]
+    return values

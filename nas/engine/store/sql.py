@@ -36,7 +36,7 @@ _KEYS_A_QUERY = 500
 
 # What runs with every measurement is made once: to make a statement takes SQLAlchemy longer than SQLite to run it.
 _ATOM = (*tables.REQUEST_COLUMNS, "attempt")
-_KNOWN = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
+_EXISTING = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
 _MEASUREMENTS = select(*(tables.measurements.c[name] for name in MEASUREMENT_COLUMNS))
 _OUTCOMES = select(*(tables.measurements.c[name] for name in OUTCOME_COLUMNS)).order_by(tables.measurements.c.id)
 _LAST_STATUS = select(tables.status).order_by(tables.status.c.id.desc()).limit(1)
@@ -115,8 +115,8 @@ class SqlStore(RunStore):
 
     def status(self) -> RunStatus:
         with self._session.reading() as connection:
-            found = connection.execute(_LAST_STATUS).one_or_none()
-            return RunStatus.QUEUED if found is None else RunStatus(found.status)
+            row = connection.execute(_LAST_STATUS).one_or_none()
+            return RunStatus.QUEUED if row is None else RunStatus(row.status)
 
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
         self._insert(tables.status, status=str(status), reason=reason, time=self._clock())
@@ -128,8 +128,8 @@ class SqlStore(RunStore):
 
     def reason(self) -> str:
         with self._session.reading() as connection:
-            found = connection.execute(_LAST_STATUS).one_or_none()
-            return "" if found is None else str(found.reason)
+            row = connection.execute(_LAST_STATUS).one_or_none()
+            return "" if row is None else str(row.reason)
 
     def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
         query = select(tables.info.c.name, tables.info.c.value)
@@ -157,28 +157,28 @@ class SqlStore(RunStore):
             return [[Architecture.parse(key) for key in keys] for (keys,) in rows]
 
     def add(self, measurement: Measurement) -> None:
-        kept = storable(measurement)
-        values = {**measurement_columns(kept), "time": self._clock()}
+        stored = storable(measurement)
+        values = {**measurement_columns(stored), "time": self._clock()}
         with self._session.writing() as connection:
-            if connection.execute(_KNOWN, {name: values[name] for name in _ATOM}).first() is not None:
+            if connection.execute(_EXISTING, {name: values[name] for name in _ATOM}).first() is not None:
                 return
-            made = connection.execute(_ADD, values).scalar_one()
-            if kept.samples is not None:
-                connection.execute(_ADD_SAMPLES, {"measurement": made, "samples": kept.samples})
+            row_id = connection.execute(_ADD, values).scalar_one()
+            if stored.samples is not None:
+                connection.execute(_ADD_SAMPLES, {"measurement": row_id, "samples": stored.samples})
 
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         wanted = set(requests)
         keys = list(dict.fromkeys(request.architecture.key for request in requests))
-        found: list[Measurement] = []
+        measurements: list[Measurement] = []
         with self._session.reading() as connection:
             for start in range(0, len(keys), _KEYS_A_QUERY):
                 some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
-                found += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
-        made: dict[Request, list[Measurement]] = {}
-        for measurement in sorted(found, key=attrgetter("attempt")):
+                measurements += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
+        attempts_by_request: dict[Request, list[Measurement]] = {}
+        for measurement in sorted(measurements, key=attrgetter("attempt")):
             if measurement.request in wanted:
-                made.setdefault(measurement.request, []).append(measurement)
-        return made
+                attempts_by_request.setdefault(measurement.request, []).append(measurement)
+        return attempts_by_request
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         query = _MEASUREMENTS.order_by(tables.measurements.c.id)
@@ -210,8 +210,8 @@ class SqlStore(RunStore):
             n_whole = int(connection.execute(_N_WHOLE, metrics).scalar_one())
             latest_of: dict[tuple[str, ...], tuple[int, Result]] = {}
             for *request, attempt, status, detail in connection.execute(_FLAWS).all():
-                made = (attempt, Result.of(Status(status), detail))
-                latest_of[tuple(request)] = max(made, latest_of.get(tuple(request), made))
+                attempt_result = (attempt, Result.of(Status(status), detail))
+                latest_of[tuple(request)] = max(attempt_result, latest_of.get(tuple(request), attempt_result))
             unfinished = {(key, precision) for key, precision in connection.execute(_UNFINISHED, metrics)}
         flawed: dict[tuple[str, str], list[Result]] = {}
         for (architecture, _, _, _, precision), (_, result) in latest_of.items():
@@ -233,8 +233,8 @@ class SqlStore(RunStore):
             .limit(1)
         )
         with self._session.reading() as connection:
-            found: bytes | None = connection.execute(query).scalar_one_or_none()
-            return found
+            samples: bytes | None = connection.execute(query).scalar_one_or_none()
+            return samples
 
     def record_fit(self, fit: Fit) -> None:
         quality = plain(fit.quality, where="quality")

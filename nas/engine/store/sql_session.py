@@ -101,11 +101,11 @@ class SqlSession:
 
     def _check_lease(self, connection: Connection) -> None:
         # In the writing transaction itself (FOR UPDATE where the database has it), so that no takeover comes between.
-        held = connection.execute(_LEASE).one_or_none()
-        if held is None or held.number != self._lease:
-            other = "another driver" if held is None else str(Holder(held.pid, held.host))
+        lease_row = connection.execute(_LEASE).one_or_none()
+        if lease_row is None or lease_row.number != self._lease:
+            holder_text = "another driver" if lease_row is None else str(Holder(lease_row.pid, lease_row.host))
             raise RunHeldError(
-                f"{self.name}: the run was taken over by {other}, so this driver writes no more (what it committed is "
+                f"{self.name}: the run was taken over by {holder_text}, so this driver writes no more (what it committed is "
                 "kept); let the other one finish, or stop it and resume the run",
                 code="run.taken-over",
             )

@@ -54,8 +54,8 @@ class SqliteDatabase(Database):
 
     def damage(self, engine: Engine) -> str:
         with engine.connect() as connection:
-            found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
-        return "" if found == "ok" else found
+            check_result = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+        return "" if check_result == "ok" else check_result
 
     def explain(self, error: DBAPIError) -> str:
         return explain(error)
@@ -96,21 +96,22 @@ def reading_engine(path: Path) -> Engine:
 
 
 def explain(error: DBAPIError) -> str:
-    """What went wrong and what to do, for the user."""
+    """The cause of an error and a remedy, for the user."""
     name = str(getattr(error.orig, "sqlite_errorname", ""))
-    said = str(error.orig)
-    if isinstance(error.orig, sqlite3.OperationalError) and said.startswith("Could not decode"):  # it has no error name
-        said = "a text in it is not UTF-8"
+    error_text = str(error.orig)
+    # SQLite gives this error no name.
+    if isinstance(error.orig, sqlite3.OperationalError) and error_text.startswith("Could not decode"):
+        error_text = "a text in it is not UTF-8"
         name = "SQLITE_CORRUPT"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"is damaged or no database of a run ({said}); restore it from a copy, or start a new run"
+        return f"is damaged or no database of a run ({error_text}); restore it from a copy, or start a new run"
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return f"cannot be opened or written ({said}); check that it and its folder exist and their permissions"
+        return f"cannot be opened or written ({error_text}); check that it and its folder exist and their permissions"
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-        return f"cannot be read or written ({said}); check the free space and the health of its disk"
+        return f"cannot be read or written ({error_text}); check the free space and the health of its disk"
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"is locked by another process for more than {_TIMEOUT_S:g} s ({said}); stop that process"
-    return f"holds other tables than a run's ({said}); give the path of a run, or start a new one"
+        return f"is locked by another process for more than {_TIMEOUT_S:g} s ({error_text}); stop that process"
+    return f"holds other tables than a run's ({error_text}); give the path of a run, or start a new one"
 
 
 def _connect(uri: str) -> sqlite3.Connection:

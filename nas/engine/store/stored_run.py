@@ -41,12 +41,12 @@ class StoredRun:
 
     @property
     def facts(self) -> RunFacts | None:
-        """What the run is; None until a driver has described it."""
+        """The facts of the run; None until a driver has described it."""
         with self.store() as store:
             return store.facts()
 
     @property
     def kind(self) -> Kind:
-        """Whether the run only trains a supernet, or also searches it; a search until it is described."""
+        """``training`` if the run only trains a supernet, else ``search``, also until it is described."""
         facts = self.facts
         return "search" if facts is None else facts.kind

@@ -14,7 +14,7 @@ from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 
 _DECIMALS = 6
-"""Of milliseconds: nanoseconds."""
+"""Latencies in milliseconds are rounded to nanoseconds."""
 
 
 def block_costs(job: ResolvedJob, supernet: Supernet, candidates: Sequence[Architecture]) -> BlockCosts:
@@ -29,7 +29,7 @@ def block_costs(job: ResolvedJob, supernet: Supernet, candidates: Sequence[Archi
         candidate.key: NetworkCosts(
             tuple(table.parameters[i].tolist()),
             tuple(table.macs[i].tolist()),
-            {profile: own[i] for profile, own in latencies.items()},
+            {profile: profile_latencies[i] for profile, profile_latencies in latencies.items()},
         )
         for i, candidate in enumerate(candidates)
     }
@@ -39,8 +39,8 @@ def block_costs(job: ResolvedJob, supernet: Supernet, candidates: Sequence[Archi
 def _latencies(
     job: ResolvedJob, supernet: Supernet, candidates: Sequence[Architecture]
 ) -> Mapping[str, list[BlockLatencies]]:
-    """Of each candidate, by profile with a lookup table."""
-    found = {}
+    """The latencies of each candidate by block, by the name of each profile that has a lookup table."""
+    latencies_by_profile = {}
     for profile in job.profiles:
         if (path := job.lookup_tables.get(profile.name)) is None:
             continue
@@ -48,7 +48,9 @@ def _latencies(
         estimated = LatencyFeatures(supernet, table, job.variants).estimates(candidates)
         scales = np.array([table.fits[job.variants.split(candidate)[1].precision].scale for candidate in candidates])
         blocks = np.round(estimated[:, 1:] * scales[:, None], _DECIMALS)
-        rests = np.round(estimated[:, 0] - blocks.sum(axis=1), _DECIMALS)
-        pairs = zip(blocks.tolist(), rests.tolist(), strict=True)
-        found[profile.name] = [BlockLatencies(tuple(own), rest) for own, rest in pairs]
-    return found
+        remainders = np.round(estimated[:, 0] - blocks.sum(axis=1), _DECIMALS)
+        pairs = zip(blocks.tolist(), remainders.tolist(), strict=True)
+        latencies_by_profile[profile.name] = [
+            BlockLatencies(tuple(block_ms), remaining_ms) for block_ms, remaining_ms in pairs
+        ]
+    return latencies_by_profile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.errors import JobError, UnknownNameError
+from nas.errors import JobError, Remedy, UnknownNameError, attach_remedy
 from nas.jobs.schema import load_job
 from nas.jobs.schema.supernet import SupernetConfig
 from supernets.data import DataSet, TextFormat
@@ -13,6 +13,9 @@ from supernets.errors import CheckpointError
 from supernets.families.captured.family import CapturedFamily
 from supernets.sharing.base import Family
 from supernets.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
+
+_RESUMABLE = frozenset({"checkpoint.damaged", "checkpoint.missing", "checkpoint.unfinished"})
+"""Codes of checkpoints that their run trains, or finishes, when it is resumed."""
 
 
 def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:
@@ -27,7 +30,7 @@ def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str
 
     Args:
         run: the run's id, used where there is no path.
-        path: of a checkpoint's folder, or of a run's.
+        path: Path of a checkpoint's folder, or of a run's folder; None to take that of `run`.
         where: file and key that name it, for errors: ``job.yaml: supernet.from``.
 
     Raises:
@@ -35,33 +38,39 @@ def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str
         CheckpointError: there is no checkpoint, it is damaged, or its training is not finished.
     """
     try:
-        folder = _of_run(runs, run) if path is None else path
+        folder = _checkpoint_folder(runs, run) if path is None else path
     except UnknownNameError as error:
         raise JobError(f"{where}: {error}", code=error.code) from None
     if (folder / "checkpoint").is_dir():  # a run's folder given as a path
         folder = folder / "checkpoint"
-    checkpoint = load_checkpoint(folder)
-    if not checkpoint.finished:
-        done = "trained for {epoch} of {epochs} epochs".format_map(checkpoint.progress)
-        raise CheckpointError(f"{folder}: {done}; finish it first with `nas resume`", code="checkpoint.unfinished")
+    try:
+        checkpoint = load_checkpoint(folder)
+        if not checkpoint.finished:
+            done = "trained for {epoch} of {epochs} epochs".format_map(checkpoint.progress)
+            raise CheckpointError(f"{folder}: {done}; resume its run first", code="checkpoint.unfinished")
+    except CheckpointError as error:
+        trainer = RunFolder(folder.parent)
+        if error.code in _RESUMABLE and trainer.path.parent == runs.root and trainer.holds_a_run:
+            attach_remedy(error, Remedy("resume", trainer.id))
+        raise
     return checkpoint
 
 
-def _of_run(runs: RunsFolder, run: str) -> Path:
+def _checkpoint_folder(runs: RunsFolder, run: str) -> Path:
     """The checkpoint's folder of a run: its own, or that of the supernet that it searched."""
-    found = runs.get(run)
-    if has_checkpoint(found.checkpoint):
-        return found.checkpoint
-    supernet = load_job(found.job_file, stored=True).supernet
+    run_folder = runs.get(run)
+    if has_checkpoint(run_folder.checkpoint):
+        return run_folder.checkpoint
+    supernet = load_job(run_folder.job_file, stored=True).supernet
     if supernet.trains or supernet.from_ is None:
-        return found.checkpoint  # reading it reports that there is none
-    return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
+        return run_folder.checkpoint  # reading it reports that there is none
+    return _checkpoint_folder(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
 
 
-def training_digest(named: Checkpoint | None, run: RunFolder | None) -> str | None:
-    """The digest of the training part of a named checkpoint, or of the one in a run's folder; None without either."""
-    if named is not None:
-        return str(named.progress["data"]["digest"])
+def training_digest(checkpoint: Checkpoint | None, run: RunFolder | None) -> str | None:
+    """The digest of the training part of a checkpoint, or of the one in a run's folder; None without either."""
+    if checkpoint is not None:
+        return str(checkpoint.progress["data"]["digest"])
     if run is None or not has_checkpoint(run.checkpoint):
         return None
     return str(read_progress(run.checkpoint)["data"]["digest"])
@@ -88,9 +97,9 @@ def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: s
     Args:
         source: the checkpoint's name in the job file, under `key`.
     """
-    given, ours = _inputs_of(checkpoint.supernet.family), _inputs_of(family)
-    if given != ours:
-        why = f"is for {given}, and the job's networks for {ours}; name one that was trained on this data set"
+    checkpoint_inputs, job_inputs = _inputs_of(checkpoint.supernet.family), _inputs_of(family)
+    if checkpoint_inputs != job_inputs:
+        why = f"is for {checkpoint_inputs}, and the job's networks for {job_inputs}; name one that was trained on this data set"
         raise CheckpointError(f"{key}: {source} {why}", code="checkpoint.other-data")
 
 

@@ -59,7 +59,7 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
         LookupTableError: a table is damaged, or of another profile, machine or precision.
     """
     job = prepared.job
-    tables, found, memory = job.lookup_tables, {}, prepared.memory(prepared.supernets.outline())
+    tables, environments, memory = job.lookup_tables, {}, prepared.memory(prepared.supernets.outline())
     for runtime in job.variants.runtimes:
         _check_scored(runtime, where=job.source)
     for place, profile in job.deployed.items():
@@ -71,12 +71,12 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
                 where = f"{job.source}: precisions: profile {profile.name}"
                 raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
         with open_profiler(profile, energy=profile.name in job.energy_profiles) as profiler:
-            found[environment_name(*place)] = environment = profiler.environment()
+            environments[environment_name(*place)] = environment = profiler.environment()
         if prepared.serving is not None and memory is not None:
             check_served(prepared.serving, memory, job, profile, environment)
         if (path := tables.get(profile.name)) is not None:
             _check_table(prepared, path, profile, environment)
-    return found
+    return environments
 
 
 def _check_scored(runtime: str, *, where: str) -> None:

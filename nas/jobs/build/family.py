@@ -38,8 +38,8 @@ from supernets.space import Architecture
 from supernets.training.checkpoint import Checkpoint
 
 _HIGHEST_RATE = 100
-"""As in job files."""
-_LEAST_VOCABULARY = 0.95
+"""Highest peak learning rate, as in job files."""
+_MIN_VOCABULARY_SHARE = 0.95
 """Share of a language model's vocabulary that its tokenizer has: the rest fills tables up to a multiple of some hundreds."""
 
 
@@ -74,10 +74,11 @@ def find_family(
     """The job's family.
 
     Args:
-        n_outputs: of its networks.
-        checkpoint: of the trained supernet that the job names, to be searched or to have one of its networks fine-tuned.
-        pretrained: of the network that its supernet is made of.
-        ordered: as of `nas.jobs.build.layer_order`.
+        n_outputs: Number of outputs of its networks.
+        checkpoint: Checkpoint of the trained supernet that the job names, which is searched or has a network fine-tuned.
+        pretrained: Config of the pretrained network that the supernet is made of; None without one.
+        ordered: Orders the layers of a spec, see `nas.jobs.build.layer_order`.
+        source: Name of the job file in errors.
 
     Raises:
         JobError: there is no such network for these data.
@@ -91,14 +92,14 @@ def find_family(
     except SpaceError as error:
         raise JobError(f"{source}: supernet.space.{error}", code="job.invalid-value") from None
 
-    def made(spec: Spec) -> Family:
-        taken, kind = supernet.description.data, f"{data.format.noun}s"
-        if taken != kind:
-            message = f"{supernet.family} takes {taken}, and data.name: {data.name} is a data set of {kind}"
-            remedy = f"take another family, or data of {taken}"
+    def build(spec: Spec) -> Family:
+        wanted_data, data_kind = supernet.description.data, f"{data.format.noun}s"
+        if wanted_data != data_kind:
+            message = f"{supernet.family} takes {wanted_data}, and data.name: {data.name} is a data set of {data_kind}"
+            remedy = f"take another family, or data of {wanted_data}"
             raise JobError(f"{source}: supernet.family: {message}; {remedy}", code="job.unfit-data")
         try:
-            family = _made(supernet, spec, _sizes(data, n_outputs, pretrained))
+            family = _build_family(supernet, spec, _sizes(data, n_outputs, pretrained))
             if pretrained is not None and isinstance(family, TransformerFamily):
                 pretrained.check_family(family)
                 if supernet.partition is not None and not pretrained.gets_experts(family.spec):
@@ -111,7 +112,7 @@ def find_family(
 
     if checkpoint is not None:
         try:
-            return _of_checkpoint(supernet, spec, checkpoint, made)
+            return _family_of_checkpoint(supernet, spec, checkpoint, build)
         except SpaceError as error:
             where = f"{source}: supernet.network: {supernet.network}"
             raise JobError(f"{where}: {error}", code="job.invalid-value") from None
@@ -120,38 +121,38 @@ def find_family(
             f"{source}: supernet: expected a preset, a space, from or pretrained; got none of them",
             code="job.missing-key",
         )
-    return made(spec)
+    return build(spec)
 
 
-def _made(supernet: SupernetConfig, spec: Spec, sizes: Mapping[str, Any]) -> Family:
+def _build_family(supernet: SupernetConfig, spec: Spec, sizes: Mapping[str, Any]) -> Family:
     """The family of a spec; one of a plug-in is found to be what networks are made of and checkpoints can name."""
     ref = find(Kind.FAMILIES, supernet.family, FAMILIES)
     if ref is None:
         family: Family = supernet.description.load()(spec, **sizes)
         return family
-    made = load(ref, Family)
+    family_class = load(ref, Family)
     with calling(ref, "its constructor"):
         try:
-            family = made(spec, **sizes)
+            family = family_class(spec, **sizes)
         except SupernetError as error:  # as those of the families here
             raise SpaceError(f"{ref}: {error}") from None
     if family.name != ref.target or supernet.description.network != ref.target:
-        named = f"its name is {family.name!r} and its description's network {supernet.description.network!r}"
+        names = f"its name is {family.name!r} and its description's network {supernet.description.network!r}"
         raise PluginError(
-            f"{ref}: {named}; expected {ref.target!r}, by which checkpoints load it", code="plugin.contract"
+            f"{ref}: {names}; expected {ref.target!r}, by which checkpoints load it", code="plugin.contract"
         )
     return family
 
 
-def _of_checkpoint(
-    supernet: SupernetConfig, spec: Spec | None, checkpoint: Checkpoint, made: Callable[[Spec], Family]
+def _family_of_checkpoint(
+    supernet: SupernetConfig, spec: Spec | None, checkpoint: Checkpoint, build: Callable[[Spec], Family]
 ) -> Family:
     family = checkpoint.supernet.family
     if supernet.network is not None:
         return SingleFamily(family, Architecture.parse(supernet.network))
     plain, ref = _plain(family), find(Kind.FAMILIES, supernet.family, FAMILIES)
     default = SupernetConfig.model_fields["family"].default  # stored jobs have it written out
-    if spec is not None and made(spec).to_json() != family.to_json():
+    if spec is not None and build(spec).to_json() != family.to_json():
         fault = (
             "from: the checkpoint is of another space; leave preset and space out, or train a supernet of this space"
         )
@@ -169,7 +170,7 @@ def _plain(family: Family) -> Family:
 
 
 def _sizes(data: DataSet, n_outputs: int, pretrained: PretrainedConfig | None) -> dict[str, Any]:
-    """What a family is made of beside its spec: the sizes of the data, and those that a pretrained network fixes."""
+    """The arguments of a family beside its spec: the sizes of the data, and those that a pretrained network fixes."""
     sizes: dict[str, Any] = {"n_classes": n_outputs}
     if isinstance(text := data.format, TextFormat):
         sizes |= {"vocabulary": text.vocabulary, "positions": text.max_tokens}
@@ -200,8 +201,9 @@ def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
         fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {text.vocabulary}; {remedy}"
     elif text.padding != config.padding:
         fault = f"pads with token {config.padding}, and the tokenizer with {text.padding}; {remedy}"
-    elif text.max_tokens > (most := config.positions):
-        fault = f"has {most} positions, and the sentences up to {text.max_tokens} tokens; set data.max_tokens to {most} or less"
+    elif text.max_tokens > (positions := config.positions):
+        fault = f"has {positions} positions, and the sentences up to {text.max_tokens} tokens; "
+        fault += f"set data.max_tokens to {positions} or less"
     else:
         return
     raise mismatch(f"pretrained: {folder} {fault}")
@@ -209,15 +211,15 @@ def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
 
 def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
     """Raises `CheckpointError` unless the pretrained network takes such tokens and as many."""
-    if (own := config.own_tokenizer()) is not None and own != blocks.tokenizer:
+    if (tokenizer := config.own_tokenizer()) is not None and tokenizer != blocks.tokenizer:
         fault = "has a tokenizer of its own, and the data were read with another; leave data.tokenizer out"
         raise mismatch(f"pretrained: {config.folder} {fault}")
-    if not _LEAST_VOCABULARY * config.vocabulary <= blocks.vocabulary <= config.vocabulary:
+    if not _MIN_VOCABULARY_SHARE * config.vocabulary <= blocks.vocabulary <= config.vocabulary:
         fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {blocks.vocabulary}"
         raise mismatch(f"pretrained: {config.folder} {fault}; give the tokenizer that the network was trained with")
-    if blocks.block > (most := config.positions):
-        fault = f"has {most} positions, and the blocks {blocks.block} tokens"
-        raise mismatch(f"pretrained: {config.folder} {fault}; set data.max_tokens to {most} or less")
+    if blocks.block > (positions := config.positions):
+        fault = f"has {positions} positions, and the blocks {blocks.block} tokens"
+        raise mismatch(f"pretrained: {config.folder} {fault}; set data.max_tokens to {positions} or less")
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class ExpertStart:
     """How experts are made of a dense network's MLPs.
 
     Attributes:
-        batches: of inputs, for what is measured on them.
+        batches: Batches of inputs, on which partitions that depend on activations are measured.
     """
 
     partition: Partition
@@ -244,8 +246,8 @@ def pretrained_weights(
     plain = _transformers(pretrained, family)
     if experts is not None and pretrained.config.gets_experts(plain.spec):
         dense = dense_family(plain, pretrained.config.as_space()["hidden"])
-        rng, found = np.random.default_rng(experts.seed), pretrained.weights(dense)
-        tensors = experts_of_dense(plain, dense, found, experts.partition, experts.batches, rng)
+        rng, dense_weights = np.random.default_rng(experts.seed), pretrained.weights(dense)
+        tensors = experts_of_dense(plain, dense, dense_weights, experts.partition, experts.batches, rng)
     else:
         tensors = pretrained.weights(plain)
     return with_bases(plain, with_attention_copies(plain, tensors))
@@ -254,10 +256,10 @@ def pretrained_weights(
 def without_experts(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily | None:
     """The family of networks without the experts that are made of a pretrained network's parts; None where none are."""
     plain, config = _transformers(pretrained, family), pretrained.config
-    made = config.gets_experts(plain.spec)
-    if not made and not has_attention_experts(plain):
+    gets_experts = config.gets_experts(plain.spec)
+    if not gets_experts and not has_attention_experts(plain):
         return None
-    return dense_family(plain, config.as_space()["hidden"] if made else None)
+    return dense_family(plain, config.as_space()["hidden"] if gets_experts else None)
 
 
 def _transformers(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily:
@@ -278,17 +280,19 @@ def find_sharing(
     """How the supernet shares its weights, checked for this family.
 
     Args:
-        adapter_rank: of the adapters that the job trains, if any.
+        checkpoint: Checkpoint of the trained supernet that is searched; None where the job trains one.
+        source: Name of the job file in errors.
+        adapter_rank: Rank of the adapters that the job trains; None without adapters.
 
     Raises:
         JobError: the family has no tensors that such a sharing applies to.
         CheckpointError: the trained supernet shares its weights in another way.
         PluginError: the code of a plug-in's family raises, or its networks cannot be made smaller as it says.
     """
-    given = supernet.sharing
+    sharing = supernet.sharing
     if checkpoint is not None:
         trained = checkpoint.supernet.sharing.spec
-        if given is not None and given.spec() != replace(trained, adapter_rank=None):
+        if sharing is not None and sharing.spec() != replace(trained, adapter_rank=None):
             fault = "the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it"
             raise CheckpointError(f"supernet.from: {fault}", code="checkpoint.other-supernet")
         return trained
@@ -298,7 +302,7 @@ def find_sharing(
         message = "activations are measured of networks without experts; take weights or taylor"
         raise JobError(f"{source}: supernet.sort: {message}", code="job.conflict")
     try:
-        spec = replace(PLAIN if given is None else given.spec(), adapter_rank=adapter_rank)
+        spec = replace(PLAIN if sharing is None else sharing.spec(), adapter_rank=adapter_rank)
         if spec.correction is not None and (mixture or not isinstance(plain, DecoderFamily)):
             of = "its layers have experts" if mixture else f"the family is {family.name}"
             raise SpaceError(

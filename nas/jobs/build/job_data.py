@@ -65,12 +65,12 @@ class JobData:
     dataset: DataSet
     config: SearchJob
     task: Task = CLASSIFICATION
-    given: object = None
-    """The plug-in that was passed from Python for it."""
+    passed_data: object = None
+    """The data set, a class or an object, that was passed from Python in place of the job's; None without one."""
 
     @property
     def of_text(self) -> bool:
-        """Whether the data are sentences, not images."""
+        """True for sentences, False for other data."""
         return isinstance(self.dataset.format, TextFormat)
 
     @cached_property
@@ -82,7 +82,7 @@ class JobData:
         """At most `n` images as the data set's files have them, decoded, spread over it."""
         data = self.config.data
         channels = self.dataset.images.channels
-        if (source := plugin_source(self.config, self.given)) is not None:
+        if (source := plugin_source(self.config, self.passed_data)) is not None:
             return images_of(source, channels=channels, n=n)
         return some_images(data.name, data.path, channels=channels, n=n, image_column=data.image_column)
 
@@ -112,7 +112,7 @@ def load_job_data(
     trained_on: str | None,
     source: str,
     on_progress: OnProgress = no_progress,
-    given: object = None,
+    passed_data: object = None,
 ) -> JobData:
     """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
 
@@ -121,7 +121,7 @@ def load_job_data(
         trained_on: the digest of the training part of the job's trained supernet, if it has one: by it, images that
             version 0.1 resized in another way are recognised.
         on_progress: called about once a second while files are read.
-        given: a data set in place of what the job's name refers to.
+        passed_data: A data set, a class or an object, in place of the one that the job names; None without one.
 
     Raises:
         PluginError: the data set is a plug-in's, and cannot be loaded.
@@ -132,9 +132,9 @@ def load_job_data(
     parts: dict[str, Any] = {"seed": SPLIT_SEED, "validation": data.validation, "test": data.test}
     options: ImageOptions | TextOptions | RowOptions | DocumentOptions
     load: Callable[..., DataSet]
-    if (own := plugin_source(config, given)) is not None:
-        options = _options_for(own, config, runs, pretrained=folder, model=model, source=source)
-        load = partial(data_set_of, data.name, own, **parts)
+    if (examples := plugin_source(config, passed_data)) is not None:
+        options = _options_for(examples, config, runs, pretrained=folder, model=model, source=source)
+        load = partial(data_set_of, data.name, examples, **parts)
     else:
         targets = task_class(config.task).targets
         load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
@@ -144,35 +144,39 @@ def load_job_data(
             options = _document_options(config, runs, pretrained=folder, source=source)
         else:
             options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
-    task, found = task_for(config, load(options=options), source=source)
-    if own is None and isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
+    task, dataset = task_for(config, load(options=options), source=source)
+    if examples is None and isinstance(options, ImageOptions) and trained_on not in (None, dataset.train.digest):
         of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)
-        task, found = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, found)
-    _check_shift(config, found, source=source)
-    return JobData(found, config, task, given)
+        task, dataset = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, dataset)
+    _check_shift(config, dataset, source=source)
+    return JobData(dataset, config, task, passed_data)
 
 
-def _check_shift(config: SearchJob, found: DataSet, *, source: str) -> None:
+def _check_shift(config: SearchJob, dataset: DataSet, *, source: str) -> None:
     """Raises `JobError` where images to train on may be shifted out of sight."""
     shift = config.training.augment.shift
-    if isinstance(found.format, ImageFormat) and config.supernet.trains and shift >= (size := found.format.image_size):
-        what = f"the images have {size} pixels a side; expected fewer pixels than that, e.g. {max(1, size // 8)}"
-        raise JobError(f"{source}: training.augment.shift: {shift}, and {what}", code="job.unfit-data")
+    if (
+        isinstance(dataset.format, ImageFormat)
+        and config.supernet.trains
+        and shift >= (size := dataset.format.image_size)
+    ):
+        fault = f"the images have {size} pixels a side; expected fewer pixels than that, e.g. {max(1, size // 8)}"
+        raise JobError(f"{source}: training.augment.shift: {shift}, and {fault}", code="job.unfit-data")
 
 
 def _options_for(
-    own: Source, job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, model: JobModel | None, source: str
+    examples: Source, job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, model: JobModel | None, source: str
 ) -> ImageOptions | TextOptions:
     """The options of a plug-in's data, found to be for what it loaded."""
-    of_others = OF_IMAGES if own.of_text else OF_TEXT
-    kind, other = ("sentences", "images") if own.of_text else ("images", "sentences")
-    if own.of_text:
+    of_others = OF_IMAGES if examples.of_text else OF_TEXT
+    kind, other_kind = ("sentences", "images") if examples.of_text else ("images", "sentences")
+    if examples.of_text:
         require("text", f"{source}: data.name: {job.data.name}")
     for key in of_others:
         if getattr(job.data, key) is not None:
-            message = f"is for data of {other}, and {job.data.name} is of {kind}; remove it"
+            message = f"is for data of {other_kind}, and {job.data.name} is of {kind}; remove it"
             raise JobError(f"{source}: data.{key}: {message}", code="job.conflict")
-    return _data_options(job, runs, of_text=own.of_text, pretrained=pretrained, model=model, source=source)
+    return _data_options(job, runs, of_text=examples.of_text, pretrained=pretrained, model=model, source=source)
 
 
 def _data_options(
@@ -183,7 +187,7 @@ def _data_options(
     Args:
         pretrained: the folder with the preprocessing of the network that its supernet is made of.
     """
-    data, own = job.data, _given(job.data, _keys(of_text))
+    data, section_options = job.data, _section_options(job.data, _keys(of_text))
     fixed: Mapping[str, Any] = {}
     key = "supernet.from"
     if model is not None:
@@ -191,22 +195,22 @@ def _data_options(
     elif pretrained is not None:
         key = "supernet.pretrained"
         fixed = _fixed_by(pretrained, job.supernet)
-    elif len(own) < len(_keys(of_text)):
-        fixed = _of_trained(job, runs, of_text=of_text, source=source)
-    options = {**fixed, **own, **_given(data, _OF_RESIZING)}
+    elif len(section_options) < len(_keys(of_text)):
+        fixed = _options_of_trained(job, runs, of_text=of_text, source=source)
+    options = {**fixed, **section_options, **_section_options(data, _OF_RESIZING)}
     if not of_text:
-        _check_images(own, fixed, where=source, key=key)
+        _check_images(section_options, fixed, where=source, key=key)
         images: dict[str, Any] = {key: options.get(key) for key in (*_OF_IMAGES, *_OF_RESIZING)}
         columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
         return ImageOptions(**images, **columns, skip_unreadable=bool(data.skip_unreadable))
-    given = _given(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
-    return TextOptions(tokenizer=options.get("tokenizer"), **given)
+    text_options = _section_options(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
+    return TextOptions(tokenizer=options.get("tokenizer"), **text_options)
 
 
 def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str) -> DocumentOptions:
     """The options of a job's documents; the tokenizer as of sentences."""
     data, tokenizer = job.data, job.data.tokenizer or pretrained
-    fixed = {} if tokenizer is not None else _of_trained(job, runs, of_text=True, source=source)
+    fixed = {} if tokenizer is not None else _options_of_trained(job, runs, of_text=True, source=source)
     keys = (
         "vocabulary",
         "documents",
@@ -217,15 +221,15 @@ def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | No
         "separator",
         "choices",
     )
-    own = _given(data, keys)
-    given = {"tokenizer": tokenizer, **fixed, **own}
-    if given["tokenizer"] is not None:
-        given.pop("vocabulary", None)
-    return DocumentOptions(block=data.max_tokens or DocumentOptions().block, **given)
+    section_options = _section_options(data, keys)
+    options = {"tokenizer": tokenizer, **fixed, **section_options}
+    if options["tokenizer"] is not None:
+        options.pop("vocabulary", None)
+    return DocumentOptions(block=data.max_tokens or DocumentOptions().block, **options)
 
 
 def _keys(of_text: bool) -> tuple[str, ...]:
-    """Those that a pretrained network would fix."""
+    """The keys of a data section that a pretrained network fixes."""
     return _OF_TEXT if of_text else _OF_IMAGES
 
 
@@ -234,8 +238,8 @@ def _fixed_by_model(model: JobModel, *, of_text: bool) -> dict[str, Any]:
     return model.fixed_tokenizer() if of_text else model.fixed()
 
 
-def _given(data: DataConfig, keys: Sequence[str]) -> dict[str, Any]:
-    """The options that a data section gives itself."""
+def _section_options(data: DataConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """The options that a data section sets, by key."""
     return {key: value for key in keys if (value := getattr(data, key)) is not None}
 
 
@@ -248,48 +252,50 @@ def _fixed_by(folder: Path, supernet: SupernetConfig) -> dict[str, Any]:
     return {key: getattr(config, key) for key in _OF_IMAGES}
 
 
-def _check_images(own: Mapping[str, Any], fixed: Mapping[str, Any], *, where: str, key: str) -> None:
+def _check_images(section_options: Mapping[str, Any], fixed: Mapping[str, Any], *, where: str, key: str) -> None:
     """Raises `JobError` for images of other sizes than the network takes."""
-    for name, what in (("image_size", "pixels a side"), ("channels", "channels")):
-        if name in own and own[name] != fixed.get(name, own[name]):
-            message = f"{key} takes images of {fixed[name]} {what}; write {fixed[name]}, or leave it out"
-            raise JobError(f"{where}: data.{name}: {own[name]}, and {message}", code="job.unfit-data")
+    for name, unit in (("image_size", "pixels a side"), ("channels", "channels")):
+        if name in section_options and section_options[name] != fixed.get(name, section_options[name]):
+            message = f"{key} takes images of {fixed[name]} {unit}; write {fixed[name]}, or leave it out"
+            raise JobError(f"{where}: data.{name}: {section_options[name]}, and {message}", code="job.unfit-data")
 
 
-def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str) -> dict[str, Any]:
+def _options_of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str) -> dict[str, Any]:
     """The options that the data of a job's trained supernet were read with; empty if it names no supernet, its data have the
     default options, or the supernet is a checkpoint outside of a run's folder."""
-    named = job.supernet.from_
-    if named is None:
+    run_id = job.supernet.from_
+    if run_id is None:
         return {}
     where = f"{source}: supernet.from"
     needed = "data.tokenizer" if of_text else "data.mean, data.std, data.image_size and data.channels"
     keys = _keys(of_text)
-    if (run := _run_that_made(runs, named, job.supernet.from_path, first=keys[0], where=where, needed=needed)) is None:
+    run = _find_training_run(runs, run_id, job.supernet.from_path, first=keys[0], where=where, needed=needed)
+    if run is None:
         return {}
-    made = load_job(run.job_file, stored=True)
-    own = _given(made.data, keys)
-    own |= _given(made.data, ("separator",) if of_text else _OF_RESIZING)
-    if made.supernet.model is not None:
-        model = stored_model(made, run, source=str(run.model_file))
-        return {**({} if model is None else _fixed_by_model(model, of_text=of_text)), **own}
-    if keys[0] not in own and made.supernet.pretrained is None:
-        return _given(made.data, ("separator",))
+    trained_job = load_job(run.job_file, stored=True)
+    section_options = _section_options(trained_job.data, keys)
+    section_options |= _section_options(trained_job.data, ("separator",) if of_text else _OF_RESIZING)
+    if trained_job.supernet.model is not None:
+        model = stored_model(trained_job, run, source=str(run.model_file))
+        return {**({} if model is None else _fixed_by_model(model, of_text=of_text)), **section_options}
+    if keys[0] not in section_options and trained_job.supernet.pretrained is None:
+        return _section_options(trained_job.data, ("separator",))
     if job.data.asks_for_vocabulary:
-        message = f"{named} was made of a network with a tokenizer, and none is trained; remove it"
+        message = f"{run_id} was made of a network with a tokenizer, and none is trained; remove it"
         raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
-    if all(key in own for key in keys) or made.supernet.pretrained is None:
-        return own
+    name = trained_job.supernet.pretrained
+    if all(key in section_options for key in keys) or name is None:
+        return section_options
     try:
-        return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet) | own
+        return _fixed_by(find_preprocessing(name, run), trained_job.supernet) | section_options
     except CheckpointError as error:
-        what = "tokenizer" if of_text else "preprocessing"
-        message = f"{named} was made of {made.supernet.pretrained}, whose {what} is needed: {error}; or give {needed}"
+        missing_part = "tokenizer" if of_text else "preprocessing"
+        message = f"{run_id} was made of {name}, whose {missing_part} is needed: {error}; or give {needed}"
         raise JobError(f"{where}: {message}", code="job.pretrained-unusable") from None
 
 
-def _run_that_made(
-    runs: RunsFolder, named: str, path: Path | None, *, first: str, where: str, needed: str
+def _find_training_run(
+    runs: RunsFolder, run_id: str, path: Path | None, *, first: str, where: str, needed: str
 ) -> RunFolder | None:
     """The run that first trained the supernet of a run; None if the path is of no run.
 
@@ -297,17 +303,17 @@ def _run_that_made(
         first: the key of the data that a run with it needs no other source for.
     """
     try:
-        folder = runs.get(named) if path is None else _run_of(path)
+        folder = runs.get(run_id) if path is None else _run_of(path)
     except UnknownNameError as error:
         raise JobError(f"{where}: {error} The preprocessing is in its job; or give {needed}", code=error.code) from None
     if folder is None:
         return None
     job = load_job(folder.job_file, stored=True)
     origin = job.supernet
-    if (_given(job.data, [first]) and origin.model is None) or origin.from_ is None:
+    if (_section_options(job.data, [first]) and origin.model is None) or origin.from_ is None:
         return folder
     parent = RunsFolder(folder.path.parent)
-    return _run_that_made(parent, origin.from_, origin.from_path, first=first, where=where, needed=needed)
+    return _find_training_run(parent, origin.from_, origin.from_path, first=first, where=where, needed=needed)
 
 
 def _run_of(path: Path) -> RunFolder | None:

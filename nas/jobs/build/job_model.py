@@ -29,7 +29,7 @@ class JobModel:
     """The model of a job.
 
     Attributes:
-        model: as its library or the user's function makes it, or captured.
+        model: The model as its library or the user's function makes it, or captured.
         run: the folder of the run that keeps it, captured for the run's data; None where it is not kept yet.
     """
 
@@ -63,13 +63,16 @@ class JobModel:
 
     def fixed(self) -> dict[str, Any]:
         """The options of images that the model fixes; those that it does not know are left out."""
-        own = self.model.preprocessing
-        found: dict[str, Any] = {**{key: getattr(own, key) for key in _PREPROCESSING}, **own.resizing}
+        preprocessing = self.model.preprocessing
+        options: dict[str, Any] = {
+            **{key: getattr(preprocessing, key) for key in _PREPROCESSING},
+            **preprocessing.resizing,
+        }
         if isinstance(self.model, CapturedModel):
-            found |= _sizes(self.model, source=self.source)
+            options |= _sizes(self.model, source=self.source)
         elif self.config.data.image_size is not None:
-            del found["image_size"]  # another size than its default may do
-        return {key: value for key, value in found.items() if value is not None}
+            del options["image_size"]  # another size than its default may do
+        return {key: value for key, value in options.items() if value is not None}
 
     def captured(self, data: DataSet, n_outputs: int) -> CapturedModel:
         """The model as data, with an output for each class, and its axes proved.
@@ -82,13 +85,13 @@ class JobModel:
         where = f"{self.source}: supernet.model"
         try:
             text = data.format if isinstance(data.format, TextFormat) else None
-            found = self._of_images(data, where) if text is None else self._of_sentences(data, text, where)
-            check_operations(found)
-            found = with_outputs(found, n_outputs, seed=self.config.seed)
-            check_model(found, _options(self.config))
+            model = self._of_images(data, where) if text is None else self._of_sentences(data, text, where)
+            check_operations(model)
+            model = with_outputs(model, n_outputs, seed=self.config.seed)
+            check_model(model, _options(self.config))
         except CaptureError as error:
             raise JobError(f"{where}: {error}", code=error.code) from error
-        return found
+        return model
 
     def _of_images(self, data: DataSet, where: str) -> CapturedModel:
         size, model = data.images.image_size, self.model
@@ -101,9 +104,9 @@ class JobModel:
                 raise JobError(f"{where}: {message}", code="job.unfit-data")
             model = capture_model(model, model.example(shape))
         if model.input_shape != shape or model.program.of_tokens:
-            own = " x ".join(map(str, model.input_shape))
+            captured_shape = " x ".join(map(str, model.input_shape))
             raise JobError(
-                f"{where}: {model.name} was captured for inputs of {own}, and the images are "
+                f"{where}: {model.name} was captured for inputs of {captured_shape}, and the images are "
                 f"{' x '.join(map(str, shape))}; change data.image_size and data.channels, or capture it again",
                 code="job.unfit-data",
             )
@@ -113,10 +116,12 @@ class JobModel:
         """The model for sentences of ``data.max_tokens``; shorter ones are padded in it."""
         model = self.model
         if isinstance(model, UserModel):
-            own = model.tokens or TokenInputs(text.vocabulary, text.padding)
-            _check_tokens(own, text, f"{where}: {model.name}")
-            own = replace(own, padding=text.padding)
-            model = capture_model(replace(model, tokens=own), replace(model, tokens=own).example((text.max_tokens,)))
+            tokens = model.tokens or TokenInputs(text.vocabulary, text.padding)
+            _check_tokens(tokens, text, f"{where}: {model.name}")
+            tokens = replace(tokens, padding=text.padding)
+            model = capture_model(
+                replace(model, tokens=tokens), replace(model, tokens=tokens).example((text.max_tokens,))
+            )
         program = model.program
         if model.input_shape != (text.max_tokens,) or program.padding != text.padding:
             shape = " x ".join(map(str, model.input_shape))
@@ -133,17 +138,17 @@ class JobModel:
         return replace(model, notes=(*model.notes, note))
 
 
-def _check_tokens(own: TokenInputs, text: TextFormat, where: str) -> None:
+def _check_tokens(inputs: TokenInputs, text: TextFormat, where: str) -> None:
     """Raises `JobError` unless a model reads what a data set's tokenizer makes."""
-    if text.vocabulary > own.vocabulary:
-        fault = f"has a vocabulary of {own.vocabulary} tokens, and the tokenizer one of {text.vocabulary}"
+    if text.vocabulary > inputs.vocabulary:
+        fault = f"has a vocabulary of {inputs.vocabulary} tokens, and the tokenizer one of {text.vocabulary}"
         raise JobError(f"{where} {fault}; give the model's own tokenizer in data.tokenizer", code="job.unfit-data")
-    if own.padding is not None and own.padding != text.padding:
-        fault = f"pads with token {own.padding}, and the tokenizer with {text.padding}"
+    if inputs.padding is not None and inputs.padding != text.padding:
+        fault = f"pads with token {inputs.padding}, and the tokenizer with {text.padding}"
         raise JobError(f"{where} {fault}; give the model's own tokenizer in data.tokenizer", code="job.unfit-data")
-    if own.max_tokens is not None and text.max_tokens > own.max_tokens:
-        fault = f"has {own.max_tokens} positions, and the sentences up to {text.max_tokens} tokens"
-        raise JobError(f"{where} {fault}; set data.max_tokens to {own.max_tokens} or less", code="job.unfit-data")
+    if inputs.max_tokens is not None and text.max_tokens > inputs.max_tokens:
+        fault = f"has {inputs.max_tokens} positions, and the sentences up to {text.max_tokens} tokens"
+        raise JobError(f"{where} {fault}; set data.max_tokens to {inputs.max_tokens} or less", code="job.unfit-data")
 
 
 def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobModel | None:
@@ -202,7 +207,7 @@ def _sizes(model: CapturedModel, *, source: str) -> dict[str, int]:
     """Channels and size of a captured model's images."""
     shape = model.input_shape
     if model.program.of_tokens or len(shape) != 3 or shape[1] != shape[2] or len(model.program.inputs) != 1:
-        own = " x ".join(map(str, shape))
-        text = f"{model.name} takes {own}; expected one input of square images, channels x size x size"
+        shape_text = " x ".join(map(str, shape))
+        text = f"{model.name} takes {shape_text}; expected one input of square images, channels x size x size"
         raise JobError(f"{source}: supernet.model: {text}", code="job.unfit-data")
     return {"channels": shape[0], "image_size": shape[1]}

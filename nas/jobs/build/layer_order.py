@@ -32,7 +32,7 @@ def layer_order(
     """The order of a job's layers: that of its trained supernet, else measured on its pretrained network.
 
     Args:
-        checkpoint: of the trained supernet that the job names.
+        checkpoint: Checkpoint of the trained supernet that the job names; None without one.
         run: the run that the job belongs to, where it has begun.
         text: token ids of the training part, (n, tokens).
     """
@@ -41,25 +41,25 @@ def layer_order(
         if not isinstance(spec, DecoderSpec) or not spec.unordered:
             return spec
         if checkpoint is not None:
-            return replace(spec, order=_of(checkpoint.supernet.family))
+            return replace(spec, order=_stored_order(checkpoint.supernet.family))
         if run is not None and has_checkpoint(run.checkpoint):
-            return replace(spec, order=_of(stored_family(run.checkpoint)))
+            return replace(spec, order=_stored_order(stored_family(run.checkpoint)))
         if pretrained is None or (network := pretrained.network()) is None:
-            what = "importance is that of a pretrained network's layers, and the job names none"
-            raise JobError(f"{source}: supernet.space.kept: {what}; write first or spread", code="job.conflict")
+            fault = "importance is that of a pretrained network's layers, and the job names none"
+            raise JobError(f"{source}: supernet.space.kept: {fault}; write first or spread", code="job.conflict")
         if spec.depth[-1] != pretrained.config.depth:
             return replace(spec, kept="first")  # which its family rejects, naming both depths
-        return replace(spec, order=_measured(network, text))
+        return replace(spec, order=_measured_order(network, text))
 
     return ordered
 
 
-def _of(family: Family) -> tuple[int, ...] | None:
+def _stored_order(family: Family) -> tuple[int, ...] | None:
     plain, _ = family.plain(family.space.largest)
     return plain.spec.order if isinstance(plain, DecoderFamily) else None
 
 
-def _measured(pretrained: PretrainedTransformer, text: Tensor) -> tuple[int, ...]:
+def _measured_order(pretrained: PretrainedTransformer, text: Tensor) -> tuple[int, ...]:
     """The layers by ascending influence."""
     config = cast(DecoderConfig, pretrained.config)
     family = DecoderFamily(config.space(), tokens=1, **config.fixed)

@@ -1,4 +1,4 @@
-"""Reuse of other runs' measurements: of a run that is replayed (``--replay``), and of a warm start's (``warm_start``)."""
+"""Reuse of other runs' measurements: of a run that is replayed (``replay``), and of a warm start's (``warm_start``)."""
 
 from __future__ import annotations
 
@@ -25,43 +25,49 @@ from supernets.space import Architecture
 
 MeasurementLookup = Callable[[Sequence[Request]], Attempts]
 """Returns the known attempts at some requests, the first one first."""
-_REPLAY, _WARM_START = "--replay", "warm_start"
+_REPLAY, _WARM_START = "replay", "warm_start"
 
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """What a new run takes from other runs, as they are when it begins; see `nas.engine.store.run_facts.SearchFacts`.
+    """Measurements of other runs that a new run reuses, as they are when it begins; see `SearchFacts`.
 
     Attributes:
-        environments: those that the run's own measurements must come from to be combined with the others'.
+        runs: The runs whose measurements are reused.
+        environments: Environments, by `environment_name`, in which the new run must measure: only then can its measurements
+            be combined with those of the other runs.
+        prior_results: Values and errors of the warm start by candidate, JSON-able.
+        known_candidates: Candidates with a value of every metric of the job, in the order measured.
     """
 
     runs: tuple[ReusedRun, ...] = ()
     environments: Mapping[str, Any] = field(default_factory=dict)
     prior_results: tuple[Mapping[str, Any], ...] = ()
-    known: tuple[Architecture, ...] = ()
+    known_candidates: tuple[Architecture, ...] = ()
 
     def __str__(self) -> str:
         """A line for people; "" without a warm start."""
         warm = [reused.run for reused in self.runs if not reused.failures]
         if not warm:
             return ""
-        others = len({result["key"] for result in self.prior_results} - {candidate.key for candidate in self.known})
+        n_partly_known = len(
+            {result["key"] for result in self.prior_results} - {candidate.key for candidate in self.known_candidates}
+        )
         texts = []
-        if self.known:
-            texts.append(f"{len(self.known)} networks are known, cost no evaluations and may join the front")
-        if others:
-            texts.append(f"{others} networks are known in part, and models learn from them")
+        if self.known_candidates:
+            texts.append(f"{len(self.known_candidates)} networks are known, cost no evaluations and may join the front")
+        if n_partly_known:
+            texts.append(f"{n_partly_known} networks are known in part, and models learn from them")
         return f"warm start from {', '.join(warm)}: {'; '.join(texts) or 'no measurement is valid here'}"
 
 
 def find_reuse(
     runs: RunsFolder, prepared: PreparedJob, replay: str | None, current: Mapping[str, Mapping[str, Any]]
 ) -> Reuse:
-    """What a new run takes from other runs.
+    """The measurements of other runs that a new run reuses.
 
     Args:
-        replay: a run whose every measurement is taken; the job's ``warm_start`` names others.
+        replay: Id of a run whose every measurement is reused; None without one. The job's ``warm_start`` names others.
         current: the environments of the job's profiles now, by `environment_name`.
 
     Raises:
@@ -72,7 +78,7 @@ def find_reuse(
     prior_results: list[dict[str, Any]] = []
     if replay:
         with _open(runs, replay, _REPLAY).store() as store:
-            facts = _checked(replay, store, prepared, _REPLAY)
+            facts = _comparable_facts(replay, store, prepared, _REPLAY)
             without = metrics_measured_otherwise(facts, prepared)
             runtimes = facts.search.variants.runtimes if facts.search else ()
             profiles = _by_runtime(facts.compatibility["profiles"], runtimes)
@@ -80,32 +86,32 @@ def find_reuse(
             environments |= store.state().environments
     for run in prepared.config.warm_start:
         with _open(runs, run, _WARM_START).store() as store:
-            facts, theirs = _checked(run, store, prepared, _WARM_START), store.state().environments
+            facts, recorded = _comparable_facts(run, store, prepared, _WARM_START), store.state().environments
             runtimes = prepared.job.variants.runtimes
             scored = {environment_name(None, runtime): scoring_environment(runtime) for runtime in runtimes}
-            ours = {**current, **scored, **environments}
-            same = {of for of, was in theirs.items() if of in ours and not differences(was, ours[of])}
+            usable = {**current, **scored, **environments}
+            same = {of for of, was in recorded.items() if of in usable and not differences(was, usable[of])}
             source = replace(
                 _comparable(run, facts.compatibility, prepared, same),
                 without=metrics_measured_otherwise(facts, prepared),
             )
-            environments = {of: theirs[of] for of in theirs if of in source.environments} | environments
+            environments = {of: recorded[of] for of in recorded if of in source.environments} | environments
             reused.append(source)
             prior_results += _results(store, source, prepared)
-    known = known_candidates(prior_results, prepared.job.metrics)
-    return Reuse(tuple(reused), environments, tuple(prior_results), known)
+    candidates = known_candidates(prior_results, prepared.job.metrics)
+    return Reuse(tuple(reused), environments, tuple(prior_results), candidates)
 
 
 def known_candidates(
     prior_results: Sequence[Mapping[str, Any]], metrics: Sequence[Objective]
 ) -> tuple[Architecture, ...]:
     """Candidates with a value of every metric among results that are valid for this run, in the order measured."""
-    found: dict[str, set[str]] = {}
+    metrics_by_key: dict[str, set[str]] = {}
     for result in prior_results:
         values = {name for name, (value, _) in result["figures"].items() if value is not None}
-        found.setdefault(result["key"], set()).update(values)
+        metrics_by_key.setdefault(result["key"], set()).update(values)
     wanted = {metric.name for metric in metrics}
-    return tuple(Architecture.parse(key) for key, names in found.items() if wanted <= names)
+    return tuple(Architecture.parse(key) for key, names in metrics_by_key.items() if wanted <= names)
 
 
 @contextmanager
@@ -123,33 +129,37 @@ def open_lookup(runs: RunsFolder, reused: Sequence[ReusedRun], weights: str) -> 
             check_weights(source.run, store.state().weights, weights)
 
         def find(requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
-            found: dict[Request, list[Measurement]] = {}
+            attempts_by_request: dict[Request, list[Measurement]] = {}
             for source, store in stores:
-                found |= _found(source, store, [r for r in requests if r not in found])
-            return found
+                attempts_by_request |= _valid_attempts(
+                    source, store, [r for r in requests if r not in attempts_by_request]
+                )
+            return attempts_by_request
 
         yield find
 
 
-def _found(source: ReusedRun, store: RunStore, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+def _valid_attempts(
+    source: ReusedRun, store: RunStore, requests: Sequence[Request]
+) -> dict[Request, list[Measurement]]:
     """The valid measurements that a reused run's store holds of some requests, the last attempts with samples.
 
     A replay gets all attempts, so that it learns what its original learnt when that did; a warm start the last ones.
     """
-    found: dict[Request, list[Measurement]] = {}
+    attempts_by_request: dict[Request, list[Measurement]] = {}
     for request, attempts in store.attempts([r for r in requests if source.has(r)]).items():
         chosen = attempts if source.failures else attempts[-1:]
         chosen = [
             m for m in chosen if m.status is not Status.SKIPPED and (source.failures or m.status is not Status.FAILED)
         ]
         if chosen:
-            found[request] = [*chosen[:-1], replace(chosen[-1], samples=store.samples(request))]
-    return found
+            attempts_by_request[request] = [*chosen[:-1], replace(chosen[-1], samples=store.samples(request))]
+    return attempts_by_request
 
 
 def prior_evaluations(facts: SearchFacts) -> list[Evaluation]:
     """The evaluations of a warm start, with which a search's algorithm begins."""
-    found = []
+    evaluations = []
     for result in facts.prior_results:
         candidate = Architecture.parse(result["key"])
         network, variant = facts.variants.split(candidate)
@@ -159,8 +169,8 @@ def prior_evaluations(facts: SearchFacts) -> list[Evaluation]:
             request = Request(network, metric, profile or None, Fidelity.SEARCH, *variant)
             status = Status.SKIPPED if value is None else Status.OK
             measured[name] = Measurement(request, status, value, error)
-        found.append(Evaluation(candidate, measured))
-    return found
+        evaluations.append(Evaluation(candidate, measured))
+    return evaluations
 
 
 def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
@@ -170,19 +180,19 @@ def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
         raise NasError(f"{option}: {error}", code=error.code) from None
 
 
-def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> RunFacts:
+def _comparable_facts(run: str, store: RunStore, prepared: PreparedJob, option: str) -> RunFacts:
     """The facts of a run whose measurements a search of this job could have made; else `NasError`."""
     facts = store.facts()
     if facts is None or facts.search is None:
         raise not_a_search(run, where=option)
-    theirs, ours = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
-    profiles = ours.pop("profiles")
+    recorded, current = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
+    profiles = current.pop("profiles")
     for name in ("metrics", "expert_cache"):  # which decide on single metrics alone
-        ours.pop(name, None)
+        current.pop(name, None)
     if option == _REPLAY:
-        common = theirs["profiles"].keys() & profiles.keys()
-        ours["profiles"] = {name: profiles[name] for name in common}
-        theirs["profiles"] = {name: theirs["profiles"][name] for name in common}
+        common = recorded["profiles"].keys() & profiles.keys()
+        current["profiles"] = {name: profiles[name] for name in common}
+        recorded["profiles"] = {name: recorded["profiles"][name] for name in common}
     if prepared.supernets.checkpoint is not None:
         was, now = store.state().weights, prepared.supernets.checkpoint.weights_digest
         if was not in (None, now):
@@ -191,15 +201,15 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
                 "measurements are valid for their weights alone; name a run that searched this one, or none",
                 code="run.incompatible",
             )
-        del ours["supernet"]
-    elif "weights" in theirs["supernet"]:
+        del current["supernet"]
+    elif "weights" in recorded["supernet"]:
         raise NasError(
             f"{option} {run}: it searched a trained supernet, and this job trains its own; "
             "name the same one with supernet.from",
             code="run.incompatible",
         )
     check_compatibility(
-        f"{option}: run {run}", theirs, ours, remedy="name a run that was made under this job's, or none"
+        f"{option}: run {run}", recorded, current, remedy="name a run that was made under this job's, or none"
     )
     return facts
 
@@ -207,27 +217,32 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
 def metrics_measured_otherwise(facts: RunFacts, prepared: PreparedJob) -> tuple[str, ...]:
     """The metrics that another run took otherwise: the job's additional ones, by another plug-in, version or settings, or not
     at all; and those of experts in memory, with another cache."""
-    here = compatibility_facts(prepared, measured=True)
-    theirs: Mapping[str, Any] = facts.compatibility.get("metrics", {})
-    ours: Mapping[str, Any] = here.get("metrics", {})
+    current_facts = compatibility_facts(prepared, measured=True)
+    recorded_metrics: Mapping[str, Any] = facts.compatibility.get("metrics", {})
+    job_metrics: Mapping[str, Any] = current_facts.get("metrics", {})
     refs = [ref for key, ref in prepared.job.plugins.items() if key.startswith("metrics.")]
     same = {
         ref.target for ref in refs if any((ref.target, ref.version) == (t.target, t.version) for t in facts.plugins)
     }
-    found = [name for name, own in ours.items() if theirs.get(name) != own or own["class"] not in same]
-    if here.get("expert_cache") != facts.compatibility.get("expert_cache"):
-        found += [*CACHED_EXPERTS, "resident_mib"]
-    return tuple(found)
+    differing = [
+        name
+        for name, metric in job_metrics.items()
+        if recorded_metrics.get(name) != metric or metric["class"] not in same
+    ]
+    if current_facts.get("expert_cache") != facts.compatibility.get("expert_cache"):
+        differing += [*CACHED_EXPERTS, "resident_mib"]
+    return tuple(differing)
 
 
 def _comparable(run: str, compatibility: Mapping[str, Any], prepared: PreparedJob, same: set[str]) -> ReusedRun:
     """A warm start's run, with the profiles that both measure by the same protocol and in the `same` environment."""
-    theirs, ours = compatibility["profiles"], compatibility_facts(prepared, measured=True)["profiles"]
-    equal, runtimes = [name for name in ours if theirs.get(name) == ours[name]], prepared.job.variants.runtimes
+    recorded_profiles, runtimes = compatibility["profiles"], prepared.job.variants.runtimes
+    job_profiles = compatibility_facts(prepared, measured=True)["profiles"]
+    equal = [name for name in job_profiles if recorded_profiles.get(name) == job_profiles[name]]
     profiles = tuple(name for name in _by_runtime(equal, runtimes) if f"profile {name}" in same)
     scored = [runtime for runtime in runtimes if environment_name(None, runtime) in same]
-    others = tuple(runtime for runtime in scored if runtime != ONNX_RUNTIME)
-    return ReusedRun(run, profiles, accuracy=ONNX_RUNTIME in scored, scored_in=others)
+    other_runtimes = tuple(runtime for runtime in scored if runtime != ONNX_RUNTIME)
+    return ReusedRun(run, profiles, accuracy=ONNX_RUNTIME in scored, scored_in=other_runtimes)
 
 
 def _by_runtime(profiles: Iterable[str], runtimes: Sequence[str]) -> tuple[str, ...]:
@@ -241,7 +256,7 @@ def _results(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[
     Missing values are included: a candidate that was skipped for its latency must not count as the fastest without accuracy.
     """
     variants = prepared.job.variants
-    found: dict[Architecture, dict[str, list[float | None]]] = {}
+    results_by_candidate: dict[Architecture, dict[str, list[float | None]]] = {}
     for measurement in store.measurements(Fidelity.SEARCH):
         request = measurement.request
         if request.variant not in variants:
@@ -249,10 +264,10 @@ def _results(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[
         name = request.name
         if not source.has(request):
             name = f"{name} of {source.run}" if request.profile else f"{name}@{source.run}"
-        values = found.setdefault(variants.candidate(request), {})
+        values = results_by_candidate.setdefault(variants.candidate(request), {})
         values[name] = [measurement.value, measurement.error]
     return [
         {"key": candidate.key, "figures": values}
-        for candidate, values in found.items()
+        for candidate, values in results_by_candidate.items()
         if any(value is not None for value, _ in values.values())
     ]

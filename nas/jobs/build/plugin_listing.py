@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from pkgutil import resolve_name
 from typing import Any
 
-from hardware_profiles.base import RUNTIMES
-from nas.engine.evaluation.metric import Metric
+from hardware_profiles.runtimes.shipped import RUNTIMES
 from nas.errors import PluginError
 from nas.jobs.schema.data import DATA_SETS
 from nas.jobs.schema.training import STRATEGIES
@@ -26,6 +26,16 @@ SHIPPED: Mapping[Kind, Collection[str]] = {
     Kind.RUNTIMES: RUNTIMES,
 }
 """Names that no plug-in can take, by kind."""
+_CONTRACTS: Mapping[Kind, str] = {
+    Kind.SEARCH: "nas.search.base:SearchAlgorithm",
+    Kind.FAMILIES: "supernets.sharing.base:Family",
+    Kind.STRATEGIES: "supernets.sharing.base:TrainingStrategy",
+    Kind.METRICS: "nas.engine.evaluation.metric:Metric",
+    Kind.TASKS: "supernets.tasks:Task",
+    Kind.DATA: "supernets.data:LabelledData",
+    Kind.RUNTIMES: "hardware_profiles.runtimes.base:Runtime",
+}
+"""The protocol of each kind's class, ``module:Class``: most need torch, which loads only where plug-ins are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class InstalledPlugin:
     error: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `nas plugins --json` prints of it."""
+        """The plug-in's entry in the output of `nas plugins --json`."""
         return asdict(self)
 
 
@@ -56,14 +66,14 @@ def installed_plugins(*, loaded: bool) -> list[InstalledPlugin]:
     Args:
         loaded: import each, and check that it has what its kind needs; else only their names are checked.
     """
-    found = []
+    plugins = []
     for kind in Kind:
         refs = registered(kind)
         for ref in refs:
-            twice = [other.package for other in refs if other.name == ref.name and other != ref]
+            twice = [namesake.package for namesake in refs if namesake.name == ref.name and namesake != ref]
             error = _fault(ref, twice) or (_load_fault(ref) if loaded else "")
-            found.append(InstalledPlugin(kind.value, ref.name, ref.target, ref.package, ref.version, error))
-    return found
+            plugins.append(InstalledPlugin(kind.value, ref.name, ref.target, ref.package, ref.version, error))
+    return plugins
 
 
 def _fault(ref: PluginRef, twice: Collection[str]) -> str:
@@ -74,37 +84,7 @@ def _fault(ref: PluginRef, twice: Collection[str]) -> str:
 
 def _load_fault(ref: PluginRef) -> str:
     try:
-        load(ref, _contract(ref.kind))
+        load(ref, resolve_name(_CONTRACTS[ref.kind]))
     except PluginError as error:
         return str(error)
     return ""
-
-
-def _contract(kind: Kind) -> type:
-    match kind:
-        case Kind.SEARCH:
-            from nas.search.base import SearchAlgorithm
-
-            return SearchAlgorithm
-        case Kind.FAMILIES:
-            from supernets.sharing.base import Family
-
-            return Family
-        case Kind.STRATEGIES:
-            from supernets.sharing.base import TrainingStrategy
-
-            return TrainingStrategy
-        case Kind.METRICS:
-            return Metric
-        case Kind.RUNTIMES:
-            from hardware_profiles.runtimes.base import Runtime
-
-            return Runtime
-        case Kind.TASKS:
-            from supernets.tasks import Task
-
-            return Task
-        case Kind.DATA:
-            from supernets.data import LabelledData
-
-            return LabelledData

@@ -16,26 +16,27 @@ from supernets.training.strategies.single_phase import Teacher
 
 
 def plugin_strategy(
-    ref: PluginRef, family: Family, *, distill: Teacher, settings: Mapping[str, Any], given: object
+    ref: PluginRef, family: Family, *, distill: Teacher, settings: Mapping[str, Any], passed_object: object
 ) -> TrainingStrategy:
     """The strategy of a plug-in's class, made of the family, ``distill`` and the settings of the job.
 
     Raises:
         PluginError, JobError: the class cannot be loaded, or not made with these settings; or it learns a network.
     """
-    made = load(ref, TrainingStrategy) if given is None else given
-    made = construct(ref, made, family, settings=settings, key="training.settings", distill=distill)
-    if isinstance(made, LearningStrategy):  # what it learns is not summed over workers, nor is its network searched
+    strategy = load(ref, TrainingStrategy) if passed_object is None else passed_object
+    strategy = construct(ref, strategy, family, settings=settings, key="training.settings", distill=distill)
+    if isinstance(strategy, LearningStrategy):  # what it learns is not summed over workers, nor is its network searched
         raise PluginError(
-            f"{ref}: has optimizer, penalty and found, by which a strategy learns a network beside the weights; jobs expect "
-            "phases and plan, and at where these change: remove the three, or take the strategy differentiable",
+            f"{ref}: has optimizer, penalty and chosen_architecture, by which a strategy learns a network beside the "
+            "weights; jobs expect phases and plan, and at where these change: remove the three, or take the strategy "
+            "differentiable",
             code="plugin.contract",
         )
-    return _Checked(ref, made, family)
+    return _CheckedStrategy(ref, strategy, family)
 
 
 @dataclass(frozen=True)
-class _Checked:
+class _CheckedStrategy:
     """A strategy whose answers are checked."""
 
     ref: PluginRef
@@ -43,12 +44,12 @@ class _Checked:
     family: Family
 
     def phases(self, epochs: int) -> Sequence[Phase]:
-        found = self._list("phases", Phase, lambda: self.inner.phases(epochs))
-        if (total := sum(phase.epochs for phase in found)) != epochs:
+        phases = self._list("phases", Phase, lambda: self.inner.phases(epochs))
+        if (total := sum(phase.epochs for phase in phases)) != epochs:
             raise PluginError(f"{self.ref}: phases: their epochs add up to {total}; expected {epochs}")
-        return found
+        return phases
 
-    def at(self, progress: float) -> _Checked:
+    def at(self, progress: float) -> _CheckedStrategy:
         """See `ScheduledStrategy`; this one where the plug-in has no schedule."""
         if not isinstance(self.inner, ScheduledStrategy):
             return self
@@ -56,19 +57,23 @@ class _Checked:
             return replace(self, inner=self.inner.at(progress))
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
-        found = self._list("plan", Pass, lambda: self.inner.plan(phase, rng, batch_loss))
-        for single in found:
+        passes = self._list("plan", Pass, lambda: self.inner.plan(phase, rng, batch_loss))
+        for step in passes:
             try:
-                self.family.space.check(single.architecture)
+                self.family.space.check(step.architecture)
             except SupernetError as error:
-                raise PluginError(f"{self.ref}: plan: {single.architecture} is not in the space: {error}") from None
-        return found
+                raise PluginError(f"{self.ref}: plan: {step.architecture} is not in the space: {error}") from None
+        return passes
 
     def _list(self, method: str, kind: type, call: Callable[[], Any]) -> list[Any]:
         with calling(self.ref, method, but=SupernetError):  # e.g. too few epochs, as the shipped strategies raise it
-            found = call()
-        if not isinstance(found, list | tuple) or not found or not all(isinstance(one, kind) for one in found):
+            returned = call()
+        if (
+            not isinstance(returned, list | tuple)
+            or not returned
+            or not all(isinstance(entry, kind) for entry in returned)
+        ):
             raise PluginError(
-                f"{self.ref}: {method} returned {found!r:.80}; expected a list of {kind.__name__}, at least one"
+                f"{self.ref}: {method} returned {returned!r:.80}; expected a list of {kind.__name__}, at least one"
             )
-        return list(found)
+        return list(returned)

@@ -22,48 +22,48 @@ from supernets.tasks.divergence import Divergence
 _T = TypeVar("_T")
 
 
-def plugin_task(ref: PluginRef, made: Any) -> Task:
+def plugin_task(ref: PluginRef, task_class: Any) -> Task:
     """The task of a plug-in's class, whose answers are checked.
 
     Raises:
         PluginError: it is not made without arguments.
     """
-    return cast(Task, _Checked(ref, construct(ref, made, settings={}, key="task")))
+    return cast(Task, _CheckedTask(ref, construct(ref, task_class, settings={}, key="task")))
 
 
 @dataclass(frozen=True)
-class _Checked:
+class _CheckedTask:
     """A task as `supernets.tasks.Task`; what the plug-in raises or returns wrongly is a `PluginError`."""
 
     ref: PluginRef
     inner: Task
 
     def __getattr__(self, name: str) -> Any:
-        """What is not checked below, as the task's name and metrics."""
+        """Returns an attribute that is not checked below, such as the task's name and metrics."""
         if name == "inner" or name.startswith("__"):  # of an object that is being copied, and has nothing yet
             raise AttributeError(name)
         return getattr(self.inner, name)
 
     def examples(self, metric: str, part: Part) -> Part:
-        return self._made("examples", lambda: self.inner.examples(metric, part), Part)
+        return self._call("examples", lambda: self.inner.examples(metric, part), Part)
 
     def scored(self, network: nn.Module) -> nn.Module:
-        return self._made("scored", lambda: self.inner.scored(network), nn.Module)
+        return self._call("scored", lambda: self.inner.scored(network), nn.Module)
 
     def served(self, network: nn.Module) -> Mapping[str, bytes]:
-        return self._made("served", lambda: self.inner.served(network), Mapping)  # type: ignore[type-abstract]
+        return self._call("served", lambda: self.inner.served(network), Mapping)  # type: ignore[type-abstract]
 
     def prepared(self, data: DataSet) -> DataSet:
-        return self._made("prepared", lambda: self.inner.prepared(data), DataSet)
+        return self._call("prepared", lambda: self.inner.prepared(data), DataSet)
 
-    def for_data(self, data: DataSet) -> _Checked:
-        return replace(self, inner=self._made("for_data", lambda: self.inner.for_data(data), type(self.inner)))
+    def for_data(self, data: DataSet) -> _CheckedTask:
+        return replace(self, inner=self._call("for_data", lambda: self.inner.for_data(data), type(self.inner)))
 
     def n_outputs(self, data: DataSet) -> int:
-        found = self._made("n_outputs", lambda: self.inner.n_outputs(data), int)
-        if found < 1:
-            raise self._wrong("n_outputs", str(found), "at least 1")
-        return found
+        n_outputs = self._call("n_outputs", lambda: self.inner.n_outputs(data), int)
+        if n_outputs < 1:
+            raise self._wrong("n_outputs", str(n_outputs), "at least 1")
+        return n_outputs
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self._tensor("losses", lambda: self.inner.losses(outputs, targets), (len(outputs),))
@@ -78,36 +78,36 @@ class _Checked:
         return self._tensor("distance", lambda: self.inner.distance(outputs, teacher, divergence), ())
 
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
-        found = self._made("score", lambda: self.inner.score(metric, outputs, targets), Score)
+        score = self._call("score", lambda: self.inner.score(metric, outputs, targets), Score)
         # NaN makes one network fail, not a training.
-        if not (isinstance(found.value, Real) and isinstance(found.error, Real)):
-            came = f"a {metric} of {found.value!r:.40} with the error {found.error!r:.40}"
+        if not (isinstance(score.value, Real) and isinstance(score.error, Real)):
+            came = f"a {metric} of {score.value!r:.40} with the error {score.error!r:.40}"
             raise self._wrong("score", came, "numbers")
-        if np.shape(found.examples) != (len(outputs),):
-            raise self._wrong("score", f"examples of the shape {np.shape(found.examples)}", f"({len(outputs)},)")
-        return found
+        if np.shape(score.examples) != (len(outputs),):
+            raise self._wrong("score", f"examples of the shape {np.shape(score.examples)}", f"({len(outputs)},)")
+        return score
 
-    def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
-        found = self._made("alike", lambda: self.inner.alike(one, two), np.ndarray)
-        if found.shape != (len(one),):
-            raise self._wrong("alike", f"the shape {found.shape}", f"({len(one)},)")
-        return found
+    def alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
+        equal = self._call("alike", lambda: self.inner.alike(first, second), np.ndarray)
+        if equal.shape != (len(first),):
+            raise self._wrong("alike", f"the shape {equal.shape}", f"({len(first)},)")
+        return equal
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
-        return self._made("described", lambda: self.inner.described(data), Mapping)  # type: ignore[type-abstract]
+        return self._call("described", lambda: self.inner.described(data), Mapping)  # type: ignore[type-abstract]
 
     def _tensor(self, method: str, call: Callable[[], Tensor], shape: tuple[int, ...]) -> Tensor:
-        found = self._made(method, call, Tensor)
-        if found.shape != shape:
-            raise self._wrong(method, f"the shape {tuple(found.shape)}", str(shape))
-        return found
+        tensor = self._call(method, call, Tensor)
+        if tensor.shape != shape:
+            raise self._wrong(method, f"the shape {tuple(tensor.shape)}", str(shape))
+        return tensor
 
-    def _made(self, method: str, call: Callable[[], Any], kind: type[_T]) -> _T:
+    def _call(self, method: str, call: Callable[[], Any], kind: type[_T]) -> _T:
         with calling(self.ref, method, but=SupernetError):  # unfit labels, as tasks report them
-            found = call()
-        if not isinstance(found, kind) or isinstance(found, bool):
-            raise self._wrong(method, type(found).__name__, kind.__name__)
-        return found
+            returned = call()
+        if not isinstance(returned, kind) or isinstance(returned, bool):
+            raise self._wrong(method, type(returned).__name__, kind.__name__)
+        return returned
 
     def _wrong(self, method: str, came: str, expected: str) -> PluginError:
         return PluginError(f"{self.ref}: {method} returned {came}; expected {expected}")

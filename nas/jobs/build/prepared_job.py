@@ -62,7 +62,7 @@ class PreparedJob:
         return find_serving(self.config, self.data, self.supernets.family, source=self.job.source)
 
     def memory(self, supernet: Supernet) -> ServedMemory | None:
-        """What computes the memory of its language models; None for other networks. Raises `JobError` as `served_memory`."""
+        """The memory of its language models; None for other networks. Raises `JobError` as `served_memory`."""
         return served_memory(self.serving, supernet, self.job)
 
 
@@ -92,10 +92,10 @@ def prepare_job(
     config = with_rate_of_family(config)
     job = ResolvedJob(config, source, objects)
     _ = job.plugins  # names are found before data are read
-    named = named_checkpoint(config.supernet, runs, source=source)
+    origin = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
     of_user = load_model(config, run, source=source)
-    trained_on = training_digest(named, run)
+    trained_on = training_digest(origin, run)
     data = load_job_data(
         config,
         runs,
@@ -104,10 +104,10 @@ def prepare_job(
         trained_on=trained_on,
         source=source,
         on_progress=on_progress,
-        given=objects.get("data.name"),
+        passed_data=objects.get("data.name"),
     )
-    if named is not None:
-        check_training_data(named, data.dataset, key="supernet.from")
+    if origin is not None:
+        check_training_data(origin, data.dataset, key="supernet.from")
     sizes, n_outputs = None if pretrained is None else pretrained.config, data.task.n_outputs(data.dataset)
     model = None if of_user is None else of_user.captured(data.dataset, n_outputs)
     family: Family
@@ -118,12 +118,12 @@ def prepare_job(
             config.supernet,
             data.dataset,
             n_outputs=n_outputs,
-            checkpoint=named,
+            checkpoint=origin,
             pretrained=sizes,
-            ordered=layer_order(named, run, pretrained, data.calibration.inputs, source=source),
+            ordered=layer_order(origin, run, pretrained, data.calibration.inputs, source=source),
             source=source,
         )
-    checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
+    checkpoint, parent = (None, origin) if config.supernet.trains else (origin, None)
     supernets = SupernetFactory(
         config,
         data,
@@ -172,26 +172,28 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, da
     config, source = stored_job(run), str(run.folder.job_file)
     used = [ref for ref in (run.facts.plugins if run.facts else ()) if ref.kind in _OF_NETWORKS]
     opened = f"nas.open_run({run.id!r})"
-    _check_given(run, data, call=f"{opened}.export(PATH, data=...), or {opened}.export_transformers(FOLDER, data=...)")
+    _check_passed_data(
+        run, data, call=f"{opened}.export(PATH, data=...), or {opened}.export_transformers(FOLDER, data=...)"
+    )
     if data is not None:
         used = [ref for ref in used if ref.kind is not Kind.DATA]  # it is compared by its examples
     check_installed(f"run {run.id}", used)
-    now = [here for ref in used if (here := find(ref.kind, ref.name)) is not None]
-    check_plugins(f"run {run.id}", used, now, accept=accept_plugin_versions, note=lambda text: None)
-    named = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
+    installed_refs = [installed for ref in used if (installed := find(ref.kind, ref.name)) is not None]
+    check_plugins(f"run {run.id}", used, installed_refs, accept=accept_plugin_versions, note=lambda text: None)
+    origin = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
     pretrained = load_pretrained(config.supernet, run.folder, source=source)
-    checkpoint = named or load_checkpoint(run.folder.checkpoint)
+    checkpoint = origin or load_checkpoint(run.folder.checkpoint)
     trained_on = checkpoint.progress["data"]["digest"]
     model = load_model(config, run.folder, source=source)
     loaded = load_job_data(
-        config, run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source, given=data
+        config, run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source, passed_data=data
     )
-    if named is not None:
-        check_training_data(named, loaded.dataset, key="supernet.from")
+    if origin is not None:
+        check_training_data(origin, loaded.dataset, key="supernet.from")
     with run.store() as store:
         facts, weights = store.facts(), store.state().weights
-    recorded, found = facts.compatibility if facts else {}, _network_facts(checkpoint.supernet.family, loaded)
-    check_compatibility(f"run {run.id}", recorded, _plain(found))
+    recorded, current_facts = facts.compatibility if facts else {}, _network_facts(checkpoint.supernet.family, loaded)
+    check_compatibility(f"run {run.id}", recorded, _plain(current_facts))
     check_weights(run.id, weights, checkpoint.weights_digest)
     return TrainedRun(checkpoint, loaded)
 
@@ -208,7 +210,7 @@ def load_run_data(run: StoredRun, data: object = None) -> JobData:
         PluginError: the data set was passed from Python, and is not passed again.
     """
     source, facts = str(run.folder.job_file), run.facts
-    _check_given(run, data, call=f"nas.open_run({run.id!r}).examples(data=...)")
+    _check_passed_data(run, data, call=f"nas.open_run({run.id!r}).examples(data=...)")
     check_installed(
         f"run {run.id}", [ref for ref in (facts.plugins if facts else ()) if ref.kind in (Kind.DATA, Kind.TASKS)]
     )
@@ -217,17 +219,23 @@ def load_run_data(run: StoredRun, data: object = None) -> JobData:
     trained_on = recorded["data"]["train"] if recorded else None
     model = load_model(stored_job(run), run.folder, source=source)
     loaded = load_job_data(
-        stored_job(run), run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source, given=data
+        stored_job(run),
+        run.runs,
+        pretrained=pretrained,
+        model=model,
+        trained_on=trained_on,
+        source=source,
+        passed_data=data,
     )
     check_compatibility(f"run {run.id}", recorded, {"data": loaded.digests()} if recorded else {})
     return loaded
 
 
-def _check_given(run: StoredRun, data: object, *, call: str) -> None:
+def _check_passed_data(run: StoredRun, data: object, *, call: str) -> None:
     """Raises `PluginError` where a run was started with a data set that nothing here can make again.
 
     Args:
-        call: that does the same from Python, for the error.
+        call: Python call that does the same, for the error.
     """
     for ref in run.facts.plugins if run.facts and data is None else ():
         if ref.is_object and ref.kind is Kind.DATA:
@@ -243,21 +251,21 @@ def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, A
 
     They are the space, data, supernet and (where `measured`) profiles of a job.
     """
-    found = _network_facts(prepared.supernets.family, prepared.data) | {"supernet": _supernet(prepared.supernets)}
+    facts = _network_facts(prepared.supernets.family, prepared.data) | {"supernet": _supernet(prepared.supernets)}
     if measured:
-        if own := prepared.job.own_metrics:
+        if own_metrics := prepared.job.own_metrics:
             settings = {name: metric.settings for name, metric in prepared.config.metrics.items()}
-            found["metrics"] = {
-                name: {"class": ref.target, "settings": settings[name]} for name, (ref, _) in own.items()
+            facts["metrics"] = {
+                name: {"class": ref.target, "settings": settings[name]} for name, (ref, _) in own_metrics.items()
             }
-        found["profiles"] = {profile.name: profile.to_json() for profile in prepared.job.profiles}
+        facts["profiles"] = {profile.name: profile.to_json() for profile in prepared.job.profiles}
         if prepared.serving is not None:
-            found["serving"] = prepared.serving.to_json()
+            facts["serving"] = prepared.serving.to_json()
             cache = expert_cache(prepared.config)
-            found["expert_cache"] = None if cache is None else asdict(cache)
+            facts["expert_cache"] = None if cache is None else asdict(cache)
         if prepared.data.of_text:
-            found["timed_tokens"] = prepared.config.data.timed_tokens
-    return _plain(found)
+            facts["timed_tokens"] = prepared.config.data.timed_tokens
+    return _plain(facts)
 
 
 def space_digest(family: Family) -> str:
@@ -284,12 +292,12 @@ def _network_facts(family: Family, data: JobData) -> dict[str, Any]:
 
 
 def _spec_facts(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides on the networks of a family; of a captured model, a digest of its program."""
+    """The part of a family's JSON that determines its networks; for a captured model, a digest of its program."""
     if "program" not in plain:
         return dict(plain["spec"])
     text = json.dumps(plain["program"], sort_keys=True)
-    own = {key: plain[key] for key in ("granularity", "widths", "keep", "multiple")}
-    return {"program": hashlib.sha256(text.encode()).hexdigest()[:16], **own}
+    options = {key: plain[key] for key in ("granularity", "widths", "keep", "multiple")}
+    return {"program": hashlib.sha256(text.encode()).hexdigest()[:16], **options}
 
 
 def _supernet(supernets: SupernetFactory) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Pretrained:
     """The pretrained network that a job's supernet starts from.
 
     Attributes:
-        digest: of its weights.
+        digest: Digest of its weights.
         weights: the folder or file that has them; None for a run that has a checkpoint, which replaces them.
     """
 
@@ -40,17 +40,17 @@ class Pretrained:
         """
         if self.weights is None:
             return None
-        found = self.config.read(self.weights)
-        if weights_digest(found.tensors) != self.digest:
+        network = self.config.read(self.weights)
+        if weights_digest(network.tensors) != self.digest:
             message = f"{self.weights}: its weights have changed since the job began; start the job again"
             raise CheckpointError(message, code="pretrained.unusable")
-        return found
+        return network
 
     def original(self, name: str) -> tuple[PretrainedTransformer, str]:
         """The network with its weights, and their digest: from where the job names it, where a checkpoint has replaced them.
 
         Args:
-            name: as in the job.
+            name: Name of the network in the job.
 
         Raises:
             CheckpointError: it is not there any more.
@@ -69,13 +69,13 @@ class Pretrained:
         shutil.rmtree(run.pretrained, ignore_errors=True)
         try:
             run.pretrained.mkdir()
-            found = self.config.files()
+            content_by_name = self.config.files()
         except OSError as error:
             raise StoreError(
                 f"{error.filename}: {error.strerror}; expected to copy {self.config.folder} without its weights to "
                 f"{run.pretrained}; repair that, and start the job again"
             ) from None
-        for name, content in found.items():
+        for name, content in content_by_name.items():
             write_atomically(run.pretrained / name, content)
         write_atomically(run.pretrained / _WEIGHTS, json.dumps({_DIGEST: self.digest}).encode())
 
@@ -96,7 +96,7 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
         config: PretrainedConfig = supernet.description.pretrained_config(folder)
         if run is not None and folder == run.pretrained:
             if has_checkpoint(run.checkpoint):
-                return Pretrained(config, _kept_digest(run), None)
+                return Pretrained(config, _stored_digest(run), None)
             folder = find_pretrained(name)
         return Pretrained(config, weights_digest(config.read(folder).tensors), folder)
     except CheckpointError as error:
@@ -116,7 +116,7 @@ def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
     return find_pretrained(pretrained)
 
 
-def _kept_digest(run: RunFolder) -> str:
+def _stored_digest(run: RunFolder) -> str:
     path = run.pretrained / _WEIGHTS
     try:
         return str(json.loads(path.read_bytes())[_DIGEST])

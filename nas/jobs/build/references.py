@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.engine.store.folder import RunsFolder
-from nas.errors import JobError, NasError, UnknownNameError
+from nas.errors import JobError, NasError, Remedy, UnknownNameError
 from nas.jobs.build.required_parts import check_parts
 from nas.jobs.build.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob
@@ -30,7 +30,7 @@ def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay
 
     Args:
         source: name of the job file in errors.
-        replay: the run that ``--replay`` names.
+        replay: the run whose measurements are reused.
     """
     check_parts(config, source=source)
     job = ResolvedJob(config, source)
@@ -43,7 +43,7 @@ def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay
     for i, run in enumerate(config.warm_start):
         _check_search(run, runs, where=f"{source}: warm_start[{i}]")
     if replay is not None:
-        _check_search(replay, runs, where="--replay")
+        _check_search(replay, runs, where="replay")
 
 
 def check_training(config: SearchJob, *, source: str, inline: bool = False) -> None:
@@ -58,11 +58,11 @@ def check_training(config: SearchJob, *, source: str, inline: bool = False) -> N
     if training.threads > (cores := len(os.sched_getaffinity(0))):
         message = f"{training.threads} threads, and this machine grants {cores} cores; lower it"
         raise JobError(f"{source}: training.threads: {message}", code="job.too-many-threads")
-    if training.device == "cuda" and not any(_found(Path("/dev"), pattern) for pattern in _ACCELERATORS):
+    if training.device == "cuda" and not any(_has_file(Path("/dev"), pattern) for pattern in _ACCELERATORS):
         message = "cuda, and this machine has no driver of a GPU (no /dev/nvidia*); use auto or cpu"
         raise JobError(f"{source}: training.device: {message}", code="job.no-accelerator")
     if inline and training.workers > 1:
-        message = f"{training.workers} workers need Ray; run without --inline, or with one worker"
+        message = f"{training.workers} workers need Ray; run with Ray (not inline), or with one worker"
         raise JobError(f"{source}: training.workers: {message}", code="job.workers-need-ray")
 
 
@@ -75,11 +75,11 @@ def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
 
 def not_a_search(run: str, *, where: str) -> NasError:
     """The error of a run whose measurements are asked for, and that is a training."""
-    text = f"{where} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches"
-    return NasError(text, code="run.not-a-search")
+    text = f"{where} {run}: it is no search, so it has no measurements to take; name a search"
+    return NasError(text, code="run.not-a-search", remedy=Remedy("runs"))
 
 
-def _found(folder: Path, pattern: str) -> bool:
+def _has_file(folder: Path, pattern: str) -> bool:
     return next(folder.glob(pattern), None) is not None
 
 
@@ -89,11 +89,11 @@ def _check_data(config: SearchJob, *, source: str) -> None:
         if not path.exists():
             raise DataError(f"{source}: data.{key}: {path} does not exist; correct the path", code="data.missing")
     if data.path is not None and data.name not in (TEXT, TABLE, NUMBERS, DOCUMENTS, PAIRS) and not data.path.is_dir():
-        held = (
+        content = (
             "one folder of images for each class" if data.name == "image-folder" else "the four files of Fashion-MNIST"
         )
         remedy = "; unpack an archive first" if data.path.suffix in (".zip", ".tar", ".gz", ".tgz") else ""
-        message = f"{data.path} is a file; expected a folder with {held}{remedy}"
+        message = f"{data.path} is a file; expected a folder with {content}{remedy}"
         raise DataError(f"{source}: data.path: {message}", code="data.layout")
 
 
@@ -114,15 +114,15 @@ def _check_pretrained(config: SearchJob, *, source: str) -> None:
         raise JobError(f"{source}: supernet.pretrained: {error}", code="job.pretrained-unusable") from None
 
 
-def _check_supernet(named: str | None, path: Path | None, runs: RunsFolder, *, where: str) -> None:
+def _check_supernet(run_id: str | None, path: Path | None, runs: RunsFolder, *, where: str) -> None:
     if path is not None and not path.is_dir():
         state, expected = (
             "is a file" if path.exists() else "does not exist",
-            "give a run or a folder that `nas train` wrote",
+            "give a run, or the folder of a trained checkpoint",
         )
         raise CheckpointError(f"{where}: {path} {state}; {expected}", code="checkpoint.missing")
-    if named is not None and path is None:
-        _check_run(named, runs, where=where)
+    if run_id is not None and path is None:
+        _check_run(run_id, runs, where=where)
 
 
 def _check_search(run: str, runs: RunsFolder, *, where: str) -> None:

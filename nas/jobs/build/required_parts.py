@@ -29,14 +29,14 @@ def check_ray(
     """Raises `PartError` if Ray is missing and something explicitly asks for it.
 
     Args:
-        profiles: those that are measured on; none for a training.
+        profiles: Profiles on which networks are measured; empty for a training.
         inline: the user wants scoring in this process, so that the job's workers for it do not matter.
-        address: of the cluster that the user wants to join.
-        workers: that train.
+        address: Address of the cluster that the user wants to join; None to start one here.
+        workers: Number of workers that train.
         source: name of the job file in errors.
     """
     if address is not None:
-        require("ray", f"--address {address}")
+        require("ray", f"address {address}")
     if workers > 1:
         require("ray", f"{source}: training.workers: {workers} workers")
     for profile in profiles:

@@ -10,9 +10,9 @@ from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import in_runtime, load_profile
-from hardware_profiles.errors import ProfileError
+from hardware_profiles.errors import LookupTableError, ProfileError
 from nas.engine.evaluation.metric import Metric
-from nas.errors import JobError, PluginError
+from nas.errors import JobError, PluginError, Remedy, attach_remedy
 from nas.jobs.build.task_metrics import metrics_of_task
 from nas.jobs.schema import SearchJob
 from nas.plugins import PluginRef, check, construct, find, load, of_object
@@ -41,11 +41,11 @@ class ResolvedJob:
         Raises:
             UnknownNameError, PluginError: there is no plug-in of a name, there are several, or one has a shipped name.
         """
-        found = {
+        refs_by_key = {
             key: of_object(kind, self.objects[key]) if key in self.objects else find(kind, name, shipped)
             for key, (kind, name, shipped) in self.config.names.items()
         }
-        return {key: ref for key, ref in found.items() if ref is not None}
+        return {key: ref for key, ref in refs_by_key.items() if ref is not None}
 
     @cached_property
     def own_metrics(self) -> dict[str, tuple[PluginRef, Metric]]:
@@ -54,25 +54,25 @@ class ResolvedJob:
         Raises:
             PluginError, JobError: one cannot be loaded, or not made with its settings.
         """
-        found = {}
+        metrics = {}
         for name, config in self.config.metrics.items():
             key = f"metrics.{name}"
-            ref, given = self.plugins[key], self.objects.get(key)
-            made: Any = load(ref, Metric) if given is None else given
-            check(ref, made, Metric)
-            if made.goal not in tuple(Goal):
-                fault = f"its goal is {made.goal!r}; expected {' or '.join(Goal)}"
+            ref, passed_object = self.plugins[key], self.objects.get(key)
+            metric: Any = load(ref, Metric) if passed_object is None else passed_object
+            check(ref, metric, Metric)
+            if metric.goal not in tuple(Goal):
+                fault = f"its goal is {metric.goal!r}; expected {' or '.join(Goal)}"
                 raise PluginError(f"{ref}: {fault}", code="plugin.contract")
-            if isinstance(made, type):
-                made = construct(ref, made, settings=config.settings, key=f"{key}.settings")
-            found[name] = ref, made
-        return found
+            if isinstance(metric, type):
+                metric = construct(ref, metric, settings=config.settings, key=f"{key}.settings")
+            metrics[name] = ref, metric
+        return metrics
 
     @property
     def _kinds(self) -> dict[str, MetricKind]:
-        """What the additional metrics are, by name."""
-        made = {name: metric for name, (_, metric) in self.own_metrics.items()}
-        return {name: MetricKind(str(m.unit), Goal(m.goal), bool(m.per_profile)) for name, m in made.items()}
+        """The unit, the goal and the scope of each additional metric, by name."""
+        metrics = {name: metric for name, (_, metric) in self.own_metrics.items()}
+        return {name: MetricKind(str(m.unit), Goal(m.goal), bool(m.per_profile)) for name, m in metrics.items()}
 
     @cached_property
     def profiles(self) -> list[HardwareProfile]:
@@ -102,8 +102,8 @@ class ResolvedJob:
     def _runtimes(self) -> tuple[str, ...]:
         """The runtimes that the job names; of a plug-in its class, by which a measuring process finds it."""
         refs = [self.plugins.get(f"runtimes[{i}]") for i in range(len(self.config.runtimes or ()))]
-        named = zip(self.config.runtimes or (), refs, strict=True)
-        return tuple(name if ref is None else ref.target for name, ref in named)
+        named_refs = zip(self.config.runtimes or (), refs, strict=True)
+        return tuple(name if ref is None else ref.target for name, ref in named_refs)
 
     @cached_property
     def deployed(self) -> dict[tuple[str, str], HardwareProfile]:
@@ -112,15 +112,15 @@ class ResolvedJob:
         Raises:
             JobError: as `profiles`, or a profile cannot be measured in a runtime.
         """
-        found = {}
+        profiles_by_place = {}
         for profile in self.profiles:
             for runtime in self.variants.runtimes:
                 try:
-                    own = in_runtime(profile, runtime) if len(self._runtimes) > 1 else profile
+                    deployed_profile = in_runtime(profile, runtime) if len(self._runtimes) > 1 else profile
                 except ProfileError as error:
                     raise JobError(f"{self.source}: runtimes: {error}", code=error.code) from None
-                found[profile.name, runtime] = own
-        return found
+                profiles_by_place[profile.name, runtime] = deployed_profile
+        return profiles_by_place
 
     @cached_property
     def lookup_tables(self) -> dict[str, Path]:
@@ -134,19 +134,26 @@ class ResolvedJob:
             return {}
         from hardware_profiles.lookup_table_file import load_lookup, profile_of  # loads numpy
 
-        found: dict[str, Path] = {}
+        path_by_profile: dict[str, Path] = {}
         for i, path in enumerate(self.config.lookup_tables):
             where = f"{self.source}: lookup_tables[{i}]"
             name = profile_of(path)
             profile = next((p for p in self.profiles if p.name == name), None)
             if profile is None:
-                known = ", ".join(p.name for p in self.profiles)
-                raise JobError(f"{where}: {path} is of profile {name!r}, and the job measures on {known}; remove it")
-            if name in found:
-                raise JobError(f"{where}: a second table of profile {name!r}, after {found[name]}; keep one")
-            load_lookup(path, profile=profile, environment=None)
-            found[name] = path
-        return found
+                profile_names = ", ".join(p.name for p in self.profiles)
+                raise JobError(
+                    f"{where}: {path} is of profile {name!r}, and the job measures on {profile_names}; remove it"
+                )
+            if name in path_by_profile:
+                raise JobError(f"{where}: a second table of profile {name!r}, after {path_by_profile[name]}; keep one")
+            try:
+                load_lookup(path, profile=profile, environment=None)
+            except LookupTableError as error:
+                if error.code == "lookup-table.unfinished":
+                    attach_remedy(error, Remedy("calibrate", name, {"job": self.source, "output": str(path)}))
+                raise
+            path_by_profile[name] = path
+        return path_by_profile
 
     @cached_property
     def task(self) -> TaskMetrics:
@@ -162,17 +169,17 @@ class ResolvedJob:
     def objectives(self) -> list[Objective]:
         """The job's objectives."""
         names = [p.name for p in self.profiles]
-        return self.config.parsed_objectives(names, own=self._kinds, task=self.task, source=self.source)
+        return self.config.parsed_objectives(names, metric_kinds=self._kinds, task=self.task, source=self.source)
 
     @cached_property
     def constraints(self) -> list[Constraint]:
         """The job's constraints."""
         names = [p.name for p in self.profiles]
-        return self.config.parsed_constraints(names, own=self._kinds, task=self.task, source=self.source)
+        return self.config.parsed_constraints(names, metric_kinds=self._kinds, task=self.task, source=self.source)
 
     @property
     def metrics(self) -> list[Objective]:
-        """What is measured of every candidate: the objectives, then the metrics that only constraints use."""
+        """The metrics that are measured of every candidate: the objectives, then the metrics that only constraints use."""
         return metrics_of(self.objectives, self.constraints)
 
     @property
@@ -187,5 +194,7 @@ class ResolvedJob:
 
         Without runtimes in the job, the runtime is that of its profiles, or ONNX Runtime where these have several.
         """
-        own = {profile.runtime for profile in self.profiles}
-        return Variants(self.config.precisions, self._runtimes or (own.pop() if len(own) == 1 else ONNX_RUNTIME,))
+        runtimes = {profile.runtime for profile in self.profiles}
+        return Variants(
+            self.config.precisions, self._runtimes or (runtimes.pop() if len(runtimes) == 1 else ONNX_RUNTIME,)
+        )

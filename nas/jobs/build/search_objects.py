@@ -12,12 +12,12 @@ from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
-from nas.engine.evaluation.measuring_evaluator import Measured, Timed
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.engine.evaluation.own_metrics import OwnMetrics
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH, Scoring
 from nas.engine.evaluation.served_memory import ServedMemory
 from nas.jobs.build.prepared_job import PreparedJob
-from nas.jobs.build.serving import in_place
+from nas.jobs.build.serving import writes_cache_in_place
 from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.problem.objectives import EXACT_METRICS, Evaluation
 from nas.search.problem.tasks import SERVED_MEMORY
@@ -37,14 +37,15 @@ def build_algorithm(
     supernet: Supernet,
     warm_start: Sequence[Evaluation] = (),
     *,
-    known: Sequence[Architecture] = (),
+    known_candidates: Sequence[Architecture] = (),
     first: Sequence[Architecture] = (),
 ) -> SearchAlgorithm:
     """The job's search algorithm over this supernet's space, given the evaluations of other runs.
 
     Args:
-        first: networks that it asks for before others, in every variant.
-        known: candidates of the warm start that the search evaluates first.
+        warm_start: Evaluations of other runs, on which models are fitted from the beginning.
+        known_candidates: Candidates of the warm start that the search evaluates first.
+        first: Networks that the algorithm asks for before others, in every variant.
     """
     job, config = prepared.job, prepared.config
     exact = {
@@ -60,17 +61,21 @@ def build_algorithm(
         features=metric_features(prepared, supernet),
         exact=exact,
         warm_start=warm_start,
-        known_architectures=known,
+        known_architectures=known_candidates,
         first=job.variants.candidates(first),
     )
     implementation, settings = job.objects.get("search.algorithm"), config.search.settings
     return make_algorithm(config.search.algorithm, problem, settings=settings, implementation=implementation)
 
 
-def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (), n_prior: int = 0) -> int | None:
+def first_modelled(
+    prepared: PreparedJob, *, known_candidates: Collection[Architecture] = (), n_prior: int = 0
+) -> int | None:
     """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
     search = prepared.config.search
-    return models_from(search.algorithm, prepared.space, batch=search.batch, known_architectures=known, n_prior=n_prior)
+    return models_from(
+        search.algorithm, prepared.space, batch=search.batch, known_architectures=known_candidates, n_prior=n_prior
+    )
 
 
 def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
@@ -81,20 +86,20 @@ def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, Feat
         partial(architecture_features, supernet, variants=job.variants),
         feature_layout(len(supernet.family.blocks), prepared.space),
     )
-    found = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
+    features = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
     if supernet.sharing.spec.correction is not None and isinstance(supernet.family, DecoderFamily):
         scores = OneShotFeatures(supernet, prepared.data.calibration.split(CALIBRATION_BATCH), job.variants)
         scored = [
             metric.name for metric in job.metrics if metric.profile is None and metric.metric not in EXACT_METRICS
         ]
-        found |= dict.fromkeys(scored, FeatureSource(scores, scores.layout))
+        features |= dict.fromkeys(scored, FeatureSource(scores, scores.layout))
     for profile in job.profiles:
         if (path := job.lookup_tables.get(profile.name)) is not None:
             table = load_lookup(path, profile=profile, environment=None)
             latencies = LatencyFeatures(supernet, table, job.variants)
             timed = [m.name for m in job.metrics if m.profile == profile.name and m.metric in _PREDICTED_FROM_BLOCKS]
-            found |= dict.fromkeys(timed, FeatureSource(latencies, latencies.layout))
-    return found
+            features |= dict.fromkeys(timed, FeatureSource(latencies, latencies.layout))
+    return features
 
 
 def build_evaluator(
@@ -108,14 +113,14 @@ def build_evaluator(
     environments: Environments,
     on_wait: Callable[[str], None] | None = None,
     on_wait_end: Callable[[], None] | None = None,
-) -> Measured:
+) -> MeasuringEvaluator:
     """The evaluator of this supernet's subnets, which scores them on one part of the data.
 
     Args:
         on_wait, on_wait_end: called when a measurement has to wait for its machine, and when it need no longer.
     """
     profiles = {
-        place: Timed(
+        place: TimedProfile(
             open_profiler(
                 profile,
                 seed=seed,
@@ -126,11 +131,11 @@ def build_evaluator(
             ),
             prepared.data.timed_batches(profile),
             1 if prepared.serving is None else prepared.serving.context_tokens,
-            in_place=in_place(profile),
+            in_place=writes_cache_in_place(profile),
         )
         for place, profile in prepared.job.deployed.items()
     }
-    own = OwnMetrics(
+    own_metrics = OwnMetrics(
         prepared.job.own_metrics,
         inputs=part.inputs.numpy(),
         labels=part.labels.numpy(),
@@ -139,14 +144,14 @@ def build_evaluator(
         weights=weights,
         data=part.digest,
     )
-    return Measured(
+    return MeasuringEvaluator(
         scoring,
         supernet.cost,
         profiles,
         weights=weights,
         data=part.digest,
         environments=environments,
-        own=own,
+        own_metrics=own_metrics,
         memory=prepared.memory(supernet),
     )
 
@@ -162,7 +167,7 @@ def exact_values(
     """A computed metric of candidates, (n,).
 
     Args:
-        memory: of language models.
+        memory: Memory of language models; None for other networks.
     """
     split = [variants.split(candidate) for candidate in candidates]
     networks, precisions = [network for network, _ in split], [variant.precision for _, variant in split]
@@ -170,5 +175,5 @@ def exact_values(
         return memory.mib(metric, networks, precisions)
     totals = getattr(supernet.costs(networks), metric).sum(axis=1).tolist()
     alone = memory is not None
-    found = [exact_value(metric, total, p, weights_alone=alone) for total, p in zip(totals, precisions, strict=True)]
-    return np.array(found, dtype=np.float64)
+    values = [exact_value(metric, total, p, weights_alone=alone) for total, p in zip(totals, precisions, strict=True)]
+    return np.array(values, dtype=np.float64)

@@ -20,7 +20,7 @@ from supernets.errors import SpaceError
 from supernets.sharing.base import Family, Supernet
 
 _CACHES = 2
-"""That of a step's input, and that of its output."""
+"""Number of caches in memory: one in a step's input, and one in its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Serving:
     """The calls by which language models are timed.
 
     Attributes:
-        prompt_tokens: of a prompt.
-        context_tokens: in the cache before a step.
-        batch: texts at a time; None for the batch of each profile.
+        prompt_tokens: Number of tokens of a prompt.
+        context_tokens: Number of tokens in the cache before a step.
+        batch: Number of texts at a time; None for the batch of each profile.
     """
 
     prompt_tokens: int
@@ -41,7 +41,7 @@ class Serving:
         return asdict(self)
 
     def texts(self, profile: HardwareProfile) -> int:
-        """Texts at a time on a profile."""
+        """Number of texts at a time on a profile."""
         return self.batch or profile.batch_size
 
 
@@ -55,14 +55,14 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
     if not isinstance(data.dataset.format, BlockFormat):
         return None
     _check_experts(config, family, source=source)
-    given, block = config.serving, data.dataset.blocks.block
+    serving, block = config.serving, data.dataset.blocks.block
     if isinstance(pairs := data.dataset.format, PairFormat):  # of any length
-        prompt = given.prompt_tokens or pairs.source
-        return Serving(prompt, given.context_tokens or max(1, pairs.typical_tokens // 2), given.batch)
-    prompt, positions = given.prompt_tokens or block, family.positions
+        prompt = serving.prompt_tokens or pairs.source
+        return Serving(prompt, serving.context_tokens or max(1, pairs.typical_tokens // 2), serving.batch)
+    prompt, positions = serving.prompt_tokens or block, family.positions
     if positions is None:
-        return Serving(prompt, given.context_tokens or prompt, given.batch)
-    context = given.context_tokens or min(prompt, positions - 1)
+        return Serving(prompt, serving.context_tokens or prompt, serving.batch)
+    context = serving.context_tokens or min(prompt, positions - 1)
     for key, tokens, expected in (("prompt_tokens", prompt, positions), ("context_tokens", context, positions - 1)):
         if tokens > expected:
             of_step = ", of which a step takes one more" if key == "context_tokens" else ""
@@ -71,7 +71,7 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
                 f"most {expected}: lower it, or raise data.max_tokens where the weights are random",
                 code="job.context-too-long",
             )
-    return Serving(prompt, context, given.batch)
+    return Serving(prompt, context, serving.batch)
 
 
 def _check_experts(config: SearchJob, family: Family, *, source: str) -> None:
@@ -94,13 +94,13 @@ def _check_experts(config: SearchJob, family: Family, *, source: str) -> None:
         raise JobError(f"{source}: serving.expert_cache_mib: {error}", code=error.code) from None
 
 
-def in_place(profile: HardwareProfile) -> bool:
-    """Whether a profile's runtime writes into the cache of a language model; else each step copies it."""
+def writes_cache_in_place(profile: HardwareProfile) -> bool:
+    """True if a profile's runtime writes into the cache of a language model; else each step copies the cache."""
     return profile.runtime == ONNX_RUNTIME and profile.on_cpu
 
 
 def served_memory(serving: Serving | None, supernet: Supernet, job: ResolvedJob) -> ServedMemory | None:
-    """What computes the memory of a job's language models; None for other networks.
+    """The memory of a job's language models; None for other networks.
 
     Raises:
         JobError: the job has the metric ``kv_cache_mib``, and profiles with different batches.
@@ -138,11 +138,11 @@ def check_served(
     memory, largest = replace(memory, batch=batch), memory.supernet.space.largest
     weights = float(memory.mib("model_mib", [largest] * len(precisions), precisions).max())
     cache = float(memory.mib("kv_cache_mib", [largest], ["fp32"])[0])
-    there = environment.get("memory_mib")
-    if there is not None and weights + _CACHES * cache > there:
+    available_mib = environment.get("memory_mib")
+    if available_mib is not None and weights + _CACHES * cache > available_mib:
         raise JobError(
             f"{job.source}: serving.context_tokens: profile {profile.name}: the largest network's cache of {batch} x "
             f"{serving.context_tokens} tokens takes {cache:,.0f} MiB, before and after a step, and its weights "
-            f"{weights:,.0f} MiB, and the machine has {there:,.0f} MiB; lower context_tokens or serving.batch",
+            f"{weights:,.0f} MiB, and the machine has {available_mib:,.0f} MiB; lower context_tokens or serving.batch",
             code="job.cache-too-large",
         )

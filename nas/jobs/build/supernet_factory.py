@@ -61,7 +61,7 @@ class TeacherNetwork:
     own is made of.
 
     Attributes:
-        weights_digest: of its supernet, or of the model.
+        weights_digest: Digest of its supernet's weights, or of the model's.
     """
 
     network: nn.Module
@@ -69,7 +69,7 @@ class TeacherNetwork:
 
 
 _BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
-"""What Linux calls the instructions that multiply in bfloat16."""
+"""The flags by which Linux lists the instructions that multiply in bfloat16."""
 
 
 def find_device(
@@ -87,8 +87,8 @@ def find_device(
     if wanted != "cpu" and available:
         return torch.device("cuda")
     if training.precision == "bfloat16":
-        known = cpu_information.read_text() if cpu_information.is_file() else ""
-        if not _BFLOAT16.search(known):
+        cpu_text = cpu_information.read_text() if cpu_information.is_file() else ""
+        if not _BFLOAT16.search(cpu_text):
             message = "this CPU has no instructions for bfloat16 (AVX512-BF16, AMX), which would be slower than float32"
             raise JobError(f"{source}: training.precision: {message}; use auto", code="job.no-bfloat16")
     return torch.device("cpu")
@@ -99,7 +99,7 @@ class SupernetFactory:
     """A job's family of networks, with what its weights begin as.
 
     Attributes:
-        checkpoint: of the trained supernet that is searched; None where the job trains one.
+        checkpoint: Checkpoint of the trained supernet that is searched; None where the job trains one.
         parent: checkpoint of the supernet of the network that is fine-tuned.
         pretrained: the network that the supernet starts from.
         model: the user's, captured, that the supernet is made of.
@@ -156,17 +156,17 @@ class SupernetFactory:
         if isinstance(self.family, SingleFamily) and self.parent is not None:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
         elif self.pretrained is not None and self.pretrained.weights is not None:
-            weights, state = self._kept_weights if self.family.has_experts else self._pretrained_weights()
+            weights, state = self._cached_pretrained_weights if self.family.has_experts else self._pretrained_weights()
             torch.set_rng_state(state)  # as after the first time
         return make_supernet(self.family, self.sharing, pretrained=weights)
 
     @cached_property
-    def _kept_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
-        """`_pretrained_weights`, kept: dividing MLPs into experts takes minutes."""
+    def _cached_pretrained_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        """`_pretrained_weights`, computed once: dividing MLPs into experts takes minutes."""
         return self._pretrained_weights()
 
     def _pretrained_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
-        """What the supernet begins with, and the state of torch's generator after it was made."""
+        """The tensors that the supernet begins with, and the state of torch's generator after they were made."""
         network = None if self.pretrained is None else self.pretrained.network()
         assert network is not None
         torch.manual_seed(self.config.seed)
@@ -210,27 +210,29 @@ class SupernetFactory:
                 )
             case name:
                 ref = find(Kind.STRATEGIES, name, STRATEGIES)
-                given = self.objects.get("training.strategy")
-                ref = of_object(Kind.STRATEGIES, given) if given is not None else ref
+                passed_object = self.objects.get("training.strategy")
+                ref = of_object(Kind.STRATEGIES, passed_object) if passed_object is not None else ref
                 if ref is None:
                     raise ValueError(f"the shipped strategy {name} is not made here")
-                return plugin_strategy(ref, self.family, distill=distill, settings=training.settings, given=given)
+                return plugin_strategy(
+                    ref, self.family, distill=distill, settings=training.settings, passed_object=passed_object
+                )
 
     @property
     def _distill(self) -> Teacher:
-        """What the subnets learn from; a model with a fresh layer does not know the data's classes and teaches nobody."""
+        """The teacher of the subnets; a model with a fresh layer does not know the data's classes and teaches nobody."""
         training = self.config.training
         if training.distill == "original" and self.model is not None and self.model.fresh:
             return own_teacher(training.strategy)
         match training.distill:
             case "teacher" | "original":
                 return "frozen"
-            case own:
-                return own
+            case strategy_teacher:
+                return strategy_teacher
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was changed in the user's model, and what follows of it, one sentence each."""
+        """The changes of the user's model and their consequences, one sentence each."""
         if self.model is None:
             return ()
         if self.config.training.distill == "original" and self._distill != "frozen":

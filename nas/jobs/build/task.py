@@ -27,9 +27,9 @@ def task_for(config: SearchJob, data: DataSet, *, source: str) -> tuple[Task, Da
         JobError: the data have labels of another kind.
         UnknownNameError, PluginError: there is no such task, or its code raises or returns what no task does.
     """
-    made, ref = task_class(config.task), find(Kind.TASKS, config.task, SHIPPED)
+    task_type, ref = task_class(config.task), find(Kind.TASKS, config.task, SHIPPED)
     options = {"cache": expert_cache(config)} if config.task == LANGUAGE else {}
-    task: Task = made(**options) if ref is None else plugin_task(ref, made)
+    task: Task = task_type(**options) if ref is None else plugin_task(ref, task_type)
     data = task.prepared(data)
     if data.targets != task.targets:
         raise JobError(

@@ -34,18 +34,22 @@ def task_class(name: str) -> Any:
 def metrics_of_task(config: SearchJob) -> TaskMetrics:
     """The name and the metrics of a job's task, those that its data allow; raises as `task_class`."""
     if (task := SHIPPED.get(config.task)) is not None:
-        asked, named = config.data.choices is not None, {*config.objectives, *config.constraints}
-        there = (m for m in task.metrics if asked or m.name not in CHOICES)
-        return TaskMetrics(task.name, tuple(m for m in there if m not in ROUTING or m.name in named))
-    ref, found = find(Kind.TASKS, config.task, SHIPPED), task_class(config.task).metrics
+        has_choices, used_names = config.data.choices is not None, {*config.objectives, *config.constraints}
+        available = (m for m in task.metrics if has_choices or m.name not in CHOICES)
+        return TaskMetrics(task.name, tuple(m for m in available if m not in ROUTING or m.name in used_names))
+    ref, task_metrics = find(Kind.TASKS, config.task, SHIPPED), task_class(config.task).metrics
     kind = resolve_name(_METRIC)
-    if not isinstance(found, tuple | list) or not found or not all(isinstance(metric, kind) for metric in found):
+    if (
+        not isinstance(task_metrics, tuple | list)
+        or not task_metrics
+        or not all(isinstance(metric, kind) for metric in task_metrics)
+    ):
         raise PluginError(
-            f"{ref}: its metrics are {quoted(repr(found))}; expected a tuple of supernets.tasks.Metric, at least one",
+            f"{ref}: its metrics are {quoted(repr(task_metrics))}; expected a tuple of supernets.tasks.Metric, at least one",
             code="plugin.contract",
         )
     goals = {True: Goal.MAXIMIZE, False: Goal.MINIMIZE}
-    metrics = tuple(Objective(m.name, m.unit, goals[bool(m.maximize)], scored=True) for m in found)
+    metrics = tuple(Objective(m.name, m.unit, goals[bool(m.maximize)], scored=True) for m in task_metrics)
     shipped = {metric.name: metric for task in SHIPPED.values() for metric in task.metrics}
     for metric in metrics:
         if is_shipped_metric(metric.name):

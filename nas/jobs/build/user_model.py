@@ -23,7 +23,7 @@ def image_shape_for(name: str, size: int) -> tuple[int, int]:
     """The channels and the size of images for a model: the size that is wanted if the model takes it, else its own.
 
     Args:
-        size: in pixels.
+        size: Height and width that are wanted, in pixels.
 
     Raises:
         CaptureError: there is no such model.
@@ -31,9 +31,9 @@ def image_shape_for(name: str, size: int) -> tuple[int, int]:
     model = open_model(name)
     if isinstance(model, CapturedModel):
         return model.input_shape[0], model.input_shape[-1]
-    own = model.preprocessing
-    known = (3, 1) if own.channels is None else (own.channels,)
-    wanted = [(n, side) for side in (size, own.image_size) if side is not None for n in known]
+    preprocessing = model.preprocessing
+    channel_options = (3, 1) if preprocessing.channels is None else (preprocessing.channels,)
+    wanted = [(n, side) for side in (size, preprocessing.image_size) if side is not None for n in channel_options]
     return next((shape for shape in wanted if _takes(model.module, (shape[0], shape[1], shape[1]))), wanted[0])
 
 
@@ -60,18 +60,18 @@ def supernet_of(
     Args:
         example: an input, with a batch of at least 2.
         granularity: one choice for each layer, for similar layers of a stage, or for all layers.
-        widths: of layers, as ascending fractions of the module's; the last one is 1.
+        widths: Widths of layers, as ascending fractions of the module's; the last one is 1.
         keep: patterns of axes and layers that stay as they are.
-        sort: whether narrower layers have the units with the largest weights; else the first ones.
+        sort: True to keep the units with the largest weights in narrower layers; False to keep the first ones.
 
     Raises:
         CaptureError: the module's forward cannot be captured, or the proof of its axes does not hold.
         SpaceError: nothing in it is elastic.
     """
-    found = capture_model(own_model(module), example)
+    captured = capture_model(own_model(module), example)
     options = SpaceOptions(granularity, tuple(widths), tuple(keep))
-    family = CapturedFamily(found.program, options, tensors=found.tensors)
-    check_model(found, options, elastic=family.elastic, example=example)
+    family = CapturedFamily(captured.program, options, tensors=captured.tensors)
+    check_model(captured, options, elastic=family.elastic, example=example)
     supernet = make_supernet(family)
     if sort:
         sort_by_importance(supernet)

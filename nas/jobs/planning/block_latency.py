@@ -43,14 +43,14 @@ class BlockLatency:
     ) -> None:
         self._prepared, self._profile, self._profiler, self._supernet = prepared, profile, profiler, supernet
         self._rng = rng
-        self._of = f"profile {profile.name}"
-        self._environments = Environments({self._of: profiler.environment()})
+        self._environment_name = f"profile {profile.name}"
+        self._environments = Environments({self._environment_name: profiler.environment()})
 
     def sentinel_ms(self) -> float:
         """The current latency of the sentinel, from a session with a minimal model."""
         deployment = Deployment.single(baseline_model((1,), INPUT), {INPUT: self._noise((1,))})
-        (found,) = measure_all(self._profiler, [deployment], [f"the sentinel on {self._of}"])
-        return float(found.environment["sentinel_ms"])
+        (measurement,) = measure_all(self._profiler, [deployment], [f"the sentinel on {self._environment_name}"])
+        return float(measurement.environment["sentinel_ms"])
 
     def blocks(
         self, blocks: Sequence[tuple[BlockModel, int]], precision: str, *, sentinel_ms: float
@@ -65,21 +65,21 @@ class BlockLatency:
         models = [with_prefix(block.model, _shape(block.inputs[0]), INPUT) for block, _ in blocks]
         models += [baseline_model(_shape(first), INPUT, integer=first.integer) for first in firsts]
         names = [f"block {block.name}" for block, _ in blocks] + [f"the baseline of {first.shape}" for first in firsts]
-        inputs = [self._inputs(read) for read in [*(block.inputs for block, _ in blocks), *((one,) for one in firsts)]]
+        inputs = [self._inputs(block.inputs) for block, _ in blocks] + [self._inputs((first,)) for first in firsts]
         # A model without weights is the same in every precision, and `convert` rejects it.
         weighted = [needs_prefix(_shape(block.inputs[0])) or macs > 0 for block, macs in blocks]
         weighted += [needs_prefix(_shape(first)) for first in firsts]
         converted = [
-            convert(model, precision, given) if has_weights else model
-            for model, given, has_weights in zip(models, inputs, weighted, strict=True)
+            convert(model, precision, feeds) if has_weights else model
+            for model, feeds, has_weights in zip(models, inputs, weighted, strict=True)
         ]
         measured = self._measure(converted, inputs, names, sentinel_ms)
         baselines = dict(zip(firsts, measured[len(blocks) :], strict=True))
         entries = {}
-        for (block, macs), whole in zip(blocks, measured[: len(blocks)], strict=True):
+        for (block, macs), latency in zip(blocks, measured[: len(blocks)], strict=True):
             baseline = baselines[block.inputs[0]]
-            error_ms = math.hypot(whole.error_ms, baseline.error_ms)
-            entries[block.key] = Entry(whole.latency_ms - baseline.latency_ms, error_ms, macs)
+            error_ms = math.hypot(latency.error_ms, baseline.error_ms)
+            entries[block.key] = Entry(latency.latency_ms - baseline.latency_ms, error_ms, macs)
         return entries
 
     def networks(self, networks: Sequence[Architecture], precision: str, *, sentinel_ms: float) -> dict[str, Subnet]:
@@ -92,13 +92,16 @@ class BlockLatency:
         measured = self._measure(models, [inputs] * len(models), names, sentinel_ms)
         return dict(zip([a.key for a in networks], measured, strict=True))
 
-    def _inputs(self, read: Sequence[BlockInput]) -> Inputs:
+    def _inputs(self, block_inputs: Sequence[BlockInput]) -> Inputs:
         """The inputs of a block, a mapping per call: at the lengths of a search's calls, with token ids of real sentences.
 
         All else is noise: dense kernels need the same time for any values, zeros included.
         """
         return [
-            {one.name: example if one.integer else self._noise(_shape(one, example)) for one in read}
+            {
+                block_input.name: example if block_input.integer else self._noise(_shape(block_input, example))
+                for block_input in block_inputs
+            }
             for example in self._prepared.data.timed_batches(self._profile)
         ]
 
@@ -110,12 +113,14 @@ class BlockLatency:
     ) -> list[Subnet]:
         """Latencies of models over their inputs, scaled to the sentinel, since the machine's clock and load change."""
         deployments = [Deployment.single(model, *feeds) for model, feeds in zip(models, inputs, strict=True)]
-        found = []
-        for result in measure_all(self._profiler, deployments, [f"{name} on {self._of}" for name in names]):
-            self._environments.check(self._of, result.environment)
+        latencies = []
+        for result in measure_all(
+            self._profiler, deployments, [f"{name} on {self._environment_name}" for name in names]
+        ):
+            self._environments.check(self._environment_name, result.environment)
             latency_ms = result.latency_ms * (sentinel_ms / float(result.environment["sentinel_ms"]))
-            found.append(Subnet(latency_ms, latency_ms * result.resolution))
-        return found
+            latencies.append(Subnet(latency_ms, latency_ms * result.resolution))
+        return latencies
 
 
 def in_batches(blocks: Sequence[tuple[BlockModel, int]]) -> Iterator[list[tuple[BlockModel, int]]]:
@@ -136,7 +141,7 @@ def in_batches(blocks: Sequence[tuple[BlockModel, int]]) -> Iterator[list[tuple[
         yield batch
 
 
-def _shape(read: BlockInput, example: NDArray[Any] | None = None) -> list[int | str]:
+def _shape(block_input: BlockInput, example: NDArray[Any] | None = None) -> list[int | str]:
     """The shape of a block's input; its number of tokens is that of the example, or a name."""
     length = LENGTH_NAME if example is None else example.shape[1]
-    return [length if size == LENGTH else size for size in read.shape]
+    return [length if size == LENGTH else size for size in block_input.shape]

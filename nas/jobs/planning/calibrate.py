@@ -111,14 +111,14 @@ class _Calibration:
                 self._rng.shuffle(missing)
                 for batch in in_batches([(self._keys.model(key), self._macs[key]) for key in missing]):
                     entries = self._latency.blocks(batch, precision, sentinel_ms=self._table.sentinel_ms)
-                    known = self._table.entries.get(precision, {})
-                    means = {key: known[key].mean_with(e) if key in known else e for key, e in entries.items()}
-                    self._keep(replace(self._table, entries=_updated(self._table.entries, precision, means)))
+                    measured = self._table.entries.get(precision, {})
+                    means = {key: measured[key].mean_with(e) if key in measured else e for key, e in entries.items()}
+                    self._keep(replace(self._table, entries=_with_precision(self._table.entries, precision, means)))
             networks = [a for a in self._networks if a.key not in self._table.subnets.get(precision, {})]
             for i in range(0, len(networks), MAX_BATCH):
                 chosen = networks[i : i + MAX_BATCH]
                 subnets = self._latency.networks(chosen, precision, sentinel_ms=self._table.sentinel_ms)
-                self._keep(replace(self._table, subnets=_updated(self._table.subnets, precision, subnets)))
+                self._keep(replace(self._table, subnets=_with_precision(self._table.subnets, precision, subnets)))
         if not self._table.complete or not self._table.fits.keys() >= set(self._precisions):
             fits = {precision: fit_affine(*self._sums(precision)) for precision in self._precisions}
             self._table = replace(self._table, fits={**self._table.fits, **fits}, complete=True)
@@ -133,7 +133,7 @@ class _Calibration:
         if table.source != source:
             message = f"{self._path}: the lookup table is of another space ({table.source}) than the job's ({source})"
             raise EvaluationError(f"{message}; write to another file with -o", code="lookup-table.other-space")
-        for key in {key for known in table.subnets.values() for key in known}:
+        for key in {key for subnets in table.subnets.values() for key in subnets}:
             try:
                 self._supernet.space.check(Architecture.parse(key))
             except SpaceError as error:
@@ -154,10 +154,10 @@ class _Calibration:
 
     def _sample_networks(self, n: int) -> list[Architecture]:
         """`n` different random networks, or all of a smaller space."""
-        space, found = self._supernet.space, dict[Architecture, None]()
-        while len(found) < min(n, space.size):
-            found[space.sample(self._rng)] = None
-        return list(found)
+        space, networks = self._supernet.space, dict[Architecture, None]()
+        while len(networks) < min(n, space.size):
+            networks[space.sample(self._rng)] = None
+        return list(networks)
 
     def _n_measured(self, precision: str, key: str) -> int:
         entry = self._table.entries.get(precision, {}).get(key)
@@ -187,7 +187,7 @@ class _Calibration:
         return sums, np.array([subnet.latency_ms for subnet in subnets.values()])
 
 
-def _updated(
-    known: Mapping[str, Mapping[str, _Value]], precision: str, found: Mapping[str, _Value]
+def _with_precision(
+    values_by_precision: Mapping[str, Mapping[str, _Value]], precision: str, values: Mapping[str, _Value]
 ) -> dict[str, Mapping[str, _Value]]:
-    return {**known, precision: {**known.get(precision, {}), **found}}
+    return {**values_by_precision, precision: {**values_by_precision.get(precision, {}), **values}}

@@ -21,7 +21,7 @@ from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.errors import EvaluationError
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import build_algorithm
-from nas.jobs.build.serving import in_place
+from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.planning.latencies import measure_all
 from nas.search.problem.budget import MAX_FINALISTS
 from nas.search.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
@@ -51,8 +51,8 @@ class Span:
     high: float
     origin: str
 
-    def __add__(self, other: Span) -> Span:
-        return Span(self.seconds + other.seconds, self.low + other.low, self.high + other.high, "")
+    def __add__(self, addend: Span) -> Span:
+        return Span(self.seconds + addend.seconds, self.low + addend.low, self.high + addend.high, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def estimate(prepared: PreparedJob, supernet: Supernet, *, inline: bool) -> Time
     """Estimates from short samples of each part of the job, on an untrained supernet if the job trains one.
 
     Args:
-        supernet: with random weights if the job trains it.
+        supernet: The supernet of the job, with random weights if the job trains it.
         inline: the search runs in one process, as with `nas search --inline`.
 
     Raises:
@@ -101,7 +101,7 @@ def estimate(prepared: PreparedJob, supernet: Supernet, *, inline: bool) -> Time
 def _training(prepared: PreparedJob) -> Span:
     settings, data = prepared.supernets.settings(), prepared.data.dataset
     teacher = prepared.supernets.teacher
-    found, after = time_training(
+    step_seconds, after = time_training(
         prepared.supernets.untrained(),
         data,
         prepared.supernets.strategy(),
@@ -113,8 +113,8 @@ def _training(prepared: PreparedJob) -> Span:
         limit_s=_STEPS_S,
     )
     steps = settings.epochs * steps_per_epoch(data, settings)
-    mean, error = _mean(found)
-    origin = f"measured: {len(found)} steps, {1e3 * mean:.0f} ms each, for {steps}; evaluation after each epoch"
+    mean, error = _mean(step_seconds)
+    origin = f"measured: {len(step_seconds)} steps, {1e3 * mean:.0f} ms each, for {steps}; evaluation after each epoch"
     return _span(steps * mean + settings.epochs * after, steps * error, origin)
 
 
@@ -125,28 +125,30 @@ def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator)
     timed = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
     names = {name for profile in prepared.job.profiles for name in _served(prepared, profile)}
     model, served = timed and "" in names, sorted(names - {""})
-    started, found = time.perf_counter(), list[Scored]()
-    while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
+    started, scores = time.perf_counter(), list[Scored]()
+    while len(scores) < 2 or (len(scores) < _SCORED and time.perf_counter() - started < _SCORED_S):
         network, variant = prepared.job.variants.split(prepared.space.sample(rng))
-        made = scoring.score_one(ScoringTask(network, variant, metrics=scored, model=model, served=tuple(served)))
-        if made.failure:
-            message = f"cannot score network {network.key} in {variant}: {made.failure}"
+        score = scoring.score_one(ScoringTask(network, variant, metrics=scored, model=model, served=tuple(served)))
+        if score.failure:
+            message = f"cannot score network {network.key} in {variant}: {score.failure}"
             raise EvaluationError(message, code="evaluation.not-scored")
-        found.append(made)
-    return found
+        scores.append(score)
+    return scores
 
 
 def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[float]]:
-    """By profile of an objective, the seconds per latency measurement, in a session of about a batch."""
+    """The seconds of each latency measurement, in a session of about a batch, by the name of each objective's profile."""
     wanted = {o.profile for o in prepared.job.metrics if o.profile is not None}
-    found = {}
+    seconds_by_profile = {}
     batch = prepared.config.search.batch
     networks = (list(scored) * batch)[: min(batch, _SCORED)]
     for profile in (profile for profile in prepared.job.profiles if profile.name in wanted):
         examples, served = prepared.data.timed_batches(profile), _served(prepared, profile)
         context = 1 if prepared.serving is None else prepared.serving.context_tokens
         deployments = [
-            deployment_of(made, own, examples, context_tokens=context) for made in networks for own in sorted(served)
+            deployment_of(network, name, examples, context_tokens=context)
+            for network in networks
+            for name in sorted(served)
         ]
         energy = profile.name in prepared.job.energy_profiles
         with open_profiler(profile, seed=prepared.config.seed, energy=energy) as profiler:
@@ -154,14 +156,14 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
             together = len(next(batches_of(deployments, profiler.batch_bytes)))
             deployments = deployments[: max(together, len(served) * len(scored))]
             results = measure_all(profiler, deployments, [f"a network on profile {profile.name}"] * len(deployments))
-        found[profile.name] = [result.seconds for result in results]
-    return found
+        seconds_by_profile[profile.name] = [result.seconds for result in results]
+    return seconds_by_profile
 
 
 def _served(prepared: PreparedJob, profile: HardwareProfile) -> set[str]:
     """The names of the models that are timed on a profile; "" for the one of networks that are served by one."""
     metrics = [o.metric for o in prepared.job.metrics if o.profile == profile.name]
-    return {served_by(metric, in_place=in_place(profile)) for metric in metrics}
+    return {served_by(metric, in_place=writes_cache_in_place(profile)) for metric in metrics}
 
 
 def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> float:
@@ -185,14 +187,14 @@ def _simulated(
     prepared: PreparedJob, supernet: Supernet, candidate: Architecture, rng: np.random.Generator
 ) -> Evaluation:
     network, _ = prepared.job.variants.split(candidate)
-    cost, most = (supernet.cost(a).macs for a in (network, supernet.space.largest))
-    found = {}
+    macs, largest_macs = (supernet.cost(a).macs for a in (network, supernet.space.largest))
+    measurements = {}
     for objective in prepared.job.metrics:
-        quality = 1 - 0.1 * (most / cost) ** 0.25
-        value = (quality if objective.sign < 0 else 1 - quality) if objective.of_task else float(cost)
+        quality = 1 - 0.1 * (largest_macs / macs) ** 0.25
+        value = (quality if objective.sign < 0 else 1 - quality) if objective.of_task else float(macs)
         request = prepared.job.variants.request(candidate, objective)
-        found[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
-    return Evaluation(candidate, found)
+        measurements[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
+    return Evaluation(candidate, measurements)
 
 
 def _search(
@@ -201,18 +203,18 @@ def _search(
     search = prepared.config.search
     batches = 1 + math.ceil((search.evaluations - 2) / search.batch)
     workers = 1 if inline else min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
-    score, score_error = _mean([made.seconds for made in scored])
+    score, score_error = _mean([network.seconds for network in scored])
     turns = 1 + (batches - 1) * math.ceil(search.batch / workers)  # a batch waits for its slowest worker
-    timing = search.evaluations * sum(float(np.mean(found)) for found in timed.values())
+    timing = search.evaluations * sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
     seconds = turns * score + batches * ask_s + timing
     each = f"{len(scored)} of {search.evaluations} networks scored, {score:.2g} s each"
-    times = "".join(f", measured on {name}, {np.mean(found):.2g} s" for name, found in timed.items())
+    times = "".join(f", measured on {name}, {np.mean(seconds_each):.2g} s" for name, seconds_each in timed.items())
     parallel = "" if workers == 1 else f"; {workers} at once"
     span = _span(seconds, turns * score_error, f"measured: {each}{times}; asks, {ask_s:.2g} s per batch{parallel}")
     span = replace(span, high=span.high + _REPEATED * timing)
     if not inline:
-        least, usual, most = _RAY_S
-        span = replace(span, seconds=span.seconds + usual, low=span.low + least, high=span.high + most)
+        min_s, usual_s, max_s = _RAY_S
+        span = replace(span, seconds=span.seconds + usual_s, low=span.low + min_s, high=span.high + max_s)
     if search.minutes is not None:
         limit = 60 * search.minutes
         span = replace(span, seconds=min(span.seconds, limit), low=min(span.low, limit), high=min(span.high, limit))
@@ -221,8 +223,10 @@ def _search(
 
 def _final(prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
     data, n = prepared.data.dataset, prepared.config.search.evaluations
-    score = float(np.mean([made.seconds for made in scored])) * len(data.test.labels) / len(data.validation.labels)
-    each = score + sum(float(np.mean(found)) for found in timed.values()) * LEAST_LONGER_ROUNDS / LEAST_ROUNDS
+    validation_s = float(np.mean([network.seconds for network in scored]))
+    timing = sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
+    score = validation_s * len(data.test.labels) / len(data.validation.labels)
+    each = score + timing * LEAST_LONGER_ROUNDS / LEAST_ROUNDS
     low, usual, high = (max(2.0, min(share * n, MAX_FINALISTS)) * each for share in _FINALISTS)
     origin = f"estimated: {usual / each:.0f} finalists, {each:.2g} s each by the measurements above"
     return Span(usual, low * (1 - _SPREAD), high * (1 + _SPREAD + _REPEATED), origin)

@@ -1,4 +1,4 @@
-"""What language models a job or a pretrained network gives, and what texts they read, in words."""
+"""Descriptions of the language models of a job or a pretrained network, and of the texts that they read."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class LanguageModels:
     """The networks of a space, and the texts that they read.
 
     Attributes:
-        tokenizer: where it comes from, or why there is none.
-        vocabulary: of the tokenizer; None without one.
-        separator: the token before and after each document; None without a tokenizer.
-        positions: the most tokens of a text that the networks read.
-        block: tokens of a text in training; None without data.
-        tokens: that are predicted, by part of the data.
-        questions: of multiple choice, by part; empty without any.
+        tokenizer: Origin of the tokenizer, or why there is none.
+        vocabulary: Number of tokens of the tokenizer; None without one.
+        separator: The token before and after each document; None without a tokenizer.
+        positions: Maximum number of tokens of a text that the networks read.
+        block: Number of tokens of a text in training; None without data.
+        tokens: Number of tokens that are predicted, by part of the data.
+        questions: Number of multiple-choice questions, by part; empty without any.
     """
 
     spec: DecoderSpec
@@ -54,27 +54,27 @@ class LanguageModels:
     def lines(self) -> list[str]:
         """A description in sentences."""
         spec, head = self.spec, "the embeddings' weights" if self.spec.tied else "weights of its own"
-        kept = "in a given order" if spec.order is not None else f"kept: {spec.kept}"
+        order = "in a given order" if spec.order is not None else f"kept: {spec.kept}"
         groups = f"{_options(spec.heads)} groups of {_options(spec.queries)} heads"
         if spec.attention_experts is not None:
             groups = f"{_options(spec.attention_experts)} attention experts of {groups}"
-        read = f"the networks read texts of at most {self.positions:,} tokens"
+        length_limit = f"the networks read texts of at most {self.positions:,} tokens"
         counted = ", ".join(f"{n:,} {part}" for part, n in self.tokens.items())
-        asked = ", ".join(f"{n:,} {part}" for part, n in self.questions.items())
+        questions = ", ".join(f"{n:,} {part}" for part, n in self.questions.items())
         return [
             f"layout: {spec.layout} ({_LAYOUTS[spec.layout]}), output with {head}",
-            f"elastic: {_options(spec.depth)} layers ({kept}), width {_options(spec.width)}; in each layer {groups}, and "
+            f"elastic: {_options(spec.depth)} layers ({order}), width {_options(spec.width)}; in each layer {groups}, and "
             f"{_options(spec.hidden)} hidden channels{_experts(spec)}",
             f"tokenizer: {self.tokenizer}"
             + (
                 "" if self.vocabulary is None else f", {self.vocabulary:,} tokens; {self.separator} separates documents"
             ),
-            read if self.block is None else f"tokens: {counted}, in blocks of {self.block}; {read}",
-            *([f"questions: {asked}"] if asked else []),
+            length_limit if self.block is None else f"tokens: {counted}, in blocks of {self.block}; {length_limit}",
+            *([f"questions: {questions}"] if questions else []),
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Its part of `--json`."""
+        """The entry ``language_models`` of `--json`."""
         return {
             "layout": self.spec.layout,
             "tokenizer": self.tokenizer,
@@ -103,7 +103,11 @@ def language_models(prepared: PreparedJob) -> LanguageModels | None:
         plain.positions,
         format.block,
         {name: int((part.labels[..., 1] >= 0).sum()) for name, part in parts.items()},
-        {name: 1 + int(own.labels[..., 1].max()) for name, own in questions.items() if own is not None},
+        {
+            name: 1 + int(part_questions.labels[..., 1].max())
+            for name, part_questions in questions.items()
+            if part_questions is not None
+        },
     )
 
 
@@ -122,7 +126,7 @@ class PretrainedLanguageModel:
 
     Attributes:
         kind: its ``model_type``.
-        networks: of the space.
+        networks: Number of networks in the space.
     """
 
     name: str
@@ -156,7 +160,7 @@ class PretrainedLanguageModel:
 
 
 def pretrained_language_model(name: str) -> PretrainedLanguageModel:
-    """What a job with ``supernet: {pretrained: NAME}`` searches; no weights are read.
+    """The space that a job with ``supernet: {pretrained: NAME}`` searches; no weights are read.
 
     Raises:
         JobError: there is no such network, or it is of another kind.
@@ -173,15 +177,15 @@ def pretrained_language_model(name: str) -> PretrainedLanguageModel:
     smallest, largest = (supernet.cost(end) for end in (family.space.smallest, family.space.largest))
     try:
         tokenizer = DocumentTokenizer.load(path)
-        told = f"that of {name}", tokenizer.vocabulary, tokenizer.separator_token
-        models = LanguageModels(spec, *told, config.positions)
+        tokenizer_facts = f"that of {name}", tokenizer.vocabulary, tokenizer.separator_token
+        models = LanguageModels(spec, *tokenizer_facts, config.positions)
     except DataError as error:
         models = LanguageModels(spec, str(error), None, None, config.positions)
     return PretrainedLanguageModel(name, config.kind, spec, family.space.size, smallest, largest, models)
 
 
 def _experts(spec: DecoderSpec) -> str:
-    """What follows the hidden channels in the description of a space's layers; "" without experts."""
+    """The text that follows the hidden channels in the description of a space's layers; "" without experts."""
     if spec.experts is None or spec.active_experts is None:
         return ""
     shared = "" if spec.shared_hidden is None else f", and one of {spec.shared_hidden} channels for all tokens"
@@ -197,5 +201,5 @@ def _options(values: Sequence[int]) -> str:
     """The options of a dimension: ``2``, ``2 or 4``, ``15 to 30`` for all between."""
     if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
         return f"{values[0]} to {values[-1]}"
-    *others, last = map(str, values)
-    return f"{', '.join(others)} or {last}" if others else last
+    *initial, last = map(str, values)
+    return f"{', '.join(initial)} or {last}" if initial else last

@@ -12,7 +12,7 @@ def measure_all(
     profiler: LatencyProfiler, deployments: Iterable[Deployment], names: Sequence[str]
 ) -> list[LatencyMeasurement]:
     """The measurements of all deployments, in order; `EvaluationError` with its name if one cannot be measured."""
-    found = []
+    measurements = []
     for name, result in zip(names, profiler.measure(deployments), strict=True):
         if isinstance(result, LatencyFailure):
             raise EvaluationError(f"cannot measure {name}: {result.message}", code="latency.not-measured")
@@ -20,5 +20,5 @@ def measure_all(
             raise EvaluationError(
                 f"cannot measure the energy of {name}: {result.energy_failure}", code="energy.not-measured"
             )
-        found.append(result)
-    return found
+        measurements.append(result)
+    return measurements

@@ -46,7 +46,7 @@ class WidthSweep:
         stage: index of the stage; 0 for a transformer, all of whose blocks have one width.
         spec: the stage, or the transformer, in the job.
         widths: measured, (n,), ascending.
-        latency_ms: of the blocks that depend on the width, (n,), per batch.
+        latency_ms: Latencies of the blocks that depend on the width, (n,), per batch.
         errors_ms: differences below which two of the latencies tie, (n,).
         aligned: the widths at the end of a step; all widths if there are no steps.
         chosen: the aligned widths nearest to the job's options, of those that its ratios admit; the options themselves if there
@@ -63,7 +63,7 @@ class WidthSweep:
 
     @property
     def stepped(self) -> bool:
-        """Whether there are steps, so that some widths are better than their neighbours."""
+        """True if there are steps, so that some widths are better than their neighbours."""
         return self.aligned != self.widths
 
     @property
@@ -98,12 +98,12 @@ def sweep(
     family = prepared.supernets.family
     if not isinstance(family, SweptFamily) or family.has_experts:
         message = f"a sweep is of the widths of mobile-cnn, resnet or vit without experts, got {family.name}"
-        remedy = "measure single widths with nas profile MODEL.onnx, or all options with nas calibrate"
-        raise EvaluationError(f"{message}; {remedy}", code="sweep.unsupported-family")
-    swept = _swept(family)
+        advice = "measure single widths as ONNX models, or calibrate a profile, which measures all options"
+        raise EvaluationError(f"{message}; {advice}", code="sweep.unsupported-family")
+    swept = _swept_specs(family)
     widths = [swept_widths(_options(spec), step) for spec in swept]
     total, done = sum(map(len, widths)), 0
-    found = []
+    sweeps = []
     environments = Environments()
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         for s, spec in enumerate(swept):
@@ -113,12 +113,12 @@ def sweep(
             build = partial(_deployment, family, s, images, prepared.config.seed)
             latency, errors = _measure(profiler, build, widths[s], f"stage {s} on profile {profile.name}", environments)
             aligned = step_ends(widths[s], latency, errors)
-            usable = [] if aligned == widths[s] else _admitted(spec, aligned)
+            usable = [] if aligned == widths[s] else _admitted_widths(spec, aligned)
             chosen = nearest(usable, _options(spec)) if usable else _options(spec)
-            found.append(WidthSweep(s, spec, widths[s], latency, errors, aligned, chosen))
+            sweeps.append(WidthSweep(s, spec, widths[s], latency, errors, aligned, chosen))
             done += len(widths[s])
         on_progress(done, total)
-    return found
+    return sweeps
 
 
 def swept_widths(options: Sequence[int], step: int | None = None) -> tuple[int, ...]:
@@ -144,21 +144,23 @@ def nearest(aligned: Sequence[int], options: Sequence[int]) -> tuple[int, ...]:
 def to_json(sweeps: Sequence[WidthSweep]) -> list[dict[str, Any]]:
     """The stages in the output of `nas profile --sweep --json`."""
     keys = ("stage", "widths", "latency_ms", "errors_ms", "stepped", "aligned", "chosen")
-    return [{key: getattr(found, key) for key in keys} | {"options": found.options} for found in sweeps]
+    return [
+        {key: getattr(width_sweep, key) for key in keys} | {"options": width_sweep.options} for width_sweep in sweeps
+    ]
 
 
 def job_snippet(sweeps: Sequence[WidthSweep]) -> str:
     """The stages, or the transformer, with the chosen widths as YAML for the job file; a comment marks those without steps."""
     lines = ["supernet:", "  space:"]
-    for found in sweeps:
-        own: Any = found.spec
-        spec = replace(own, width=found.chosen)
-        remark = "" if found.stepped else "  # no steps: every width is as good as its neighbours"
+    for swept in sweeps:
+        job_spec: Any = swept.spec
+        spec = replace(job_spec, width=swept.chosen)
+        remark = "" if swept.stepped else "  # no steps: every width is as good as its neighbours"
         if hasattr(spec, "head_size"):  # which would follow the width, if it were not given
             lines += [f"    width: {list(spec.width)}{remark}", f"    head_size: {spec.head_size}"]
             continue
-        given = {f.name: getattr(spec, f.name) for f in fields(spec) if getattr(spec, f.name) != f.default}
-        options = ", ".join(f"{name}: {_yaml(value)}" for name, value in given.items())
+        explicit_values = {f.name: getattr(spec, f.name) for f in fields(spec) if getattr(spec, f.name) != f.default}
+        options = ", ".join(f"{name}: {_yaml(value)}" for name, value in explicit_values.items())
         lines += ["    stages:"] * (len(lines) == 2) + [f"      - {{{options}}}{remark}"]
     return "\n".join(lines)
 
@@ -168,24 +170,24 @@ def _yaml(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value).lower()
 
 
-def _swept(family: SweptFamily) -> tuple[Spec, ...]:
-    """What has a width: the stages, or the whole transformer."""
-    found: tuple[Spec, ...] = (family.spec,) if isinstance(family, ViTFamily) else family.spec.stages
-    return found
+def _swept_specs(family: SweptFamily) -> tuple[Spec, ...]:
+    """The specs that have a width: those of the stages, or that of the whole transformer."""
+    specs: tuple[Spec, ...] = (family.spec,) if isinstance(family, ViTFamily) else family.spec.stages
+    return specs
 
 
 def _options(spec: Any) -> tuple[int, ...]:
     return cast(tuple[int, ...], spec.width)
 
 
-def _admitted(spec: Any, widths: Sequence[int]) -> list[int]:
+def _admitted_widths(spec: Any, widths: Sequence[int]) -> list[int]:
     """The widths at which no two ratios of the spec give the same number of channels."""
-    found = []
+    admitted = []
     for width in widths:
         with suppress(SpaceError):
             replace(spec, width=(width,))
-            found.append(width)
-    return found
+            admitted.append(width)
+    return admitted
 
 
 def _deployment(family: SweptFamily, s: int, images: torch.Tensor, seed: int, width: int) -> Deployment:
@@ -210,17 +212,19 @@ def _middle(family: SweptFamily, s: int, width: int) -> nn.Module:
     if isinstance(family, ViTFamily):
         fixed = _middle_of(spec, width=(width,))
     else:
-        stages = tuple(_middle_of(one, **({"width": (width,)} if i == s else {})) for i, one in enumerate(spec.stages))
+        stages = tuple(
+            _middle_of(stage, **({"width": (width,)} if i == s else {})) for i, stage in enumerate(spec.stages)
+        )
         fixed = _middle_of(spec, stages=stages)
     make: Any = type(family)
-    made = make(fixed, image_size=family.image_size, channels=family.channels, n_classes=family.n_classes)
-    return cast(nn.Module, made.template())
+    middle_family = make(fixed, image_size=family.image_size, channels=family.channels, n_classes=family.n_classes)
+    return cast(nn.Module, middle_family.template())
 
 
-def _middle_of(spec: Any, **given: Any) -> Any:
+def _middle_of(spec: Any, **fixed: Any) -> Any:
     """A spec with the middle option of each dimension that is not given."""
     values = {f.name: getattr(spec, f.name) for f in fields(spec)}
-    return replace(spec, **{n: (v[len(v) // 2],) for n, v in values.items() if isinstance(v, tuple)} | given)
+    return replace(spec, **{n: (v[len(v) // 2],) for n, v in values.items() if isinstance(v, tuple)} | fixed)
 
 
 def _measure(
@@ -244,8 +248,8 @@ def _measure(
         results = measure_all(profiler, [build(widths[i]) for i in batch], [of] * len(batch))
         for result in results:
             environments.check(of.partition(" on ")[2], result.environment)
-        found = np.array([result.latency_ms for result in results])
-        anchors = found[[0, -1]]
+        latencies_ms = np.array([result.latency_ms for result in results])
+        anchors = latencies_ms[[0, -1]]
         first = anchors if first is None else first
         scale = float(np.exp(np.mean(np.log(first / anchors))))
         for i, result in zip(batch, results, strict=True):

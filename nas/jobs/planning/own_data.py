@@ -7,65 +7,67 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from PIL import Image
+
 from nas.errors import JobError
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.job_edit import Path as KeyPath
-from nas.jobs.schema.job_edit import edited
+from nas.jobs.schema.job_edit import edit_job
 from nas.jobs.schema.supernet import training_of_model
 from supernets.networks.capture.model_names import HUB
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Of image files, as `supernets.data.image_folder` reads them, which takes longer to import."""
+"""Suffixes of image files, as in `supernets.data.image_folder`, which takes longer to import."""
 _NONE = "none"
 _WITH_WEIGHTS = ("torchvision:", "timm:")
 """Libraries that have weights for their models."""
-_LOOKED_AT = 200
+_N_SURVEYED = 200
 """Image files whose sizes are read, spread over the folder."""
 _SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224)
 _PRESETS = ((16, "digits"), (96, "tiny"))
 """Presets of small CNNs with the largest image size for each; `mobile` for larger images."""
 _SHIFT = (16, 2)
 """Pixels of a side for each pixel of random shifts, and the most pixels: one pixel is an eighth of the smallest images."""
-_SEEN = 200_000
+_TRAINING_IMAGES = 200_000
 """Images in all epochs together, from the recipes of digits and Fashion-MNIST."""
 _EPOCHS = (5, 60)
 
 
-def filled(text: str, data: Path, *, model: str | None = None, weights: str | None = None) -> str:
+def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str | None = None) -> str:
     """A recipe's text with `data` as its path; of images, also with what fits these files: image size, preset, epochs, shifts.
 
     Args:
         model: the user's, of a recipe for one; None keeps the recipe's.
-        weights: of the model: a file, ``package:NAME``, `HUB` or ``none``; None takes its library's where it has some.
+        weights: Weights of the model: a file, ``package:NAME``, `HUB` or ``none``; None takes its library's where it has some.
 
     Raises:
         CaptureError: there is no such model.
         JobError: the recipe takes no path or no model, there is no such file or folder, or a folder of images holds none.
     """
     job = parse_job(text, source="recipe")
-    where = f"--data {data}"
+    where = f"data {data}"
     if (model or weights) is not None and job.supernet.model is None:
-        given = f"--weights {weights}" if model is None else f"--model {model}"
-        text = f"{given}: the recipe {job.name} has networks of its own; expected own-image-model"
+        source = f"weights {weights}" if model is None else f"model {model}"
+        text = f"{source}: the recipe {job.name} has networks of its own; expected own-image-model"
         raise JobError(text, code="recipe.without-model")
     if job.data.path is None:
-        others = "own-images, own-image-model, own-image-labels, own-numbers, own-sentences, minilm-text"
-        with_path = f"{others}, iso-dates, shakespeare-decoder, shakespeare-experts or smollm2-domain"
+        recipe_names = "own-images, own-image-model, own-image-labels, own-numbers, own-sentences, minilm-text"
+        with_path = f"{recipe_names}, iso-dates, shakespeare-decoder, shakespeare-experts or smollm2-domain"
         message = f"the recipe {job.name} has data of its own; expected {with_path}"
         raise JobError(f"{where}: {message}", code="recipe.without-path")
     if not data.exists():
         raise JobError(f"{where}: does not exist; correct the path", code="data.missing")
     changes: dict[KeyPath, Any] = {("data", "path"): str(data)}
     if job.data.name == "image-folder":
-        n_files, side = _looked_at(data, where=where)
+        n_files, side = _survey_images(data, where=where)
         changes |= _for_images(n_files, side)
         if (name := model or job.supernet.model) is not None:
             del changes["supernet", "preset"]
             changes |= _for_model(name, weights, n_files, changes["data", "image_size"])
-    return edited(text, changes, source="recipe")
+    return edit_job(text, changes, source="recipe")
 
 
-def _looked_at(folder: Path, *, where: str) -> tuple[int, float]:
+def _survey_images(folder: Path, *, where: str) -> tuple[int, float]:
     """The number of images of a folder, and their typical short side in pixels."""
     if not folder.is_dir():
         message = "is a file; expected a folder with one folder of images for each class"
@@ -76,7 +78,7 @@ def _looked_at(folder: Path, *, where: str) -> tuple[int, float]:
         for name in sorted(names)
         if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     ]
-    sides = [side for file in files[:: max(1, len(files) // _LOOKED_AT)] if (side := _short_side(file)) is not None]
+    sides = [side for file in files[:: max(1, len(files) // _N_SURVEYED)] if (side := _short_side(file)) is not None]
     if not sides:
         message = f"no image can be read; expected one folder for each class with {', '.join(SUFFIXES)} files"
         raise JobError(f"{where}: {message}", code="data.layout")
@@ -86,13 +88,13 @@ def _looked_at(folder: Path, *, where: str) -> tuple[int, float]:
 def _for_images(n_files: int, side: float) -> dict[KeyPath, Any]:
     size = max((s for s in _SIZES if s <= side), default=_SIZES[0])
     preset = next((name for largest, name in _PRESETS if size <= largest), "mobile")
-    least, most = _EPOCHS
+    min_epochs, max_epochs = _EPOCHS
     pixels, furthest = _SHIFT
     return {
         ("data", "image_size"): size,
         ("supernet", "preset"): preset,
         ("training", "augment", "shift"): min(furthest, size // pixels),
-        ("training", "epochs"): min(most, max(least, round(_SEEN / n_files))),
+        ("training", "epochs"): min(max_epochs, max(min_epochs, round(_TRAINING_IMAGES / n_files))),
     }
 
 
@@ -103,17 +105,15 @@ def _for_model(name: str, weights: str | None, n_files: int, size: int) -> dict[
     if weights is None and name.startswith(_WITH_WEIGHTS):
         weights = HUB
     supernet = {"model": name, "weights": None if weights == _NONE else weights}
-    found: dict[KeyPath, Any] = {("supernet", key): value for key, value in supernet.items()}
-    found["data", "channels"], found["data", "image_size"] = image_shape_for(name, size)
+    changes: dict[KeyPath, Any] = {("supernet", key): value for key, value in supernet.items()}
+    changes["data", "channels"], changes["data", "image_size"] = image_shape_for(name, size)
     if (epochs := training_of_model(supernet, {}, n_files).get("epochs")) is not None:
-        found["training", "epochs"] = epochs
-    return found
+        changes["training", "epochs"] = epochs
+    return changes
 
 
 def _short_side(file: Path) -> int | None:
     """The short side of an image by its header; None for what is no image."""
-    from PIL import Image
-
     if not file.is_file():  # a named pipe would block
         return None
     try:

@@ -21,7 +21,7 @@ from nas.errors import EvaluationError
 from nas.jobs.build.measurement_reuse import Reuse
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import first_modelled
-from nas.jobs.build.serving import Serving, in_place
+from nas.jobs.build.serving import Serving, writes_cache_in_place
 from nas.jobs.planning.estimate import Times, estimate
 from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all
@@ -52,12 +52,12 @@ class Plan:
 
     Attributes:
         size: exact number of candidates: networks times variants.
-        noun: of the data set's examples.
+        noun: Noun for the data set's examples.
         images: numbers of examples in the three parts of the data.
         n_cut: number of sentences cut to ``data.max_tokens``; None for other data.
         n_skipped: number of files that cannot be used and were left out.
-        warning: of the data set, one line, or "".
-        warm_start: what the search takes from other runs, one line, or "".
+        warning: Warning about the data set, one line, or "".
+        warm_start: Measurements of other runs that the search reuses, one line, or "".
         models_from: the number of the first evaluation that models choose; None for an algorithm without models.
     """
 
@@ -78,17 +78,17 @@ class Plan:
     epochs: int | None
     times: Times | None = None
     model: Inspection | None = None
-    """Of a supernet of a user's model: what is elastic in it."""
+    """The elastic axes of a user's model; None for other supernets."""
     language: LanguageModels | None = None
-    """Of language models: what is elastic in them, and what they read."""
+    """The elastic dimensions of language models and the texts that they read; None for other networks."""
     serving: Serving | None = None
-    """Of language models and encoder-decoders: the calls that are timed."""
+    """The calls by which language models and encoder-decoders are timed; None for other networks."""
     unmeasured: dict[str, Exception] = field(default_factory=dict)
     """Why nothing can be measured on a profile, by its name; a search would end with this."""
 
     @property
     def guidance(self) -> str:
-        """From which evaluation on models choose, with a warning where the budget ends before; "" without models."""
+        """The evaluation from which models choose, with a warning where the budget ends before; "" without models."""
         text = guidance_text(self.algorithm, self.models_from, self.evaluations)
         if self.models_from is None or not self.ends_before_models:
             return text
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def ends_before_models(self) -> bool:
-        """Whether the budget ends before models choose any network."""
+        """True if the budget ends before models choose any network."""
         return self.models_from is not None and self.models_from > self.evaluations
 
     def to_json(self) -> dict[str, Any]:
@@ -129,13 +129,13 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
 
     Args:
-        reuse: what the search takes from other runs.
+        reuse: Measurements of other runs that the search reuses.
         time: also estimate the job's time.
         inline: the search runs in one process.
     """
     job, data = prepared.config, prepared.data.dataset
     supernet = prepared.supernets.current()
-    (smallest, largest), unmeasured = _measured(prepared, supernet)
+    (smallest, largest), unmeasured = _measure_extremes(prepared, supernet)
     return Plan(
         name=job.name,
         size=prepared.space.size,
@@ -149,7 +149,7 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         warning=data.warning,
         evaluations=job.search.evaluations,
         algorithm=job.search.algorithm,
-        models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)),
+        models_from=first_modelled(prepared, known_candidates=reuse.known_candidates, n_prior=len(reuse.prior_results)),
         warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         language=language_models(prepared),
@@ -160,10 +160,10 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     )
 
 
-def _measured(prepared: PreparedJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:
+def _measure_extremes(prepared: PreparedJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:
     """The smallest and the largest network, and why nothing can be measured on a profile, by its name."""
     ends = [supernet.space.smallest, supernet.space.largest]
-    found, unmeasured = [Extreme(a, supernet.cost(a), {}) for a in ends], dict[str, Exception]()
+    extremes, unmeasured = [Extreme(a, supernet.cost(a), {}) for a in ends], dict[str, Exception]()
     models, several = _Models(prepared, supernet, ends), len(prepared.job.variants.runtimes) > 1
     seed = prepared.config.seed
     for (_, runtime), profile in prepared.job.deployed.items():
@@ -174,15 +174,15 @@ def _measured(prepared: PreparedJob, supernet: Supernet) -> tuple[list[Extreme],
                 where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))
                 deployments = models.deployments(profile, precision, name)
                 results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
-                for end, result in zip(found, results, strict=True):
+                for end, result in zip(extremes, results, strict=True):
                     end.latency_ms[where] = (result.latency_ms, result.latency_ms * result.resolution)
                     if result.energy_mj is not None:
                         end.energy_mj[where] = (result.energy_mj, result.energy_error_mj or 0.0)
-    return found, unmeasured
+    return extremes, unmeasured
 
 
 class _Models:
-    """What is timed of some networks of a supernet; models of language models, which may be large, are made one by one."""
+    """The timed models of some networks of a supernet; models of language models, which may be large, are made one by one."""
 
     def __init__(self, prepared: PreparedJob, supernet: Supernet, networks: Sequence[Architecture]) -> None:
         self._prepared, self._supernet, self._networks, self._task = prepared, supernet, networks, prepared.data.task
@@ -192,13 +192,15 @@ class _Models:
             self._built = [onnx_model(supernet.extract(network), shown) for network in networks]
 
     def names(self, profile: HardwareProfile) -> list[str]:
-        """Of the models by which networks are served on a profile; "" for the one of others."""
+        """The names of the models by which networks are served on a profile; "" for the one model of other networks."""
         if self._built:
             return [""]
-        return list(dict.fromkeys(served_by(metric, in_place=in_place(profile)) for metric in SERVED_METRICS))
+        return list(
+            dict.fromkeys(served_by(metric, in_place=writes_cache_in_place(profile)) for metric in SERVED_METRICS)
+        )
 
     def deployments(self, profile: HardwareProfile, precision: str, name: str) -> Iterator[Deployment]:
-        """That of each network, by the model of this name in a precision."""
+        """The deployment of each network, by the model of this name in a precision."""
         return (self._deployment(i, profile, precision, name) for i in range(len(self._networks)))
 
     def _deployment(self, i: int, profile: HardwareProfile, precision: str, name: str) -> Deployment:
@@ -222,12 +224,12 @@ def _inputs(
     """The inputs of each call of a model; `served` is the name of one of those by which a network is served, or ""."""
     examples = prepared.data.timed_batches(profile)
     if not served or prepared.serving is None:
-        return [{INPUT: own} for own in examples]
+        return [{INPUT: batch} for batch in examples]
     return [serving_inputs(model, texts, context_tokens=prepared.serving.context_tokens) for texts in examples]
 
 
 def _inspected(prepared: PreparedJob) -> Inspection | None:
-    """What is elastic in the user's model; its axes were proved when it was captured."""
+    """The elastic axes of the user's model, which were proved when it was captured; None without such a model."""
     model, family = prepared.supernets.model, prepared.supernets.family
     if model is None or not isinstance(family, CapturedFamily):
         return None

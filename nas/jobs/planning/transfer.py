@@ -42,7 +42,7 @@ class Transfer:
     """A predicted table.
 
     Attributes:
-        errors: by precision, the median deviation of the predicted latencies of random networks, as a share.
+        errors: Median deviation of the predicted latencies of random networks, as a share, by precision.
     """
 
     table: LookupTable
@@ -53,7 +53,7 @@ def transfer(
     prepared: PreparedJob,
     profile: HardwareProfile,
     path: Path,
-    known: Sequence[Path],
+    table_files: Sequence[Path],
     *,
     samples: int = SAMPLES,
     on_progress: Progress = lambda done, total: None,
@@ -64,7 +64,7 @@ def transfer(
     The file is written after each batch of measurements; those of an interrupted call are used by the next one.
 
     Args:
-        known: files of lookup tables of the same space on other machines or profiles.
+        table_files: Files of lookup tables of the same space on other machines or profiles.
         samples: networks to measure on the profile.
 
     Raises:
@@ -76,10 +76,10 @@ def transfer(
         message = f"a transfer needs at least {MINIMUM_SAMPLES} measured networks, got {samples}"
         raise EvaluationError(message, code="lookup-table.too-few-subnets")
     digest = space_digest(prepared.supernets.family)
-    tables = [load_of_other_machine(file, source=digest) for file in known]
+    tables = [load_of_other_machine(file, source=digest) for file in table_files]
     torch.set_num_threads(1)
     space, precisions = _Space(prepared), prepared.job.variants.precisions
-    known_devices = {precision: space.known(tables, precision) for precision in precisions}
+    known_devices = {precision: space.known_devices(tables, precision) for precision in precisions}
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         rng = np.random.default_rng(prepared.config.seed)
         latency = BlockLatency(prepared, profile, profiler, space.supernet, rng)
@@ -96,7 +96,7 @@ def transfer(
             measured = latency.networks(chosen, precision, sentinel_ms=table.sentinel_ms)
             table = replace(table, subnets={**table.subnets, precision: {**had, **measured}}, complete=False)
             save_lookup(table, path)
-            table, errors[precision] = _predicted(table, model, space, precision)
+            table, errors[precision] = _predict_blocks(table, model, space, precision)
         on_progress(len(precisions) * samples, len(precisions) * samples)
         table = replace(table, complete=True)
         save_lookup(table, path)
@@ -116,24 +116,24 @@ def _unfinished(path: Path, profile: HardwareProfile, environment: Mapping[str, 
     return table
 
 
-def _predicted(
+def _predict_blocks(
     table: LookupTable, model: TransferPredictor, space: _Space, precision: str
 ) -> tuple[LookupTable, float]:
     """The table with predicted blocks in one precision, and the median error of predicted latencies, as a share."""
     subnets = table.subnets[precision]
     rows = space.counts([Architecture.parse(key) for key in subnets])
     labels = np.array([subnet.latency_ms for subnet in subnets.values()])
-    left_out = _left_out(model, rows, labels)
+    error = _left_out_error(model, rows, labels)
     model.fit(rows, labels)
     offset, costs, deviations = model.part_costs()
     entries = {
         key: Entry(float(cost), float(deviation), space.macs[key], 0)
         for key, cost, deviation in zip(space.macs, costs, deviations, strict=True)
     }
-    fit = AffineFit(1.0, offset, len(labels), left_out)
-    found = model.predict(space.networks)
+    fit = AffineFit(1.0, offset, len(labels), error)
+    predictions = model.predict(space.networks)
     table = replace(table, entries={**table.entries, precision: entries}, fits={**table.fits, precision: fit})
-    return table, float(np.median(found.std / found.mean))
+    return table, float(np.median(predictions.std / predictions.mean))
 
 
 class _Space:
@@ -147,19 +147,19 @@ class _Space:
         self._sampled = list(dict.fromkeys(drawn))
         self._by_block, self._macs = self._keys.of(self._sampled), self.supernet.costs(self._sampled).macs
         distinct, first = np.unique(self._by_block, return_index=True)
-        found = {key: i for key, i in zip(distinct.tolist(), first.tolist(), strict=True) if key != ABSENT}
-        self.macs = {key: int(self._macs.ravel()[i]) for key, i in found.items()}
-        """Of the blocks, by key."""
-        kinds = [_kind(self._keys.model(key)) for key in found]
-        positions = [i % self._by_block.shape[1] for i in found.values()]
+        index_by_key = {key: i for key, i in zip(distinct.tolist(), first.tolist(), strict=True) if key != ABSENT}
+        self.macs = {key: int(self._macs.ravel()[i]) for key, i in index_by_key.items()}
+        """Multiply-accumulates of each block, by its key."""
+        kinds = [_kind(self._keys.model(key)) for key in index_by_key]
+        positions = [i % self._by_block.shape[1] for i in index_by_key.values()]
         self._groups = (np.unique(kinds, return_inverse=True)[1].astype(np.int64), np.array(positions, dtype=np.int64))
         self.networks = self._counted(self._by_block)
         """How many times each random network has each block, (n, blocks)."""
 
     def choose(self, model: TransferPredictor, n: int, measured: Sequence[Architecture]) -> list[Architecture]:
         """The n networks to measure beside those that were; none if n is below 1."""
-        known = set(measured)
-        offered = [i for i, network in enumerate(self._sampled) if network not in known]
+        measured_networks = set(measured)
+        offered = [i for i, network in enumerate(self._sampled) if network not in measured_networks]
         n = min(max(n, 0), len(offered))
         rows = model.choose(self.networks[offered], n, measured=self.counts(measured) if measured else None)
         return [self._sampled[offered[row]] for row in rows]
@@ -168,7 +168,7 @@ class _Space:
         """How many times each network has each block, (n, parts); a block that no random network has is not counted."""
         return self._counted(self._keys.of(networks))
 
-    def known(self, tables: Sequence[LookupTable], precision: str) -> KnownDevices:
+    def known_devices(self, tables: Sequence[LookupTable], precision: str) -> KnownDevices:
         """The random networks on the machines of the tables."""
         costs, latencies = [], []
         for table in tables:
@@ -181,29 +181,29 @@ class _Space:
 
     def _counted(self, keys: NDArray[np.str_]) -> Floats:
         columns = {key: column for column, key in enumerate(self.macs)}
-        found = np.zeros((len(keys), len(self.macs)))
-        for row, own in enumerate(keys.tolist()):
-            for key in own:
+        counts = np.zeros((len(keys), len(self.macs)))
+        for row, block_keys in enumerate(keys.tolist()):
+            for key in block_keys:
                 if key in columns:
-                    found[row, columns[key]] += 1
-        return found
+                    counts[row, columns[key]] += 1
+        return counts
 
 
 def _kind(block: BlockModel) -> str:
     """The operations of a block with their kernels, without their sizes: blocks of one kind cost alike on a device."""
-    found = []
+    operations = []
     for node in onnx.load_from_string(block.model).graph.node:
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         grouped = " grouped" if attributes.get("group", 1) != 1 else ""
-        found.append(f"{node.op_type}{attributes.get('kernel_shape', '')}{grouped}")
-    return " ".join(sorted(set(found)))
+        operations.append(f"{node.op_type}{attributes.get('kernel_shape', '')}{grouped}")
+    return " ".join(sorted(set(operations)))
 
 
-def _left_out(model: TransferPredictor, rows: Floats, labels: Floats) -> float:
+def _left_out_error(model: TransferPredictor, rows: Floats, labels: Floats) -> float:
     """The mean relative error of the measured networks, each predicted from the others."""
     errors = []
     for i in range(len(labels)):
-        others = np.arange(len(labels)) != i
-        model.fit(rows[others], labels[others])
+        training_rows = np.arange(len(labels)) != i
+        model.fit(rows[training_rows], labels[training_rows])
         errors.append(abs(float(model.predict(rows[[i]]).mean[0]) / labels[i] - 1))
     return float(np.mean(errors))

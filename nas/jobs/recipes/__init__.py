@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from nas.errors import UnknownNameError
+from nas.errors import Remedy, UnknownNameError
 
 _SUFFIX = ".yaml"
 
@@ -26,9 +26,9 @@ def list_recipes() -> list[Recipe]:
 
 def read_recipe(name: str) -> str:
     """The text of a recipe's job file, comments and all; raises `UnknownNameError` for another name."""
-    known = [recipe.name for recipe in list_recipes()]
-    if name not in known:
-        raise UnknownNameError("recipe", name, known, hint="`nas init` alone lists them with their titles.")
+    names = [recipe.name for recipe in list_recipes()]
+    if name not in names:
+        raise UnknownNameError("recipe", name, names, remedy=Remedy("init"))
     return _read(name)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nas.engine.evaluation.base import Evaluator
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.scoring import InlineScoring, Scoring
 from nas.engine.finalists import choose_finalists, measure_finalists
@@ -68,13 +68,13 @@ class RunExecution:
         self.store.update_state(weights=weights)
         if facts.search is not None:
             torch.set_num_threads(1)
-            with open_lookup(self.options.runs, facts.search.reused, weights) as known:
+            with open_lookup(self.options.runs, facts.search.reused, weights) as lookup:
                 environments = Environments(
                     state.environments,
-                    lambda found: self.store.update_state(environments=found),
+                    lambda recorded: self.store.update_state(environments=recorded),
                 )
                 _SearchExecution(
-                    self, supernet, weights, known, environments, VisibleWaits(self.store, self.observer)
+                    self, supernet, weights, lookup, environments, VisibleWaits(self.store, self.observer)
                 ).execute()
 
     def _trained_supernet(self) -> tuple[Supernet, str]:
@@ -115,13 +115,13 @@ class RunExecution:
         else:
             digest = train_on_workers(*training, workers=workers, **common)
         self.store.update_state(epoch=settings.epochs)  # a kill may have come between the checkpoint and its record
-        for network in self.found:
+        for network in self.learnt_networks:
             share = supernet.cost(network).macs / supernet.cost(supernet.space.largest).macs
             observer.note(f"the training found {network.key}, with {share:.0%} of the largest network's MACs")
         return supernet, digest
 
     @property
-    def found(self) -> list[Architecture]:
+    def learnt_networks(self) -> list[Architecture]:
         """The network that the training's strategy has found, if it looks for one."""
         checkpoint, folder = self.prepared.supernets.checkpoint, self.folder.checkpoint
         record = read_progress(folder) if checkpoint is None else checkpoint.progress
@@ -133,14 +133,14 @@ class _SearchExecution:
     """The search of a trained supernet.
 
     Attributes:
-        known: measurements of other runs, which are not measured again.
-        waits: of its measurements.
+        lookup: Finds measurements of other runs, which are not measured again; None without such runs.
+        waits: Waits of its measurements for the machine.
     """
 
     run: RunExecution
     supernet: Supernet
     weights: str
-    known: MeasurementLookup | None
+    lookup: MeasurementLookup | None
     environments: Environments
     waits: VisibleWaits
 
@@ -176,7 +176,11 @@ class _SearchExecution:
                 space=prepared.space,
                 objectives=prepared.job.objectives,
                 algorithm=build_algorithm(
-                    prepared, self.supernet, prior_evaluations(facts), known=facts.known, first=self.run.found
+                    prepared,
+                    self.supernet,
+                    prior_evaluations(facts),
+                    known_candidates=facts.known_candidates,
+                    first=self.run.learnt_networks,
                 ),
                 evaluator=evaluator,
                 store=store,
@@ -184,7 +188,7 @@ class _SearchExecution:
                 batch=prepared.config.search.batch,
                 constraints=prepared.job.constraints,
                 variants=prepared.job.variants,
-                known=facts.known,
+                known_candidates=facts.known_candidates,
                 retry_failures=state.retry_failures,
                 on_progress=self.waits.progress,
             )
@@ -205,7 +209,7 @@ class _SearchExecution:
             on_wait_end=self.waits.end,
         )
         try:
-            yield measured if self.known is None else Cached(measured, self.known, replay_failures=True)
+            yield measured if self.lookup is None else CachedEvaluator(measured, self.lookup, replay_failures=True)
         finally:
             measured.close()
 

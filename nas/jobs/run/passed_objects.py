@@ -15,7 +15,7 @@ from nas.jobs.schema.written_metrics import check_own_metric
 from nas.plugins import Kind, PluginRef, of_object
 
 
-class Passed(TypedDict, total=False):
+class PassedPlugins(TypedDict, total=False):
     """The plug-ins of a call, in place of those that its job names.
 
     Attributes:
@@ -46,7 +46,7 @@ _PLACES = {
 """The parameter of a call, and the key of the job, by kind."""
 
 
-def with_passed(job: SearchJob, options: RunOptions, passed: Passed) -> tuple[SearchJob, RunOptions]:
+def with_passed(job: SearchJob, options: RunOptions, passed: PassedPlugins) -> tuple[SearchJob, RunOptions]:
     """A job that names the classes of the plug-ins that were passed, and options that hold them.
 
     Raises:
@@ -60,27 +60,31 @@ def with_passed(job: SearchJob, options: RunOptions, passed: Passed) -> tuple[Se
     kinds = {key: kind for kind, (_, key) in _PLACES.items()}
     if "data.name" in objects:
         job = job.model_copy(update={"data": job.data.model_copy(update=dict.fromkeys(OF_FILES))})
-    for key, found in objects.items():
+    for key, passed_object in objects.items():
         section, _, name = key.partition(".")
         if section == "metrics":
-            metric = MetricConfig.model_construct(name=of_object(Kind.METRICS, found).target, settings={})
+            metric = MetricConfig.model_construct(name=of_object(Kind.METRICS, passed_object).target, settings={})
             used = {text.partition("@")[0] for text in (*job.objectives, *job.constraints)}
             objectives = job.objectives if name in used else (*job.objectives, name)
             job = job.model_copy(update={"metrics": {**job.metrics, name: metric}, "objectives": objectives})
         else:
-            job = _with(job, key.split("."), of_object(kinds[key], found).target)
+            job = _replace_value(job, key.split("."), of_object(kinds[key], passed_object).target)
     return job, replace(options, objects={**options.objects, **objects})
 
 
-def resumed_with(options: RunOptions, passed: Passed) -> RunOptions:
+def resumed_with(options: RunOptions, passed: PassedPlugins) -> RunOptions:
     """Options that hold the plug-ins that were passed, for a run whose job names their classes already."""
     return replace(options, objects={**options.objects, **_by_key(passed)})
 
 
-def _by_key(passed: Passed) -> dict[str, object]:
-    found: Mapping[str, Any] = passed
-    metrics = {f"metrics.{name}": metric for name, metric in (found.get("metrics") or {}).items()}
-    single = {key: found[name] for name, key in _PLACES.values() if found.get(name) is not None and name != "metrics"}
+def _by_key(passed: PassedPlugins) -> dict[str, object]:
+    objects_by_name: Mapping[str, Any] = passed
+    metrics = {f"metrics.{name}": metric for name, metric in (objects_by_name.get("metrics") or {}).items()}
+    single = {
+        key: objects_by_name[name]
+        for name, key in _PLACES.values()
+        if objects_by_name.get(name) is not None and name != "metrics"
+    }
     for kind in (Kind.FAMILIES, Kind.TASKS, Kind.STRATEGIES):
         name, key = _PLACES[kind]
         if key in single:
@@ -88,22 +92,24 @@ def _by_key(passed: Passed) -> dict[str, object]:
     return {**single, **metrics}
 
 
-def _check_class(kind: Kind, name: str, found: object) -> None:
+def _check_class(kind: Kind, name: str, passed_object: object) -> None:
     """Raises `PluginError` for an object in place of what makes one; for a family or a task, unless it can be loaded again."""
-    if callable(found) if kind is Kind.STRATEGIES else not of_object(kind, found).is_object:
+    if callable(passed_object) if kind is Kind.STRATEGIES else not of_object(kind, passed_object).is_object:
         return
     expected = (
         "a class, or a function that makes an object as a class would"
         if kind is Kind.STRATEGIES
         else "a class of a module, which an export loads again by module:Class"
     )
-    raise PluginError(f"{name}={quoted(repr(found))}: expected {expected}", code="plugin.contract")
+    raise PluginError(f"{name}={quoted(repr(passed_object))}: expected {expected}", code="plugin.contract")
 
 
-def _with(model: Any, path: Sequence[str], value: object) -> Any:
+def _replace_value(model: Any, path: Sequence[str], value: object) -> Any:
     """A copy of a section with one value changed."""
-    name, *rest = path
-    return model.model_copy(update={name: _with(getattr(model, name), rest, value) if rest else value})
+    name, *remaining = path
+    return model.model_copy(
+        update={name: _replace_value(getattr(model, name), remaining, value) if remaining else value}
+    )
 
 
 def check_passed(
@@ -113,24 +119,24 @@ def check_passed(
 
     Args:
         recorded: the plug-ins of the run.
-        objects: what is passed, by key of the job.
-        call: that continues it, for the error, e.g. ``nas.resume('RUN'``.
+        objects: Objects that are passed, by key of the job.
+        call: Python call that continues the run, for the error, e.g. ``nas.resume('RUN'``.
     """
-    found = {(ref.kind, ref.name): ref for ref in recorded}
+    refs = {(ref.kind, ref.name): ref for ref in recorded}
     names = {key: (kind, name) for key, (kind, name, _) in job.names.items()}
     for key, (kind, name) in names.items():
-        ref = found.get((kind, name))
+        ref = refs.get((kind, name))
         if ref is not None and ref.is_object and key not in objects:
             raise PluginError(
                 f"run {run}: its {ref} was passed from Python as an object; pass it again there: "
                 f"{call}, {_PLACES[kind][0]}=...)",
                 code="plugin.object-needed",
             )
-    for key, given in objects.items():
+    for key, passed_object in objects.items():
         kind, name = names.get(key, (Kind.METRICS, key.partition(".")[2]))
-        ref = found.get((kind, name))
+        ref = refs.get((kind, name))
         was = (name if key in names else "not in the run") if ref is None else ref.target
-        if (came := of_object(kind, given).target) != was:
+        if (came := of_object(kind, passed_object).target) != was:
             raise PluginError(
                 f"run {run}: {key} is {was}, and {came} was passed; pass what the run began with, or start a new run",
                 code="plugin.differs",

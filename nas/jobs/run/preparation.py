@@ -38,7 +38,7 @@ def preparing_new(
     Everything that can be checked before the training is: the cluster starts here, not after hours of training.
 
     Args:
-        planning: for a plan, which scores nothing, and so starts no cluster for it; it says itself on which profiles nothing
+        planning: True for a plan, which scores nothing, and so starts no cluster; it reports itself on which profiles nothing
             can be measured.
 
     Raises:
@@ -91,7 +91,7 @@ def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options
 
 
 def is_trained(folder: RunFolder, store: RunStore, epochs: int) -> bool:
-    """Whether a run has trained its supernet to the end, and still has it."""
+    """True if a run has trained its supernet to the end and still has its checkpoint."""
     return store.state().epoch == epochs and has_checkpoint(folder.checkpoint)
 
 
@@ -116,9 +116,11 @@ def describe(
             algorithm=config.search.algorithm,
             reused=reuse.runs,
             prior_results=reuse.prior_results,
-            known=reuse.known,
+            known_candidates=reuse.known_candidates,
             task=job.task,
-            models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)),
+            models_from=first_modelled(
+                prepared, known_candidates=reuse.known_candidates, n_prior=len(reuse.prior_results)
+            ),
         )
     facts = RunFacts(
         name=config.name,
@@ -152,8 +154,8 @@ def _connected(
     """Connects to Ray where the training or the search uses it, with room for the workers.
 
     Args:
-        scores: whether networks are scored, for which a cluster is started.
-        trained: whether the run has trained its supernet already.
+        scores: True if networks are scored, for which a cluster is started.
+        trained: True if the run has trained its supernet already.
     """
     training, searches = prepared.config.training, kind == "search"
     workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers
@@ -167,8 +169,8 @@ def _connected(
         source=prepared.job.source,
     )
     if searches and options.scores_here and not options.inline:
-        here = f"Ray is not installed: networks are scored in this process, one after another ({install('ray')})"
-        options.observer.note(here)
+        text = f"Ray is not installed: networks are scored in this process, one after another ({install('ray')})"
+        options.observer.note(text)
     spread = workers > 1 or (scores and not options.scores_here) or (searches and options.address is not None)
     with connected(options.address, spread=spread, profiles=profiles):
         if workers > 1:

@@ -36,5 +36,5 @@ class RunOptions:
 
     @property
     def scores_here(self) -> bool:
-        """Whether networks are scored in this process: as asked for, or because Ray is not installed."""
+        """True if networks are scored in this process: as asked for, or because Ray is not installed."""
         return self.inline or not has("ray")

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from nas.jobs.schema.errors import conflict, missing_key, problem, show
 from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
-from nas.jobs.schema.section import Section, whole
+from nas.jobs.schema.section import Section, whole_number
 from nas.plugins import Kind
 
 TEXT, TABLE, NUMBERS, DOCUMENTS = "text-classification", "image-table", "number-table", "text"
@@ -36,7 +36,7 @@ OF_FILES = (
 OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable", "crop", "interpolation")
 OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
-"""Of sentences alone; written into stored jobs, so that later defaults do not change them."""
+"""Defaults of sentences alone, which are written into stored jobs, so that later defaults do not change them."""
 _OF_NAMES = {
     "skip_unreadable": ("image-folder", TABLE),
     "image_column": (TABLE,),
@@ -98,10 +98,10 @@ class DataConfig(Section):
     name: plugin_name(Kind.DATA, DATA_SETS)  # type: ignore[valid-type]  # made from the names
     """The data set."""
     settings: Settings = settings()
-    """Of a plug-in's data set."""
+    """Settings of a data set that a plug-in provides."""
     path: Annotated[Path | None, BeforeValidator(_check_path), Field(description="the path of a folder or file")] = None
-    """Where the files are."""
-    image_size: int | None = whole(4, 1024, default=None, of="pixels")
+    """The folder or file of the data set."""
+    image_size: int | None = whole_number(4, 1024, default=None, of="pixels")
     """Images are resized to this height and width; None keeps the data set's."""
     channels: Annotated[
         Literal[1, 3] | None, BeforeValidator(_check_channels), Field(description="1 (grey) or 3 (colour)")
@@ -110,8 +110,8 @@ class DataConfig(Section):
     mean: _Numbers = None
     """Images are normalised by it; see `std`."""
     std: _Numbers = None
-    """What images are normalised by; None takes those of `supernet.pretrained`, or of the network that `supernet.from` was made
-    of, or the training part's."""
+    """Images are normalised by it and `mean`; None takes those of `supernet.pretrained`, or of the network that `supernet.from`
+    was made of, or the training part's."""
     crop: Annotated[float | None, Field(strict=True, gt=0, le=1, description="a share above 0 and at most 1")] = None
     """The share of the resized side that is cut out of the centre of image files; None takes that of `supernet.model`, or the
     whole square."""
@@ -127,12 +127,12 @@ class DataConfig(Section):
     ] = None
     """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
     training part."""
-    max_tokens: int | None = whole(4, 8192, default=None, of="tokens")
+    max_tokens: int | None = whole_number(4, 8192, default=None, of="tokens")
     """Longer sentences are cut; documents to model are packed into blocks of this length; longer pairs are rejected."""
-    timed_tokens: int | None = whole(1, 8192, default=None, of="tokens")
-    """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
-    vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
-    """Of a tokenizer that is trained on the training part."""
+    timed_tokens: int | None = whole_number(1, 8192, default=None, of="tokens")
+    """The length of every sentence that latency is measured on; None takes typical lengths of the validation part."""
+    vocabulary: int | None = whole_number(100, 100_000, default=None, of="tokens")
+    """The size of a tokenizer that is trained on the training part."""
     separator: Annotated[
         str | None, Field(strict=True, min_length=1, max_length=100, description="the text of a token")
     ] = None
@@ -146,7 +146,7 @@ class DataConfig(Section):
     documents: Annotated[
         Literal["files", "paragraphs"] | None, Field(description="files or paragraphs, between empty lines")
     ] = None
-    """What the documents to model are; None takes the paragraphs of a single file, and else files."""
+    """The documents to model; None takes the paragraphs of a single file, and else files."""
     text_column: _Column = None
     """The column of the sentences."""
     image_column: _Column = None
@@ -154,9 +154,9 @@ class DataConfig(Section):
     label_column: _Column = None
     """The column of the labels."""
     source_column: _Column = None
-    """Of pairs: the column of the texts that are read; None takes the one with a usual name."""
+    """The column of the texts of pairs that are read; None takes the one with a usual name."""
     target_column: _Column = None
-    """Of pairs: the column of the texts that are written; None takes the one with a usual name."""
+    """The column of the texts of pairs that are written; None takes the one with a usual name."""
     encoding: (
         Literal[
             "utf-8",
@@ -176,9 +176,9 @@ class DataConfig(Section):
         ]
         | None
     ) = None
-    """Of the files of sentences."""
+    """The encoding of the files of sentences."""
     skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
-    """Of an image folder or table: whether files that cannot be used are left out, instead of an error that lists them."""
+    """Leaves out files of an image folder or table that cannot be used, instead of an error that lists them."""
     validation: _Part = None
     """The part that the search sees: a number of examples, or a share of them."""
     test: _Part = None
@@ -214,10 +214,10 @@ class DataConfig(Section):
             )
         kinds = {TEXT: "sentences", NUMBERS: "rows of numbers", DOCUMENTS: "text to model", PAIRS: "pairs of texts"}
         kind = kinds.get(self.name, "images")
-        for other, keys in (("images", OF_IMAGES), ("sentences", OF_TEXT)):
+        for data_kind, keys in (("images", OF_IMAGES), ("sentences", OF_TEXT)):
             for key in keys:
-                if other != kind and not (self.of_documents and keys is OF_TEXT) and getattr(self, key) is not None:
-                    raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
+                if data_kind != kind and not (self.of_documents and keys is OF_TEXT) and getattr(self, key) is not None:
+                    raise conflict(key, f"is for data of {data_kind}, and {self.name} is of {kind}; remove it")
         if self.of_text or self.of_documents:
             self._check_text()
         if self.of_documents and self.timed_tokens is not None:
@@ -234,7 +234,7 @@ class DataConfig(Section):
         return self
 
     def _check_plugin(self) -> None:
-        """Of a plug-in, whether the data are images or sentences is known when they are loaded."""
+        """Checks the keys of a plug-in's data, whose kind (images or sentences) is known when they are loaded."""
         for key in OF_FILES:
             if getattr(self, key) is not None:
                 raise conflict(
@@ -253,8 +253,8 @@ class DataConfig(Section):
 
     def _check_normalisation(self) -> None:
         if (self.mean is None) != (self.std is None):
-            given, missing = ("std", "mean") if self.mean is None else ("mean", "std")
-            raise missing_key(missing, f"is missing; expected it beside {given}")
+            present, missing = ("std", "mean") if self.mean is None else ("mean", "std")
+            raise missing_key(missing, f"is missing; expected it beside {present}")
         if self.mean is None or self.std is None:
             return
         n = self.channels or len(self.mean)
@@ -281,31 +281,31 @@ class DataConfig(Section):
 
     @property
     def asks_for_vocabulary(self) -> bool:
-        """Whether it says how large the vocabulary of a trained tokenizer is; the default, which is filled in, does not."""
+        """True if the section sets the vocabulary of a trained tokenizer; False for the default, which is filled in."""
         return self.vocabulary not in (None, _VOCABULARIES.get(self.name))
 
     @property
     def of_plugin(self) -> bool:
-        """Whether the data set is a plug-in's."""
+        """True if the data set is a plug-in's."""
         return self.name not in DATA_SETS
 
     @property
     def of_text(self) -> bool:
-        """Whether the data are sentences; false for data of plug-ins, of which it is not known here."""
+        """True if the data are sentences; False for data of plug-ins, whose kind is not known here."""
         return bool(self.name == TEXT)
 
     @property
     def of_documents(self) -> bool:
-        """Whether the data are documents, or pairs of texts, for language models."""
+        """True if the data are documents, or pairs of texts, for language models."""
         return self.name in (DOCUMENTS, PAIRS)
 
     @property
     def of_images(self) -> bool:
-        """Whether the data are images; true for data of plug-ins, of which it is not known here."""
+        """True if the data are images; also for data of plug-ins, whose kind is not known here."""
         return self.name not in (TEXT, NUMBERS, DOCUMENTS, PAIRS)
 
     @property
     def paths(self) -> Mapping[str, Path]:
         """The paths that it names, by key."""
-        named = {"path": self.path, "tokenizer": self.tokenizer, "choices": self.choices}
-        return {key: path for key, path in named.items() if path is not None}
+        path_by_key = {"path": self.path, "tokenizer": self.tokenizer, "choices": self.choices}
+        return {key: path for key, path in path_by_key.items() if path is not None}

@@ -14,16 +14,16 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from nas.errors import JobError
 
-MOST_REPORTED = 50
+MAX_REPORTED = 50
 """Problems of one job file: each costs a search for a similar name, and nobody reads more of them."""
-_OWN = "job"
-_SHOWN = 60
+_ERROR_TYPE = "job"
+_MAX_SHOWN = 60
 """Characters of a value that an error quotes."""
 
 
 def problem(key: str, text: str, *, code: str = "job.invalid-value") -> PydanticCustomError:
-    """What a validator raises: `text` about `key`, a path below the model that it checks (or empty)."""
-    return PydanticCustomError(_OWN, "{text}", {"key": key, "text": text, "code": code})
+    """The error that a validator raises: `text` about `key`, a path below the model that it checks (or empty)."""
+    return PydanticCustomError(_ERROR_TYPE, "{text}", {"key": key, "text": text, "code": code})
 
 
 conflict = partial(problem, code="job.conflict")
@@ -42,7 +42,7 @@ def show(value: object) -> str:
         text = f"[{', '.join(show(item) for item in value[:8])}{', ...' if len(value) > 8 else ''}]"
     else:
         text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
 def translate(error: ValidationError, model: type[BaseModel], *, source: str) -> JobError:
@@ -52,18 +52,18 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
     """
     texts: dict[str, str] = {}
     codes = []
-    for finding in _sorted(error)[:MOST_REPORTED]:
+    for finding in _sorted(error)[:MAX_REPORTED]:
         code, text = _explained(finding, model)
         texts.setdefault(_path(finding), text)
         codes.append(code)
     first = next(iter(texts))
     message = ": ".join(part for part in (source, first, texts[first]) if part)
     # A list with a wrong entry may be found too short as well, which adds nothing.
-    rest = [path for path in texts if not first.startswith(path)]
-    if rest:
-        listed = ", ".join(rest[:6]) + (", ..." if len(rest) > 6 else "")
+    other_paths = [path for path in texts if not first.startswith(path)]
+    if other_paths:
+        listed = ", ".join(other_paths[:6]) + (", ..." if len(other_paths) > 6 else "")
         message += f"\nAlso wrong: {listed}."
-    return JobError(message, code=codes[0], fields=[(key, texts[key]) for key in (first, *rest)])
+    return JobError(message, code=codes[0], fields=[(key, texts[key]) for key in (first, *other_paths)])
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _sorted(error: ValidationError) -> list[ErrorDetails]:
 def _explained(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     """The code of a finding, and what is wrong, without the path to it."""
     loc, kind, value = error["loc"], error["type"], error["input"]
-    if kind == _OWN:
+    if kind == _ERROR_TYPE:
         context = error.get("ctx", {})
         return str(context["code"]), str(context["text"])
     owner, field = _find(loc, model)
@@ -112,17 +112,17 @@ def _explained(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     return "job.invalid-value", f"expected {entry}{expected}, got {show(value)}"
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+def _unknown(kind: str, name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
     ask = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown {kind.replace('_', ' ')} {show(name)}{ask} Known: {', '.join(known)}."
+    return f"unknown {kind.replace('_', ' ')} {show(name)}{ask} Known: {', '.join(names)}."
 
 
 def _path(error: ErrorDetails) -> str:
     text = ""
     for part in error["loc"]:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    key = error.get("ctx", {}).get("key") if error["type"] == _OWN else None
+    key = error.get("ctx", {}).get("key") if error["type"] == _ERROR_TYPE else None
     if key:
         text += key if str(key).startswith("[") else f".{key}"
     return text.lstrip(".")

@@ -26,7 +26,7 @@ _ORDERS: Mapping[Path, Sequence[str]] = {
 """A new key is inserted where this order puts it; at the end of other sections."""
 
 
-def edited(text: str, changes: Mapping[Path, Any], *, source: str) -> str:
+def edit_job(text: str, changes: Mapping[Path, Any], *, source: str) -> str:
     """The text of a job with other values at some paths; None removes a key, and the sections that it leaves empty.
 
     The result is YAML; whether it describes a job is not checked.
@@ -35,13 +35,13 @@ def edited(text: str, changes: Mapping[Path, Any], *, source: str) -> str:
         JobError: the text is not YAML, a path leads through a value that is no section, or its value is part of an alias.
     """
     for path, value in changes.items():
-        expected = _with(parse_mapping(text, source=source, what=WHAT), path, value, source=source)
+        expected = _replace_value(parse_mapping(text, source=source, noun=WHAT), path, value, source=source)
         text = _edited_once(text, path, value)
         try:
-            found: Any = parse_mapping(text, source=source, what=WHAT)
+            content: Any = parse_mapping(text, source=source, noun=WHAT)
         except JobError:
-            found = None
-        if found != expected:
+            content = None
+        if content != expected:
             key = ".".join(path)
             raise JobError(
                 f"{source}: {key}: this part of the job is written in a way that only its author can change; edit the text",
@@ -51,16 +51,16 @@ def edited(text: str, changes: Mapping[Path, Any], *, source: str) -> str:
     return text
 
 
-def _with(data: dict[str, Any], path: Path, value: Any, *, source: str) -> dict[str, Any]:
+def _replace_value(data: dict[str, Any], path: Path, value: Any, *, source: str) -> dict[str, Any]:
     """The content of a job with one value changed, without empty sections on its path."""
-    name, *rest = path
-    if not rest:
+    name, *remaining = path
+    if not remaining:
         return {k: v for k, v in data.items() if k != name} if value is None else {**data, name: value}
     section = {} if data.get(name) is None else data[name]
     if not isinstance(section, dict):
         text = f"{source}: {name}: expected a section of keys, got {str(section)[:60]!r}; edit the text"
         raise JobError(text, code="job.not-editable", fields=[(name, "expected a section of keys")])
-    changed = _with(section, tuple(rest), value, source=source)
+    changed = _replace_value(section, tuple(remaining), value, source=source)
     if not changed and value is None:
         return {k: v for k, v in data.items() if k != name}
     return {**data, name: changed}
@@ -158,10 +158,10 @@ def _next_line(text: str, at: int, column: int) -> int:
     return at + len("".join(lines[:n]))
 
 
-def _aligned(rest: str, longer: int) -> str:
-    """The rest of a line whose value has become longer by some characters, its comment in the same column if it fits."""
-    comment = re.match(r"( {2,})#", rest)
-    return rest if comment is None else " " * max(2, len(comment[1]) - longer) + rest[len(comment[1]) :]
+def _aligned(line_end: str, longer: int) -> str:
+    """The end of a line whose value has become longer by some characters, its comment in the same column if it fits."""
+    comment = re.match(r"( {2,})#", line_end)
+    return line_end if comment is None else " " * max(2, len(comment[1]) - longer) + line_end[len(comment[1]) :]
 
 
 def _rank(where: Path, name: str) -> int:

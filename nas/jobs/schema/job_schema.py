@@ -46,10 +46,10 @@ class _Generator(GenerateJsonSchema):
         return False
 
     def default_schema(self, schema: Any) -> JsonSchemaValue:
-        made = super().default_schema(schema)
-        if made.get("default", ...) in (None, {}, []):
-            made.pop("default", None)
-        return made
+        field_schema = super().default_schema(schema)
+        if field_schema.get("default", ...) in (None, {}, []):
+            field_schema.pop("default", None)
+        return field_schema
 
 
 def job_schema() -> dict[str, Any]:
@@ -59,8 +59,8 @@ def job_schema() -> dict[str, Any]:
     """
     spaces = {name: space_config(family.spec) for name, family in FAMILIES.items()}
     models: Sequence[type[BaseModel]] = [SearchJob, *spaces.values()]
-    refs, made = models_json_schema([(model, "validation") for model in models], schema_generator=_Generator)
-    definitions = made["$defs"]
+    refs, document = models_json_schema([(model, "validation") for model in models], schema_generator=_Generator)
+    definitions = document["$defs"]
     for model in _models(SearchJob):
         _describe(definitions[model.__name__]["properties"], model)
     for name, space in spaces.items():
@@ -70,8 +70,8 @@ def job_schema() -> dict[str, Any]:
     _depend_on_family(definitions["SupernetConfig"], {n: refs[m, "validation"] for n, m in spaces.items()})
     del definitions["SpaceConfig"], definitions["PluginSpaceConfig"]
     job = definitions.pop(SearchJob.__name__)
-    whole: dict[str, Any] = _portable({"$schema": _DIALECT, **job, "title": TITLE, "$defs": definitions})
-    return whole
+    schema: dict[str, Any] = _portable({"$schema": _DIALECT, **job, "title": TITLE, "$defs": definitions})
+    return schema
 
 
 def job_schema_text() -> str:
@@ -80,7 +80,7 @@ def job_schema_text() -> str:
 
 
 def field_notes(model: type[BaseModel]) -> dict[str, str]:
-    """What the keys of a section are for, by the names of its fields: the texts below them in its class."""
+    """The purposes of a section's keys by the names of its fields: the texts below them in its class."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
     notes: dict[str, str] = {}
     name = ""
@@ -122,32 +122,32 @@ def _allow_none(definitions: dict[str, Any], ref: Mapping[str, str], spec: type[
     """Lets a space's optional dimensions be `none`."""
     properties = definitions[ref["$ref"].rpartition("/")[2]]["properties"]
     for dimension in dimensions(spec):
-        own = properties[dimension.name]
+        key_schema = properties[dimension.name]
         if dimension.optional and isinstance(dimension.kind, Options):
-            own["anyOf"] = [*own["anyOf"], {"enum": ["none", 0]}]
+            key_schema["anyOf"] = [*key_schema["anyOf"], {"enum": ["none", 0]}]
         if isinstance(dimension.kind, Stages):
-            stages = own.get("anyOf", [own])[0]["items"]
+            stages = key_schema.get("anyOf", [key_schema])[0]["items"]
             _allow_none(definitions, stages, dimension.kind.spec)
 
 
 def _open_names(definitions: dict[str, Any]) -> None:
     """Lists the known names, of which some keys take others, too."""
     for model, key in _OPEN:
-        own = definitions[model]["properties"][key]
-        names = own.pop("enum")
-        own["anyOf"] = [*([{"enum": names}] if names else []), _PLUGIN]
-        del own["type"]
+        key_schema = definitions[model]["properties"][key]
+        names = key_schema.pop("enum")
+        key_schema["anyOf"] = [*([{"enum": names}] if names else []), _PLUGIN]
+        del key_schema["type"]
     job = definitions[SearchJob.__name__]["properties"]
     profiles = [profile.name for profile in known_profiles()]
-    other = {"type": "string", "pattern": job["name"]["pattern"]}
-    job["hardware"]["items"] = {"anyOf": [{"enum": profiles}, _PATH, other]}
+    profile_name = {"type": "string", "pattern": job["name"]["pattern"]}
+    job["hardware"]["items"] = {"anyOf": [{"enum": profiles}, _PATH, profile_name]}
     metrics = {"anyOf": [{"enum": sorted({name.partition("@")[0] for name in known_objectives(profiles)})}, _METRIC]}
     job["objectives"]["items"] = metrics
     job["constraints"]["propertyNames"] = metrics
     runtimes = job["runtimes"]["anyOf"][0]
     runtimes["items"] = {"anyOf": [{"enum": runtimes["items"]["enum"]}, _PLUGIN]}
-    for own in (runtimes, *(job[key] for key in ("hardware", "objectives", "precisions", "warm_start"))):
-        own["uniqueItems"] = True
+    for key_schema in (runtimes, *(job[key] for key in ("hardware", "objectives", "precisions", "warm_start"))):
+        key_schema["uniqueItems"] = True
 
 
 def _accept_short_forms(definitions: dict[str, Any]) -> None:

@@ -71,5 +71,5 @@ class MetricConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _named(cls, value: object) -> object:
+    def _expand_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value

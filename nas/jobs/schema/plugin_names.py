@@ -33,9 +33,9 @@ def plugin_name(kind: Kind, shipped: Collection[str]) -> Any:
     def check(value: str) -> str:
         if value in shipped or is_dotted(value) or _STORED.get():
             return value
-        known = known_names(kind, shipped)
-        if value not in known:
-            raise problem("", str(UnknownNameError(kind.noun, value, known)), code="job.unknown-name")
+        names = known_names(kind, shipped)
+        if value not in names:
+            raise problem("", str(UnknownNameError(kind.noun, value, names)), code="job.unknown-name")
         return value
 
     def extend(schema: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ def _check_settings(value: object) -> object:
 
 SETTINGS = "a mapping from the plug-in's settings to values, e.g. {length: 5}"
 Settings = Annotated[dict[str, Any], BeforeValidator(_check_settings)]
-"""What the constructor of a plug-in gets; which keys it takes is known when it is loaded."""
+"""The settings that the constructor of a plug-in gets; which keys it takes is known when it is loaded."""
 
 
 def settings() -> Any:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nas.jobs.schema.errors import conflict, problem
 from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
-from nas.jobs.schema.section import Section, positive, whole
+from nas.jobs.schema.section import Section, positive, whole_number
 from nas.plugins import Kind
 from nas.search.algorithms import ALGORITHMS
 
@@ -16,7 +16,7 @@ from nas.search.algorithms import ALGORITHMS
 class PlateauConfig(Section):
     """A search ends when this number of evaluations raised the hypervolume by at most this share of it."""
 
-    evaluations: int = whole(1, 10**6, default=40)
+    evaluations: int = whole_number(1, 10**6, default=40)
     """The number of latest evaluations that are looked at."""
     gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
     """The largest relative gain of the hypervolume at which the search ends."""
@@ -28,21 +28,21 @@ class SearchConfig(Section):
     former_keys: ClassVar[frozenset[str]] = frozenset({"tune_seconds", "screen_images"})
 
     algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
-    """What proposes networks: guided fits models of accuracy and latency as it runs."""
+    """The algorithm that proposes networks: guided fits models of accuracy and latency as it runs."""
     settings: Settings = settings()
-    """Of a plug-in's algorithm."""
-    evaluations: int = whole(2, 10**6, default=100)
+    """Settings of an algorithm that a plug-in provides."""
+    evaluations: int = whole_number(2, 10**6, default=100)
     """The networks to measure, the smallest and the largest among them."""
     minutes: float | None = positive(10**6, default=None, of="minutes")
     """Ends the search after this time, even if evaluations are left."""
     plateau: PlateauConfig | None = None
     """Ends the search when the hypervolume of its front hardly rises any more."""
-    batch: int = whole(1, 10**6, default=8)
+    batch: int = whole_number(1, 10**6, default=8)
     """Networks that are measured between two fits of the models."""
-    workers: int | None = whole(1, 1024, default=None)
+    workers: int | None = whole_number(1, 1024, default=None)
     """Processes that score accuracy; None: one a core."""
     time_limit_s: float | None = positive(10**6, default=None, of="seconds")
-    """For a network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
+    """The time limit of each network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,14 +9,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from hardware_profiles.base import RUNTIMES, WEIGHT_PRECISIONS
+from hardware_profiles.base import WEIGHT_PRECISIONS
+from hardware_profiles.runtimes.shipped import RUNTIMES
 from nas.errors import JobError
 from nas.jobs.schema.data import DATA_SETS, SIZES, TEXT, DataConfig
 from nas.jobs.schema.errors import conflict, missing_key, problem, reported, show, translate
 from nas.jobs.schema.metrics import BoundsConfig, MetricConfig
 from nas.jobs.schema.plugin_names import names_of_stored_jobs, plugin_name
 from nas.jobs.schema.search import SearchConfig
-from nas.jobs.schema.section import Section, whole
+from nas.jobs.schema.section import Section, whole_number
 from nas.jobs.schema.serving import ServingConfig
 from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.jobs.schema.supernet import SharingConfig, SupernetConfig, training_of_model
@@ -68,7 +69,7 @@ class SearchJob(Section):
     ]
     """The beginning of the run's id."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")] = 1
-    """Of everything random: with the same measurements, the same seed gives the same front."""
+    """The seed of everything random: with the same measurements, the same seed gives the same front."""
     data: DataConfig
     task: plugin_name(Kind.TASKS, SHIPPED) = CLASSIFICATION.name  # type: ignore[valid-type]  # as that of an algorithm
     supernet: SupernetConfig
@@ -99,18 +100,18 @@ class SearchJob(Section):
         ],
         Field(min_length=1, description="a list of fp32, int8, int4, fp16 and bf16, e.g. [fp32, int8]"),
     ] = ("fp32",)
-    """What networks are deployed in; with several, the search chooses for each network. Of language models, int8 and int4 are
-    those of the weights alone; other networks have no int4."""
+    """The precisions that networks are deployed in; with several, the search chooses for each network. Of language models, int8
+    and int4 are those of the weights alone; other networks have no int4."""
     serving: ServingConfig = ServingConfig()
     """Lengths and batch of a language model's calls."""
     runtimes: Annotated[
         tuple[plugin_name(Kind.RUNTIMES, RUNTIMES), ...] | None,  # type: ignore[valid-type]  # as that of an algorithm
         Field(min_length=1, description="a list of runtimes, e.g. [onnxruntime, openvino]"),
     ] = None
-    """What runs the networks on every profile; with several, the search chooses for each network. Profiles name their own
+    """The runtimes of the networks on every profile; with several, the search chooses for each network. Profiles name their own
     runtimes by default."""
     lookup_tables: Annotated[
-        tuple[Path, ...], Field(description="a list of files that `nas calibrate` wrote, at most one a profile")
+        tuple[Path, ...], Field(description="a list of files with lookup tables, at most one a profile")
     ] = ()
     """Measured latencies of blocks, which predict the latency of all networks."""
     search: SearchConfig = SearchConfig()
@@ -119,7 +120,7 @@ class SearchJob(Section):
         Field(description="a list of runs of the same supernet, e.g. [digits-cnn-1]"),
     ] = ()
     """Earlier searches of the same supernet, whose measurements are reused."""
-    calibration_images: int = whole(2, 10**6, default=1000)
+    calibration_images: int = whole_number(2, 10**6, default=1000)
     """Training images that set a network's batch-norm statistics before it is scored."""
 
     @model_validator(mode="before")
@@ -189,7 +190,7 @@ class SearchJob(Section):
 
     @property
     def names(self) -> dict[str, tuple[Kind, str, Collection[str]]]:
-        """What it names that may be a plug-in, by key: the kind, the name, and the names of the shipped classes."""
+        """The names of the job that may be plug-ins, by key: the kind, the name, and the names of the shipped classes."""
         metrics = {f"metrics.{key}": (Kind.METRICS, metric.name, ()) for key, metric in self.metrics.items()}
         return {
             "data.name": (Kind.DATA, self.data.name, DATA_SETS),
@@ -208,9 +209,9 @@ class SearchJob(Section):
 
     @property
     def rate_of_family(self) -> bool:
-        """Whether the peak learning rate is that of a plug-in's family, which is known once it is loaded."""
-        given = "learning_rate" in self.training.model_fields_set or self.supernet.pretrained is not None
-        return not given and self.supernet.family not in FAMILIES
+        """True if the peak learning rate is that of a plug-in's family, which is known once it is loaded."""
+        has_own_rate = "learning_rate" in self.training.model_fields_set or self.supernet.pretrained is not None
+        return not has_own_rate and self.supernet.family not in FAMILIES
 
     @property
     def plugins(self) -> dict[str, tuple[Kind, str]]:
@@ -297,8 +298,10 @@ class SearchJob(Section):
         of_language = self.task == LANGUAGE
         for i, precision in enumerate(self.precisions):
             if of_language and precision not in WEIGHT_PRECISIONS:
-                known = ", ".join(WEIGHT_PRECISIONS)
-                raise conflict(f"precisions[{i}]", f"language models are in {known}, and got {precision}; replace it")
+                weight_precisions = ", ".join(WEIGHT_PRECISIONS)
+                raise conflict(
+                    f"precisions[{i}]", f"language models are in {weight_precisions}, and got {precision}; replace it"
+                )
             if not of_language and precision == "int4":
                 raise conflict(f"precisions[{i}]", f"int4 is of language models (task: {LANGUAGE}); take int8")
         if of_language and self.runtimes not in (None, (ONNX_RUNTIME,)):
@@ -318,11 +321,11 @@ class SearchJob(Section):
 
     def _check_expert_cache(self) -> None:
         """Metrics of a cache of experts need its size."""
-        given, key = self.serving, "serving.expert_cache"
-        if given.expert_cache is not None and given.expert_cache_mib is not None:
+        serving, key = self.serving, "serving.expert_cache"
+        if serving.expert_cache is not None and serving.expert_cache_mib is not None:
             raise conflict(key, "and expert_cache_mib are the size of the same cache; remove one of them")
         used = [name for name in (*self.objectives, *self.constraints) if name in CACHED_EXPERTS]
-        if used and self.task == LANGUAGE and not given.caches_experts:
+        if used and self.task == LANGUAGE and not serving.caches_experts:
             raise missing_key(
                 key,
                 f"is missing, and {used[0]} is of a cache of experts; expected the number of experts of each layer "
@@ -350,19 +353,29 @@ class SearchJob(Section):
         return WrittenMetrics(self.objectives, self.constraints, frozenset(self.metrics), self.task)
 
     def parsed_constraints(
-        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS, task: TaskMetrics | None = None
+        self,
+        profiles: Sequence[str],
+        *,
+        source: str,
+        metric_kinds: OwnMetrics = NO_METRICS,
+        task: TaskMetrics | None = None,
     ) -> list[Constraint]:
         """The constraints, given names and kinds as for `parsed_objectives`; raises `JobError` if one is invalid."""
         with reported(source):
-            return self._written.parsed_constraints(profiles, own, task)
+            return self._written.parsed_constraints(profiles, metric_kinds, task)
 
     def parsed_objectives(
-        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS, task: TaskMetrics | None = None
+        self,
+        profiles: Sequence[str],
+        *,
+        source: str,
+        metric_kinds: OwnMetrics = NO_METRICS,
+        task: TaskMetrics | None = None,
     ) -> list[Objective]:
         """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name), what
         the additional metrics are and what the task's are; raises `JobError` if one is unknown or occurs twice."""
         with reported(source):
-            return self._written.parsed_objectives(profiles, own, task)
+            return self._written.parsed_objectives(profiles, metric_kinds, task)
 
     def resolved(self, folder: Path) -> SearchJob:
         """The job with its paths, which are relative to `folder`, made absolute.
@@ -413,7 +426,7 @@ class SearchJob(Section):
 
 
 def is_profile_path(text: str) -> bool:
-    """Whether an entry of `hardware` is the path of a profile file, not a name in the catalog."""
+    """True if an entry of `hardware` is the path of a profile file, not a name in the catalog."""
     return "/" in text or text.endswith((".yaml", ".yml"))
 
 
@@ -421,7 +434,7 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     """The job of a file, with its paths made absolute.
 
     Args:
-        stored: whether it is the job file of a run, which can be read where the packages of its plug-ins are not installed.
+        stored: True for the job file of a run, which can be read where the packages of its plug-ins are not installed.
 
     Raises:
         JobError: the file is missing or not YAML, or describes no job.
@@ -429,13 +442,13 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     path = Path(path)
     if stored:
         try:
-            return parse_stored_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
+            return parse_stored_job(read_text(path, noun=WHAT), source=str(path)).resolved(path.absolute().parent)
         except JobError as error:
             hint = (
                 "It is the job file of a run, which cannot be resumed or exported without it; restore it from a copy."
             )
             raise JobError(f"{error}\n{hint}", code=error.code, fields=error.fields) from None
-    return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
+    return parse_job(read_text(path, noun=WHAT), source=str(path)).resolved(path.absolute().parent)
 
 
 def parse_job(text: str, *, source: str) -> SearchJob:
@@ -444,16 +457,16 @@ def parse_job(text: str, *, source: str) -> SearchJob:
     Raises:
         JobError: the text is not YAML, or describes no job.
     """
-    return job_of(parse_mapping(text, source=source, what=WHAT), source=source)
+    return job_of(parse_mapping(text, source=source, noun=WHAT), source=source)
 
 
 def parse_stored_job(text: str, *, source: str) -> SearchJob:
-    """As `parse_job`, of a run: without keys of earlier versions, and also where the packages of its plug-ins are missing."""
-    data = parse_mapping(text, source=source, what=WHAT)
+    """The job of a run's text, as `parse_job`, without keys of earlier versions; packages of its plug-ins may be missing."""
+    data = parse_mapping(text, source=source, noun=WHAT)
     search = data.get("search")
     if isinstance(search, dict):
-        kept = {key: value for key, value in search.items() if key not in SearchConfig.former_keys}
-        data = {**data, "search": kept}
+        current_keys = {key: value for key, value in search.items() if key not in SearchConfig.former_keys}
+        data = {**data, "search": current_keys}
     with names_of_stored_jobs():
         return job_of(data, source=source)
 

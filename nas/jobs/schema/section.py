@@ -13,7 +13,7 @@ class Section(BaseModel):
     Every field of plain values has a description that completes "expected ..." in errors.
 
     Attributes:
-        former_keys: of earlier versions. They are ignored in the job files of runs, and rejected in new ones.
+        former_keys: Keys of earlier versions. They are ignored in the job files of runs, and rejected in new ones.
     """
 
     former_keys: ClassVar[frozenset[str]] = frozenset()
@@ -25,20 +25,38 @@ Flag = Annotated[bool, Field(strict=True, description="true or false")]
 OptionalPath = Annotated[str | None, Field(strict=True, min_length=1, pattern=r"^[^\x00]+$")]
 
 
-def whole(least: int, most: int, *, default: int | None, of: str = "") -> Any:
+def whole_number(minimum: int, maximum: int, *, default: int | None, of: str = "") -> Any:
     """A field of a whole number within bounds; `of` names what it counts."""
-    return Field(default, strict=True, ge=least, le=most, description=f"a whole number{_of(of)} from {least} to {most}")
+    return Field(
+        default,
+        strict=True,
+        ge=minimum,
+        le=maximum,
+        description=f"a whole number{_unit_text(of)} from {minimum} to {maximum}",
+    )
 
 
-def number(least: float, most: float, *, default: float | None, of: str = "") -> Any:
+def number(minimum: float, maximum: float, *, default: float | None, of: str = "") -> Any:
     """A field of a number within bounds, inclusive; `of` names its unit."""
-    return Field(default, strict=True, ge=least, le=most, description=f"a number{_of(of)} from {least:g} to {most:g}")
+    return Field(
+        default,
+        strict=True,
+        ge=minimum,
+        le=maximum,
+        description=f"a number{_unit_text(of)} from {minimum:g} to {maximum:g}",
+    )
 
 
-def positive(most: int, *, default: float | None, of: str = "") -> Any:
+def positive(maximum: int, *, default: float | None, of: str = "") -> Any:
     """A field of a number above 0; `of` names its unit."""
-    return Field(default, strict=True, gt=0, le=most, description=f"a number{_of(of)} greater than 0, at most {most}")
+    return Field(
+        default,
+        strict=True,
+        gt=0,
+        le=maximum,
+        description=f"a number{_unit_text(of)} greater than 0, at most {maximum}",
+    )
 
 
-def _of(unit: str) -> str:
+def _unit_text(unit: str) -> str:
     return f" of {unit}" if unit else ""

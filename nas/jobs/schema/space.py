@@ -43,7 +43,7 @@ class SpaceConfig(Section):
             if isinstance(dimension.kind, Stages):
                 value = tuple(stage.spec() for stage in value)
             values[dimension.name] = None if dimension.optional and value in _WITHOUT else value
-        return self.spec_type.of(values)
+        return self.spec_type.from_values(values)
 
 
 class _StageConfig(SpaceConfig):
@@ -70,12 +70,12 @@ _MODELS: dict[type[Spec], type[SpaceConfig]] = {}
 def space_config(spec: type[Spec]) -> type[SpaceConfig]:
     """The model of the section for a family's spec: one optional key for each of its dimensions."""
     if spec not in _MODELS:
-        _MODELS[spec] = _whole(spec)
+        _MODELS[spec] = _family_space(spec)
     return _MODELS[spec]
 
 
-def _whole(spec: type[Spec]) -> type[SpaceConfig]:
-    return _model(spec, SpaceConfig, {d.name: (_annotation(d, given=False), None) for d in dimensions(spec)})
+def _family_space(spec: type[Spec]) -> type[SpaceConfig]:
+    return _model(spec, SpaceConfig, {d.name: (_annotation(d, required=False), None) for d in dimensions(spec)})
 
 
 def _model(spec: type[Spec], base: type[SpaceConfig], fields: dict[str, Any]) -> type[SpaceConfig]:
@@ -84,40 +84,43 @@ def _model(spec: type[Spec], base: type[SpaceConfig], fields: dict[str, Any]) ->
     return model
 
 
-def _annotation(dimension: Dimension, *, given: bool) -> Any:
-    """The type of a dimension's key; with None for a key that need not be given."""
+def _annotation(dimension: Dimension, *, required: bool) -> Any:
+    """The type of a dimension's key; with None for a key that is not `required`."""
     kind = dimension.kind
     off = dimension.optional and isinstance(kind, Options)
-    value = _value_type(kind, least=0 if off else 1)
+    value = _value_type(kind, min_length=0 if off else 1)
     # The description completes "expected ...": it is what errors say.
-    described: Any = Annotated[value if given else value | None, Field(description=kind.expected)]
+    described: Any = Annotated[value if required else value | None, Field(description=kind.expected)]
     if not off:
         return described
 
-    def read(written: object) -> object:
+    def read_options(written: object) -> object:
         if written == []:
             raise problem("", f"expected {kind.expected}, got []")
         return () if written in (None, "none") else written
 
-    return Annotated[described, BeforeValidator(read), PlainSerializer(lambda read: "none" if read == () else read)]
+    serializer = PlainSerializer(lambda options: "none" if options == () else options)
+    return Annotated[described, BeforeValidator(read_options), serializer]
 
 
-def _value_type(kind: Kind, *, least: int = 1) -> Any:
+def _value_type(kind: Kind, *, min_length: int = 1) -> Any:
     match kind:
         case Number():
             return Annotated[int, Field(strict=True)]
         case Ratios():
-            return Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=least)]
+            return Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=min_length)]
         case Order():
             return tuple[Annotated[int, Field(strict=True)], ...]
         case Options():
-            return Annotated[tuple[Annotated[int, Field(strict=True)], ...], Field(min_length=least)]
+            return Annotated[tuple[Annotated[int, Field(strict=True)], ...], Field(min_length=min_length)]
         case Flag():
             return Annotated[bool, Field(strict=True)]
         case Word(words):
             return Literal[words]
         case Stages(spec):
-            fields = {d.name: (_annotation(d, given=True), ... if d.required else d.default) for d in dimensions(spec)}
+            fields = {
+                d.name: (_annotation(d, required=True), ... if d.required else d.default) for d in dimensions(spec)
+            }
             return tuple[_model(spec, _StageConfig, fields), ...]  # type: ignore[misc]  # made just now
         case _:
             raise TypeError(f"no key of a job file is made of {kind!r}")

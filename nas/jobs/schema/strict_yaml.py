@@ -34,7 +34,7 @@ _NUMBERS = (
     (_FLOAT, re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"), list("-+.0123456789")),
     (_FLOAT, re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), list("-+.")),
 )
-_KEPT = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", _MERGE}
+_PLAIN_TAGS = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", _MERGE}
 
 
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -59,7 +59,7 @@ class _Loader(Composer, SafeConstructor, Resolver):
         self._sizes: dict[int, int] = {}
 
     def check_event(self, *kinds: type[Event]) -> bool:
-        """Whether the next event is of one of the kinds."""
+        """True if the next event is of one of the kinds."""
         return isinstance(self._events[0], kinds)
 
     def peek_event(self) -> Event:
@@ -101,7 +101,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN_TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _pattern, _first in _NUMBERS:
@@ -116,10 +116,10 @@ def _events(text: str) -> deque[Event]:
 
     Checked before anything is built of them, so that a text of 256 KiB takes no longer than a document of the largest size.
     """
-    found: deque[Event] = deque()
+    events: deque[Event] = deque()
     n = depth = 0
     for event in yaml.parse(text, Loader=PARSER):
-        found.append(event)
+        events.append(event)
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         n += isinstance(event, NodeEvent)
         if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
@@ -128,7 +128,7 @@ def _events(text: str) -> deque[Event]:
             raise _Refused(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
         if n > MAX_NODES:
             raise _Refused(f"more than {MAX_NODES} values", event.start_mark)
-    return found
+    return events
 
 
 def _children(node: Node) -> list[Node]:
@@ -143,54 +143,56 @@ def _check_keys(node: Node) -> None:
     """Raises `_Refused` for a mapping with a duplicate key, or with a key that is not text."""
     if not isinstance(node, MappingNode):
         return
-    seen: dict[str, int] = {}
+    line_by_key: dict[str, int] = {}
     for key, _ in node.value:
         if key.tag not in (_STR, _MERGE):
             shown = repr(key.value) if isinstance(key, ScalarNode) else "a list or a mapping"
             raise _Refused(f"expected a key that is text, got {shown}", key.start_mark)
-        if key.value in seen:
-            raise _Refused(f"the key {key.value!r} occurs twice (also in line {seen[key.value]})", key.start_mark)
-        seen[key.value] = key.start_mark.line + 1
+        if key.value in line_by_key:
+            raise _Refused(
+                f"the key {key.value!r} occurs twice (also in line {line_by_key[key.value]})", key.start_mark
+            )
+        line_by_key[key.value] = key.start_mark.line + 1
 
 
-def read_text(path: Path, *, what: str) -> str:
-    """The text of a small UTF-8 file; `what` names its kind in errors, e.g. ``job file``.
+def read_text(path: Path, *, noun: str) -> str:
+    """The text of a small UTF-8 file; `noun` names its kind in errors, e.g. ``job file``.
 
     Raises:
         JobError: there is no such file, or it is a folder, unreadable, too large or not UTF-8.
     """
     try:
         if path == Path():
-            raise _unreadable(f"an empty path; expected the path of a {what} (YAML)")
+            raise _unreadable(f"an empty path; expected the path of a {noun} (YAML)")
         if path.is_dir():
-            raise _unreadable(f"{path}: is a folder; expected a {what} (YAML)")
+            raise _unreadable(f"{path}: is a folder; expected a {noun} (YAML)")
         if path.exists() and not path.is_file():  # a pipe or a device could block, or never end
-            raise _unreadable(f"{path}: is no regular file; expected a {what} (YAML)")
+            raise _unreadable(f"{path}: is no regular file; expected a {noun} (YAML)")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _unreadable(f"{path}: no such file; expected the path of a {what} (YAML)") from None
+        raise _unreadable(f"{path}: no such file; expected the path of a {noun} (YAML)") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _unreadable(f"{str(path)!r}: cannot be read: {reason}") from None
     if len(raw) > MAX_BYTES:
-        raise _unreadable(f"{path}: larger than {MAX_BYTES // 1024} KiB; expected a {what}; check the path")
+        raise _unreadable(f"{path}: larger than {MAX_BYTES // 1024} KiB; expected a {noun}; check the path")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise _unreadable(f"{path}: line {line} is not UTF-8 text; save the {what} as UTF-8") from None
+        raise _unreadable(f"{path}: line {line} is not UTF-8 text; save the {noun} as UTF-8") from None
 
 
-def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds; errors name its `source`, usually a path, and `what` it is, e.g. ``job file``.
+def parse_mapping(text: str, *, source: str, noun: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds; errors name its `source`, usually a path, and its kind (`noun`), e.g. ``job file``.
 
     Raises:
         JobError: the text is not YAML, is no mapping, has a duplicate key, or exceeds the bounds of this module.
     """
     # Both come before the parser, which needs seconds for a text of many MiB.
     if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
-        raise _invalid(f"{source}: larger than {MAX_BYTES // 1024} KiB; expected a {what}")
+        raise _invalid(f"{source}: larger than {MAX_BYTES // 1024} KiB; expected a {noun}")
     if (wrong := Reader.NON_PRINTABLE.search(text)) is not None:
         line = text.count("\n", 0, wrong.start()) + 1
         raise _invalid(f"{source}: line {line}: is not valid YAML: a character that no text file holds")
@@ -204,7 +206,7 @@ def parse_mapping(text: str, *, source: str, what: str) -> dict[str, Any]:
         raise _invalid(f"{source}: {where}{kind}{problem}") from None
     if not isinstance(data, dict):
         came = "nothing" if data is None else {list: "a list"}.get(type(data), "a single value")
-        raise _invalid(f"{source}: expected a {what} (lines of 'key: value'), got {came}")
+        raise _invalid(f"{source}: expected a {noun} (lines of 'key: value'), got {came}")
     return data
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 from nas.errors import PluginError, UnknownNameError
 from nas.jobs.schema.errors import conflict, missing_key, problem, restated, translate
 from nas.jobs.schema.plugin_names import Settings, plugin_name
-from nas.jobs.schema.section import Flag, OptionalPath, Section, whole
+from nas.jobs.schema.section import Flag, OptionalPath, Section, whole_number
 from nas.jobs.schema.space import PluginSpaceConfig, SpaceConfig, space_config
 from nas.plugins import Kind, find, load
 from supernets.errors import DimensionError
@@ -33,14 +33,14 @@ from supernets.sharing.spec import MixtureSpec, SharingSpec
 class MixtureConfig(Section):
     """A mixture of supernets; see `MixtureSpec`."""
 
-    experts: int = whole(2, 64, default=2)
+    experts: int = whole_number(2, 64, default=2)
     """The stored weights of each layer, which are mixed for each architecture."""
     routing: Literal["layer", "neuron"] = "layer"
-    """Whether each layer, or each neuron, has its own weights of the mixture."""
-    hidden: int = whole(1, 4096, default=64)
+    """The parts that have their own weights of the mixture: each layer, or each neuron."""
+    hidden: int = whole_number(1, 4096, default=64)
     """The width of the network that computes the weights of the mixture from the architecture."""
     constant_input: Flag = False
-    """Whether that network reads a constant instead of the architecture (an ablation)."""
+    """Feeds that network a constant instead of the architecture (an ablation)."""
     layers: Annotated[
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...],
         Field(description="a list of patterns of modules' names, e.g. [blocks.*.mlp.*]"),
@@ -49,14 +49,14 @@ class MixtureConfig(Section):
 
 
 class SharingConfig(Section):
-    """What is done to stored weights before they are sliced; see `SharingSpec`."""
+    """The changes of stored weights before they are sliced; see `SharingSpec`."""
 
     mixture: MixtureConfig | None = None
     """Mixes several stored weights by the architecture."""
     kernels: Literal["centre", "transform"] = "centre"
     """How a smaller kernel is made of a larger one: its centre, or a learned transform of it."""
     correction: Annotated[Literal["least-squares"] | None, Field(description="least-squares")] = None
-    """Whether networks of the family decoder are corrected on `calibration_images` before they are scored and exported: their
+    """Corrects networks of the family decoder on `calibration_images` before they are scored and exported: their
     output projections are fitted to the activations of the largest network."""
     experts: Annotated[Literal["merged"] | None, Field(description="merged")] = None
     """How a pretrained network's layers keep fewer experts: the most used ones (on `calibration_images`), into which the others
@@ -73,9 +73,9 @@ _OF_MODEL = ("arguments", "weights", "granularity", "widths", "keep")
 _NOT_OF_MODEL = ("family", "preset", "space", "nested", "from_", "network", "pretrained")
 _FOLDER = "transformers:"
 _TUNED_RATE, _TUNED_EXAMPLES = 0.001, 200_000
-"""Of a trained model's supernet: the peak learning rate, and the examples that the default number of epochs shows it."""
+"""Defaults for a trained model's supernet: the peak learning rate, and the number of examples in all of its epochs."""
 PARTITION: Literal["co-activation"] = "co-activation"
-"""Of the neurons of MLPs that experts are made of, by default."""
+"""The default partition of the neurons of MLPs that experts are made of."""
 _PLAIN = "slice"
 _SCHEMES = ("package:", "hub:")
 """Beginnings of the names of pretrained networks that are not paths, as in `supernets.networks.formats.pretrained`."""
@@ -94,7 +94,7 @@ class SupernetConfig(Section):
     space: SerializeAsAny[SpaceConfig | PluginSpaceConfig] | None = None
     """The options of each dimension, smallest first; beside a preset, only those to replace."""
     nested: Flag = False
-    """Whether all layers take one choice for each dimension, so that each network contains the smaller ones."""
+    """Gives all layers one choice for each dimension, so that each network contains the smaller ones."""
     sharing: Annotated[
         SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels, correction or experts")
     ] = None
@@ -105,7 +105,7 @@ class SupernetConfig(Section):
 
     network: Annotated[
         str | None,
-        Field(strict=True, pattern=r"^[0-9x]+(-[0-9x]+)*\z", description="the key of a network, as nas show prints it"),
+        Field(strict=True, pattern=r"^[0-9x]+(-[0-9x]+)*\z", description="the key of a network of the run"),
     ] = None
     """The network of the trained supernet that is fine-tuned alone."""
     pretrained: Annotated[
@@ -121,21 +121,21 @@ class SupernetConfig(Section):
         Field(
             max_length=1000,
             description="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function or the path of a file "
-            "that nas capture wrote",
+            "of a captured model",
         ),
     ] = None
     """The model that the supernet is made of; its layers become narrower and fewer."""
     arguments: Annotated[
         Settings | None, Field(description="a mapping from arguments to values, e.g. {num_classes: 10}")
     ] = None
-    """Of the function that makes the model."""
+    """Arguments of the function that makes the model."""
     weights: Annotated[
         OptionalPath,
         Field(max_length=1000, description="the path of a .safetensors file or a state_dict, package:NAME, or hub"),
     ] = None
     """The model's weights; hub loads those of its library, and package:NAME the only file of weights in a Python package."""
     granularity: Annotated[Literal["layer", "stage", "model"] | None, Field(description="layer, stage or model")] = None
-    """Whether each layer, similar layers of a stage (the default), or all layers of the model have one choice."""
+    """The layers that share a choice: none (layer), similar layers of a stage (the default), or all layers of the model."""
     widths: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
         Field(min_length=1, max_length=16, description="a list of ascending fractions that ends with 1, e.g. [0.5, 1]"),
@@ -145,12 +145,12 @@ class SupernetConfig(Section):
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...] | None,
         Field(description="a list of patterns of axes and layers, e.g. [head.*]"),
     ] = None
-    """What stays as it is in the model; nas inspect prints the names."""
+    """The axes and layers that stay as they are in the model; nas inspect prints the names."""
     sort: Annotated[
         Literal["weights", "taylor", "activations", "none"] | None,
         Field(description="weights, taylor, activations or none"),
     ] = None
-    """By what the units of a model or a pretrained network are sorted, so that narrower layers have the most important ones:
+    """The order of the units of a model or a pretrained network, so that narrower layers have the most important ones:
     by the norm of the weights that read them (the default for a model), by the change of the loss without them, estimated
     from gradients, or (of the family decoder) by the error without them, measured on activations."""
 
@@ -168,8 +168,8 @@ class SupernetConfig(Section):
         if not isinstance(data, dict) or (data.get("sharing") is None and data.get("from") is not None):
             return data
         if data.get("model") is not None:
-            given = {key: value for key, value in data.items() if value is not None}
-            data = {"granularity": "stage", "widths": FRACTIONS, "keep": (), "sort": "weights", **given}
+            explicit_values = {key: value for key, value in data.items() if value is not None}
+            data = {"granularity": "stage", "widths": FRACTIONS, "keep": (), "sort": "weights", **explicit_values}
         return {**data, "sharing": {} if data.get("sharing") in (None, _PLAIN) else data["sharing"]}
 
     @field_serializer("sharing", mode="wrap")
@@ -199,13 +199,13 @@ class SupernetConfig(Section):
             raise conflict("pretrained", "a trained supernet cannot start from it; remove pretrained or from")
         if self.model is not None:
             self._check_model()
-        elif given := sorted(key for key in _OF_MODEL if getattr(self, key) is not None):
-            raise conflict(given[0], "belongs to a supernet of a model; name the model, or remove it")
+        elif model_keys := sorted(key for key in _OF_MODEL if getattr(self, key) is not None):
+            raise conflict(model_keys[0], "belongs to a supernet of a model; name the model, or remove it")
         elif self.family in FAMILIES:
             self.check_space()
         if self.sort not in (None, "none") and not self.made_of_trained:
-            what = "units are sorted of a model or a pretrained network, and the job names neither"
-            raise conflict("sort", f"{what}; name one, or remove it")
+            fault = "units are sorted of a model or a pretrained network, and the job names neither"
+            raise conflict("sort", f"{fault}; name one, or remove it")
         if self.pretrained is None:
             self._check_without_pretrained()
         if self.sort == "activations" and (self.family != "decoder" or self.model is not None):
@@ -251,8 +251,8 @@ class SupernetConfig(Section):
         if self.preset is None and self.space is None and self.from_ is None and self.pretrained is None:
             raise missing_key("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run)")
         if self.pretrained is not None and self.description.pretrained is None:
-            *others, last = (name for name, family in FAMILIES.items() if family.pretrained is not None)
-            possible = f"{', '.join(others)} and {last}"
+            *initial, last = (name for name, family in FAMILIES.items() if family.pretrained is not None)
+            possible = f"{', '.join(initial)} and {last}"
             raise conflict("pretrained", f"the families {possible} are made of pretrained networks, got {self.family}")
         if self.pretrained is not None and self.preset is None:
             return  # the space is within the pretrained network's, whose sizes are in its folder
@@ -271,11 +271,11 @@ class SupernetConfig(Section):
         ref = find(Kind.FAMILIES, self.family, FAMILIES)
         if ref is None:
             return FAMILIES[self.family]
-        found = getattr(load(ref), "description", None)
-        if not isinstance(found, FamilyDescription):
-            fault = f"its class attribute description is {type(found).__name__}; expected a FamilyDescription"
+        description = getattr(load(ref), "description", None)
+        if not isinstance(description, FamilyDescription):
+            fault = f"its class attribute description is {type(description).__name__}; expected a FamilyDescription"
             raise PluginError(f"{ref}: {fault}, see {ref.kind.page}", code="plugin.contract")
-        return found
+        return description
 
     def spec(self, within: Spec | None = None) -> Spec | None:
         """The space: the preset, with the keys of `space` in place of its own; None if only `from` is given.
@@ -297,12 +297,12 @@ class SupernetConfig(Section):
 
     @property
     def made_of_trained(self) -> bool:
-        """Whether it is made of a pretrained network or of a model."""
+        """True if the supernet is made of a pretrained network or of a model."""
         return self.pretrained is not None or self.model is not None
 
     @property
     def trains(self) -> bool:
-        """Whether a job with it trains: it names no trained supernet, or fine-tunes a network of one."""
+        """True if a job with this section trains: it names no trained supernet, or fine-tunes a network of one."""
         return self.from_ is None or self.network is not None
 
     def kinds_of_experts(self) -> set[str] | None:
@@ -315,14 +315,14 @@ class SupernetConfig(Section):
 
     def of_user(self, absolute: Callable[[Path], Path]) -> Mapping[str, str]:
         """The keys of the user's model that name files, with absolute paths."""
-        found = {}
+        path_by_key = {}
         if self.model is not None and is_file(self.model):
-            found["model"] = str(absolute(Path(self.model)))
+            path_by_key["model"] = str(absolute(Path(self.model)))
         elif self.model is not None and self.model.startswith(_FOLDER):
-            found["model"] = f"{_FOLDER}{absolute(Path(self.model.removeprefix(_FOLDER)))}"
+            path_by_key["model"] = f"{_FOLDER}{absolute(Path(self.model.removeprefix(_FOLDER)))}"
         if self.weights is not None and self.weights != HUB and not self.weights.startswith(_SCHEMES):
-            found["weights"] = str(absolute(Path(self.weights)))
-        return found
+            path_by_key["weights"] = str(absolute(Path(self.weights)))
+        return path_by_key
 
     @property
     def pretrained_path(self) -> Path | None:
@@ -343,7 +343,7 @@ def training_of_model(
     Args:
         training: the section as the job has it; what it has stays.
         supernet: the section as the job has it.
-        n_examples: of the training part; None where that is not known yet.
+        n_examples: Number of examples of the training part; None where that is not known yet.
         rate: the peak learning rate.
     """
     model = str(supernet["model"])

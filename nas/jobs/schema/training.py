@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from nas.jobs.schema.errors import conflict, missing_key, problem
 from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
-from nas.jobs.schema.section import Flag, OptionalPath, Section, number, positive, whole
+from nas.jobs.schema.section import Flag, OptionalPath, Section, number, positive, whole_number
 from nas.plugins import Kind
 from supernets.sharing.spec import MAX_RANK
 
@@ -18,17 +18,17 @@ from supernets.sharing.spec import MAX_RANK
 class AugmentConfig(Section):
     """Random changes to training images."""
 
-    shift: int = whole(0, 64, default=0, of="pixels")
+    shift: int = whole_number(0, 64, default=0, of="pixels")
     """The most that images are moved in each direction."""
     flip: Flag = False
-    """Whether half of the images are mirrored."""
+    """Mirrors half of the images."""
 
 
 class AdaptersConfig(Section):
     """Low-rank adapters (LoRA) of the linear layers, which are trained in place of the weights."""
 
-    rank: int = whole(1, MAX_RANK, default=8)
-    """Of the change of a layer's weights."""
+    rank: int = whole_number(1, MAX_RANK, default=8)
+    """The rank of the change of a layer's weights."""
 
 
 STRATEGIES = (
@@ -57,7 +57,7 @@ _ALONE = ("single-path", "sorted", "smoe-dropout", "differentiable", "largest")
 
 
 def own_teacher(strategy: object) -> Literal["largest", "none"]:
-    """What subnets learn from where a job has no frozen teacher."""
+    """The teacher of the subnets where a job has no frozen teacher."""
     return "none" if strategy in _ALONE else "largest"
 
 
@@ -70,51 +70,51 @@ class TrainingConfig(Section):
     """How the supernet is trained; not read if `supernet.from` names a trained supernet to search."""
 
     strategy: plugin_name(Kind.STRATEGIES, STRATEGIES) = "sandwich"  # type: ignore[valid-type]  # made from the names
-    """Which networks each step trains: sandwich takes the largest, the smallest and random ones."""
+    """The strategy that chooses the networks of each step: sandwich takes the largest, the smallest and random ones."""
     settings: Settings = settings()
-    """Of a plug-in's strategy."""
-    random_subnets: int = whole(0, 64, default=2)
+    """Settings of a strategy that a plug-in provides."""
+    random_subnets: int = whole_number(0, 64, default=2)
     """Random networks in each step, of the strategies sandwich, attentive and instatune."""
-    largest_epochs: int = whole(0, 10**6, default=0, of="epochs")
+    largest_epochs: int = whole_number(0, 10**6, default=0, of="epochs")
     """The first epochs, which train the largest network alone. Then axes are sorted by importance, and the other epochs train
     all networks, by a third of the learning rate; of the strategy sandwich."""
-    micro_batches: int = whole(1, 64, default=4)
+    micro_batches: int = whole_number(1, 64, default=4)
     """Parts of a batch, each of which trains another network; of the strategy sorted."""
-    candidates: int = whole(1, 64, default=3)
+    candidates: int = whole_number(1, 64, default=3)
     """Networks of which one is trained; of the strategy attentive."""
     pick: Literal["best", "worst"] = "best"
-    """Whether the best or the worst of the candidates is trained; of the strategy attentive."""
+    """The candidate that is trained, the best or the worst; of the strategy attentive."""
     label_weight: float = number(0, 1, default=0.3)
     """The weight of the labels beside the teacher's outputs; of the strategy instatune."""
     temperature: float = positive(100, default=1.0)
     """Divides the outputs before they are compared; of the strategy instatune."""
-    teacher_epochs: int | None = whole(1, 10**6, default=None, of="epochs")
+    teacher_epochs: int | None = whole_number(1, 10**6, default=None, of="epochs")
     """None: the teacher teaches in all epochs."""
     target: float = positive(1, default=0.5)
     """Multiply-accumulates of the network that the strategy differentiable looks for, as a share of the largest network's."""
     sort: Flag = False
-    """Whether units are sorted by their importance before the training; of the strategy instatune."""
+    """Sorts units by their importance before the training; of the strategy instatune."""
     distill: Annotated[Literal["largest", "teacher", "original", "none"], BeforeValidator(_distill)] = "largest"
-    """What the networks learn from beside the labels: the largest network, the named teacher, the model that the supernet is
+    """The teacher of the networks beside the labels: the largest network, the named teacher, the model that the supernet is
     made of (original), or none."""
     teacher: Annotated[OptionalPath, Field(description="a run's id or a folder")] = None
     """The trained supernet whose largest network teaches, with `distill: teacher`."""
     divergence: Literal["kl", "alpha"] = "kl"
     """How outputs are compared with the teacher's."""
-    top_k: int | None = whole(1, 2**24, default=None, of="classes")
+    top_k: int | None = whole_number(1, 2**24, default=None, of="classes")
     """The most probable classes (tokens) of a teacher that are distilled, with the others as one more, to save memory; None:
     all of them."""
-    epochs: int = whole(0, 10**6, default=12)
+    epochs: int = whole_number(0, 10**6, default=12)
     """Passes over the training part; 0 searches a pretrained network or a model without training."""
-    batch_size: int = whole(2, 10**6, default=64)
+    batch_size: int = whole_number(2, 10**6, default=64)
     """Examples of a step."""
-    accumulate: int = whole(1, 10**6, default=1, of="parts")
+    accumulate: int = whole_number(1, 10**6, default=1, of="parts")
     """Parts of a step's batch, computed one after the other, to save memory; the result is that of the whole batch, except for
     batch norms."""
     activation_checkpointing: Flag = False
-    """Whether activations within blocks are computed again in the backward pass, in place of keeping them, to save memory."""
+    """Computes activations within blocks again in the backward pass, in place of keeping them, to save memory."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of forwards; auto is bfloat16 on an accelerator, else float32. Weights and losses are in float32."""
+    """The precision of forwards; auto is bfloat16 on an accelerator, else float32. Weights and losses are in float32."""
     balance_loss: float = number(0, 100, default=0.01)
     """The weight of the loss by which routers spread tokens over experts; of networks with experts."""
     router_z_loss: float = number(0, 100, default=0.001)
@@ -134,12 +134,12 @@ class TrainingConfig(Section):
     """The largest norm of a step's gradient, which a larger one is scaled to; None for no limit."""
     augment: AugmentConfig = AugmentConfig()
     keep: Literal["last", "best"] = "last"
-    """Whether the weights of the last epoch, or those of the best one on the validation part, are kept."""
-    threads: int = whole(1, 1024, default=1)
+    """The epoch whose weights are kept: the last one, or the best one on the validation part."""
+    threads: int = whole_number(1, 1024, default=1)
     """CPU threads that torch uses."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes an accelerator where there is one."""
-    workers: int = whole(1, 1024, default=1)
+    workers: int = whole_number(1, 1024, default=1)
     """Processes of a Ray cluster that train together."""
 
     @model_validator(mode="before")
@@ -182,8 +182,8 @@ class TrainingConfig(Section):
             raise problem("largest_epochs", f"{expected}; lower it, or raise epochs")
         if self.keep == "best" and (self.largest_epochs or self.strategy == "progressive"):
             why = "best is by the largest network, which may be best before the others are trained"
-            other = "largest_epochs" if self.largest_epochs else "use another strategy than progressive"
-            raise conflict("keep", f"{why}; remove keep or {other}")
+            remedy = "largest_epochs" if self.largest_epochs else "use another strategy than progressive"
+            raise conflict("keep", f"{why}; remove keep or {remedy}")
         if self.top_k is not None and (self.distill == "none" or self.divergence != "kl"):
             raise conflict(
                 "top_k", "is of distillation by the divergence kl; remove top_k, or set distill and divergence"
@@ -193,8 +193,8 @@ class TrainingConfig(Section):
         if self.strategy == "differentiable":
             self._check_differentiable()
         if self.accumulate * self.workers > self.batch_size:
-            least = f"expected at most {self.batch_size // self.workers}, the examples of a step for each worker"
-            raise problem("accumulate", f"{least}; got {self.accumulate}")
+            limit = f"expected at most {self.batch_size // self.workers}, the examples of a step for each worker"
+            raise problem("accumulate", f"{limit}; got {self.accumulate}")
         noun, n = "workers", self.workers
         if self.strategy == "sorted":
             noun, n = "micro-batches", self.micro_batches * self.workers
@@ -217,7 +217,7 @@ class TrainingConfig(Section):
 
     @property
     def adapter_rank(self) -> int | None:
-        """Of the adapters that it trains; None where it trains the weights."""
+        """The rank of the adapters that are trained; None where the weights are trained."""
         return None if self.adapters is None else self.adapters.rank
 
     @property
@@ -227,9 +227,9 @@ class TrainingConfig(Section):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What changes the trained weights beside `TrainingSettings`, JSON-able: the strategy, its keys and the teacher."""
-        read = {"strategy", "distill", "teacher", *_BELONGS} - set(self.unread)
-        return self.model_dump(mode="json", include=read | ({"settings"} if self.settings else set()))
+        """The settings beside `TrainingSettings` that change the trained weights, JSON-able: strategy, its keys, teacher."""
+        keys = {"strategy", "distill", "teacher", *_BELONGS} - set(self.unread)
+        return self.model_dump(mode="json", include=keys | ({"settings"} if self.settings else set()))
 
     @property
     def teacher_path(self) -> Path | None:

@@ -27,11 +27,11 @@ OwnMetrics = Mapping[str, MetricKind] | None
 
 @dataclass(frozen=True, slots=True)
 class WrittenMetrics:
-    """What a job file says of its metrics.
+    """The objectives and constraints of a job file as it writes them.
 
     Attributes:
-        additional: names of the metrics of plug-ins.
-        task: its name.
+        additional: Names of the metrics of plug-ins.
+        task: The name of the job's task.
     """
 
     objectives: Sequence[str]
@@ -40,50 +40,54 @@ class WrittenMetrics:
     task: str
 
     def parsed_objectives(
-        self, profiles: Sequence[str], own: OwnMetrics = None, task: TaskMetrics | None = None
+        self, profiles: Sequence[str], metric_kinds: OwnMetrics = None, task: TaskMetrics | None = None
     ) -> list[Objective]:
         """The objectives; raises a `problem` of the key where one is unknown or occurs twice.
 
         Args:
-            own: the additional metrics by name; None where their plug-ins are not loaded: then any profile may be theirs.
-            task: None where a plug-in's is not loaded: then any plain name may be a metric of it.
+            metric_kinds: The additional metrics by name; None where plug-ins are not loaded: then any profile may be theirs.
+            task: The metrics of the task; None where a plug-in's is not loaded: then any plain name may be a metric of it.
         """
-        found = [self._metric(text, profiles, f"objectives[{i}]", own, task) for i, text in enumerate(self.objectives)]
-        check_distinct("objectives", [objective.name for objective in found])
-        return found
+        objectives = [
+            self._metric(text, profiles, f"objectives[{i}]", metric_kinds, task)
+            for i, text in enumerate(self.objectives)
+        ]
+        check_distinct("objectives", [objective.name for objective in objectives])
+        return objectives
 
     def parsed_constraints(
-        self, profiles: Sequence[str], own: OwnMetrics = None, task: TaskMetrics | None = None
+        self, profiles: Sequence[str], metric_kinds: OwnMetrics = None, task: TaskMetrics | None = None
     ) -> list[Constraint]:
         """The constraints, as `parsed_objectives`."""
-        found: dict[str, Constraint] = {}
+        constraint_by_name: dict[str, Constraint] = {}
         for text, bounds in self.constraints.items():
             key = f"constraints.{text}"
-            metric = self._metric(text, profiles, key, own, task)
-            if metric.name in found:
+            metric = self._metric(text, profiles, key, metric_kinds, task)
+            if metric.name in constraint_by_name:
                 raise problem(key, f"{show(metric.name)} occurs twice; keep one spelling", code="job.duplicate")
-            found[metric.name] = bounds.constraint(metric, key)
-        return list(found.values())
+            constraint_by_name[metric.name] = bounds.constraint(metric, key)
+        return list(constraint_by_name.values())
 
     def _metric(
-        self, text: str, profiles: Sequence[str], key: str, own: OwnMetrics, task: TaskMetrics | None
+        self, text: str, profiles: Sequence[str], key: str, metric_kinds: OwnMetrics, task: TaskMetrics | None
     ) -> Objective:
         metric, _, profile = text.partition("@")
-        if metric in self.additional and own is None and (not profile or profile in profiles):
+        if metric in self.additional and metric_kinds is None and (not profile or profile in profiles):
             return Objective(text, "", Goal.MINIMIZE)
-        kinds = dict(own or dict.fromkeys(self.additional, MetricKind("", Goal.MINIMIZE)))
+        kinds = dict(metric_kinds or dict.fromkeys(self.additional, MetricKind("", Goal.MINIMIZE)))
         names: tuple[str, ...] = ()
-        if (known := task or SHIPPED.get(self.task)) is not None:
-            kinds, names = kinds | known.own, known.names
+        if (task_metrics := task or SHIPPED.get(self.task)) is not None:
+            kinds, names = kinds | task_metrics.own, task_metrics.names
         elif METRIC.fullmatch(text) and text not in TIMED_METRICS and not is_shipped_metric(text):
             return Objective(text, "", Goal.MAXIMIZE, scored=True)
         try:
             return Objective.parse(text, profiles, extra_metrics=kinds, task=names)
         except UnknownNameError as error:
-            message, other = str(error), task_of(text)
-            if known is not None and other is not None:
-                has = f"{text} is a metric of the task {other}, and the job's task is {known.name}, with {', '.join(names)}"
-                message = f"{has}; name one of its own, or write task: {other}"
+            message, other_task = str(error), task_of(text)
+            if task_metrics is not None and other_task is not None:
+                task_text = f"the job's task is {task_metrics.name}, with {', '.join(names)}"
+                has = f"{text} is a metric of the task {other_task}, and {task_text}"
+                message = f"{has}; name one of its own, or write task: {other_task}"
             raise problem(key, message, code="job.unknown-name") from None
 
 
@@ -98,8 +102,8 @@ def check_own_metric(name: str) -> None:
 
 def check_distinct(key: str, names: Sequence[str]) -> None:
     """Raises a `problem` of a key where a name of its list occurs twice."""
-    seen: set[str] = set()
+    earlier_names: set[str] = set()
     for i, name in enumerate(names):
-        if name in seen:
+        if name in earlier_names:
             raise problem(f"{key}[{i}]", f"{show(name)} occurs twice; keep one", code="job.duplicate")
-        seen.add(name)
+        earlier_names.add(name)

@@ -103,9 +103,7 @@ def block_table(report: RunReport, point: Point) -> BlockTable | None:
 
 def _basis(report: RunReport, point: Point, profiles: Sequence[str], sums: BlockRow) -> str:
     if not profiles:
-        return (
-            f"shares of the network's {sums.macs:,} MACs; with a lookup table (nas calibrate) they are of its latency"
-        )
+        return f"shares of the network's {sums.macs:,} MACs; with a lookup table they are of its latency"
     profile = profiles[0]
     metric = next((o for o in report.columns if o.metric == "latency_ms" and o.profile == profile), None)
     measured = ""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.errors import SelectionError
+from nas.errors import Remedy, SelectionError
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.significance import N_STANDARD_ERRORS, Comparison, paired_standard_error
 from nas.search.problem.objectives import Objective
@@ -146,13 +146,13 @@ class CascadeTable:
             SelectionError: There is no such row, or the row is a single network.
         """
         if not 0 <= number < len(self.rows):
-            problem = f"--row {number}: the table of run {self.run!r} has rows 0 to {len(self.rows) - 1}"
+            problem = f"row {number}: the table of run {self.run!r} has rows 0 to {len(self.rows) - 1}"
             raise SelectionError(problem, code="selection.unknown-network")
         row = self.rows[number].cascade
         if row.large is None or row.threshold is None:
-            export = f"nas export {self.run} --index {row.small}"
-            problem = f"--row {number}: the row is a single network; export it with: {export}"
-            raise SelectionError(problem, code="cascade.single-network")
+            problem = f"row {number}: the row is a single network, number {row.small} of the front; export it alone"
+            remedy = Remedy("export", self.run, {"index": row.small})
+            raise SelectionError(problem, code="cascade.single-network", remedy=remedy)
         return self.members[row.small], self.members[row.large], row.threshold
 
     def to_json(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from nas.engine.store.base import RunStatus
-from nas.errors import RunStateError, SelectionError
+from nas.errors import Remedy, RunStateError, SelectionError
 from nas.results.analysis.report import RunReport
 from nas.search.problem.tasks import CLASSIFICATION
 
@@ -19,8 +19,8 @@ def cascade_pairs(report: RunReport) -> list[tuple[int, int]]:
     """
     run = f"run {report.run!r}"
     if report.status is not RunStatus.FINISHED:
-        problem = f"{run} is {report.status}; its front may change: continue it with `nas resume {report.run}`"
-        raise RunStateError(problem)
+        problem = f"{run} is {report.status}; its front may change: resume the run"
+        raise RunStateError(problem, remedy=Remedy("resume", report.run))
     if report.task.name != CLASSIFICATION.name:
         problem = f"{run} has the task {report.task.name}; a cascade needs the confidences of a classification"
         raise SelectionError(problem, code="cascade.task-unavailable")

@@ -65,11 +65,16 @@ class Finetuning:
         return [*texts, self.improvement.verdict]
 
     @property
+    def interrupted(self) -> bool:
+        """Whether it has lost its driver, so that it can be resumed."""
+        return shown_status(self.status, live=self.live) == INTERRUPTED
+
+    @property
     def _status_text(self) -> str:
         if self.status == RunStatus.FINISHED:
             return str(self.status)
         shown = shown_status(self.status, live=self.live)
-        reason = f"continue with: nas resume {self.run}" if shown == INTERRUPTED else self.reason
+        reason = f"resume the run {self.run}" if self.interrupted else self.reason
         return f"{shown} after {self.epoch} of {self.epochs} epochs" + (f"; {reason}" if reason else "")
 
     def to_json(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.engine.formatting import format_value, miss_text
-from nas.errors import SelectionError, quoted
+from nas.errors import REPEAT, Remedy, SelectionError, quoted
 from nas.results.analysis.fronts import best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.results.analysis.network_values import Point, minimised_of, values_of
 from nas.results.analysis.report import RunReport
@@ -18,7 +18,7 @@ from nas.search.problem import pareto
 from nas.search.problem.objectives import EXACT_METRICS, Constraint, Objective
 from nas.search.problem.tasks import SERVED_MEMORY, may_be_negative
 
-_EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
+_EXAMPLE = '"latency_ms<=1.0" or "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
 _JOINT = re.compile(r",|\s+and\s+", re.IGNORECASE)
 _KEY_EXPRESSION = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
@@ -164,14 +164,12 @@ def by_key(report: RunReport, key: str) -> Point:
     for points in (report.candidates, report.evaluated):  # the latter have those whose longer measurement failed
         if (place := points.places.get(key)) is not None:
             return points[place]
-    problem = (
-        f"run {report.run!r} has no measured network with the key {quoted(key)}; `nas show {report.run}` lists some"
-    )
-    raise SelectionError(problem, code="selection.unknown-network")
+    problem = f"run {report.run!r} has no measured network with the key {quoted(key)}"
+    raise SelectionError(problem, code="selection.unknown-network", remedy=Remedy("show", report.run))
 
 
 def by_index(report: RunReport, index: int) -> Point:
-    """The front's member of this number, as `nas show` counts them: from 0, in the order of `RunReport.front`.
+    """The front's member of this number, counted from 0, in the order of `RunReport.front`.
 
     Raises:
         SelectionError: there is no such number, or no front.
@@ -179,7 +177,7 @@ def by_index(report: RunReport, index: int) -> Point:
     front = _front(report)
     if not 0 <= index < len(front):
         expected = f"has {len(front)} members, numbered 0 to {len(front) - 1}"
-        problem = f"--index {index}: the front of run {report.run!r} {expected}"
+        problem = f"index {index}: the front of run {report.run!r} {expected}"
         raise SelectionError(problem, code="selection.unknown-network")
     return front[index]
 
@@ -201,22 +199,21 @@ def _front(report: RunReport) -> tuple[Point, ...]:
         raise nothing_measured(report)
     nearest = f"the nearest is {report.nearest.point.key} with {miss_text(report.nearest.miss)}"
     problem = (
-        f"no measured network of run {report.run!r} satisfies its constraints; {nearest}; use --select with others"
+        f"no measured network of run {report.run!r} satisfies its constraints; {nearest}; select within other limits"
     )
-    raise SelectionError(problem, code="selection.nothing-satisfies")
+    remedy = Remedy(REPEAT, options={"select": "LIMITS"})
+    raise SelectionError(problem, code="selection.nothing-satisfies", remedy=remedy)
 
 
 def nothing_measured(report: RunReport) -> SelectionError:
     """The error where a run has measured no network yet."""
-    problem = (
-        f"run {report.run!r} ({report.status}) has no measured network; continue it with `nas resume {report.run}`"
-    )
-    return SelectionError(problem, code="run.nothing-measured")
+    problem = f"run {report.run!r} ({report.status}) has no measured network; resume the run"
+    return SelectionError(problem, code="run.nothing-measured", remedy=Remedy("resume", report.run))
 
 
 def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> Limit:
     def malformed(problem: str) -> SelectionError:
-        return SelectionError(f"--select {quoted(expression)}: {problem}", code="selection.malformed")
+        return SelectionError(f"select {quoted(expression)}: {problem}", code="selection.malformed")
 
     matched = _TERM.fullmatch(term)
     if matched is None:
@@ -225,10 +222,10 @@ def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequenc
     if _REVERSED.fullmatch(matched["name"]) is not None:
         turned = f"{matched['bound']}{matched['sign'].translate(_TURNED)}{matched['name']}"
         raise malformed(f"the metric comes first; write {turned}")
-    objective = Objective.parse(matched["name"], profiles, where="--select", measured=metrics)
+    objective = Objective.parse(matched["name"], profiles, where="select", measured=metrics)
     if objective not in metrics:
         problem = f"{objective.name} is not measured here; expected one of {', '.join(o.name for o in metrics)}"
-        raise SelectionError(f"--select {quoted(expression)}: {problem}", code="selection.unknown-metric")
+        raise SelectionError(f"select {quoted(expression)}: {problem}", code="selection.unknown-metric")
     text = matched["bound"].strip()
     try:
         bound = float(text)

@@ -234,7 +234,7 @@ def _report(
         constraints=constraints,
         profiles=search.profiles if profile is None else (profile,),
         numbers={architecture.key: n for n, architecture in enumerate(measured.evaluated, start=1)},
-        n_known=sum(architecture in measured.evaluated for architecture in search.known),
+        n_known=sum(architecture in measured.evaluated for architecture in search.known_candidates),
         budget=None if state.budget is None else state.budget.evaluations,
         algorithm=search.algorithm,
         models_from=_first_modelled(steps, search),

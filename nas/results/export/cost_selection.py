@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.engine.store.stored_run import StoredRun
-from nas.errors import SelectionError
+from nas.errors import Remedy, SelectionError
 from nas.results.analysis.network_selection import parse_cost_limits
 from nas.results.export.nested_latencies import LATENCY, measured_latencies, timed_profiles
 from nas.search.problem.objectives import EXACT_METRICS
@@ -125,8 +125,8 @@ def _supernet(run: StoredRun) -> Supernet:
         checkpoint = load_checkpoint(run.folder.checkpoint)
         if checkpoint.finished:
             return checkpoint.supernet
-    message = f"run {run.id!r} is not fully trained; wait for it, or continue it with `nas resume {run.id}`"
-    raise SelectionError(message, code="checkpoint.unfinished")
+    message = f"run {run.id!r} is not fully trained; wait for it, or resume it"
+    raise SelectionError(message, code="checkpoint.unfinished", remedy=Remedy("resume", run.id))
 
 
 def costs_of(supernet: Supernet, networks: Sequence[Architecture]) -> list[tuple[Architecture, dict[str, float]]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
-from supernets.families.decoder.serving import FILLED, IDS, PADDING, PREFILL, cache_names, in_place
+from supernets.families.decoder.serving import FILLED, IDS, PADDING, PREFILL, cache_names, is_in_place_step
 from supernets.families.encoder_decoder.serving import MEMORY, SOURCE
 from supernets.networks.module_to_onnx import INPUT
 
@@ -30,7 +30,7 @@ class Decoding:
     def __init__(self, models: Mapping[str, bytes], *, room: int, source: NDArray[Any] | None = None) -> None:
         self._prefill, self._room, self._filled = models[PREFILL], room, 0
         (self._step,) = (model for name, model in models.items() if name != PREFILL)
-        self._in_place = in_place(self._step)
+        self._in_place = is_in_place_step(self._step)
         self._cache: list[NDArray[Any]] = []
         self._source, self._memory = source, dict[str, NDArray[Any]]()
 

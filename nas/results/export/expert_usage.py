@@ -151,7 +151,7 @@ def _extracted(runs: RunsFolder, run: str, select: str | None) -> tuple[Architec
     network = Extraction(trained.checkpoint.supernet, trained.data.calibration.split(CALIBRATION_BATCH))(architecture)
     if not any(isinstance(module, ExpertLayer) for module in network.modules()):
         raise SelectionError(
-            f"{run}: the network {architecture.key} has no experts; choose another one with --select",
+            f"{run}: the network {architecture.key} has no experts; select another one",
             code="selection.no-experts",
         )
     return architecture, network, trained

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from hardware_profiles.runtime import run_calls, run_model
-from hardware_profiles.runtimes.registry import find_runtime
+from hardware_profiles.runtimes.lookup import find_runtime
 from nas.engine.evaluation.scoring import outputs_of
 from nas.errors import ExportFailedError
 from nas.results.export.preprocessing_graph import IMAGE

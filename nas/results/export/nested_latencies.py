@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.measuring_evaluator import Measured, Timed
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.store.opening import open_store
 from nas.engine.store.stored_run import StoredRun
@@ -77,11 +77,11 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
     with closing(open_store(run.folder, driver=True)) as store:
         environments = Environments(store.state().environments, lambda state: store.update_state(environments=state))
         usual = environments.usual_speed(environment_name(*place))
-        timed = Timed(
+        timed = TimedProfile(
             open_profiler(profile, seed=stored_job(run).seed, on_wait=note, usual=usual),
             trained.data.timed_batches(profile),
         )
-        measured = Measured(
+        measured = MeasuringEvaluator(
             InlineScoring(supernet, trained.data.calibration, part, trained.data.task),
             supernet.cost,
             {place: timed},
@@ -90,7 +90,7 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
             environments=environments,
         )
         measurements: dict[Request, Measurement] = {}
-        with closing(Cached(measured, store.attempts, keep=store.add)) as evaluator:
+        with closing(CachedEvaluator(measured, store.attempts, keep=store.add)) as evaluator:
             for start in range(0, len(requests), _TOGETHER):
                 measurements |= {m.request: m for m in evaluator.evaluate(requests[start : start + _TOGETHER])}
     return measurements

@@ -33,7 +33,7 @@ from nas.results.export.provenance import Provenance, preprocessing_facts, score
 from nas.results.export.served_models import served_parity
 from supernets.data import BlockFormat, PairFormat, TextFormat, head
 from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, in_place
+from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, is_in_place_step
 from supernets.networks.module_to_onnx import onnx_model
 from supernets.training.recalibration import Extraction
 
@@ -170,7 +170,7 @@ def network_bundle(
             models=(path.name, step_path.name),
             tokenizer=tokenizer_path.name,
             positions=positions,
-            in_place=in_place(shipped[kind]),
+            in_place=is_in_place_step(shipped[kind]),
         )
     else:
         models = {path: model}

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nas.engine.store import tables
 from nas.engine.store.base import Outcome, RunStore
-from nas.errors import ExportFailedError
+from nas.errors import REPEAT, ExportFailedError, Remedy
 from nas.results.analysis.report import RunReport
 from nas.results.analysis.run_measurements import MeasuredRun
 from nas.search.optuna import quiet
@@ -46,9 +46,8 @@ def export_study(
     """
     trials = study_trials(report, store)
     if not trials:
-        remedy = f"continue it with `nas resume {report.run}`"
-        message = f"run {report.run!r} ({report.status}) has no evaluated network to write; {remedy}"
-        raise ExportFailedError(message, code="export.nothing-evaluated")
+        message = f"run {report.run!r} ({report.status}) has no evaluated network to write; resume the run"
+        raise ExportFailedError(message, code="export.nothing-evaluated", remedy=Remedy("resume", report.run))
     try:
         with quiet():
             opened = _open(storage)
@@ -134,7 +133,7 @@ def _open(storage: str) -> BaseStorage:
         _check_no_run(storage)
         return RDBStorage(storage)
     if not storage:
-        raise _unusable("--storage is empty; expected a database's URL or the path of a journal file")
+        raise _unusable("storage is empty; expected a database's URL or the path of a journal file")
     path = Path(storage)
     if path.is_file() and not _is_journal(path):  # Optuna would append to it
         raise _unusable(f"{storage} exists and is not an Optuna journal; choose another file")
@@ -171,10 +170,12 @@ def _write(
 ) -> None:
     if name in optuna.get_all_study_names(opened):
         if not replace:
-            remedy = (
-                "choose another name with --name, or replace it (also what an interrupted export left) with --replace"
+            advice = "choose another name, or replace the study, which an interrupted export may have left"
+            raise ExportFailedError(
+                f"{storage} has a study named {name!r}; {advice}",
+                code="export.study-exists",
+                remedy=Remedy(REPEAT, options={"replace": True}),
             )
-            raise ExportFailedError(f"{storage} has a study named {name!r}; {remedy}", code="export.study-exists")
         optuna.delete_study(study_name=name, storage=opened)
     directions = ["maximize" if o.goal is Goal.MAXIMIZE else "minimize" for o in report.objectives]
     study = optuna.create_study(storage=opened, study_name=name, directions=directions)

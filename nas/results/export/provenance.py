@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from nas.engine.evaluation.measuring_evaluator import Measured
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.store.base import RunStore
 from nas.engine.store.memory import MemoryStore
 from nas.errors import ExportFailedError
 from nas.jobs.build.prepared_job import TrainedRun
-from nas.jobs.build.serving import in_place
+from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.build.task_metrics import metrics_of_task
 from nas.results.analysis.network_values import Point
 from nas.results.export.preprocessing_graph import IMAGE, STEPS
@@ -79,7 +79,7 @@ class Provenance:
         """True if all profiles write into the cache of a language model."""
         facts = self.store.facts()
         profiles = facts.compatibility.get("profiles", {}).values() if facts is not None else ()
-        return all(in_place(HardwareProfile(**profile)) for profile in profiles)
+        return all(writes_cache_in_place(HardwareProfile(**profile)) for profile in profiles)
 
     def measured_with(self, metric: Objective, point: Point) -> Mapping[str, Any]:
         """Protocol, fidelity and environment of a metric: of the final measurement, where there is one that did not fail."""
@@ -184,7 +184,7 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
     test = variants.test_request(network, scored)
 
     def evaluate(part: Part, wanted: list[Request]) -> None:
-        evaluator = Measured(
+        evaluator = MeasuringEvaluator(
             InlineScoring(checkpoint.supernet, trained.data.calibration, part, trained.data.task),
             checkpoint.supernet.cost,
             {},

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
-from nas.errors import ExportFailedError
+from nas.errors import ExportFailedError, Remedy
 from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
@@ -120,7 +120,9 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
     if isinstance(data.format, TextFormat | BlockFormat):
         text = "the network reads texts of any length, and the written module would read those of one; "
         raise ExportFailedError(
-            f"{text}write ONNX with `nas export`, or see `nas export-transformers`", code="export.format-unavailable"
+            f"{text}export ONNX, or a folder of the transformers library",
+            code="export.format-unavailable",
+            remedy=Remedy("export-transformers", provenance.run),
         )
     network, variant = provenance.variants.split(point.architecture)
     module = Extraction(supernet, trained.data.calibration.split(CALIBRATION_BATCH))(network)

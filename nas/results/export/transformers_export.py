@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.engine.store.stored_run import StoredRun
-from nas.errors import ExportFailedError
+from nas.errors import ExportFailedError, Remedy, attach_remedy
 from nas.jobs.build.prepared_job import load_trained_run
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
@@ -78,12 +78,16 @@ def export_transformers(
     trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
     if (task := trained.data.config.task) not in (CLASSIFICATION.name, LANGUAGE):
         problem = f"run {run!r} is of the task {task}, and this export writes classifiers and language models"
-        raise ExportFailedError(f"{problem}; write ONNX with `nas export`", code="export.task-unavailable")
+        raise ExportFailedError(f"{problem}; export ONNX", code="export.task-unavailable", remedy=Remedy("export", run))
     supernet, data = trained.checkpoint.supernet, trained.data.dataset
     values = costs_of(supernet, [network])[0][1] if measured is None else measured
     family, plain = supernet.family.plain(network)
     module = Extraction(supernet, trained.data.calibration.split(CALIBRATION_BATCH))(network)
-    again, loader = _write(folder, family, plain, module, data)
+    try:
+        again, loader = _write(folder, family, plain, module, data)
+    except ExportError as error:
+        attach_remedy(error, Remedy("export", run))
+        raise
     _write_preprocessing(folder, loader, data.format)
     examples = data.validation.inputs[: 1 if isinstance(data.format, BlockFormat) else 8]
     with torch.no_grad():
@@ -153,10 +157,8 @@ def _write(
         case _:
             names = (EncoderFamily.name, ViTEncoderFamily.name, DecoderFamily.name)
             available = f"{', '.join(names[:-1])} and {names[-1]}, and this one is of {family.name}"
-            raise ExportError(
-                f"the transformers library has networks of the families {available}; write ONNX with `nas export`"
-            )
-    return _loaded(family, network, renumbered(tensors, dict(enumerate(family.kept(network))))), loader
+            raise ExportError(f"the transformers library has networks of the families {available}; export ONNX")
+    return _loaded(family, network, renumbered(tensors, dict(enumerate(family.layer_numbers(network))))), loader
 
 
 def _loaded(family: Family, network: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -16,9 +16,9 @@ from nas.results.analysis.network_selection import Limit
 from nas.results.analysis.report import RunReport
 from nas.results.plots.chart_data import PICTURES
 from nas.results.plots.front_panels import front_panels
+from nas.results.plots.front_plot import convergence_figure, front_figure
 from nas.results.plots.html_page import page
 from nas.results.plots.insight_plots import insight_figures
-from nas.results.plots.plots import convergence_figure, front_figure
 from nas.results.plots.style import STYLE, files_of
 
 

@@ -83,7 +83,7 @@ def files_of(name: str, figure: Figure) -> dict[str, bytes]:
 def check_picture_path(path: Path) -> None:
     """Raises `NasError` unless a picture can be written to a path: as .png or .svg, in a folder that exists or can be made."""
     if path.suffix not in _SUFFIXES or path.is_dir():
-        raise NasError(f"--plot {path}: expected a file that ends in .png or .svg", code="plot.invalid-path")
+        raise NasError(f"{path}: expected a file that ends in .png or .svg", code="plot.invalid-path")
     check_folder(path.absolute().parent)
 
 

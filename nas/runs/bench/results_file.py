@@ -104,7 +104,7 @@ class ResultsFile(Generic[R]):
                     row = self._row.from_json(data["row"])
                     row_by_key[row.key] = row
             except (ValueError, KeyError, TypeError, AttributeError):
-                message = f"{self.path}: line {number} is no result of `nas bench`; name another file, or remove it"
+                message = f"{self.path}: line {number} is no result of a benchmark; name another file, or remove it"
                 raise BenchmarkError(message) from None
         if len(text) > sum(map(len, lines)) + len(lines):
             self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

@@ -23,7 +23,7 @@ def description(path: Path) -> tuple[Path, list[str], bool, bool]:
         NasError: The file is missing or malformed.
     """
     kind = "description of a table"
-    data = parse_mapping(read_text(path, what=kind), source=str(path), what=kind)
+    data = parse_mapping(read_text(path, noun=kind), source=str(path), noun=kind)
     for key in data:
         if key not in _KEYS:
             raise UnknownNameError("key", key, _KEYS, where=str(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.errors import SelectionError
+from nas.errors import REPEAT, Remedy, SelectionError
 from nas.jobs.schema import SearchJob, job_of
 from nas.jobs.schema.plugin_names import names_of_stored_jobs
 from nas.results.analysis.network_selection import choose
@@ -91,8 +91,11 @@ def _select(run: Run, select: str | None, index: int | None) -> tuple[Architectu
     """The network of a run, and the variant that it is deployed in."""
     if run.kind == "training":
         if select is None:
-            remedy = "select a network, e.g. --select 'macs<=2e6', or search it"
-            raise SelectionError(f"run {run.id!r} is a training and has no front; {remedy}", code="run.not-a-search")
+            raise SelectionError(
+                f"run {run.id!r} is a training and has no front; select a network by limits, e.g. 'macs<=2e6', or search it",
+                code="run.not-a-search",
+                remedy=Remedy(REPEAT, options={"select": "LIMITS"}),
+            )
         from nas.results.export.cost_selection import networks_by_cost  # loads torch
 
         return networks_by_cost(run).satisfying(select)[-1][0], run.job.first_variant

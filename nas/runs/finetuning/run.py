@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from nas.jobs.run.passed_objects import Passed, check_passed, resumed_with
+from nas.jobs.run.passed_objects import PassedPlugins, check_passed, resumed_with
 from nas.jobs.run.run_options import RunOptions
 from nas.runs.driver import run as search
 from nas.runs.finetuning.job import finetuning_job
@@ -19,7 +19,7 @@ def finetune(
     select: str | None = None,
     index: int | None = None,
     learning_rate: float | None = None,
-    **passed: Unpack[Passed],
+    **passed: Unpack[PassedPlugins],
 ) -> Run:
     """The run that fine-tuned one network of a run, taught by its supernet's largest, and measured it as the run did.
 

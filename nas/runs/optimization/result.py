@@ -100,7 +100,7 @@ class OptimizationResult:
         import matplotlib as mpl
 
         from nas.results.plots.front_panels import front_panels
-        from nas.results.plots.plots import convergence_figure, front_figure
+        from nas.results.plots.front_plot import convergence_figure, front_figure
         from nas.results.plots.style import STYLE
 
         if kind not in ("front", "convergence"):

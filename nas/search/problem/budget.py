@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from nas.errors import NasError
+from nas.errors import REPEAT, NasError, Remedy
 
 MAX_FINALISTS = 40
 """Architectures measured again after a search, at most; a front that is larger is measured whole."""
@@ -81,34 +81,35 @@ def extend_budget(
     """
     done, used = spent.evaluations, spent.seconds / 60
     if evaluations is not None:
-        total = _total("--evaluations", evaluations, done if spent.ended else budget.evaluations, is_whole=True)
+        total = _total("evaluations", evaluations, done if spent.ended else budget.evaluations, is_whole=True)
         if total < done:
-            raise _too_small("--evaluations", evaluations, str(done))
+            raise _too_small("evaluations", evaluations, str(done))
         budget = replace(budget, evaluations=int(total), plateau_from=done)
     if minutes is not None:
         before = used if spent.ended or budget.minutes is None else budget.minutes
-        total = _total("--minutes", minutes, before, is_whole=False)
+        total = _total("minutes", minutes, before, is_whole=False)
         if total < used:
-            raise _too_small("--minutes", minutes, f"{used:.3g}")
+            raise _too_small("minutes", minutes, f"{used:.3g}")
         budget = replace(budget, minutes=total, plateau_from=done)
     if spent.ended and done >= budget.evaluations:
-        raise NasError(f"its {done} evaluations are used up; add some with --evaluations +50", code="budget.used-up")
+        remedy = Remedy(REPEAT, options={"evaluations": "+50"})
+        raise NasError(f"its {done} evaluations are used up; add some", code="budget.used-up", remedy=remedy)
     if spent.ended and budget.minutes is not None and used >= budget.minutes:
-        message = f"its {budget.minutes:g} minutes are used up; add some with --minutes +10"
-        raise NasError(message, code="budget.used-up")
+        remedy = Remedy(REPEAT, options={"minutes": "+10"})
+        raise NasError(f"its {budget.minutes:g} minutes are used up; add some", code="budget.used-up", remedy=remedy)
     return budget
 
 
 def check_extension(*, evaluations: str | int | None = None, minutes: str | float | None = None) -> None:
     """Raises `NasError` (code ``budget.invalid``) for what no run can be extended by, before any run is opened."""
     if evaluations is not None:
-        _total("--evaluations", evaluations, 0, is_whole=True)
+        _total("evaluations", evaluations, 0, is_whole=True)
     if minutes is not None:
-        _total("--minutes", minutes, 0, is_whole=False)
+        _total("minutes", minutes, 0, is_whole=False)
 
 
-def _total(option: str, amount: str | float, before: float, *, is_whole: bool) -> float:
-    """The total that an option requests: its number, or, with a plus, that much more than before."""
+def _total(name: str, amount: str | float, before: float, *, is_whole: bool) -> float:
+    """The total that a value requests: its number, or, with a plus, that much more than before."""
     text = str(amount).strip()
     try:
         number = int(text) if is_whole else float(text)
@@ -116,13 +117,13 @@ def _total(option: str, amount: str | float, before: float, *, is_whole: bool) -
         number = 0
     if not 0 < number <= 1e6:
         expected = "a whole number" if is_whole else "a number"
-        message = f"{option} {amount}: expected {expected} above 0, or an addition with a plus, e.g. {option} +50"
+        message = f"{name} {amount}: expected {expected} above 0, or an addition with a plus, e.g. {name} +50"
         raise NasError(message, code="budget.invalid")
     return before + number if text.startswith("+") else number
 
 
-def _too_small(option: str, amount: str | float, used: str) -> NasError:
-    message = f"{option} {amount}: the run has used {used} already; give a larger number, or an addition, e.g. +50"
+def _too_small(name: str, amount: str | float, used: str) -> NasError:
+    message = f"{name} {amount}: the run has used {used} already; give a larger number, or an addition, e.g. +50"
     return NasError(message, code="budget.invalid")
 
 

@@ -15,7 +15,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from nas.errors import ServiceError
+from nas.errors import Remedy, ServiceError
 from nas.service.api.schemas import Problem
 from nas.service.client.errors import RefusedError, UnreachableError
 
@@ -189,7 +189,7 @@ class Transport:
             why = f"does not speak TLS ({cause}); check whether its URL begins with http://"
             return UnreachableError(f"{self.server}: {why}", code="service.no-tls")
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return UnreachableError(f"no server answers at {self.server} ({cause}); start one with: nas serve")
+            return UnreachableError(f"no server answers at {self.server} ({cause}); start one", remedy=Remedy("serve"))
         if isinstance(error, httpx.TimeoutException):
             return UnreachableError(f"{self.server}: did not answer in time ({cause}); check whether it is overloaded")
         or_tls = ", and whether its URL begins with https://" if self.server.startswith("http:") else ""

@@ -18,8 +18,8 @@ from nas.errors import ServiceError
 from nas.service.api.error_codes import PROBLEMS
 from nas.service.http.problems import make_problem, problem_of, response_of
 from nas.service.http.tokens import Tokens
+from nas.service.path_privacy import PathPrivacy
 from nas.service.settings import ServiceSettings
-from nas.service.wording import Wording
 
 COOKIE = "nas_token"
 API = "/api/"
@@ -70,7 +70,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens) -> None:
         self._app, self._tokens, self._needed = app, tokens, settings.needs_token
-        self._rate, self._wording = RateLimit(settings.limits.requests_per_minute), Wording(settings)
+        self._rate, self._hide_paths = RateLimit(settings.limits.requests_per_minute), PathPrivacy(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -109,7 +109,7 @@ class Access:
         try:
             name = None if token is None else self._tokens.holder(token)
         except ServiceError as error:
-            return response_of(problem_of(error, self._wording, instance=path))
+            return response_of(problem_of(error, self._hide_paths, instance=path))
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
             detail = "too many requests; wait before the next one"

@@ -15,17 +15,17 @@ from nas.service import pages
 from nas.service.api.schemas import JobEdit, JobSubmission, Problem
 from nas.service.http.access import Access
 from nas.service.http.body_limits import BodyLimits
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.metrics import PREFIX, Metrics
 from nas.service.http.problems import add_handlers
 from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
-from nas.service.http.turns import ConcurrencyLimit
+from nas.service.path_privacy import PathPrivacy
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
-from nas.service.wording import Wording
 
 _DESCRIPTION = """\
 Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, and the one you
@@ -65,18 +65,18 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         lifespan=lifespan,
     )
     app.state.streams = streams
-    wording = Wording(settings)
-    add_handlers(app, wording)
+    hide_paths = PathPrivacy(settings)
+    add_handlers(app, hide_paths)
     parsing = ConcurrencyLimit("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
     unpacking = ConcurrencyLimit("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
     for router in (
-        jobs.routes(service, parsing, wording),
+        jobs.routes(service, parsing, hide_paths),
         runs.routes(service, streams, parsing),
         results.routes(service),
         exports.routes(service),
         hardware.routes(service, parsing, unpacking),
         tasks.routes(service),
-        operations.routes(service, metrics, wording),
+        operations.routes(service, metrics, hide_paths),
     ):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, valid_tokens))

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,7 @@ from hardware_profiles.errors import ProfilingError
 from nas.errors import (
     JobError,
     NasError,
+    Remedy,
     RunHeldError,
     RunStateError,
     ServiceError,
@@ -25,6 +27,7 @@ from nas.errors import (
     TooLargeError,
     TooManyError,
     UnknownNameError,
+    remedy_of,
 )
 from nas.service.api.error_codes import problem_type
 from nas.service.api.schemas import FieldProblem, Problem
@@ -38,6 +41,13 @@ _UNROUTED = {
     404: "there is nothing at this address; /api/v1/openapi.json lists the addresses",
     405: "{method} is not allowed at this address; /api/v1/openapi.json lists the methods",
 }
+_REQUESTS = {
+    "export": "POST /api/v1/runs/{}/exports",
+    "resume": "POST /api/v1/runs/{}/resume",
+    "runs": "GET /api/v1/runs",
+    "show": "GET /api/v1/runs/{}",
+}
+"""Requests that do the actions of remedies."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Answers = dict[int | str, dict[str, Any]]
@@ -63,16 +73,25 @@ def status_of(error: Exception) -> int:
             return 422
 
 
-def problem_of(error: Exception, wording: Callable[[str], str], *, instance: str = "") -> Problem:
+def problem_of(error: Exception, hide_paths: Callable[[str], str], *, instance: str = "") -> Problem:
     """An error of the engine as problem details.
 
     Args:
-        wording: the API's words for a message, see `nas.service.wording`.
+        hide_paths: removes the paths of the server from a message, see `nas.service.path_privacy`.
         instance: the path of the request.
     """
     fields = error.fields if isinstance(error, JobError) else ()
-    errors, code = [(field, wording(text)) for field, text in fields[:_MAX_ERRORS]], str(getattr(error, "code", ""))
-    return make_problem(status_of(error), wording(str(error)), code=code, errors=errors, instance=instance)
+    errors, code = [(field, hide_paths(text)) for field, text in fields[:_MAX_ERRORS]], str(getattr(error, "code", ""))
+    remedy = remedy_of(error)
+    request = "" if remedy is None else request_text(remedy)
+    detail = hide_paths(str(error)) + (f" ({request})" if request else "")
+    return make_problem(status_of(error), detail, code=code, errors=errors, instance=instance)
+
+
+def request_text(remedy: Remedy) -> str:
+    """A remedy as a request of the API, with its options as the body; "" where the API has none."""
+    request = _REQUESTS.get(remedy.action, "").format(quote(remedy.target))
+    return f"{request} {json.dumps(dict(remedy.options))}" if request and remedy.options else request
 
 
 def make_problem(
@@ -98,11 +117,11 @@ def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> R
     return Response(content, problem.status, headers=all_headers, media_type=MEDIA_TYPE)
 
 
-def add_handlers(app: FastAPI, wording: Callable[[str], str]) -> None:
-    """Makes an application answer every error with problem details; `wording` as for `problem_of`."""
+def add_handlers(app: FastAPI, hide_paths: Callable[[str], str]) -> None:
+    """Makes an application answer every error with problem details; `hide_paths` as for `problem_of`."""
 
     def engine(request: Request, error: Exception) -> Response:
-        problem = problem_of(error, wording, instance=request.url.path)
+        problem = problem_of(error, hide_paths, instance=request.url.path)
         if problem.status >= 500:
             logger.error("%s", error, extra={"request": request_id(request.scope), "path": request.url.path})
         return response_of(problem)

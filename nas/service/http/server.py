@@ -29,6 +29,7 @@ from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import cluster_of
 from nas.service.jobs.ray_jobs import RayJobs
 from nas.service.pages import prepare
+from nas.service.path_privacy import PathPrivacy
 from nas.service.server_lock import exclusive
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
@@ -36,7 +37,6 @@ from nas.service.state import ServiceState
 from nas.service.uploads.cleanup import remove, stale_files
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
-from nas.service.wording import Wording
 
 _ACCEPTED = 64
 """Connections that are accepted before they are counted."""
@@ -79,7 +79,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         stack.callback(state.close)
         remove(stale_files(settings, state))
         cluster = cluster_of(settings)
-        index = RunIndex(settings.runs, state.submitted_kind, wording=Wording(settings))
+        index = RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
         jobs = RayJobs(cluster)
         dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, index=index)
         service = Service(settings, state, jobs, index=index, wake=dispatcher.wake, problem=lambda: dispatcher.problem)

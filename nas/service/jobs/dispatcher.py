@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas.engine.run_table import RunSnapshot
+from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
@@ -158,7 +158,7 @@ class Dispatcher:
         self._looked = self._clock()
         for run in list(self._settled):
             snapshot = self._snapshot(run)
-            if snapshot is None or snapshot.open or snapshot.held:
+            if snapshot is None or snapshot.open or snapshot.has_driver:
                 del self._settled[run]
 
     def _end_unread(self, submission: Submission, *, active: bool) -> None:
@@ -237,7 +237,9 @@ class Dispatcher:
         """Marks the runs that have ended, so that no round reads them until they are resumed."""
         for submission in submissions:
             snapshot = snapshots.get(submission.run)
-            if snapshot and not (snapshot.open or snapshot.held or is_active(submission, jobs) or submission.waits):
+            if snapshot and not (
+                snapshot.open or snapshot.has_driver or is_active(submission, jobs) or submission.waits
+            ):
                 self._settled[submission.run] = submission
                 self._drivers.ended(str(submission.job))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from nas.engine.run_table import RunSnapshot
+from nas.engine.run_listing import RunSnapshot
 from nas.service.jobs.job_runner import JobState
 from nas.service.state import RequestedState, Submission
 
@@ -43,7 +43,7 @@ def steps(
         resumes: drivers that may die in a row without progress of the run.
         may_start: whether drivers can do anything now; if not, those that died are not counted, and wait.
     """
-    held_runs = {run for run, snapshot in snapshots.items() if snapshot.held}
+    held_runs = {run for run, snapshot in snapshots.items() if snapshot.has_driver}
     busy = sum(is_active(s, jobs) or s.run in held_runs for s in submissions)
     next_steps = []
     for submission in submissions:
@@ -78,8 +78,8 @@ def _step(submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobS
     if submission.wanted is RequestedState.CANCELLED:
         if active:
             return Step.STOP
-        return Step.CANCEL if snapshot.open and not snapshot.held else None
-    if active or snapshot.held:
+        return Step.CANCEL if snapshot.open and not snapshot.has_driver else None
+    if active or snapshot.has_driver:
         return None
     if submission.job is None:  # submitted or resumed, and not started since
         return Step.START

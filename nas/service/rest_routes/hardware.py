@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 
 from nas.service.api import schemas
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import answers
-from nas.service.http.turns import ConcurrencyLimit
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
 from nas.service.views import recipes
@@ -131,7 +131,7 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
     async def add_model(
         request: Request,
         name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["resnet18"])],
-        model: Annotated[UploadFile, File(description="A file that nas capture wrote: data without code.")],
+        model: Annotated[UploadFile, File(description="The file of a captured model: data without code.")],
     ) -> schemas.CapturedModel:
         """Upload a captured model; jobs name it as supernet.model: models/NAME."""
         return await unpacking.run(request, lambda: service.models.add(name, model.file))

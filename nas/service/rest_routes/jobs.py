@@ -15,16 +15,16 @@ from starlette.exceptions import HTTPException
 from nas.jobs.schema.job_schema import TITLE, job_schema
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.service.api import schemas
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import answers
-from nas.service.http.turns import ConcurrencyLimit
+from nas.service.path_privacy import PathPrivacy
 from nas.service.service import Service
 from nas.service.views import job_fields
-from nas.service.wording import Wording
 
 PlanId = Annotated[str, Path(alias="plan", description="A plan's id.", examples=["plan-0f3a5c7e"], max_length=200)]
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 _EXAMPLE_YAML = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
-_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", what="job")
+_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", noun="job")
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -57,12 +57,12 @@ _SCHEMA: dict[int | str, dict[str, Any]] = {
 _SchemaT = TypeVar("_SchemaT", bound=schemas.Schema)
 
 
-def routes(service: Service, parsing: ConcurrencyLimit, wording: Wording) -> APIRouter:
+def routes(service: Service, parsing: ConcurrencyLimit, hide_paths: PathPrivacy) -> APIRouter:
     """All routes of jobs.
 
     Args:
         parsing: Limit of the jobs that are parsed at once.
-        wording: the API's words for what is wrong with them.
+        hide_paths: Removes the paths of the server from what is wrong with them.
     """
     router = APIRouter(tags=["jobs"])
 
@@ -70,7 +70,7 @@ def routes(service: Service, parsing: ConcurrencyLimit, wording: Wording) -> API
     async def check_job(request: Request, job: Annotated[JobRequest, Depends(job_request)]) -> schemas.JobCheck:
         """Check a job without submitting it; errors are listed by field."""
         check = await parsing.run(request, lambda: service.submissions.check(job.submission()))
-        errors = [error.model_copy(update={"message": wording(error.message)}) for error in check.errors]
+        errors = [error.model_copy(update={"message": hide_paths(error.message)}) for error in check.errors]
         return check.model_copy(update={"errors": tuple(errors)})
 
     @router.post("/jobs/edit", openapi_extra=_EDIT, responses=answers(413, 415))

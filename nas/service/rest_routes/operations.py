@@ -14,18 +14,18 @@ from nas.service.api import schemas
 from nas.service.http.metrics import Metrics
 from nas.service.http.problems import Answers, answers
 from nas.service.jobs.job_runner import JobRunner
+from nas.service.path_privacy import PathPrivacy
 from nas.service.service import Service
 from nas.service.state import ServiceState
 from nas.service.uploads.storage_checks import check_disk_space
-from nas.service.wording import Wording
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _EXAMPLE = {"schema": {"type": "string"}, "example": 'nas_runs{status="running"} 1.0\n'}
 _METRICS: Answers = {200: {"description": "Prometheus' text format.", "content": {"text/plain": _EXAMPLE}}}
 
 
-def routes(service: Service, metrics: Metrics, wording: Wording) -> APIRouter:
-    """All routes for the server's administrator; `wording` for what is wrong with a part."""
+def routes(service: Service, metrics: Metrics, hide_paths: PathPrivacy) -> APIRouter:
+    """All routes for the server's administrator; `hide_paths` removes the server's paths from what is wrong with a part."""
     router = APIRouter(tags=["operations"])
     installed = version("subnet-nas")
 
@@ -42,7 +42,7 @@ def routes(service: Service, metrics: Metrics, wording: Wording) -> APIRouter:
         report = readiness(service.settings.runs.root, service.state, service.jobs)
         if not report.ready:
             response.status_code = 503
-        return report.model_copy(update={"parts": {part: wording(text) for part, text in report.parts.items()}})
+        return report.model_copy(update={"parts": {part: hide_paths(text) for part, text in report.parts.items()}})
 
     @router.get("/metrics", response_class=Response, responses={**_METRICS, **answers()})
     def show_metrics() -> Response:

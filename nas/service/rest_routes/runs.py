@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from nas.service.api import schemas
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import Answers, answers
-from nas.service.http.turns import ConcurrencyLimit
 from nas.service.rest_routes.jobs import BODY, JobRequest, job_request
 from nas.service.rest_routes.parameters import Offset, RunId, client_name
 from nas.service.service import Service

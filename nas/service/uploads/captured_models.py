@@ -104,7 +104,7 @@ class CapturedModels:
         with part.open("xb") as file:
             while chunk := content.read(_CHUNK):
                 if not size and not _begins_well(chunk):
-                    text = "this is no captured model; expected a file that nas capture wrote"
+                    text = "this is no captured model; expected the file of one"
                     raise JobError(text, code="capture.malformed", fields=[("model", text)])
                 size += len(chunk)
                 if size > self._limits.upload_bytes:
@@ -114,7 +114,7 @@ class CapturedModels:
                     raise RunStateError(f"{text}; delete some first, e.g. with: {_DELETE}", code="storage.quota")
                 file.write(chunk)
             if not size:
-                text = "the file is empty; expected one that nas capture wrote"
+                text = "the file is empty; expected a captured model"
                 raise JobError(text, code="capture.malformed", fields=[("model", text)])
             file.flush()
             os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, UnknownNameError
 from nas.jobs.schema import WHAT, SearchJob, is_profile_path, job_of
-from nas.jobs.schema.errors import MOST_REPORTED
+from nas.jobs.schema.errors import MAX_REPORTED
 from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping
 from nas.jobs.schema.supernet import SupernetConfig
 from nas.plugins import is_dotted
@@ -64,7 +64,7 @@ class JobValidator:
         is_text = isinstance(submission.job, str)
         # JSON is YAML: so an object is parsed within the same limits as a text.
         text = str(submission.job) if is_text else json.dumps(submission.job, ensure_ascii=False)
-        data = parse_mapping(text, source=_SOURCE, what=WHAT)
+        data = parse_mapping(text, source=_SOURCE, noun=WHAT)
         if submission.hardware is not None:
             data["hardware"] = list(submission.hardware)
         if submission.hardware is not None or not is_text:
@@ -156,7 +156,7 @@ def _tried(key: str, problems: list[tuple[str, str]], call: Callable[[_T], Any],
 
     After some problems nothing more is looked up: a list of thousands of unknown names would take minutes.
     """
-    if len(problems) >= MOST_REPORTED:
+    if len(problems) >= MAX_REPORTED:
         return None
     try:
         return call(argument)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from nas.errors import JobError
 from nas.jobs.schema import SearchJob, is_profile_path, parse_job
-from nas.jobs.schema.job_edit import Path, edited
+from nas.jobs.schema.job_edit import Path, edit_job
 from nas.search.problem.objectives import TIMED_METRICS, Goal, Objective, known_objectives
 from nas.search.problem.tasks import SHIPPED
 from nas.service.api import schemas
@@ -41,7 +41,7 @@ def changed(edit: schemas.JobEdit) -> schemas.EditedJob:
         changes[tuple(key.split("."))] = list(value) if isinstance(value, tuple) else value
         if key == "hardware" and isinstance(value, tuple) and value:
             changes |= _renamed(edit.job, value)
-    return schemas.EditedJob(job=edited(edit.job, changes, source=_SOURCE))
+    return schemas.EditedJob(job=edit_job(edit.job, changes, source=_SOURCE))
 
 
 def _metrics(job: SearchJob) -> list[schemas.JobMetric]:

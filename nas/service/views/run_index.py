@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.engine.run_table import RunSnapshot, snapshot_of
+from nas.engine.run_listing import RunSnapshot, snapshot_of
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import Labels, read_labels
@@ -67,7 +67,7 @@ class RunIndex:
 
     Args:
         submitted_kind: the kind that a run was submitted as; None for one that was not submitted.
-        wording: the words for clients of a reason that a driver recorded, see `nas.service.wording`.
+        hide_paths: removes the paths of the server from a reason that a driver recorded, see `nas.service.path_privacy`.
         clock: seconds since the epoch.
     """
 
@@ -76,11 +76,11 @@ class RunIndex:
         runs: RunsFolder,
         submitted_kind: Callable[[str], str | None] = lambda run: None,
         *,
-        wording: Callable[[str], str] = str,
+        hide_paths: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._runs, self._submitted_kind, self._clock = runs, submitted_kind, clock
-        self._wording = lru_cache(_MAX_REASONS)(wording)
+        self._hide_paths = lru_cache(_MAX_REASONS)(hide_paths)
         self._snapshots = StampedCache(self._read_snapshot, max_weight=_MAX_RUNS, remote_s=_REMOTE_S, clock=clock)
         self._reports = StampedCache(self._build_report, max_weight=_MAX_NETWORKS, weigh=_networks_in, clock=clock)
         self._overviews = StampedCache(
@@ -111,7 +111,7 @@ class RunIndex:
         is_held = is_file and database.is_held()  # before the store is read; see `snapshot_of`
         snapshot = self._snapshots.get(folder)
         kind = snapshot.kind if snapshot.begun else self._submitted_kind(run) or snapshot.kind
-        return replace(snapshot, kind=kind, held=is_held if is_file else snapshot.held)
+        return replace(snapshot, kind=kind, has_driver=is_held if is_file else snapshot.has_driver)
 
     def report(self, run: str, profile: str | None = None) -> RunReport:
         """The report of a search on all of its hardware profiles, or on one.
@@ -156,7 +156,7 @@ class RunIndex:
     def written_job(self, run: str) -> SearchJob:
         """The job of a run as its client wrote it; raises as `job`."""
         folder = self._runs.get(run)
-        text = read_text(folder.submitted_file if folder.submitted_file.is_file() else folder.job_file, what=WHAT)
+        text = read_text(folder.submitted_file if folder.submitted_file.is_file() else folder.job_file, noun=WHAT)
         return parse_stored_job(text, source="job")
 
     def basis(self, run: str) -> MeasurementBasis:
@@ -181,7 +181,7 @@ class RunIndex:
     def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
         report = Run(folder, self._runs).report_of(profile)
         failed, skipped = (
-            {key: self._wording(reason) for key, reason in reasons.items()}
+            {key: self._hide_paths(reason) for key, reason in reasons.items()}
             for reasons in (report.failed, report.screened_out)
         )
         return replace(report, failed=failed, screened_out=skipped)
@@ -191,7 +191,7 @@ class RunIndex:
         self._check_answers(database.server)
         is_held = database.server is not None and database.is_held()
         try:
-            snapshot = snapshot_of(self._opened(folder.id, database), held=is_held)
+            snapshot = snapshot_of(self._opened(folder.id, database), has_driver=is_held)
         except NasError as error:
             self._stores.pop(folder.id, None)
             if database.server is not None and isinstance(error, StoreAwayError):
@@ -201,7 +201,7 @@ class RunIndex:
             self._away.pop(database.server, None)
         if not snapshot.open:
             self.forget(folder.id)
-        return replace(snapshot, reason=self._wording(snapshot.reason))
+        return replace(snapshot, reason=self._hide_paths(snapshot.reason))
 
     def _opened(self, run: str, database: Database) -> SqlStore:
         store = self._stores.get(run)

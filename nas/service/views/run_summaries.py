@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from nas.engine.run_table import RunSnapshot
+from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import MAX_NOTE, Labels
@@ -44,7 +44,7 @@ class RunSummaries:
 
     Args:
         problem: why no job can be started now; "" where jobs can be started.
-        wording: the words for clients of a message of the engine.
+        hide_paths: removes the paths of the server from a message of the engine.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class RunSummaries:
         index: RunIndex,
         *,
         problem: Callable[[], str],
-        wording: Callable[[str], str],
+        hide_paths: Callable[[str], str],
     ) -> None:
         self._runs, self._state, self._index = runs, state, index
-        self._problem, self._wording = problem, wording
+        self._problem, self._hide_paths = problem, hide_paths
 
     def summary(self, run: str) -> schemas.RunSummary:
         """The status and progress of a run; cheap enough for many clients that poll."""
@@ -78,7 +78,7 @@ class RunSummaries:
         try:
             job = _job_text(self._runs.get(run))
         except StoreError as error:
-            job = self._wording(str(error))
+            job = self._hide_paths(str(error))
         return schemas.RunDetail(**summary.model_dump(), job=job, **_NO_SEARCH, events=())
 
     def page(
@@ -198,7 +198,7 @@ class RunSummaries:
         try:
             return self._index.labels(run)
         except NasError as error:
-            return Labels(note=self._wording(str(error))[:MAX_NOTE])
+            return Labels(note=self._hide_paths(str(error))[:MAX_NOTE])
 
     def _queue(self) -> dict[str, int]:
         """The positions of the runs that wait, from 1."""
@@ -212,10 +212,10 @@ class RunSummaries:
         except NasError as error:
             kind = "search" if submission is None else submission.kind
             if is_held(folder):  # its driver is creating it at this moment
-                snapshot = RunSnapshot(RunStatus.QUEUED, held=True, progress=0, kind=kind)
+                snapshot = RunSnapshot(RunStatus.QUEUED, has_driver=True, progress=0, kind=kind)
             else:
-                reason = f"cannot be read: {self._wording(str(error))}"
-                snapshot = RunSnapshot(RunStatus.FAILED, held=False, progress=0, kind=kind, reason=reason)
+                reason = f"cannot be read: {self._hide_paths(str(error))}"
+                snapshot = RunSnapshot(RunStatus.FAILED, has_driver=False, progress=0, kind=kind, reason=reason)
                 damaged = not isinstance(error, StoreAwayError)
         return self._summary(folder.id, snapshot, submission, queue).model_copy(update={"damaged": damaged})
 
@@ -235,22 +235,22 @@ class RunSummaries:
             name=name or run,
             kind=cast(schemas.RunKind, snapshot.kind),
             status=cast(schemas.RunStatusName, str(RunStatus.QUEUED if waits else snapshot.status)),
-            reason=_reason(snapshot, submission, queue.get(run), self._wording(self._problem())),
-            live=snapshot.held,
+            reason=_reason(snapshot, submission, queue.get(run), self._hide_paths(self._problem())),
+            live=snapshot.has_driver,
             submitted=None if submission is None else _time(submission.submitted),
             submitter="" if submission is None else submission.submitter,
             queue_position=queue.get(run),
             started=_time(snapshot.started),
             ended=None if waits else _time(snapshot.ended),
             evaluations=snapshot.evaluations,
-            known=snapshot.known,
+            known=snapshot.n_known,
             counts=schemas.EvaluationCounts(**asdict(snapshot.counts)),
             evaluations_wanted=0 if snapshot.kind == "training" else wanted,
             epoch=snapshot.epoch,
             epochs=epochs,
             step=snapshot.step,
             steps=snapshot.steps,
-            expected_end=_time(snapshot.expected_end) if snapshot.held else None,
+            expected_end=_time(snapshot.expected_end) if snapshot.has_driver else None,
             data=data,
             tags=labels.tags,
             note=labels.note,
@@ -272,7 +272,7 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
         return snapshot.reason
     if submission is not None and submission.wanted is RequestedState.CANCELLED:
         return f"is being cancelled; {problem}" if problem else "is being cancelled"
-    if snapshot.held:
+    if snapshot.has_driver:
         return snapshot.reason
     if submission is not None:
         return f"has no driver yet: {problem}" if problem else "its driver is starting"

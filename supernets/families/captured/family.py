@@ -33,7 +33,8 @@ class CapturedFamily(Family):
     """All networks that the axes and residual branches of a captured program span.
 
     Args:
-        tensors: of the captured network, from which templates begin; None for zeros, where a checkpoint follows.
+        tensors: Tensors of the captured network by name, with which templates begin; None for zeros, where a checkpoint
+            follows.
 
     Raises:
         SpaceError: nothing in it is elastic.
@@ -67,16 +68,16 @@ class CapturedFamily(Family):
 
     @cached_property
     def matrices(self) -> Mapping[str, tuple[int, int]]:
-        """Those of the calls in its program; ``(1, 0)`` for transposed convolutions."""
-        found: dict[str, tuple[int, int]] = {}
+        """The dimensions of outputs and inputs of the weights in its program; ``(1, 0)`` for transposed convolutions."""
+        matrices: dict[str, tuple[int, int]] = {}
         for call in self.source.calls:
             weight = call.arguments.get("weight")
             if isinstance(weight, Ref) and weight.name in self.source.trainable:
                 if call.name == "linear" or call.name.startswith("conv_transpose"):
-                    found[weight.name] = (0, 1) if call.name == "linear" else (1, 0)
+                    matrices[weight.name] = (0, 1) if call.name == "linear" else (1, 0)
                 elif call.name.startswith("conv"):
-                    found[weight.name] = (0, 1)
-        return found
+                    matrices[weight.name] = (0, 1)
+        return matrices
 
     @property
     def trained(self) -> bool:
@@ -96,28 +97,28 @@ class CapturedFamily(Family):
         return self._elastic.sizes(architecture)
 
     def members(self) -> tuple[ChoiceMembers, ...]:
-        """What each choice changes, in the order of the space."""
+        """Returns the layers and axes that each choice changes, in the order of the space."""
         return self._elastic.members()
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
-        gone = self._elastic.dropped(architecture)
-        if gone not in self._unused:
-            used = without_branches(self.elastic, self._branches(gone)).used.intersection(self.source.tensors)
-            unused = _unused(self.source, used)
-            self._unused[gone] = unused | {f"{self._names[1]}.{i}" for i in gone}
-        return self._unused[gone]
+        dropped_branches = self._elastic.dropped(architecture)
+        if dropped_branches not in self._unused:
+            remainder = without_branches(self.elastic, self._branches(dropped_branches))
+            unused = _unused(self.source, remainder.used.intersection(self.source.tensors))
+            self._unused[dropped_branches] = unused | {f"{self._names[1]}.{i}" for i in dropped_branches}
+        return self._unused[dropped_branches]
 
     def build(self, architecture: Architecture) -> nn.Module:
-        sizes, gone = self.sizes(architecture), self._elastic.dropped(architecture)
-        program = specialised(self.elastic, sizes, self._branches(gone))
+        sizes, dropped_branches = self.sizes(architecture), self._elastic.dropped(architecture)
+        program = specialised(self.elastic, sizes, self._branches(dropped_branches))
         absent = self.dropped(architecture)
-        held = tuple(name for name in self.source.tensors if not lies_in(name, absent))
-        shapes = {name: [int(size_of(dim, sizes)) for dim in self.elastic.dims[name]] for name in held}
+        tensor_names = tuple(name for name in self.source.tensors if not lies_in(name, absent))
+        shapes = {name: [int(size_of(dim, sizes)) for dim in self.elastic.dims[name]] for name in tensor_names}
         values = {name: ValueSpec(tuple(shape), self.source.values[name].dtype) for name, shape in shapes.items()}
         program = replace(
             program,
-            tensors=held,
-            trainable=self.source.trainable & frozenset(held),
+            tensors=tensor_names,
+            trainable=self.source.trainable & frozenset(tensor_names),
             values={**program.values, **values},
         )
         blocks = {} if self._division is None else self._division.block_by_value
@@ -142,7 +143,7 @@ class CapturedFamily(Family):
 
     @property
     def divided(self) -> bool:
-        """Whether the blocks are parts with one value between each and the next, so that they can be measured one by one."""
+        """True if one value lies between each block and the next, so that blocks can be measured one by one."""
         return self._division is not None
 
     def to_json(self) -> dict[str, Any]:
@@ -165,9 +166,11 @@ class CapturedFamily(Family):
         """
         try:
             options = SpaceOptions(
-                granularity=data["granularity"], widths=tuple(map(float, data["widths"])),
-                keep=tuple(map(str, data["keep"])), multiple=int(data["multiple"]),
-            )  # fmt: skip
+                granularity=data["granularity"],
+                widths=tuple(map(float, data["widths"])),
+                keep=tuple(map(str, data["keep"])),
+                multiple=int(data["multiple"]),
+            )
             return cls(program_from_json(data["program"]), options)
         except (KeyError, TypeError, ValueError, SpaceError) as error:
             raise CheckpointError(f"the description of a captured network is malformed: {error!r}") from None
@@ -181,7 +184,7 @@ class _CapturedPrograms(Programs):
         self._by_view[""] = program
 
     def to_json(self) -> dict[str, Any]:
-        """Nothing: the description of the family has the program."""
+        """Returns an empty mapping: the description of the family has the program."""
         return {}
 
 
@@ -189,8 +192,8 @@ class CapturedProgram(FamilyProgram):
     """A captured network's program, whose residual branches networks may lack.
 
     Args:
-        layers: the beginning of the names of the branches.
-        division: into blocks; None where there is one block alone.
+        layers: Beginning of the names of the branches.
+        division: Division into blocks; None where there is one block alone.
     """
 
     def __init__(self, family: CapturedFamily, elastic: ElasticProgram, layers: str, division: Division | None) -> None:
@@ -228,8 +231,9 @@ class CapturedProgram(FamilyProgram):
         return dict(self._divided().block_by_value)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
-        gone = [frozenset(self._indices[name] for name in names if name in self._indices) for names in dropped]
-        return self._divided().variants(sizes, gone)
+        indices = self._indices
+        dropped_branches = [frozenset(indices[name] for name in names if name in indices) for names in dropped]
+        return self._divided().variants(sizes, dropped_branches)
 
     def _divided(self) -> Division:
         if self._division is None:
@@ -251,27 +255,27 @@ def _zeros(program: Program) -> dict[str, Tensor]:
 
 def _unused(program: Program, used: frozenset[str]) -> frozenset[str]:
     """The outermost modules all of whose tensors are unused, and unused tensors of other modules."""
-    alive = {""}
+    used_prefixes = {""}
     for name in used:
         path = name.split(".")[:-1]
-        alive.update(".".join(path[:i]) for i in range(1, len(path) + 1))
-    found = set()
+        used_prefixes.update(".".join(path[:i]) for i in range(1, len(path) + 1))
+    unused = set()
     for name in set(program.tensors) - used:
         path = name.split(".")[:-1]
         for i in range(1, len(path) + 1):
-            if (prefix := ".".join(path[:i])) not in alive:
-                found.add(prefix)
+            if (prefix := ".".join(path[:i])) not in used_prefixes:
+                unused.add(prefix)
                 break
         else:
-            found.add(name)
-    return frozenset(found)
+            unused.add(name)
+    return frozenset(unused)
 
 
 def layer_names(program: Program) -> tuple[str, ...]:
     """Layers in containers, and the first parts of other paths, in the order of their tensors."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for name in program.tensors:
         if name in program.trainable:
             path = name.rpartition(".")[0]
-            found[layer_of(path) or path.partition(".")[0]] = None
-    return tuple(found)
+            names[layer_of(path) or path.partition(".")[0]] = None
+    return tuple(names)

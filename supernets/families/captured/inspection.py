@@ -1,4 +1,4 @@
-"""What was found in a captured model: its choices, what stays fixed and why, its costs, and the proof of its axes."""
+"""The inspection of a captured model: its choices, what stays fixed and why, its costs, and the proof of its axes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a captured model.
+    """The choices, fixed parts, costs and proof of a captured model.
 
     Attributes:
-        choices: of its space, with what each changes.
-        fixed: tensors with dimensions that stay as they are, by reason.
-        unknown: operations without a rule, with the number of their calls.
-        tied: further names of tied tensors, by alias.
-        share: of multiply-accumulates that is elastic.
-        layers: in their order.
+        choices: Choices of its space, with what each changes.
+        size: Number of networks in the space.
+        fixed: Names of tensors with dimensions that stay as they are, by reason.
+        unknown: Number of calls of operations without a rule, by operation.
+        tied: Further names of tied tensors, by alias.
+        share: Share of multiply-accumulates that is elastic, from 0 to 1.
+        proof: Proof that the axes are right; None if it was not computed.
+        layers: Work of the layers, in their order.
     """
 
     model: CapturedModel
@@ -49,24 +51,24 @@ class Inspection:
     proof: Proof | None
     layers: tuple[LayerWork, ...] = ()
 
-    def grouped(self, most: int) -> tuple[LayerWork, ...]:
-        """At most this many parts with all the work: the layers, or those that contain several of them."""
+    def grouped(self, max_parts: int) -> tuple[LayerWork, ...]:
+        """Returns at most `max_parts` parts with all the work: the layers, or modules that contain several of them."""
         depth = max((layer.name.count(".") + 1 for layer in self.layers), default=1)
-        found: dict[str, tuple[int, int]] = {}
+        macs_by_name: dict[str, tuple[int, int]] = {}
         for n in range(depth, 0, -1):
-            found = {}
+            macs_by_name = {}
             for layer in self.layers:
                 name = ".".join(layer.name.partition(":")[0].split(".")[:n])
-                small, large = found.get(name, (0, 0))
-                found[name] = (small + layer.smallest, large + layer.largest)
-            if len(found) <= most:
+                small, large = macs_by_name.get(name, (0, 0))
+                macs_by_name[name] = (small + layer.smallest, large + layer.largest)
+            if len(macs_by_name) <= max_parts:
                 break
-        parts = [LayerWork(name, *work) for name, work in found.items() if work[1]]
-        if len(parts) > most:
-            kept = set(sorted(parts, key=lambda part: -part.largest)[: most - 1])
-            others = [part for part in parts if part not in kept]
-            rest = LayerWork("others", sum(o.smallest for o in others), sum(o.largest for o in others))
-            parts = [*(part for part in parts if part in kept), rest]
+        parts = [LayerWork(name, *work) for name, work in macs_by_name.items() if work[1]]
+        if len(parts) > max_parts:
+            largest_parts = set(sorted(parts, key=lambda part: -part.largest)[: max_parts - 1])
+            small_parts = [part for part in parts if part not in largest_parts]
+            smallest, largest = sum(part.smallest for part in small_parts), sum(part.largest for part in small_parts)
+            parts = [*(part for part in parts if part in largest_parts), LayerWork("others", smallest, largest)]
         return tuple(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +90,9 @@ class Inspection:
             "tied_tensors": self.tied,
             "notes": list(self.model.notes),
             "elastic_share_of_macs": self.share,
-            "layers": [{"name": one.name, "smallest_macs": one.smallest, "macs": one.largest} for one in self.layers],
+            "layers": [
+                {"name": layer.name, "smallest_macs": layer.smallest, "macs": layer.largest} for layer in self.layers
+            ],
             **costs,
             "proof": proof,
         }
@@ -112,8 +116,15 @@ def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = 
     table = costs.costs(sizes, [family.dropped(a) for a in ends])
     work = zip(table.blocks, *table.macs[::-1].tolist(), strict=True)
     return Inspection(
-        model, family.members(), family.space.size, dict(family.elastic.fixed), dict(family.elastic.unknown),
-        dict(model.program.aliases), elastic_share(family.elastic), table.cost(0), table.cost(1),
+        model,
+        family.members(),
+        family.space.size,
+        dict(family.elastic.fixed),
+        dict(family.elastic.unknown),
+        dict(model.program.aliases),
+        elastic_share(family.elastic),
+        table.cost(0),
+        table.cost(1),
         prove_model(model, options, elastic=family.elastic) if proof else None,
         tuple(LayerWork(name, small, large) for name, small, large in work if large),
-    )  # fmt: skip
+    )

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
 from supernets.networks.tokens import causal_mask
 
-MOST_TOKENS = 2**14
-"""Of texts that importance is measured on; more change the order of SmolLM2's neurons little."""
+MAX_TOKENS = 2**14
+"""Number of tokens that importance is measured on; more change the order of SmolLM2's neurons little."""
 RIDGE = 1e-3
 """Added to second moments before they are inverted, as a share of their mean."""
 _STEPS = 32
-"""A step of `elimination` removes one unit of this many that are left."""
+"""A step of `elimination` removes one unit of this many that remain."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,35 @@ class LayerActivations:
 
 @dataclass(frozen=True)
 class Activations:
-    """Of a whole decoder.
+    """Second moments of the activations of a decoder, means over tokens.
 
     Attributes:
-        head: (width,), squares of what the head's linear layer reads.
+        layers: Moments of each layer, in their order.
+        head: (width,), squares of the inputs of the head's linear layer.
     """
 
     layers: tuple[LayerActivations, ...]
     head: Tensor
 
 
-def some_tokens(batches: Iterable[Tensor], most: int) -> list[Tensor]:
-    """The first texts of batches of token ids (n, tokens), at least one and about `most` tokens in all."""
-    found: list[Tensor] = []
+def some_tokens(batches: Iterable[Tensor], max_tokens: int) -> list[Tensor]:
+    """Returns the first texts of batches of token ids (n, tokens): at least one, and about `max_tokens` tokens in all."""
+    texts: list[Tensor] = []
     for ids in batches:
-        if (left := most - sum(own.numel() for own in found)) <= 0:
+        if (n_missing := max_tokens - sum(part.numel() for part in texts)) <= 0:
             break
-        found.append(ids[: max(1, left // ids.shape[1])])
-    return found
+        texts.append(ids[: max(1, n_missing // ids.shape[1])])
+    return texts
 
 
 def inputs_of(module: nn.Module, name: str, *arguments: Any) -> Tensor:
-    """What the last layer of a module, of this name, reads."""
+    """Returns the inputs of the last layer of a module, which is left out of the call.
+
+    Args:
+        module: Module whose outputs are those of its last layer.
+        name: Name of the attribute with the last layer.
+        arguments: Arguments of the module's forward.
+    """
     last = getattr(module, name)
     setattr(module, name, nn.Identity())
     try:
@@ -73,47 +80,52 @@ def inputs_of(module: nn.Module, name: str, *arguments: Any) -> Tensor:
 
 
 @torch.no_grad()
-def measure_activations(network: Decoder, batches: Iterable[Tensor], *, most: int = MOST_TOKENS) -> Activations:
+def measure_activations(network: Decoder, batches: Iterable[Tensor], *, max_tokens: int = MAX_TOKENS) -> Activations:
     """The second moments of a decoder's activations on texts.
 
     Args:
-        network: extracted, in evaluation mode; without experts.
-        batches: token ids, (n, tokens) each; the first ones are read, about `most` tokens in all.
+        network: Extracted network in evaluation mode, without experts.
+        batches: Token ids, (n, tokens) each; the first ones are read, about `max_tokens` tokens in all.
     """
     layers = [cast(Layer, layer) for layer in network.layers.values()]
     sums: list[list[Tensor]] = [[] for _ in layers]
     head, n = torch.zeros(()), 0
-    for ids in (text for batch in some_tokens(batches, most) for text in batch.split(16)):
+    for ids in (text for batch in some_tokens(batches, max_tokens) for text in batch.split(16)):
         mask, turn, x = causal_mask(ids), network.turn(ids), network.embedding(ids)
         n += ids.numel()
         for i, layer in enumerate(layers):
-            x, found = _observed(layer, x, mask, turn)
-            sums[i] = [old + new for old, new in zip(sums[i], found, strict=True)] if sums[i] else found
+            x, layer_sums = _observed(layer, x, mask, turn)
+            sums[i] = [old + new for old, new in zip(sums[i], layer_sums, strict=True)] if sums[i] else layer_sums
         head = head + network.head.norm(x).square().flatten(0, -2).sum(0)
-    measured = ([value / n for value in own] for own in sums)
-    return Activations(tuple(LayerActivations(*own) for own in measured), head / n)
+    means = ([total / n for total in totals] for totals in sums)
+    return Activations(tuple(LayerActivations(*moments) for moments in means), head / n)
 
 
 @torch.no_grad()
-def block_influence(network: Decoder, batches: Iterable[Tensor], *, most: int = MOST_TOKENS) -> list[float]:
+def block_influence(network: Decoder, batches: Iterable[Tensor], *, max_tokens: int = MAX_TOKENS) -> list[float]:
     """How much each layer of a decoder changes the residual stream: one minus the cosine similarity of what it reads and what
     it returns, the mean over tokens (Men et al. 2024, arXiv 2403.03853).
 
     Args:
-        network, batches, most: as of `measure_activations`.
+        network: Extracted network in evaluation mode, without experts.
+        batches: Token ids, (n, tokens) each; the first ones are read.
+        max_tokens: Number of tokens that are read, about.
+
+    Returns:
+        One value for each layer, from 0 to 2, in their order.
     """
-    found, n = [0.0] * len(network.layers), 0
-    for ids in (text for batch in some_tokens(batches, most) for text in batch.split(16)):
+    influences, n = [0.0] * len(network.layers), 0
+    for ids in (text for batch in some_tokens(batches, max_tokens) for text in batch.split(16)):
         mask, turn, x = causal_mask(ids), network.turn(ids), network.embedding(ids)
         n += ids.numel()
         for i, layer in enumerate(network.layers.values()):
             before, x = x, layer(x, mask, turn)
-            found[i] += (1 - nn.functional.cosine_similarity(before, x, dim=-1)).sum().item()
-    return [value / n for value in found]
+            influences[i] += (1 - nn.functional.cosine_similarity(before, x, dim=-1)).sum().item()
+    return [value / n for value in influences]
 
 
 def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor, list[Tensor]]:
-    """What a layer returns, and the sums over tokens of the fields of `LayerActivations`."""
+    """Returns the outputs of a layer, and the sums over tokens of the fields of `LayerActivations`."""
     first = layer.norm1(x)
     heads = inputs_of(layer.attention, "project", first, mask, turn)
     attended = layer.attention.project(heads)
@@ -121,8 +133,9 @@ def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor,
     neurons = inputs_of(layer.mlp, "down", second)
     after = x + attended + layer.mlp.down(neurons)
     scale = after.square().mean(dim=-1, keepdim=True).clamp(min=1e-12).rsqrt()
-    moments = [(own := (read * scale).flatten(0, -2)).T @ own for read in (heads, neurons)]
-    squares = torch.stack([read.square().flatten(0, -2).sum(0) for read in (first, second)])
+    weighted = ((inputs * scale).flatten(0, -2) for inputs in (heads, neurons))
+    moments = [rows.T @ rows for rows in weighted]
+    squares = torch.stack([inputs.square().flatten(0, -2).sum(0) for inputs in (first, second)])
     return after, [*moments, squares, ((after - x) * scale).square().mean(dim=-1).sum()]
 
 
@@ -138,17 +151,18 @@ def activation_importance(network: Decoder, activations: Activations) -> dict[st
     Returns:
         (size,) by the name of the axis.
     """
-    found, width = dict[str, Tensor](), _shares(_table(network), activations.head)
-    for i, (module, own) in enumerate(zip(network.layers.values(), activations.layers, strict=True)):
+    importance_by_axis, width = dict[str, Tensor](), _shares(_table(network), activations.head)
+    for i, (module, layer_activations) in enumerate(zip(network.layers.values(), activations.layers, strict=True)):
         layer = cast(Layer, module)
         attention, weight = layer.attention, layer.attention.project.weight
         for axis, units in head_units(attention).items():
-            found[f"layer{i}.{axis}"] = elimination(own.heads, weight, units)
+            importance_by_axis[f"layer{i}.{axis}"] = elimination(layer_activations.heads, weight, units)
         down = cast(MLP, layer.mlp).down.weight
-        found[f"layer{i}.hidden"] = elimination(own.neurons, down, torch.arange(down.shape[1])[:, None])
-        for read, readers in zip(own.normalised, _readers(layer), strict=True):
-            width = width + sum((_shares(reader.weight, read) for reader in readers), torch.zeros(()))
-    return {"width": width, **found}
+        neurons = torch.arange(down.shape[1])[:, None]
+        importance_by_axis[f"layer{i}.hidden"] = elimination(layer_activations.neurons, down, neurons)
+        for squares, readers in zip(layer_activations.normalised, _readers(layer), strict=True):
+            width = width + sum((_shares(reader.weight, squares) for reader in readers), torch.zeros(()))
+    return {"width": width, **importance_by_axis}
 
 
 def head_units(attention: CausalAttention) -> Mapping[str, Tensor]:
@@ -176,8 +190,8 @@ def _table(network: Decoder) -> Tensor:
 
 def _shares(weight: Tensor, squares: Tensor) -> Tensor:
     """Squares of inputs (n,) times those of weights (outputs, n), summed over outputs, as shares of their sum."""
-    found = weight.square().sum(0) * squares
-    return found / found.sum().clamp(min=1e-30)
+    energies = weight.square().sum(0) * squares
+    return energies / energies.sum().clamp(min=1e-30)
 
 
 def elimination(moments: Tensor, weight: Tensor, units: Tensor, *, steps: int = _STEPS) -> Tensor:
@@ -185,36 +199,38 @@ def elimination(moments: Tensor, weight: Tensor, units: Tensor, *, steps: int = 
 
     Units are removed one after another, always the ones that cost least, and the weights of the others are changed each time so
     that the error is least: the optimal brain surgeon (Hassibi and Stork 1993) for groups of inputs, as ZipLM has it (Kurtic
-    et al. 2023, arXiv 2302.04089). Departure: several units are removed at once, one of `steps` of those that are left.
+    et al. 2023, arXiv 2302.04089). Departure: several units are removed at once, one of `steps` of those that remain.
 
     Args:
         moments: (inputs, inputs), second moments of the inputs, means over tokens.
         weight: (outputs, inputs).
         units: (units, k), the inputs of each; all inputs are in one unit.
+        steps: A step removes one unit of this many that remain.
     """
     n, k = units.shape
-    at = units.flatten()
-    left, weight = torch.arange(n), weight.double()[:, at]
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(ridged(moments.double()[at][:, at])))
-    found, total = torch.zeros(n, dtype=torch.float64), 0.0
-    while len(left):
-        blocks = inverse.view(len(left), k, len(left), k).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        own = weight.view(-1, len(left), k).permute(1, 2, 0)
-        losses = (own * (own / blocks if k == 1 else torch.linalg.solve(blocks, own))).sum((1, 2))
-        chosen = losses.argsort(stable=True)[: max(1, len(left) // steps)]
-        stays = torch.ones(len(left), dtype=torch.bool)
+    inputs = units.flatten()
+    remaining, weight = torch.arange(n), weight.double()[:, inputs]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(ridged(moments.double()[inputs][:, inputs])))
+    errors, total = torch.zeros(n, dtype=torch.float64), 0.0
+    while len(remaining):
+        blocks = inverse.view(len(remaining), k, len(remaining), k).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        unit_weights = weight.view(-1, len(remaining), k).permute(1, 2, 0)
+        solved = unit_weights / blocks if k == 1 else torch.linalg.solve(blocks, unit_weights)
+        losses = (unit_weights * solved).sum((1, 2))
+        chosen = losses.argsort(stable=True)[: max(1, len(remaining) // steps)]
+        stays = torch.ones(len(remaining), dtype=torch.bool)
         stays[chosen] = False
-        gone = (chosen[:, None] * k + torch.arange(k)).flatten()
-        rest = stays.repeat_interleave(k).nonzero().flatten()
-        among, removed = inverse[gone][:, gone], weight[:, gone]
-        error = (removed.T * torch.linalg.solve(among, removed.T)).sum().item()
-        found[left[chosen]] = total + error * losses[chosen].cumsum(0) / losses[chosen].sum().clamp(min=1e-300)
+        removed_inputs = (chosen[:, None] * k + torch.arange(k)).flatten()
+        remaining_inputs = stays.repeat_interleave(k).nonzero().flatten()
+        removed_inverse, removed_weight = inverse[removed_inputs][:, removed_inputs], weight[:, removed_inputs]
+        error = (removed_weight.T * torch.linalg.solve(removed_inverse, removed_weight.T)).sum().item()
+        errors[remaining[chosen]] = total + error * losses[chosen].cumsum(0) / losses[chosen].sum().clamp(min=1e-300)
         total += error
-        gain = torch.linalg.solve(among, inverse[gone][:, rest])
-        weight = weight[:, rest] - removed @ gain
-        inverse = inverse[rest][:, rest] - inverse[rest][:, gone] @ gain
-        left = left[stays]
-    return found
+        gain = torch.linalg.solve(removed_inverse, inverse[removed_inputs][:, remaining_inputs])
+        weight = weight[:, remaining_inputs] - removed_weight @ gain
+        inverse = inverse[remaining_inputs][:, remaining_inputs] - inverse[remaining_inputs][:, removed_inputs] @ gain
+        remaining = remaining[stays]
+    return errors
 
 
 def ridged(moments: Tensor, share: float = RIDGE) -> Tensor:

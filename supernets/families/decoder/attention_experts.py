@@ -11,7 +11,7 @@ from supernets.families.shared.transformer import TransformerFamily
 
 
 def has_attention_experts(family: TransformerFamily) -> bool:
-    """Whether the layers of a family's networks have attention experts."""
+    """Returns True if the layers of a family's networks have attention experts."""
     return isinstance(family.spec, DecoderSpec) and family.spec.attention_experts is not None
 
 
@@ -21,19 +21,21 @@ def with_attention_copies(family: TransformerFamily, tensors: Mapping[str, Tenso
     The factors of the experts add up to 1, so that the network computes what it did with one, whatever its routers.
 
     Args:
-        tensors: with the queries and projections of one attention in each layer, and with the routers of the experts.
+        family: Family of the networks.
+        tensors: Tensors of the largest network by name, with the queries and projections of one attention in each layer, and
+            with the routers of the experts.
     """
-    found = dict(tensors)
+    largest_tensors = dict(tensors)
     if not has_attention_experts(family):
-        return found
+        return largest_tensors
     groups, n = family.spec.heads[-1], family.spec.attention_experts[-1]
     for module in family.modules_of_layers("attention"):
         for name in (f"{module}.query.weight", f"{module}.query.bias"):
-            if name in found:
-                found[name] = _repeated(found[name], groups, n)
+            if name in largest_tensors:
+                largest_tensors[name] = _repeated(largest_tensors[name], groups, n)
         project = f"{module}.project.weight"
-        found[project] = _repeated(found[project].T.contiguous(), groups, n).T.contiguous()
-    return found
+        largest_tensors[project] = _repeated(largest_tensors[project].T.contiguous(), groups, n).T.contiguous()
+    return largest_tensors
 
 
 def _repeated(rows: Tensor, groups: int, n: int) -> Tensor:

@@ -14,16 +14,16 @@ from supernets.families.decoder.network import MLP, CausalAttention, Decoder, La
 from supernets.networks.threads import one_thread
 from supernets.networks.tokens import causal_mask
 
-MOST_TOKENS = 2**13
-"""Of texts that the largest network's activations are taken on."""
-OWN_TOKENS, GAP_TOKENS = 2**9, 2**12
-"""The first ones of these, on which each subnet runs, and on which missing layers are replaced."""
-OF_LARGEST = 10.0
+MAX_TOKENS = 2**13
+"""Number of tokens on which the largest network's activations are measured."""
+SUBNET_TOKENS, GAP_TOKENS = 2**9, 2**12
+"""Numbers of the first ones of these tokens: those on which each subnet runs, and on which missing layers are replaced."""
+LARGEST_WEIGHT = 10.0
 """The weight of the largest network's activations beside the subnet's."""
 RIDGE = 1e-2
 """Added to the second moments, as a share of their mean."""
-_AT_ONCE = 16
-"""Texts."""
+_BATCH_SIZE = 16
+"""Number of texts that a network reads at once."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,21 @@ class _Moments:
     outputs: Tensor
 
     @classmethod
-    def of(cls, inputs: Tensor, outputs: Tensor, scale: Tensor, *, bias: bool) -> _Moments:
-        """Those of inputs and outputs (n, tokens, ...), both divided by a scale (n, tokens, 1)."""
+    def from_values(cls, inputs: Tensor, outputs: Tensor, scale: Tensor, *, bias: bool) -> _Moments:
+        """Returns the moments of inputs and outputs (n, tokens, ...), both divided by a scale (n, tokens, 1)."""
         rows = torch.cat([inputs, torch.ones_like(scale)], dim=-1) if bias else inputs
-        rows, wanted = ((own / scale).flatten(0, -2) for own in (rows, outputs))
-        return cls(rows.T @ rows / len(rows), rows.T @ wanted / len(rows))
+        rows, targets = ((values / scale).flatten(0, -2) for values in (rows, outputs))
+        return cls(rows.T @ rows / len(rows), rows.T @ targets / len(rows))
 
-    def added_to(self, others: _Moments | None, weight: float) -> _Moments:
-        """These with a weight, and others."""
-        own = _Moments(weight * self.inputs, weight * self.outputs)
-        return own if others is None else _Moments(others.inputs + own.inputs, others.outputs + own.outputs)
+    def added_to(self, moments: _Moments | None, weight: float) -> _Moments:
+        """Returns these moments times a weight, plus other ones if there are any."""
+        weighted = _Moments(weight * self.inputs, weight * self.outputs)
+        if moments is None:
+            return weighted
+        return _Moments(moments.inputs + weighted.inputs, moments.outputs + weighted.outputs)
 
-    def chosen(self, inputs: Tensor, width: int) -> _Moments:
-        """Those of some inputs, and of the first outputs."""
+    def selected(self, inputs: Tensor, width: int) -> _Moments:
+        """Returns the moments of the inputs with these indices, (k,), and of the first `width` outputs."""
         return _Moments(self.inputs[inputs[:, None], inputs], self.outputs[inputs, :width])
 
 
@@ -76,14 +78,15 @@ class Correction:
     tokens, and is better: a perplexity of 25.0 in place of 26.2 with 70 % of the inner parameters (34.7 without correction).
 
     Args:
-        network: the largest one, extracted, in evaluation mode; without experts.
-        batches: token ids, (n, tokens) each; the first ones are read, about `most` tokens in all.
+        network: The largest network, extracted, in evaluation mode; without experts.
+        batches: Token ids, (n, tokens) each; the first ones are read, about `max_tokens` tokens in all.
+        max_tokens: Number of tokens that are read, about.
     """
 
     @torch.no_grad()
-    def __init__(self, network: Decoder, batches: Sequence[Tensor], *, most: int = MOST_TOKENS) -> None:
-        ids = torch.cat(some_tokens(batches, most))
-        self._ids = some_tokens([ids], OWN_TOKENS)[0]
+    def __init__(self, network: Decoder, batches: Sequence[Tensor], *, max_tokens: int = MAX_TOKENS) -> None:
+        ids = torch.cat(some_tokens(batches, max_tokens))
+        self._ids = some_tokens([ids], SUBNET_TOKENS)[0]
         self._width = network.embedding.words.embedding_dim
         layers = [cast(Layer, layer) for layer in network.layers.values()]
         self._sizes = [(layer.attention.project.in_features, cast(MLP, layer.mlp).down.in_features) for layer in layers]
@@ -91,22 +94,22 @@ class Correction:
         streams: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(2 * len(layers) + 1)]
         moments: list[_Moments | None] = [None] * (2 * len(layers))
         with one_thread():
-            for texts in ids.split(_AT_ONCE):
+            for texts in ids.split(_BATCH_SIZE):
                 mask, turn, x = causal_mask(texts), network.turn(texts), network.embedding(texts)
-                kept = len(streams[0]) * _AT_ONCE * texts.shape[1] < GAP_TOKENS
-                if kept:
+                records_stream = len(streams[0]) * _BATCH_SIZE * texts.shape[1] < GAP_TOKENS
+                if records_stream:
                     streams[0].append(_normalised(x))
                 for i, (module, name, norm, arguments) in enumerate(_parts(layers, mask, turn)):
                     inputs, linear = inputs_of(module, name, norm(x), *arguments), getattr(module, name)
                     outputs = linear(inputs)
                     x = x + outputs
                     stream = _normalised(x)
-                    if kept:
+                    if records_stream:
                         streams[i + 1].append(stream)
-                    found = _Moments.of(inputs, outputs, stream[1], bias=linear.bias is not None)
-                    moments[i] = found.added_to(moments[i], len(texts) / len(ids))
+                    batch_moments = _Moments.from_values(inputs, outputs, stream[1], bias=linear.bias is not None)
+                    moments[i] = batch_moments.added_to(moments[i], len(texts) / len(ids))
         self._moments = cast(list[_Moments], moments)
-        self._streams = [tuple(map(torch.cat, zip(*own, strict=True))) for own in streams]
+        self._streams = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in streams]
         """2 i before layer i, 2 i + 1 before its MLP, and at last before the head: the stream (n, tokens, width) in half
         precision, divided by its root mean square, and that, (n, tokens, 1)."""
 
@@ -130,50 +133,66 @@ class Correction:
             attention, mlp = layer.attention, cast(MLP, layer.mlp)
             same = same and attention.project.in_features == heads
             inputs = inputs_of(attention, "project", layer.norm1(x), mask, turn)
-            kept = _kept_heads(attention, heads, self._queries[number])
-            x = self._fitted(x, inputs, attention.project, 2 * number + 1, self._moments[2 * number], kept, same=same)
+            input_indices = _kept_heads(attention, heads, self._queries[number])
+            moments = self._moments[2 * number]
+            x = self._fitted(x, inputs, attention.project, 2 * number + 1, moments, input_indices, same=same)
             same = same and mlp.down.in_features == hidden and after == number + 1
-            inputs, kept = inputs_of(mlp, "down", layer.norm2(x)), torch.arange(mlp.down.in_features)
-            known = self._moments[2 * number + 1]
+            inputs, input_indices = inputs_of(mlp, "down", layer.norm2(x)), torch.arange(mlp.down.in_features)
+            moments = self._moments[2 * number + 1]
             if after > number + 1:
-                known = self._before_missing(layer, number, after)
-            x = self._fitted(x, inputs, mlp.down, 2 * after, known, kept, same=same)
+                moments = self._before_missing(layer, number, after)
+            x = self._fitted(x, inputs, mlp.down, 2 * after, moments, input_indices, same=same)
 
     def _before_missing(self, layer: Layer, number: int, after: int) -> _Moments:
-        """Of the largest network, for the last layer before others that are left out, which should do what they do, too."""
-        (before, own), (wanted, scale) = self._streams[2 * number + 1], self._streams[2 * after]
+        """Returns moments of the largest network for the last layer before missing ones, whose outputs it should add, too.
+
+        Args:
+            layer: The subnet's layer.
+            number: Its number in the largest network.
+            after: Number of the next layer that is not missing.
+        """
+        (before, before_scale), (target, scale) = self._streams[2 * number + 1], self._streams[2 * after]
         mlp = cast(MLP, layer.mlp)
         width = mlp.down.out_features
-        found: _Moments | None = None
-        for texts in torch.arange(len(before)).split(_AT_ONCE):
-            x = before[texts].float() * own[texts]
-            outputs = wanted[texts].float() * scale[texts] - x
+        moments: _Moments | None = None
+        for texts in torch.arange(len(before)).split(_BATCH_SIZE):
+            x = before[texts].float() * before_scale[texts]
+            outputs = target[texts].float() * scale[texts] - x
             inputs = inputs_of(mlp, "down", layer.norm2(x[..., :width]))
-            new = _Moments.of(inputs, outputs, scale[texts], bias=mlp.down.bias is not None)
-            found = new.added_to(found, len(texts) / len(before))
-        return cast(_Moments, found)
+            batch_moments = _Moments.from_values(inputs, outputs, scale[texts], bias=mlp.down.bias is not None)
+            moments = batch_moments.added_to(moments, len(texts) / len(before))
+        return cast(_Moments, moments)
 
     def _fitted(
-        self, x: Tensor, inputs: Tensor, linear: nn.Linear, target: int, known: _Moments, kept: Tensor, *, same: bool
+        self,
+        x: Tensor,
+        inputs: Tensor,
+        linear: nn.Linear,
+        target: int,
+        largest_moments: _Moments,
+        input_indices: Tensor,
+        *,
+        same: bool,
     ) -> Tensor:
         """The stream after a linear layer, which is fitted to a stream of the largest network (see `_streams`).
 
         Args:
-            known: moments of the largest network's layer.
-            kept: indices of the inputs that the layer has.
-            same: whether its inputs and its size are the largest network's, and it is not changed.
+            target: Index of that stream.
+            largest_moments: Moments of the largest network's layer.
+            input_indices: Indices, among that layer's inputs, of the inputs that the layer has.
+            same: Whether its inputs and its size are the largest network's, and it is not changed.
         """
         if same:
             return x + cast(Tensor, linear(inputs))
-        wanted, scale = (own[: len(x)] for own in self._streams[target])
-        missing, biased = wanted[..., : x.shape[-1]].float() * scale - x, linear.bias is not None
+        stream, scale = (values[: len(x)] for values in self._streams[target])
+        missing, biased = stream[..., : x.shape[-1]].float() * scale - x, linear.bias is not None
         if biased:
-            kept = torch.cat([kept, torch.tensor([len(known.inputs) - 1])])
-        own = _Moments.of(inputs, missing, scale, bias=biased)
-        moments = known.chosen(kept, x.shape[-1]).added_to(own, OF_LARGEST)
+            input_indices = torch.cat([input_indices, torch.tensor([len(largest_moments.inputs) - 1])])
+        subnet_moments = _Moments.from_values(inputs, missing, scale, bias=biased)
+        moments = largest_moments.selected(input_indices, x.shape[-1]).added_to(subnet_moments, LARGEST_WEIGHT)
         weight = linear.weight if not biased else torch.cat([linear.weight, linear.bias[:, None]], dim=1)
-        left = moments.outputs - moments.inputs @ weight.T
-        change = torch.cholesky_solve(left, torch.linalg.cholesky(ridged(moments.inputs, RIDGE))).T
+        residual = moments.outputs - moments.inputs @ weight.T
+        change = torch.cholesky_solve(residual, torch.linalg.cholesky(ridged(moments.inputs, RIDGE))).T
         linear.weight.add_(change[:, : linear.in_features])
         if biased:
             linear.bias.add_(change[:, -1])
@@ -193,7 +212,7 @@ def _parts(layers: Sequence[Layer], mask: Tensor, turn: Any) -> list[tuple[nn.Mo
 
 
 def _queries(attention: CausalAttention) -> int:
-    """Heads of queries of a group."""
+    """Returns the number of heads of queries in a group."""
     return attention.project.in_features // attention.key.out_features
 
 
@@ -201,7 +220,9 @@ def _kept_heads(attention: CausalAttention, n: int, queries: int) -> Tensor:
     """The indices, among the n inputs of the largest network's projection, of those of a smaller attention.
 
     Args:
-        queries: of a group of the largest network.
+        attention: The smaller attention.
+        n: Number of inputs of the largest network's projection.
+        queries: Number of heads of queries in a group of the largest network.
     """
     size = attention.head_size
     groups = attention.key.out_features // size

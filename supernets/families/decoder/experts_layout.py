@@ -19,10 +19,11 @@ MIXTURES = ("mixtral", "qwen2_moe")
 MODULES: Mapping[str, Mapping[str, str]] = {
     "mixtral": {"mlp.router": "block_sparse_moe.gate"},
     "qwen2_moe": {
-        "mlp.router": "mlp.gate", "mlp.shared_gate": "mlp.shared_expert_gate",
+        "mlp.router": "mlp.gate",
+        "mlp.shared_gate": "mlp.shared_expert_gate",
         **{f"mlp.shared.{part}": f"mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")},
     },
-}  # fmt: skip
+}
 """Linear modules of a layer, and their names in the library."""
 _EXPERT: Mapping[str, Mapping[str, str]] = {
     "mixtral": {
@@ -34,8 +35,8 @@ _EXPERT: Mapping[str, Mapping[str, str]] = {
 }
 """The weights of all experts of a layer, and the names of each expert's modules."""
 
-OF_FAMILY = (".mlp.active", ".mlp.top_p")
-"""Ends of the names of tensors that files do not have."""
+FAMILY_ONLY_SUFFIXES = (".mlp.active", ".mlp.top_p")
+"""Suffixes of the names of tensors that files do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,10 @@ class Mixture:
     """The experts of a pretrained decoder.
 
     Attributes:
-        active: that each token is sent to.
-        gates, shared_hidden: as of `ExpertsSpec`; a shared expert has a gate.
+        experts: Number of experts of a layer.
+        active: Number of experts that each token is sent to.
+        gates: Factors of the experts' outputs, see `ExpertsSpec`.
+        shared_hidden: Channels of a shared expert, which has a gate; None without one.
     """
 
     experts: int
@@ -54,12 +57,12 @@ class Mixture:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """By the names of dimensions."""
+        """Numbers of experts by the names of dimensions."""
         return {"experts": self.experts, "active_experts": self.active}
 
     @property
     def features(self) -> dict[str, Any]:
-        """What a space cannot change."""
+        """Fields of a spec that a space of this network cannot change, by name."""
         return {"gates": self.gates, "shared_hidden": self.shared_hidden, "shared_gate": self.shared_hidden is not None}
 
 
@@ -88,20 +91,28 @@ def mixture_settings(spec: DecoderSpec, kind: str, options: Mapping[str, int]) -
     """The library's settings of a network's experts: what `read_mixture` reads.
 
     Args:
-        options: of all layers, by the names of dimensions.
+        spec: Spec of the network's family.
+        kind: The ``model_type`` of the network.
+        options: Options that all layers have, by the names of dimensions.
     """
     active = {"num_experts_per_tok": options["active_experts"]}
     if kind == "mixtral":
         return {"num_local_experts": options["experts"], **active, "sliding_window": None}
     return {
-        "num_experts": options["experts"], **active, "moe_intermediate_size": options["hidden"],
-        "shared_expert_intermediate_size": spec.shared_hidden, "norm_topk_prob": spec.gates == "softmax",
-        "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False, "qkv_bias": spec.qkv_bias,
-    }  # fmt: skip
+        "num_experts": options["experts"],
+        **active,
+        "moe_intermediate_size": options["hidden"],
+        "shared_expert_intermediate_size": spec.shared_hidden,
+        "norm_topk_prob": spec.gates == "softmax",
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "use_sliding_window": False,
+        "qkv_bias": spec.qkv_bias,
+    }
 
 
 def is_stacked(name: str) -> bool:
-    """Whether a tensor of the family has the weights of all experts of a layer."""
+    """Returns True if a tensor of the family has the weights of all experts of a layer."""
     return name.endswith(STACKS)
 
 
@@ -115,5 +126,5 @@ def stacked(file: NamedTensors, kind: str, name: str, shape: tuple[int, ...]) ->
 def unstacked(kind: str, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The tensors of each expert by the library's names: the inverse of `stacked`."""
     _, number, _, part = name.split(".")
-    for i, own in enumerate(tensor):
-        yield f"model.layers.{number}.{_EXPERT[kind][part].format(i)}.weight", own
+    for i, expert_tensor in enumerate(tensor):
+        yield f"model.layers.{number}.{_EXPERT[kind][part].format(i)}.weight", expert_tensor

@@ -26,7 +26,7 @@ WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
 _ROUTER = "router"
 """The block of the router that all layers have in common."""
 ATTENTION_EXPERTS = "attention_experts"
-"""Their number in a layer, as a choice."""
+"""The choice of the number of attention experts in a layer."""
 _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
@@ -35,13 +35,13 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     """The family of all networks that a `DecoderSpec` spans: token ids (n, tokens) -> logits (n, tokens, vocabulary).
 
     Args:
-        vocabulary: number of different tokens.
-        positions: the most tokens of a text.
-        tokens: of the text that costs are counted for.
-        epsilon: of the norms.
-        theta: the base of rotary frequencies.
-        scaling: of rotary frequencies, see `rotary.Scaling`.
-        embedding_scale: multiplies the words' embeddings, as in Gemma.
+        vocabulary: Number of different tokens.
+        positions: Maximum number of tokens of a text.
+        tokens: Number of tokens of the text that costs are counted for.
+        epsilon: Term that norms add to the mean square or variance.
+        theta: Base of rotary frequencies.
+        scaling: Scaling of rotary frequencies, see `rotary.Scaling`.
+        embedding_scale: Factor of the words' embeddings, as in Gemma.
 
     Raises:
         SpaceError: a number is out of range.
@@ -50,9 +50,10 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     name = "decoder"
     spec_type = DecoderSpec
     numbers: ClassVar[Numbers] = {
-        **dict.fromkeys(_LIMITS, int), **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
+        **dict.fromkeys(_LIMITS, int),
+        **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
         "scaling": tuple,
-    }  # fmt: skip
+    }
     optional = frozenset({"scaling"})
     elastic: tuple[str, ...] = ("heads", "queries", "hidden")
     counted: tuple[str, ...] = ("heads", "queries")
@@ -61,16 +62,24 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     positions: int
 
     def __init__(
-        self, spec: DecoderSpec, *, vocabulary: int, positions: int, tokens: int, epsilon: float = 1e-5,
-        theta: float = 10000.0, scaling: Sequence[float] = (), embedding_scale: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        spec: DecoderSpec,
+        *,
+        vocabulary: int,
+        positions: int,
+        tokens: int,
+        epsilon: float = 1e-5,
+        theta: float = 10000.0,
+        scaling: Sequence[float] = (),
+        embedding_scale: float = 1.0,
+    ) -> None:
         for name, value in {"vocabulary": vocabulary, "positions": positions, "tokens": tokens}.items():
             Number(_LIMITS[name]).checked(name, value)
         if tokens > positions:
             raise SpaceError(f"tokens: texts of {tokens} tokens, and the networks have {positions} positions")
         if spec.unordered:
-            what = "importance is measured in jobs of pretrained networks alone"
-            raise SpaceError(f"kept: {what}; give the layers' order, or keep the first or spread ones")
+            problem = "importance is measured in jobs of pretrained networks alone"
+            raise SpaceError(f"kept: {problem}; give the layers' order, or keep the first or spread ones")
         self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
         self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
@@ -86,16 +95,17 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     @property
     def frequencies(self) -> tuple[float, ...]:
-        """Of rotary positions; () for learned positions."""
+        """Frequencies of rotary positions, radians a token; () for learned positions."""
         return () if self.biased else frequencies(self.spec.head_size, self.theta, self.scaling)
 
     def attention_dims(self, layer: str) -> Mapping[str, NamedDims]:
         heads, size = f"{layer}.heads", self.spec.head_size
         experts = () if self.spec.attention_experts is None else (f"{layer}.{ATTENTION_EXPERTS}",)
         return {
-            "key.weight": ((heads, size), "width"), "query.weight": ((heads, *experts, f"{layer}.queries", size), ...),
+            "key.weight": ((heads, size), "width"),
+            "query.weight": ((heads, *experts, f"{layer}.queries", size), ...),
             **({"router.weight": (*experts, ...)} if experts else {}),
-        }  # fmt: skip
+        }
 
     def dense(self, width: int, hidden: int) -> nn.Module:
         return MLP(width, hidden, gated=self.gated, activation=self.activation, bias=self.biased)
@@ -109,9 +119,9 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
             return float(INITIAL_STD / (2 * self.spec.depth[-1]) ** 0.5)
         return super().initial_std(name, parameter)
 
-    def _kept(self, depth: int) -> tuple[int, ...]:
+    def _layer_numbers(self, depth: int) -> tuple[int, ...]:
         total, order = self.spec.depth[-1], self.spec.order
-        return super()._kept(depth) if order is None else tuple(sorted(order[total - depth :]))
+        return super()._layer_numbers(depth) if order is None else tuple(sorted(order[total - depth :]))
 
     def constructed(self) -> nn.Module:
         spec, biased, chosen = self.spec, self.biased, self.largest_options()
@@ -123,10 +133,14 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         layers = {}
         for i in range(spec.depth[-1]):
             attention = CausalAttention(
-                width, groups=cast(int, chosen["heads"]), queries=cast(int, chosen["queries"]), head_size=spec.head_size,
-                qkv_bias=biased or spec.qkv_bias, project_bias=biased,
+                width,
+                groups=cast(int, chosen["heads"]),
+                queries=cast(int, chosen["queries"]),
+                head_size=spec.head_size,
+                qkv_bias=biased or spec.qkv_bias,
+                project_bias=biased,
                 experts=cast("int | None", chosen.get(ATTENTION_EXPERTS)),
-            )  # fmt: skip
+            )
             layers[str(i)] = Layer(norm(), attention, norm(), self.mlp(chosen, width))
         positions = self.positions if biased else None
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)

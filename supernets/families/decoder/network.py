@@ -43,9 +43,16 @@ class CausalAttention(nn.Module):
     """
 
     def __init__(
-        self, width: int, *, groups: int, queries: int, head_size: int, qkv_bias: bool, project_bias: bool,
+        self,
+        width: int,
+        *,
+        groups: int,
+        queries: int,
+        head_size: int,
+        qkv_bias: bool,
+        project_bias: bool,
         experts: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.head_size, channels = head_size, groups * (experts or 1) * queries * head_size
         self.query = nn.Linear(width, channels, bias=qkv_bias)
@@ -55,14 +62,19 @@ class CausalAttention(nn.Module):
         self.router = None if experts is None else nn.Linear(width, experts, bias=False)
 
     def forward(
-        self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
+        self,
+        x: Tensor,
+        mask: Tensor,
+        turn: Turn | None,
+        past: Sequence[Tensor] | None = None,
         filled: Tensor | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """The attended tokens (n, tokens, width); unless `past` is None, also keys and values of all tokens so far.
 
         Args:
-            past: keys and values of the tokens before, each (n, groups, past, head_size); () for none.
-            filled: as of `attend_filled`, where `past` has room for the only token; None where it has not.
+            past: Keys and values of the tokens before, each (n, groups, past, head_size); () for none.
+            filled: The number of tokens in the cache, see `attend_filled`, where `past` has room for the only token; None where
+                it has not.
         """
         query, key, value = (by_head(part(x), self.head_size) for part in (self.query, self.key, self.value))
         if turn is not None:
@@ -109,21 +121,28 @@ class Layer(nn.Module):
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
 
     def forward(
-        self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
-        filled: Tensor | None = None, routed: Tensor | None = None,
-    ) -> Any:  # fmt: skip
-        """As of `CausalAttention`.
+        self,
+        x: Tensor,
+        mask: Tensor,
+        turn: Turn | None,
+        past: Sequence[Tensor] | None = None,
+        filled: Tensor | None = None,
+        routed: Tensor | None = None,
+    ) -> Any:
+        """Returns the tokens after the layer, and keys and values where `CausalAttention` returns them.
 
         Args:
-            routed: outputs of the network's router; None without one.
+            x: Tokens, (n, tokens, width).
+            mask, turn, past, filled: Arguments of `CausalAttention`.
+            routed: Outputs of the network's router; None without one.
         """
-        own = () if routed is None else (routed,)
+        router_outputs = () if routed is None else (routed,)
         if past is None:
             x = x + self.attention(self.norm1(x), mask, turn)
-            return x + self.mlp(self.norm2(x), *own)
+            return x + self.mlp(self.norm2(x), *router_outputs)
         attended, key, value = self.attention(self.norm1(x), mask, turn, past, filled)
         x = x + attended
-        return x + self.mlp(self.norm2(x), *own), key, value
+        return x + self.mlp(self.norm2(x), *router_outputs), key, value
 
 
 class Embedding(nn.Module):
@@ -146,7 +165,7 @@ class Embedding(nn.Module):
         return cast(Tensor, x + rows_at(self.positions, token_positions(ids, padding, past, filled)))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """For live subnets: no attribute repeats the positions' shape."""
+        """Does nothing for a live subnet: no attribute repeats the shape of the positions."""
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"
@@ -178,14 +197,19 @@ class Decoder(nn.Module):
     Padding at the ends of texts changes nothing before it, so that there is no mask for it.
 
     Args:
-        frequencies: of rotary positions; () for none.
-        router: of the experts of all layers, which reads the embeddings; None where layers have their own.
+        frequencies: Frequencies of rotary positions; () for none.
+        router: Router of the experts of all layers, which reads the embeddings; None where layers have their own.
     """
 
     def __init__(
-        self, embedding: Embedding, layers: Mapping[str, nn.Module], head: Head, *, frequencies: tuple[float, ...],
+        self,
+        embedding: Embedding,
+        layers: Mapping[str, nn.Module],
+        head: Head,
+        *,
+        frequencies: tuple[float, ...],
         router: nn.Module | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.frequencies, self.router = frequencies, router
         self.embedding, self.layers, self.head = embedding, nn.ModuleDict(layers), head
@@ -242,9 +266,11 @@ class ServedInPlace(nn.Module):
         self.network = network
 
     def forward(self, ids: Tensor, padding: Tensor, filled: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-        """As of `Served`.
+        """Returns logits, keys and values as `Served` does.
 
         Args:
+            ids: (n, 1), int64.
+            padding: (n,), int64: the number of tokens of padding at the beginning of each text.
             filled: (1,), int64: the number of tokens in the cache, at least one.
             past: (n, groups, room, head_size) each, with room for one token more.
         """

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from supernets.errors import CheckpointError
 from supernets.families.decoder.experts_layout import (
+    FAMILY_ONLY_SUFFIXES,
     MIXTURES,
     MODULES,
-    OF_FAMILY,
     Mixture,
     is_stacked,
     read_mixture,
@@ -40,18 +40,32 @@ from supernets.networks.rotary import Scaling, read_rotary
 from supernets.space.axes import full_sizes, size_of
 
 _ACTIVATIONS: Mapping[object, Activation] = {
-    "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",
-}  # fmt: skip
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu-tanh",
+    "gelu_pytorch_tanh": "gelu-tanh",
+}
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 LLAMA_NAMES: Mapping[str, str] = {
-    "attention.query": "self_attn.q_proj", "attention.key": "self_attn.k_proj", "attention.value": "self_attn.v_proj",
-    "attention.project": "self_attn.o_proj", "mlp.gate": "mlp.gate_proj", "mlp.up": "mlp.up_proj", "mlp.down": "mlp.down_proj",
-    "norm1": "input_layernorm", "norm2": "post_attention_layernorm",
-}  # fmt: skip
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.project": "self_attn.o_proj",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.down": "mlp.down_proj",
+    "norm1": "input_layernorm",
+    "norm2": "post_attention_layernorm",
+}
 GPT2_NAMES: Mapping[str, str] = {
-    "attention.project": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj", "norm1": "ln_1", "norm2": "ln_2",
+    "attention.project": "attn.c_proj",
+    "mlp.up": "mlp.c_fc",
+    "mlp.down": "mlp.c_proj",
+    "norm1": "ln_1",
+    "norm2": "ln_2",
     **dict.fromkeys(("attention.query", "attention.key", "attention.value"), "attn.c_attn"),
-}  # fmt: skip
+}
 """Modules of a layer, and their names in the library."""
 _UNREAD = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Buffers in files of earlier versions of the library."""
@@ -62,10 +76,18 @@ class DecoderConfig(PretrainedConfig):
     """The sizes of a decoder; its `heads` are those of keys and values.
 
     Attributes:
-        folder: or a GGUF file.
-        kind: its ``model_type``.
-        channels: of a head.
-        mixture: its experts; None for a network without.
+        folder: Folder of the network, or a GGUF file.
+        kind: Its ``model_type``.
+        channels: Number of channels of a head.
+        queries: Number of heads of queries for each head of keys and values.
+        vocabulary: Number of different tokens.
+        positions: Maximum number of tokens of a text.
+        theta: Base of rotary frequencies.
+        scaling: Scaling of rotary frequencies, see `rotary.Scaling`.
+        tied: Whether the words' embeddings are also the weights of the output.
+        activation: Activation of the MLP.
+        qkv_bias: Whether queries, keys and values have biases.
+        mixture: Its experts; None for a network without.
     """
 
     other_files: ClassVar[tuple[str, ...]] = (TOKENIZER, TOKENIZER_CONFIG)
@@ -93,23 +115,31 @@ class DecoderConfig(PretrainedConfig):
 
     def as_space(self) -> dict[str, int]:
         sizes = {
-            "head_size": self.channels, "depth": self.depth, "width": self.width, "heads": self.heads,
-            "queries": self.queries, "hidden": self.hidden,
-        }  # fmt: skip
+            "head_size": self.channels,
+            "depth": self.depth,
+            "width": self.width,
+            "heads": self.heads,
+            "queries": self.queries,
+            "hidden": self.hidden,
+        }
         return sizes if self.mixture is None else sizes | self.mixture.sizes
 
     @property
     def _features(self) -> dict[str, Any]:
-        own = {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
-        return own if self.mixture is None else own | self.mixture.features
+        features = {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
+        return features if self.mixture is None else features | self.mixture.features
 
     @property
     def fixed(self) -> dict[str, Any]:
         scale = self.width**0.5 if self.kind == "gemma" else 1.0
         return {
-            "vocabulary": self.vocabulary, "positions": self.positions, "epsilon": self.epsilon, "theta": self.theta,
-            "scaling": self.scaling, "embedding_scale": scale,
-        }  # fmt: skip
+            "vocabulary": self.vocabulary,
+            "positions": self.positions,
+            "epsilon": self.epsilon,
+            "theta": self.theta,
+            "scaling": self.scaling,
+            "embedding_scale": scale,
+        }
 
     def own_tokenizer(self) -> str | None:
         """The text of its ``tokenizer.json``; None if there is none, or none that is read here.
@@ -143,13 +173,13 @@ class DecoderConfig(PretrainedConfig):
         if not isinstance(family, DecoderFamily):
             raise mismatch(f"{self.folder}: a decoder is read into the family decoder, not {family.name}")
         self.check_space(family.spec)
-        theirs = {name: getattr(family, name) for name in self.fixed}
-        theirs |= {name: getattr(family.spec, name) for name in self._features} | {
+        family_values = {name: getattr(family, name) for name in self.fixed}
+        family_values |= {name: getattr(family.spec, name) for name in self._features} | {
             "activation": family.spec.activated_by
         }
-        for name, own in (self.fixed | self._features).items():
-            if theirs[name] != own:
-                raise mismatch(f"{self.folder}: has {name} {own!r}, and the family {theirs[name]!r}")
+        for name, value in (self.fixed | self._features).items():
+            if family_values[name] != value:
+                raise mismatch(f"{self.folder}: has {name} {value!r}, and the family {family_values[name]!r}")
 
 
 def read_decoder_config(path: Path) -> DecoderConfig:
@@ -183,16 +213,24 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
         act = "gelu_pytorch_tanh"  # what early files mean
     theta, scaling = read_rotary(settings)
     return DecoderConfig(
-        path, settings.whole("num_hidden_layers"), width, groups,
+        path,
+        settings.whole("num_hidden_layers"),
+        width,
+        groups,
         settings.whole("moe_intermediate_size" if kind == "qwen2_moe" else "intermediate_size"),
         settings.number("rms_norm_eps", default=1e-6, limit=1),
-        kind=kind, channels=width // heads if size is None else settings.whole("head_dim"), queries=heads // groups,
-        vocabulary=settings.whole("vocab_size"), positions=_positions(settings), theta=theta, scaling=scaling,
+        kind=kind,
+        channels=width // heads if size is None else settings.whole("head_dim"),
+        queries=heads // groups,
+        vocabulary=settings.whole("vocab_size"),
+        positions=_positions(settings),
+        theta=theta,
+        scaling=scaling,
         tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
         activation=_activation(settings, act),
         qkv_bias=kind == "qwen2" or (kind == "qwen2_moe" and settings.flag("qkv_bias", default=True)),
         mixture=read_mixture(settings, kind) if kind in MIXTURES else None,
-    )  # fmt: skip
+    )
 
 
 def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
@@ -202,16 +240,28 @@ def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
     _check_divides(settings, heads, width, "n_head", "n_embd")
     hidden = 4 * width if settings.data.get("n_inner") is None else settings.whole("n_inner")
     return DecoderConfig(
-        path, settings.whole("n_layer"), width, heads, hidden, settings.number("layer_norm_epsilon", default=1e-5, limit=1),
-        kind="gpt2", channels=width // heads, queries=1, vocabulary=settings.whole("vocab_size"),
-        positions=settings.whole("n_positions"), theta=1e4, scaling=(), tied=settings.flag("tie_word_embeddings", default=True),
-        activation=_activation(settings, settings.data.get("activation_function", "gelu_new")), qkv_bias=False,
-    )  # fmt: skip
+        path,
+        settings.whole("n_layer"),
+        width,
+        heads,
+        hidden,
+        settings.number("layer_norm_epsilon", default=1e-5, limit=1),
+        kind="gpt2",
+        channels=width // heads,
+        queries=1,
+        vocabulary=settings.whole("vocab_size"),
+        positions=settings.whole("n_positions"),
+        theta=1e4,
+        scaling=(),
+        tied=settings.flag("tie_word_embeddings", default=True),
+        activation=_activation(settings, settings.data.get("activation_function", "gelu_new")),
+        qkv_bias=False,
+    )
 
 
-def _check_divides(settings: Settings, parts: int, whole: int, key: str, of: str) -> None:
-    if whole % parts:
-        raise unusable(f"{settings.path}: {key} {parts} does not divide {of} {whole}; correct the file")
+def _check_divides(settings: Settings, divisor: int, dividend: int, key: str, dividend_key: str) -> None:
+    if dividend % divisor:
+        raise unusable(f"{settings.path}: {key} {divisor} does not divide {dividend_key} {dividend}; correct the file")
 
 
 def _activation(settings: Settings, name: object) -> Activation:
@@ -224,11 +274,11 @@ def _activation(settings: Settings, name: object) -> Activation:
 
 
 def _positions(settings: Settings) -> int:
-    """The most tokens of a text; where attention is limited to a window, those of the window, within which it is whole."""
-    most, window = settings.whole("max_position_embeddings"), settings.data.get("sliding_window")
+    """Returns the maximum number of tokens of a text; with attention limited to a window, at most the window's length."""
+    positions, window = settings.whole("max_position_embeddings"), settings.data.get("sliding_window")
     if window is None or settings.data.get("use_sliding_window") is False:
-        return most
-    return min(most, settings.whole("sliding_window"))
+        return positions
+    return min(positions, settings.whole("sliding_window"))
 
 
 def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
@@ -242,7 +292,7 @@ def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
         file = TensorFile(path, base=base)
     full, tensors = full_sizes(family.axes), {}
     for name, dims in family.dims().items():
-        if name.endswith(OF_FAMILY):
+        if name.endswith(FAMILY_ONLY_SUFFIXES):
             continue
         shape = tuple(size_of(dim, full) for dim in dims)
         tensors[name] = _llama_tensor(file, name, shape, config) if llama else _gpt2_tensor(file, name, shape)
@@ -257,12 +307,12 @@ def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config:
         return file.take_head("lm_head.weight", *shape)
     if is_stacked(name):
         return stacked(file, config.kind, name, shape)
-    theirs = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
-    if theirs is None:
-        _, number, rest = module.split(".", 2)
+    library_module = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
+    if library_module is None:
+        _, number, module_in_layer = module.split(".", 2)
         names = {**LLAMA_NAMES, **MODULES.get(config.kind, {})}
-        theirs = f"layers.{number}.{names[rest]}"
-    tensor = file.take(f"{theirs}.{kind}", *shape)
+        library_module = f"layers.{number}.{names[module_in_layer]}"
+    tensor = file.take(f"{library_module}.{kind}", *shape)
     # Gemma's norms scale by one more than their weights.
     return 1 + tensor if config.kind == "gemma" and "norm" in module else tensor
 
@@ -274,10 +324,12 @@ def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tenso
     module, _, kind = name.rpartition(".")
     if module.startswith("head."):
         return file.take_head("lm_head.weight", *shape) if module == "head.words" else file.take(f"ln_f.{kind}", *shape)
-    _, number, rest = module.split(".", 2)
-    theirs, part = f"h.{number}.{GPT2_NAMES[rest]}.{kind}", ("query", "key", "value")
+    _, number, module_in_layer = module.split(".", 2)
+    library_name, projections = f"h.{number}.{GPT2_NAMES[module_in_layer]}.{kind}", ("query", "key", "value")
     shape = shape[::-1]
-    if rest.partition(".")[2] not in part:
-        return file.take(theirs, *shape).T.contiguous() if len(shape) > 1 else file.take(theirs, *shape)
-    own = file.take(theirs, *shape[:-1], 3 * shape[-1]).chunk(3, dim=-1)[part.index(rest.partition(".")[2])]
-    return own.T.contiguous() if own.ndim > 1 else own.clone()
+    projection = module_in_layer.partition(".")[2]
+    if projection not in projections:
+        return file.take(library_name, *shape).T.contiguous() if len(shape) > 1 else file.take(library_name, *shape)
+    joined = file.take(library_name, *shape[:-1], 3 * shape[-1])
+    tensor = joined.chunk(3, dim=-1)[projections.index(projection)]
+    return tensor.T.contiguous() if tensor.ndim > 1 else tensor.clone()

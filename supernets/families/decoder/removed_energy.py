@@ -19,7 +19,7 @@ from supernets.space import Architecture, Option
 
 OptionT = TypeVar("OptionT")
 TOKENS = 2**12
-"""That energies are measured on: 15 CPU seconds for SmolLM2-135M."""
+"""Number of tokens that energies are measured on: 15 CPU seconds for SmolLM2-135M."""
 
 
 class RemovedEnergy:
@@ -35,8 +35,9 @@ class RemovedEnergy:
     It is an estimate for models to learn from, and no objective.
 
     Args:
-        network: the largest one, extracted, in evaluation mode; without experts, its units sorted as they are in `family`.
-        batches: token ids, (n, tokens) each; the first ones are read, about `TOKENS` tokens in all.
+        family: Family of the network.
+        network: The largest network, extracted, in evaluation mode; without experts, its units sorted as they are in `family`.
+        batches: Token ids, (n, tokens) each; the first ones are read, about `TOKENS` tokens in all.
     """
 
     @torch.no_grad()
@@ -45,48 +46,50 @@ class RemovedEnergy:
         self._attention: list[dict[tuple[Option, Option], float]] = []
         self._hidden: list[dict[Option, float]] = []
         with one_thread():
-            layers = measure_activations(network, batches, most=TOKENS).layers
-            self._whole = [own.added.item() for own in layers]
-            for module, own in zip(network.layers.values(), layers, strict=True):
+            layers = measure_activations(network, batches, max_tokens=TOKENS).layers
+            self._layer_energies = [activations.added.item() for activations in layers]
+            for module, activations in zip(network.layers.values(), layers, strict=True):
                 layer = cast(Layer, module)
                 project, down = layer.attention.project.weight, cast(MLP, layer.mlp).down.weight
                 channels, hidden = head_channels(layer.attention), torch.arange(down.shape[1])
                 pairs = {pair: _missing(channels, *pair) for pair in product(options["heads"], options["queries"])}
                 last = {size: hidden[cast(int, size) :] for size in options["hidden"]}
-                self._attention.append(_energies(own.heads, project, pairs))
-                self._hidden.append(_energies(own.neurons, down, last))
+                self._attention.append(_energies(activations.heads, project, pairs))
+                self._hidden.append(_energies(activations.neurons, down, last))
 
     def __call__(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Energies, (n, layers); 0 for all layers of the largest network."""
-        found = np.tile(np.array(self._whole), (len(architectures), 1))
-        for row, architecture in zip(found, architectures, strict=True):
+        energies = np.tile(np.array(self._layer_energies), (len(architectures), 1))
+        for row, architecture in zip(energies, architectures, strict=True):
             values = self._family.space.values(architecture)
-            for i in self._family.kept(architecture):
+            for i in self._family.layer_numbers(architecture):
                 heads, queries, hidden = (values[f"layer{i}.{name}"] for name in ("heads", "queries", "hidden"))
                 row[i] = self._attention[i][heads, queries] + self._hidden[i][hidden]
-        return found
+        return energies
 
 
 def _missing(channels: Tensor, heads: Option, queries: Option) -> Tensor:
     """The inputs of the projection, of all `head_channels`, that a smaller attention lacks."""
-    gone = torch.ones_like(channels, dtype=torch.bool)
-    gone[: cast(int, heads), : cast(int, queries)] = False
-    return channels[gone]
+    is_missing = torch.ones_like(channels, dtype=torch.bool)
+    is_missing[: cast(int, heads), : cast(int, queries)] = False
+    return channels[is_missing]
 
 
 def _energies(moments: Tensor, weight: Tensor, missing: Mapping[OptionT, Tensor]) -> dict[OptionT, float]:
-    """For each option the mean square of what its missing inputs add to the outputs of a linear layer.
+    """Returns, for each option, the mean square of what its missing inputs add to the outputs of a linear layer.
 
     Args:
         moments: (inputs, inputs), second moments of all inputs.
         weight: (outputs, inputs).
         missing: indices of inputs; those of one option, the smallest, include all others.
     """
-    most = max(missing.values(), key=len)
-    own = weight[:, most]
-    products = (own.T @ own) * moments[most[:, None], most] / len(weight)  # once for all options
-    found = dict[OptionT, float]()
+    all_missing = max(missing.values(), key=len)
+    missing_weight = weight[:, all_missing]
+    products = (
+        (missing_weight.T @ missing_weight) * moments[all_missing[:, None], all_missing] / len(weight)
+    )  # once for all options
+    energy_by_option = dict[OptionT, float]()
     for option, inputs in missing.items():
-        gone = torch.isin(most, inputs).nonzero()[:, 0]
-        found[option] = products[gone[:, None], gone].sum(dtype=torch.float64).item()
-    return found
+        positions = torch.isin(all_missing, inputs).nonzero()[:, 0]
+        energy_by_option[option] = products[positions[:, None], positions].sum(dtype=torch.float64).item()
+    return energy_by_option

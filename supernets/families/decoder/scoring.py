@@ -10,7 +10,7 @@ from supernets.networks.network import viewed
 from supernets.networks.tokens import divided, token_losses
 
 _TOKENS = 17
-"""Of captured targets: a prime, that no size of a layer is a multiple of it by accident."""
+"""Number of tokens of captured targets: a prime, so that no size of a layer is a multiple of it by accident."""
 
 
 class TokenLosses(nn.Module):

@@ -53,8 +53,10 @@ def lower_step(network: Decoder) -> bytes:
 
 
 def lower_step_in_place(network: Decoder) -> bytes:
-    """As of `lower_step`, with a cache that has room for more tokens: `FILLED` (1,), int64, is the number of tokens in it, and
-    ``past.I.key`` and ``past.I.value`` are (n, groups, room, head_size), as are what it returns as present.
+    """The ONNX model of `lower_step` with a cache that has room for more tokens.
+
+    `FILLED` (1,), int64, is the number of tokens in the cache; ``past.I.key`` and ``past.I.value`` are (n, groups, room,
+    head_size), as are the outputs ``present.I.key`` and ``present.I.value``.
 
     Its attention is an operation of ONNX Runtime, GroupQueryAttention, which copies the cache unless outputs are bound to the
     memory of inputs (`hardware_profiles.runtimes.onnx_runtime`).
@@ -66,7 +68,8 @@ class ServedModels(Mapping[str, bytes]):
     """The models by which a network is served, by name, each lowered when it is read.
 
     Args:
-        lowerings: by name; None for those of a decoder.
+        network: An extracted network.
+        lowerings: Functions that return the ONNX model of the network, by name; None for those of a decoder.
     """
 
     def __init__(self, network: Any, lowerings: Mapping[str, Callable[[Any], bytes]] | None = None) -> None:
@@ -90,15 +93,15 @@ def _step(network: Decoder) -> bytes:
 _LOWERINGS = {PREFILL: lower_prefill, STEP: _step, PORTABLE_STEP: lower_step}
 
 
-def in_place(step: bytes) -> bool:
-    """Whether a model of steps is that of `lower_step_in_place`."""
+def is_in_place_step(step: bytes) -> bool:
+    """Returns True if an ONNX model is that of `lower_step_in_place`."""
     return any(value.name == FILLED for value in onnx.load_model_from_string(step).graph.input)
 
 
 def cache_shapes(network: Decoder) -> list[tuple[int, int]]:
-    """Of each layer, the heads and channels of its keys, and of its values."""
+    """Returns, for each layer, the numbers of heads and of channels of its keys, which its values have, too."""
     attentions = [cast(Layer, layer).attention for layer in network.layers.values()]
-    return [(own.key.out_features // own.head_size, own.head_size) for own in attentions]
+    return [(attention.key.out_features // attention.head_size, attention.head_size) for attention in attentions]
 
 
 def cache_inputs(network: Decoder, tokens: str) -> list[ViewInput]:
@@ -115,16 +118,20 @@ def token_inputs(tokens: int, name: str = "") -> ViewInput:
 
 
 _EXAMPLES, _LENGTHS = 5, {TOKENS_DIM: 7, "past": 11, "room": 13}
-"""Of captured inputs; primes, that no size of a layer is a multiple of them by accident."""
+"""Sizes of captured inputs: primes, so that no size of a layer is a multiple of them by accident."""
 _PADDED = ViewInput(torch.zeros(_EXAMPLES, dtype=torch.int64), (BATCH,))
 PROMPTS = View(PREFILL, Served, lambda network: [token_inputs(_LENGTHS[TOKENS_DIM], TOKENS_DIM), _PADDED])
 STEPS = View(STEP, Served, lambda network: [token_inputs(1), _PADDED, *cache_inputs(network, "past")])
 STEPS_IN_PLACE = View(
-    "in-place-step", ServedInPlace,
+    "in-place-step",
+    ServedInPlace,
     lambda network: [
-        token_inputs(1), _PADDED, ViewInput(torch.ones(1, dtype=torch.int64), ("",)), *cache_inputs(network, "room"),
+        token_inputs(1),
+        _PADDED,
+        ViewInput(torch.ones(1, dtype=torch.int64), ("",)),
+        *cache_inputs(network, "room"),
     ],
-)  # fmt: skip
+)
 
 
 def _lowered(network: Decoder, view: View, inputs: Sequence[str]) -> bytes:

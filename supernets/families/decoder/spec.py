@@ -18,19 +18,19 @@ class DecoderSpec(LayersSpec):
     """A whole space of the family.
 
     Attributes:
-        heads: of keys and values of a layer's attention, each with its heads of queries: a group.
+        heads: numbers of heads of keys and values of a layer's attention, each with its heads of queries: a group.
         queries: heads of queries of a group; with one, every head has its own keys and values.
         layout: ``llama`` has root-mean-square norms, rotary positions, a gated MLP and no biases; ``gpt2`` has layer norms,
             learned positions, a plain MLP and biases.
         tied: whether the words' embeddings are also the weights of the output.
-        activation: of the MLP; None for the layout's (silu and gelu-tanh).
+        activation: activation of the MLP; None for the layout's (silu and gelu-tanh).
         qkv_bias: whether queries, keys and values have biases in the layout ``llama``, as in Qwen2.
-        kept: as of `LayersSpec`; or the layers of the greatest ``importance``, which `order` then says: that of a job is the
-            layers' block influence on the job's training text.
-        routers: as of `ExpertsSpec`; or ``shared``: the network has one router, which reads the embeddings of tokens, so that
-            the experts of all layers are known before the first one, as in Read-ME (Cai et al. 2024, arXiv 2410.19123;
-            departure: a norm and a linear layer in place of a small transformer, so that a token's experts depend on it and on
-            learned positions alone).
+        kept: the values of `LayersSpec`; or the layers of the greatest ``importance``, which `order` then says: that of a job
+            is the layers' block influence on the job's training text.
+        routers: the values of `ExpertsSpec`; or ``shared``: the network has one router, which reads the embeddings of tokens,
+            so that the experts of all layers are known before the first one, as in Read-ME (Cai et al. 2024, arXiv
+            2410.19123; departure: a norm and a linear layer in place of a small transformer, so that a token's experts depend
+            on it and on learned positions alone).
         order: all layers, in the order in which smaller depths drop them, in place of `kept`.
         attention_experts: numbers of attention experts that a layer keeps, its first ones. Each has queries and a projection of
             its own, for all heads of queries; keys and values are those of the layer. Each token has the outputs of all, by the
@@ -54,8 +54,8 @@ class DecoderSpec(LayersSpec):
             layers = f"each of the layers 0 to {self.depth[-1] - 1} once"
             raise DimensionError("order", f"expected {layers}, got {list(self.order)}")
         if self.routers == "shared" and self.null_experts is not None:
-            what = "are chosen by the routers of layers, got routers: shared; write learned, or remove one"
-            raise DimensionError("null_experts", what)
+            problem = "are chosen by the routers of layers, got routers: shared; write learned, or remove one"
+            raise DimensionError("null_experts", problem)
         if self.attention_experts == (1,):
             raise DimensionError("attention_experts", "[1] is one attention; end it in a larger number, or remove it")
         if self.layout == "llama" and self.head_size % 2:
@@ -65,7 +65,7 @@ class DecoderSpec(LayersSpec):
 
     @property
     def unordered(self) -> bool:
-        """Whether the layers are kept by an importance that is still to be measured."""
+        """True if the layers are kept by an importance that is still to be measured."""
         return self.kept == "importance" and self.order is None
 
     @property
@@ -75,10 +75,23 @@ class DecoderSpec(LayersSpec):
 
 
 def space_within(
-    *, head_size: int, depth: int, width: int, heads: int, queries: int, hidden: int, layout: Literal["llama", "gpt2"],
-    tied: bool, activation: Activation, qkv_bias: bool, experts: int | None = None, active_experts: int | None = None,
-    gates: Gates = "softmax", shared_hidden: int | None = None, shared_gate: bool = False,
-) -> DecoderSpec:  # fmt: skip
+    *,
+    head_size: int,
+    depth: int,
+    width: int,
+    heads: int,
+    queries: int,
+    hidden: int,
+    layout: Literal["llama", "gpt2"],
+    tied: bool,
+    activation: Activation,
+    qkv_bias: bool,
+    experts: int | None = None,
+    active_experts: int | None = None,
+    gates: Gates = "softmax",
+    shared_hidden: int | None = None,
+    shared_gate: bool = False,
+) -> DecoderSpec:
     """A space within a pretrained network of these sizes.
 
     It has half of the layers or more, half to all of the heads in steps of a sixth (where a group is a head; else all groups,
@@ -86,7 +99,7 @@ def space_within(
     depths keep layers spread over all. A layer keeps half of its experts, three quarters or all, and sends tokens to one or
     more, up to as many as in the network.
     """
-    kept = (
+    expert_options = (
         None
         if experts is None or active_experts is None
         else {max(active_experts, experts * n // 4) for n in (2, 3, 4)}
@@ -100,11 +113,16 @@ def space_within(
         hidden=sixths(hidden, (2, 4, 6)),
         queries=tuple(range((queries + 1) // 2, queries + 1)),
         kept="spread",
-        layout=layout, tied=tied, activation=activation, qkv_bias=qkv_bias,
-        experts=None if kept is None else tuple(sorted(kept)),
+        layout=layout,
+        tied=tied,
+        activation=activation,
+        qkv_bias=qkv_bias,
+        experts=None if expert_options is None else tuple(sorted(expert_options)),
         active_experts=None if active_experts is None else tuple(range(1, active_experts + 1)),
-        gates=gates, shared_hidden=shared_hidden, shared_gate=shared_gate,
-    )  # fmt: skip
+        gates=gates,
+        shared_hidden=shared_hidden,
+        shared_gate=shared_gate,
+    )
 
 
 DECODER: Mapping[str, DecoderSpec] = {

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from supernets.families.decoder.experts_layout import (
+    FAMILY_ONLY_SUFFIXES,
     MIXTURES,
     MODULES,
-    OF_FAMILY,
     is_stacked,
     mixture_settings,
     unstacked,
@@ -29,55 +29,78 @@ from supernets.networks.rotary import rotary_settings
 from supernets.space import Architecture
 
 _CLASSES = {
-    "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "gemma": "GemmaForCausalLM",
-    "gpt2": "GPT2LMHeadModel", "mixtral": "MixtralForCausalLM", "qwen2_moe": "Qwen2MoeForCausalLM",
-}  # fmt: skip
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "gemma": "GemmaForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "mixtral": "MixtralForCausalLM",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
+}
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
 _HEAD = "head.words.weight"
-_OF_ONE_EXPERT = ".attention.router."
-"""In the names of tensors that change nothing where a layer has one attention expert."""
+_ATTENTION_ROUTER = ".attention.router."
+"""Part of the names of tensors that change nothing where a layer has one attention expert."""
 
 
 def write_decoder(
-    folder: Path, family: DecoderFamily, architecture: Architecture, tensors: Mapping[str, Tensor], *, tokenizer: str,
-    separator: int, separator_token: str,
-) -> None:  # fmt: skip
+    folder: Path,
+    family: DecoderFamily,
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    *,
+    tokenizer: str,
+    separator: int,
+    separator_token: str,
+) -> None:
     """Writes a network as a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
 
     Its ``model_type`` is that of the library's class that has these features. Where embeddings are scaled by other numbers than
     in Gemma, the written ones are scaled, and the head's are apart.
 
     Args:
-        folder: made if it does not exist.
-        tensors: of the extracted network, by the family's names.
-        tokenizer: the text of its ``tokenizer.json``.
-        separator, separator_token: the token that begins and ends texts.
+        folder: Folder to write, which is made if it does not exist.
+        family: Family of the network.
+        architecture: Architecture of the network.
+        tensors: Tensors of the extracted network by the family's names.
+        tokenizer: The text of its ``tokenizer.json``.
+        separator, separator_token: The token that begins and ends texts.
 
     Raises:
         ExportError: the library has no such network, or a file cannot be written.
     """
     options = uniform_options(family, architecture, noun="decoder")
-    width, kept = family.width(architecture), family.kept(architecture)
+    width, layer_numbers = family.width(architecture), family.layer_numbers(architecture)
     kind = _kind(family, width, options)
-    tensors = renumbered(tensors, {number: i for i, number in enumerate(kept)})
-    tensors = {name: own for name, own in tensors.items() if _OF_ONE_EXPERT not in name}
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(layer_numbers)})
+    tensors = {name: tensor for name, tensor in tensors.items() if _ATTENTION_ROUTER not in name}
     tied = family.spec.tied
     if kind != "gemma" and family.embedding_scale != 1:
         tensors = {_HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * family.embedding_scale}
         tied = False
     sizes = _gpt2_sizes if kind == "gpt2" else _llama_sizes
     settings = {
-        "architectures": [_CLASSES[kind]], "model_type": kind, **sizes(family, kind, width, len(kept), options),
-        "vocab_size": family.vocabulary, "tie_word_embeddings": tied, "torch_dtype": "float32", "use_cache": True,
-        "bos_token_id": separator, "eos_token_id": separator,
-    }  # fmt: skip
-    named = _gpt2_tensors(tensors, len(kept)) if kind == "gpt2" else _llama_tensors(tensors, kind)
+        "architectures": [_CLASSES[kind]],
+        "model_type": kind,
+        **sizes(family, kind, width, len(layer_numbers), options),
+        "vocab_size": family.vocabulary,
+        "tie_word_embeddings": tied,
+        "torch_dtype": "float32",
+        "use_cache": True,
+        "bos_token_id": separator,
+        "eos_token_id": separator,
+    }
+    library_tensors = _gpt2_tensors(tensors, len(layer_numbers)) if kind == "gpt2" else _llama_tensors(tensors, kind)
     of_tokenizer = {
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": separator_token, "eos_token": separator_token,
-        "model_max_length": family.positions, "split_special_tokens": True, "clean_up_tokenization_spaces": False,
-    }  # fmt: skip
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": separator_token,
+        "eos_token": separator_token,
+        "model_max_length": family.positions,
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+    }
     files = {TOKENIZER: tokenizer, "tokenizer_config.json": json.dumps(of_tokenizer, indent=2)}
-    write_folder(folder, settings, dict(named), files)
+    write_folder(folder, settings, dict(library_tensors), files)
 
 
 def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
@@ -92,10 +115,10 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
         return _kind_of_mixture(family, options)
     if spec.layout == "gpt2":
         if heads * spec.head_size != width or options["queries"] > 1:
-            made = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels in a width of {width}"
+            heads_text = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels"
             raise not_writable(
-                f"the transformers library divides the width of a GPT-2 among its heads, and this network has {made}; choose "
-                "one with all of its heads, or export ONNX"
+                f"the transformers library divides the width of a GPT-2 among its heads, and this network has {heads_text} "
+                f"in a width of {width}; choose one with all of its heads, or export ONNX"
             )
         return "gpt2"
     if spec.qkv_bias:
@@ -129,45 +152,60 @@ def _llama_sizes(
     if kind in MIXTURES:
         of_kind[kind] = mixture_settings(family.spec, kind, options)
     return {
-        "hidden_size": width, "num_hidden_layers": depth, "intermediate_size": options["hidden"],
-        "num_attention_heads": options["heads"] * options["queries"], "num_key_value_heads": options["heads"],
-        "head_dim": family.spec.head_size, "hidden_act": _ACTIVATIONS[family.spec.activated_by],
-        "max_position_embeddings": family.positions, "rms_norm_eps": family.epsilon, "attention_dropout": 0.0,
-        **rotary_settings(family.theta, family.scaling), **of_kind.get(kind, {}),
-    }  # fmt: skip
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "intermediate_size": options["hidden"],
+        "num_attention_heads": options["heads"] * options["queries"],
+        "num_key_value_heads": options["heads"],
+        "head_dim": family.spec.head_size,
+        "hidden_act": _ACTIVATIONS[family.spec.activated_by],
+        "max_position_embeddings": family.positions,
+        "rms_norm_eps": family.epsilon,
+        "attention_dropout": 0.0,
+        **rotary_settings(family.theta, family.scaling),
+        **of_kind.get(kind, {}),
+    }
 
 
 def _gpt2_sizes(family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "n_embd": width, "n_layer": depth, "n_head": options["heads"], "n_inner": options["hidden"],
-        "n_positions": family.positions, "layer_norm_epsilon": family.epsilon,
+        "n_embd": width,
+        "n_layer": depth,
+        "n_head": options["heads"],
+        "n_inner": options["hidden"],
+        "n_positions": family.positions,
+        "layer_norm_epsilon": family.epsilon,
         "activation_function": _ACTIVATIONS[family.spec.activated_by],
         **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
-    }  # fmt: skip
+    }
 
 
 def _llama_tensors(tensors: Mapping[str, Tensor], network: str) -> Iterator[tuple[str, Tensor]]:
-    """The tensors by the library's names.
+    """Yields the tensors of a network with the layout ``llama`` by the library's names.
 
     Args:
-        network: its ``model_type``; Gemma has the weights of norms lower by one.
+        tensors: Tensors by the family's names.
+        network: Its ``model_type``; Gemma has the weights of norms lower by one.
     """
     names = {**LLAMA_NAMES, **MODULES.get(network, {})}
     outside = {"embedding.words": "model.embed_tokens", "head.norm": "model.norm", "head.words": "lm_head"}
     for name, tensor in tensors.items():
         if is_stacked(name):
             yield from unstacked(network, name, tensor)
-        elif not name.endswith(OF_FAMILY):
+        elif not name.endswith(FAMILY_ONLY_SUFFIXES):
             module, _, kind = name.rpartition(".")
-            theirs = outside.get(module)
-            if theirs is None:
-                _, number, rest = module.split(".", 2)
-                theirs = f"model.layers.{number}.{names[rest]}"
-            yield f"{theirs}.{kind}", tensor - 1 if network == "gemma" and "norm" in module else tensor
+            library_module = outside.get(module)
+            if library_module is None:
+                _, number, module_in_layer = module.split(".", 2)
+                library_module = f"model.layers.{number}.{names[module_in_layer]}"
+            yield f"{library_module}.{kind}", tensor - 1 if network == "gemma" and "norm" in module else tensor
 
 
 def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Tensor]]:
-    """As `_llama_tensors`: the library keeps linear layers transposed, and queries, keys and values in one."""
+    """Yields the tensors of a GPT-2 by the library's names.
+
+    The library keeps linear layers transposed, and queries, keys and values in one.
+    """
     yield "transformer.wte.weight", tensors[WORDS]
     yield "transformer.wpe.weight", tensors[POSITIONS]
     if _HEAD in tensors:
@@ -176,8 +214,8 @@ def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[s
     for kind in ("weight", "bias"):
         yield f"transformer.ln_f.{kind}", tensors[f"head.norm.{kind}"]
         for i in range(depth):
-            own = {rest: tensors[f"layers.{i}.{rest}.{kind}"] for rest in GPT2_NAMES}
-            parts = {theirs: own[rest] for rest, theirs in GPT2_NAMES.items() if rest not in joined}
-            parts[GPT2_NAMES[joined[0]]] = torch.cat([own[rest] for rest in joined])
-            for theirs, part in parts.items():
-                yield f"transformer.h.{i}.{theirs}.{kind}", part.T if part.ndim > 1 else part
+            layer_tensors = {module: tensors[f"layers.{i}.{module}.{kind}"] for module in GPT2_NAMES}
+            parts = {GPT2_NAMES[module]: tensor for module, tensor in layer_tensors.items() if module not in joined}
+            parts[GPT2_NAMES[joined[0]]] = torch.cat([layer_tensors[module] for module in joined])
+            for library_module, part in parts.items():
+                yield f"transformer.h.{i}.{library_module}.{kind}", part.T if part.ndim > 1 else part

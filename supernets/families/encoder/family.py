@@ -34,7 +34,7 @@ class Embedding(nn.Module):
         return cast(Tensor, self.norm(self.words(ids) + first_rows(self.positions, ids)))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """For live subnets: no attribute repeats the positions' shape."""
+        """Does nothing for a live subnet: no attribute repeats the shape of the positions."""
 
 
 class Layer(nn.Module):
@@ -96,7 +96,7 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
         positions: the most tokens of a sentence.
         padding: the token that pads short sentences.
         tokens: length of the sentence that costs are counted for.
-        epsilon: of the layer norms.
+        epsilon: term that layer norms add to the variance.
 
     Raises:
         SpaceError: a number is out of range, or the padding is not a token.
@@ -109,9 +109,16 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
     positions: int
 
     def __init__(
-        self, spec: EncoderSpec, *, vocabulary: int, positions: int, padding: int, tokens: int, n_classes: int,
+        self,
+        spec: EncoderSpec,
+        *,
+        vocabulary: int,
+        positions: int,
+        padding: int,
+        tokens: int,
+        n_classes: int,
         epsilon: float = 1e-12,
-    ) -> None:  # fmt: skip
+    ) -> None:
         sizes = {"vocabulary": vocabulary, "positions": positions, "tokens": tokens, "n_classes": n_classes}
         for name, value in sizes.items():
             Number(_LIMITS[name]).checked(name, value)

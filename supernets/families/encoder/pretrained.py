@@ -73,11 +73,13 @@ class BertConfig(PretrainedConfig):
             raise mismatch(f"{self.folder}: a {_LAYOUT.noun} is read into the family encoder, not {family.name}")
         self.check_space(family.spec)
         if (family.vocabulary, family.positions) != (self.vocabulary, self.positions):
-            own, theirs = (
+            sizes_text, family_text = (
                 f"{self.vocabulary} tokens and {self.positions}",
                 f"{family.vocabulary} and {family.positions}",
             )
-            raise mismatch(f"{self.folder}: has a vocabulary of {own} positions, and the family has {theirs}")
+            raise mismatch(
+                f"{self.folder}: has a vocabulary of {sizes_text} positions, and the family has {family_text}"
+            )
 
 
 def read_bert_config(folder: Path) -> BertConfig:
@@ -120,22 +122,38 @@ def read_bert(folder: Path, config: BertConfig | None = None) -> PretrainedTrans
 
 
 def write_bert(
-    folder: Path, family: EncoderFamily, architecture: Architecture, tensors: Mapping[str, Tensor], *,
-    class_names: tuple[str, ...], tokenizer: str | None = None,
-) -> None:  # fmt: skip
+    folder: Path,
+    family: EncoderFamily,
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    *,
+    class_names: tuple[str, ...],
+    tokenizer: str | None = None,
+) -> None:
     """Writes a network as a folder that ``BertForSequenceClassification.from_pretrained`` loads; see `write_network`.
 
     Args:
         tokenizer: the text of its ``tokenizer.json``.
     """
     config = {
-        "vocab_size": family.vocabulary, "max_position_embeddings": family.positions, "type_vocab_size": 2,
-        "layer_norm_eps": family.epsilon, "pad_token_id": family.padding, "position_embedding_type": "absolute",
-    }  # fmt: skip
+        "vocab_size": family.vocabulary,
+        "max_position_embeddings": family.positions,
+        "type_vocab_size": 2,
+        "layer_norm_eps": family.epsilon,
+        "pad_token_id": family.padding,
+        "position_embedding_type": "absolute",
+    }
     write_network(
-        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names,
+        folder,
+        family,
+        architecture,
+        tensors,
+        _LAYOUT,
+        embeddings=_embeddings,
+        config=config,
+        class_names=class_names,
         preprocessing={} if tokenizer is None else {TOKENIZER: tokenizer},
-    )  # fmt: skip
+    )
 
 
 def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

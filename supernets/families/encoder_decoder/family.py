@@ -45,7 +45,7 @@ class EncoderDecoderFamily(DescribedFamily):
         vocabulary: number of different tokens, of sources and targets.
         separator: the token before and after each target, and after each source.
         source, target: tokens of a source and of a target, with padding; costs are counted for these.
-        epsilon: of the norms.
+        epsilon: term that norms add to the mean square.
         theta: the base of rotary frequencies.
 
     Raises:
@@ -55,14 +55,22 @@ class EncoderDecoderFamily(DescribedFamily):
     name = "encoder-decoder"
     spec_type = EncoderDecoderSpec
     numbers: ClassVar[Numbers] = {
-        **dict.fromkeys((*_LIMITS, "separator"), int), **dict.fromkeys(("epsilon", "theta"), float),
-    }  # fmt: skip
+        **dict.fromkeys((*_LIMITS, "separator"), int),
+        **dict.fromkeys(("epsilon", "theta"), float),
+    }
     spec: EncoderDecoderSpec
 
     def __init__(
-        self, spec: EncoderDecoderSpec, *, vocabulary: int, separator: int, source: int, target: int, epsilon: float = 1e-5,
+        self,
+        spec: EncoderDecoderSpec,
+        *,
+        vocabulary: int,
+        separator: int,
+        source: int,
+        target: int,
+        epsilon: float = 1e-5,
         theta: float = 10000.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         for name, value in {"vocabulary": vocabulary, "source": source, "target": target}.items():
             Number(_LIMITS[name]).checked(name, value)
         self.spec, self.vocabulary, self.separator, self.n_classes = spec, vocabulary, separator, vocabulary
@@ -73,9 +81,13 @@ class EncoderDecoderFamily(DescribedFamily):
             side: [f"{side}.layers.{i}" for i in range(self._options(side, "depth")[-1])] for side in _ELASTIC
         }
         self.blocks: tuple[str, ...] = (
-            "encoder.embedding", *self._layers["encoder"], "encoder.norm",
-            "decoder.embedding", *self._layers["decoder"], "decoder.head",
-        )  # fmt: skip
+            "encoder.embedding",
+            *self._layers["encoder"],
+            "encoder.norm",
+            "decoder.embedding",
+            *self._layers["decoder"],
+            "decoder.head",
+        )
 
     def _options(self, side: str, kind: str) -> tuple[int, ...]:
         return cast("tuple[int, ...]", getattr(self.spec, f"{side}_{kind}"))
@@ -94,8 +106,12 @@ class EncoderDecoderFamily(DescribedFamily):
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
         # A layer that the depth drops gets the smallest options: its sizes are never read.
-        found = {own.name: values.get(own.name, own.options[0]) for own in self.space.choices if own.kind != "depth"}
-        return cast("dict[str, int]", found)
+        sizes = {
+            choice.name: values.get(choice.name, choice.options[0])
+            for choice in self.space.choices
+            if choice.kind != "depth"
+        }
+        return cast("dict[str, int]", sizes)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         dims: dict[str, NamedDims] = {}
@@ -113,7 +129,7 @@ class EncoderDecoderFamily(DescribedFamily):
         return self.initialised(self._constructed())
 
     def initialised(self, network: nn.Module) -> nn.Module:
-        """As of the family decoder."""
+        """Returns the network with fresh weights, drawn from the distributions of the family decoder."""
         for name, parameter in network.named_parameters():
             if parameter.ndim > 1:
                 std = scaled_std(parameter)
@@ -150,8 +166,9 @@ class EncoderDecoderFamily(DescribedFamily):
         return EncoderDecoder(
             Encoder(embedding("encoder"), layers("encoder"), norm("encoder"), frequencies=turns),
             TargetDecoder(embedding("decoder"), layers("decoder"), head, frequencies=turns),
-            source=self.source, separator=self.separator,
-        )  # fmt: skip
+            source=self.source,
+            separator=self.separator,
+        )
 
     def _layer(self, side: str, widths: Mapping[str, int], chosen: Mapping[str, int]) -> nn.Module:
         width, size = widths[side], self.spec.head_size

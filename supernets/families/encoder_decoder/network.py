@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Turn
-from supernets.families.encoder_decoder.spec import MOST_ATTENDED
+from supernets.families.encoder_decoder.spec import MAX_ATTENDED
 from supernets.networks.own_operations import is_recording
 from supernets.networks.tokens import (
     attend_grouped,
@@ -43,7 +43,7 @@ class CrossAttention(nn.Module):
         self.register_buffer("attended", torch.arange(attended))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """For live subnets: no attribute repeats a shape."""
+        """Does nothing for a live subnet: no attribute repeats the shape of a tensor."""
 
     def memory(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values (n, heads, layers x source, head_size) of the encoder's layers, (n, source, width) each."""
@@ -60,7 +60,9 @@ class CrossAttention(nn.Module):
         """The attended tokens (n, target, width).
 
         Args:
-            mask: of the source, (n, 1, 1, source).
+            x: Tokens of the target, (n, target, width).
+            mask: Mask of the source, (n, 1, 1, source).
+            key, value: Keys and values of the source, as `memory` returns them.
         """
         query = by_head(self.query(x), self.head_size)
         return cast(Tensor, self.project(attend_grouped(query, key, value, repeated_mask(mask, self.attended))))
@@ -73,24 +75,35 @@ class CrossLayer(nn.Module):
     """Attention to the target's tokens before and to the source, then an MLP, each on normalised tokens and with a skip."""
 
     def __init__(
-        self, norm1: nn.Module, attention: CausalAttention, norm2: nn.Module, mlp: MLP, norm3: nn.Module,
+        self,
+        norm1: nn.Module,
+        attention: CausalAttention,
+        norm2: nn.Module,
+        mlp: MLP,
+        norm3: nn.Module,
         cross: CrossAttention,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
         self.norm3, self.cross = norm3, cross
 
     def forward(
-        self, x: Tensor, mask: Tensor, turn: Turn | None, padding: Tensor, encoded: Sequence[Tensor],
-        past: Sequence[Tensor] | None = None, memory: Sequence[Tensor] = (),
-    ) -> Any:  # fmt: skip
+        self,
+        x: Tensor,
+        mask: Tensor,
+        turn: Turn | None,
+        padding: Tensor,
+        encoded: Sequence[Tensor],
+        past: Sequence[Tensor] | None = None,
+        memory: Sequence[Tensor] = (),
+    ) -> Any:
         """The tokens; unless `past` is None, also keys and values of the tokens so far, then those of the source.
 
         Args:
-            padding: mask of the source.
-            encoded: what the encoder returns; not read where there is a memory.
-            past: as of `CausalAttention`.
-            memory: keys and values of the source; () to make them.
+            padding: Mask of the source.
+            encoded: Outputs of the encoder; not read where there is a memory.
+            past: Keys and values of the tokens before, see `CausalAttention`.
+            memory: Keys and values of the source; () to make them.
         """
         key = value = None
         if past is None:
@@ -120,7 +133,7 @@ class Encoder(nn.Module):
             x = layer(x, padding, turn)
             outputs.append(x)
         # A program has the outputs of all layers, since a smaller depth has other last ones.
-        last = outputs if is_recording() else outputs[-MOST_ATTENDED:]
+        last = outputs if is_recording() else outputs[-MAX_ATTENDED:]
         return tuple(self.norm(output) for output in last)
 
     def extra_repr(self) -> str:
@@ -139,16 +152,23 @@ class TargetDecoder(Decoder):
     def served(
         self, ids: Tensor, padding: Tensor, encoded: Sequence[Tensor], cache: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        """As of `ServedPairs`, after the encoder."""
+        """Returns what `ServedPairs` does, from the outputs of the encoder.
+
+        Args:
+            ids: (n, 1), int64: the separator, or the last token of each target.
+            padding: Mask of the source.
+            encoded: Outputs of the encoder's last layers, (n, source, width) each; () with a cache.
+            cache: Keys and values of the call before, then those for the source; () in the first call.
+        """
         before, n = cache[0] if cache else None, 2 * len(self.layers)
         mask, turn, x = causal_mask(ids, None, before), self.turn(ids, None, before), self.embedding(ids)
         past, memory = list[Tensor](), list[Tensor]()
         for i, layer in enumerate(self.layers.values()):
-            own = slice(2 * i, 2 * i + 2)
-            found = layer(x, mask, turn, padding, encoded, cache[:n][own], cache[n:][own])
-            x = found[0]
-            past += [found[1], found[2]]
-            memory += [found[3], found[4]]
+            of_layer = slice(2 * i, 2 * i + 2)
+            outputs = layer(x, mask, turn, padding, encoded, cache[:n][of_layer], cache[n:][of_layer])
+            x = outputs[0]
+            past += [outputs[1], outputs[2]]
+            memory += [outputs[3], outputs[4]]
         return self.head(last_token(x), self.table), *past, *(() if cache else memory)
 
 

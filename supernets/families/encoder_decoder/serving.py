@@ -64,7 +64,8 @@ def _memory(network: EncoderDecoder) -> list[ViewInput]:
     attentions = [cast(CrossLayer, layer).cross for layer in network.decoder.layers.values()]
     n = len(_ONE.example)
     shapes = [
-        (n, len(own.key.weight) // own.head_size, len(own.attended) * _TOKENS, own.head_size) for own in attentions
+        (n, len(attention.key.weight) // attention.head_size, len(attention.attended) * _TOKENS, attention.head_size)
+        for attention in attentions
     ]
     return [ViewInput(torch.zeros(shape), (BATCH, TIED, TIED, "")) for shape in shapes for _ in ("key", "value")]
 

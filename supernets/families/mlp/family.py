@@ -23,8 +23,8 @@ class Block(nn.Module):
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
-        found = cast(Tensor, self.reduce(torch.relu(self.expand(x))))
-        return x + found if self.residual else torch.relu(found)
+        reduced = cast(Tensor, self.reduce(torch.relu(self.expand(x))))
+        return x + reduced if self.residual else torch.relu(reduced)
 
 
 class MLP(nn.Module):
@@ -48,10 +48,10 @@ class MLPFamily(DescribedFamily):
     def __init__(self, spec: MLPSpec, *, features: int, n_classes: int) -> None:
         self.spec, self.features, self.n_classes = spec, features, n_classes
         self.space = SearchSpace([Choice("width", spec.width), Choice("depth", spec.depth), *self._hidden_choices()])
-        most = spec.depth[-1]
+        depth = spec.depth[-1]
         self.axes: Axes = {"width": Axis("width", spec.width[-1])}
-        self.axes |= {_hidden(i): Axis(_hidden(i), spec.hidden[-1]) for i in range(most)}
-        self.blocks = ("stem", *(f"blocks.{i}" for i in range(most)), "classifier")
+        self.axes |= {_hidden(i): Axis(_hidden(i), spec.hidden[-1]) for i in range(depth)}
+        self.blocks = ("stem", *(f"blocks.{i}" for i in range(depth)), "classifier")
 
     def _hidden_choices(self) -> Iterator[Choice]:
         for i in range(self.spec.depth[-1]):

@@ -24,9 +24,17 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, hidden: int, outputs: int, *, kernel: int, stride: int, residual: bool, squeeze: int | None = None,
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        kernel: int,
+        stride: int,
+        residual: bool,
+        squeeze: int | None = None,
         activation: Activation = "relu",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.residual = residual
         self.expand = ConvNormAct(inputs, hidden, 1, activation=activation)
@@ -46,8 +54,13 @@ class MobileCNN(nn.Module):
     """Stem, stages, a 1x1 head, global average, an optional layer and a classifier: (n, c, h, w) -> (n, classes)."""
 
     def __init__(
-        self, stem: nn.Module, stages: list[list[InvertedResidual]], head: nn.Module, mix: nn.Module, classifier: nn.Module
-    ) -> None:  # fmt: skip
+        self,
+        stem: nn.Module,
+        stages: list[list[InvertedResidual]],
+        head: nn.Module,
+        mix: nn.Module,
+        classifier: nn.Module,
+    ) -> None:
         super().__init__()
         self.stem = stem
         self.stages = nn.Sequential(*(nn.Sequential(*blocks) for blocks in stages))

@@ -25,13 +25,13 @@ class StageSpec(Spec):
     """One stage: the stride of its first block, and the options of its elastic dimensions, each smallest first.
 
     Attributes:
-        stride: of the first block; the others have stride 1.
+        stride: stride of the first block; the others have stride 1.
         depth: numbers of blocks, each at least 1.
         width: output channels of the stage's blocks.
         kernel: sides of the depthwise convolutions; odd.
         expand: ratios of a block's hidden channels to its input channels.
         squeeze: whether the blocks weigh their hidden channels by squeeze-and-excitation.
-        activation: of the blocks' hidden channels.
+        activation: activation of the blocks' hidden channels.
     """
 
     stride: Stride
@@ -57,7 +57,7 @@ class CNNSpec(ConvolutionalSpec):
         stem: output channels of the first convolution.
         stem_stride: its stride.
         head: output channels of the last 1x1 convolution, before pooling and the classifier.
-        activation: of the stem and the head.
+        activation: activation of the stem and the head.
         mix: channels of a linear layer with hard-swish between pooling and the classifier; None for none.
         resolution: sides that the images are resized to, in pixels; None: they stay as the data have them.
     """

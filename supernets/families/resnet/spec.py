@@ -24,7 +24,7 @@ class BottleneckStage(Spec):
     """One stage: the stride of its first block, and the options of its elastic dimensions, each smallest first.
 
     Attributes:
-        stride: of the first block; the others have stride 1.
+        stride: stride of the first block; the others have stride 1.
         depth: numbers of blocks, each at least 1.
         width: output channels of the stage's blocks.
         expand: ratios of a block's inner channels to its output channels; the channels are rounded to a multiple of 8 (see
@@ -48,8 +48,8 @@ class ResNetSpec(ConvolutionalSpec):
 
     Attributes:
         stem: output channels of the stem's three convolutions; the first two have half of them.
-        stem_stride: of the first convolution.
-        stages: of bottleneck blocks.
+        stem_stride: stride of the first convolution.
+        stages: stages of bottleneck blocks.
         stem_pool: whether the stem ends in a pooling of stride 2.
         resolution: sides that the images are resized to, in pixels; None: they stay as the data have them.
     """

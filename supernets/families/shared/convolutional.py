@@ -86,8 +86,8 @@ class ConvolutionalFamily(ImageFamily, ABC):
         dims: dict[str, NamedDims] = {} if self.spec.resolution is None else {"stem.resize.pixels": (RESOLUTION,)}
         for s, stage in enumerate(self.spec.stages):
             for b in range(stage.depth[-1]):
-                named = self.block_dims(f"stage{s}.block{b}", f"stage{s}.width", b)
-                dims |= {f"stages.{s}.{b}.{name}.weight": own for name, own in named.items()}
+                block_dims = self.block_dims(f"stage{s}.block{b}", f"stage{s}.width", b)
+                dims |= {f"stages.{s}.{b}.{name}.weight": weight_dims for name, weight_dims in block_dims.items()}
         return dims
 
     @abstractmethod
@@ -95,9 +95,9 @@ class ConvolutionalFamily(ImageFamily, ABC):
         """Dimensions of weights of a block, by the names of its layers.
 
         Args:
-            block: the beginning of the names of its axes.
-            width: the axis of its stage's channels.
-            number: of the block in its stage.
+            block: Beginning of the names of its axes.
+            width: Name of the axis of its stage's channels.
+            number: Number of the block in its stage, from 0.
         """
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:

@@ -27,22 +27,26 @@ from supernets.networks.family_program import outline
 
 Partition = Literal["random", "weights", "co-activation"]
 Activation = Callable[[Tensor], Tensor]
-MOST_TOKENS = 2**13
-"""Of examples that co-activations, importance and routers are computed on."""
-_TOGETHER = 16
-"""Examples that are read at once."""
+MAX_TOKENS = 2**13
+"""Number of tokens of examples that co-activations, importance and routers are computed on."""
+_BATCH_SIZE = 16
+"""Number of examples that a network reads at once."""
 _NAMES = {
-    "up": ("up.weight", "0.weight"), "down": ("down.weight", "2.weight"), "gate": ("gate.weight",),
-    "up_bias": ("up.bias", "0.bias"), "down_bias": ("down.bias", "2.bias"),
-}  # fmt: skip
-"""Of the tensors of MLPs, by those of `ExpertWeights`."""
+    "up": ("up.weight", "0.weight"),
+    "down": ("down.weight", "2.weight"),
+    "gate": ("gate.weight",),
+    "up_bias": ("up.bias", "0.bias"),
+    "down_bias": ("down.bias", "2.bias"),
+}
+"""Names of the tensors of MLPs, by those of `ExpertWeights`."""
 
 
 def dense_family(family: TransformerFamily, hidden: int | None) -> TransformerFamily:
     """The family of networks with one attention in each layer, and with MLPs of `hidden` channels in place of experts.
 
     Args:
-        hidden: None, and experts or MLPs stay.
+        family: Family of the networks.
+        hidden: Hidden channels of the MLPs; None to keep experts or MLPs as they are.
     """
     changes: dict[str, Any] = {"attention_experts": None} if hasattr(family.spec, "attention_experts") else {}
     if hidden is not None:
@@ -51,16 +55,16 @@ def dense_family(family: TransformerFamily, hidden: int | None) -> TransformerFa
     spec = replace(family.spec, **changes)
     make: Any = type(family)
     numbers = {name: getattr(family, name) for name in make.numbers}
-    found: TransformerFamily = make(spec, **numbers)
-    return found
+    dense: TransformerFamily = make(spec, **numbers)
+    return dense
 
 
 def check_experts(spec: Any, hidden: int) -> None:
     """Raises `SpaceError` unless a space's experts can be made of MLPs of `hidden` channels: as parts of them, or as copies."""
-    experts, own = spec.experts[-1], spec.hidden[-1]
+    experts, expert_hidden = spec.experts[-1], spec.hidden[-1]
     if spec.shared_hidden is not None:
         raise SpaceError("shared_hidden: experts that are made of MLPs have no shared one; remove it")
-    if own == hidden:
+    if expert_hidden == hidden:
         if spec.gates == "equal":
             raise SpaceError("gates: factors of copies of an MLP add up to 1; take softmax or sigmoid")
     elif hidden % experts:
@@ -68,10 +72,10 @@ def check_experts(spec: Any, hidden: int) -> None:
         raise SpaceError(
             f"experts: {experts} experts do not divide MLPs of {hidden} channels; end experts in one of {near}"
         )
-    elif own * experts != hidden:
+    elif expert_hidden * experts != hidden:
         parts = f"{experts} experts of an MLP of {hidden} channels have {hidden // experts} each"
         raise SpaceError(
-            f"hidden: {parts}, and hidden ends in {own}; end it in {hidden // experts}, or in {hidden} for copies"
+            f"hidden: {parts}, and hidden ends in {expert_hidden}; end it in {hidden // experts}, or in {hidden} for copies"
         )
     elif spec.gates != "equal":
         raise SpaceError(
@@ -80,9 +84,13 @@ def check_experts(spec: Any, hidden: int) -> None:
 
 
 def experts_of_dense(
-    family: TransformerFamily, dense: TransformerFamily, tensors: Mapping[str, Tensor], partition: Partition,
-    batches: Sequence[Tensor], rng: np.random.Generator,
-) -> dict[str, Tensor]:  # fmt: skip
+    family: TransformerFamily,
+    dense: TransformerFamily,
+    tensors: Mapping[str, Tensor],
+    partition: Partition,
+    batches: Sequence[Tensor],
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
     """The tensors of a family's largest network, which computes what a network with MLPs does where all experts are active.
 
     An MLP's neurons are divided among the experts (see `supernets.experts.partition`), or each expert is a copy (sparse
@@ -91,57 +99,63 @@ def experts_of_dense(
     importance is the mean of their activation times the norm of the weights that read it. Copies have fresh routers.
 
     Args:
-        dense: as of `dense_family`.
-        tensors: of its largest network, by name.
-        batches: inputs; of the first ones about `MOST_TOKENS` tokens are read.
+        family: Family with experts.
+        dense: Family with MLPs in place of them, see `dense_family`.
+        tensors: Tensors of its largest network by name.
+        partition: Method that divides the neurons of an MLP; not read for copies.
+        batches: Inputs of the network; of the first ones about `MAX_TOKENS` tokens are read.
     """
     fresh, n = family.template().state_dict(), family.spec.experts[-1]
     copies = family.spec.hidden[-1] == dense.spec.hidden[-1]
-    found = {name: tensors[name] for name in fresh if name in tensors}
-    read = {} if copies else _mlp_inputs(dense, tensors, batches, family.modules_of_layers("mlp"))
+    converted = {name: tensors[name] for name in fresh if name in tensors}
+    inputs_by_module = {} if copies else _mlp_inputs(dense, tensors, batches, family.modules_of_layers("mlp"))
     for module in family.modules_of_layers("mlp"):
         mlp = _mlp(tensors, module)
         if copies:
-            own = _named(stacked([mlp] * n), mlp)
+            layer_tensors = _named(stacked([mlp] * n), mlp)
         else:
-            own = _parts(mlp, n, partition, read[module], ACTIVATIONS[family.activation], rng)
-        found |= {f"{module}.{name}": tensor for name, tensor in own.items()}
-    return {name: found.get(name, tensor) for name, tensor in fresh.items()}
+            layer_tensors = _parts(mlp, n, partition, inputs_by_module[module], ACTIVATIONS[family.activation], rng)
+        converted |= {f"{module}.{name}": tensor for name, tensor in layer_tensors.items()}
+    return {name: converted.get(name, tensor) for name, tensor in fresh.items()}
 
 
 def _mlp(tensors: Mapping[str, Tensor], module: str) -> ExpertWeights:
     """The MLP of a module, as one expert."""
-    own: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
     for field, names in _NAMES.items():
-        own[field] = next((tensors[f"{module}.{name}"][None] for name in names if f"{module}.{name}" in tensors), None)
-    return ExpertWeights(**own)
+        weights[field] = next(
+            (tensors[f"{module}.{name}"][None] for name in names if f"{module}.{name}" in tensors), None
+        )
+    return ExpertWeights(**weights)
 
 
 def _named(experts: ExpertWeights, mlp: ExpertWeights) -> dict[str, Tensor]:
     """Experts by the names of an `ExpertLayer`, which has the last bias of the MLP that they are made of once."""
-    named = {"up": experts.up, "down": experts.down, "gate": experts.gate, "up_bias": experts.up_bias}
+    tensors = {"up": experts.up, "down": experts.down, "gate": experts.gate, "up_bias": experts.up_bias}
     bias = {} if mlp.down_bias is None else {"bias": mlp.down_bias[0]}
-    return {name: tensor for name, tensor in named.items() if tensor is not None} | bias
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None} | bias
 
 
 @torch.no_grad()
 def _mlp_inputs(
     dense: TransformerFamily, tensors: Mapping[str, Tensor], batches: Sequence[Tensor], modules: Sequence[str]
 ) -> dict[str, Tensor]:
-    """What each MLP reads of the first batches, (tokens, width), by its name."""
+    """Returns the inputs of each MLP on the first batches, (tokens, width), by the name of its module."""
     network = dense.standalone(outline(dense), dense.space.largest, tensors).eval()
-    found: dict[str, list[Tensor]] = {name: [] for name in modules}
+    inputs_by_module: dict[str, list[Tensor]] = {name: [] for name in modules}
 
     def record(name: str, inputs: Tensor) -> None:
-        found[name].append(inputs.flatten(0, -2))
+        inputs_by_module[name].append(inputs.flatten(0, -2))
 
     for name in modules:
-        network.get_submodule(name).register_forward_pre_hook(lambda _, read, name=name: record(name, read[0]))
-    for inputs in (own for batch in batches for own in batch.split(_TOGETHER)):
-        if sum(map(len, found[modules[0]])) >= MOST_TOKENS:
+        network.get_submodule(name).register_forward_pre_hook(
+            lambda _, arguments, name=name: record(name, arguments[0])
+        )
+    for inputs in (part for batch in batches for part in batch.split(_BATCH_SIZE)):
+        if sum(map(len, inputs_by_module[modules[0]])) >= MAX_TOKENS:
             break
         network(inputs)
-    return {name: torch.cat(own)[:MOST_TOKENS] for name, own in found.items()}
+    return {name: torch.cat(inputs)[:MAX_TOKENS] for name, inputs in inputs_by_module.items()}
 
 
 @torch.no_grad()

@@ -18,14 +18,17 @@ def with_bases(family: TransformerFamily, tensors: Mapping[str, Tensor]) -> dict
     the network computes what it did; a smaller rank is the first channels of it, of the least squared error.
 
     Args:
-        tensors: with whole matrices of experts; what they have as a base is replaced.
+        family: Family of the networks.
+        tensors: Tensors of the largest network by name, with whole matrices of experts; what they have as a base is replaced.
     """
-    found = dict(tensors)
+    largest_tensors = dict(tensors)
     if family.spec.expert_rank is None:
-        return found
+        return largest_tensors
     for module in family.modules_of_layers("mlp"):
-        names = [name for name in (f"{module}.up", f"{module}.gate") if name in found]
-        factors, base = common_factors(torch.cat([found[name] for name in names], dim=1), family.spec.expert_rank[-1])
-        found |= dict(zip(names, factors.chunk(len(names), dim=1), strict=True))
-        found[f"{module}.base.weight"] = base
-    return found
+        names = [name for name in (f"{module}.up", f"{module}.gate") if name in largest_tensors]
+        factors, base = common_factors(
+            torch.cat([largest_tensors[name] for name in names], dim=1), family.spec.expert_rank[-1]
+        )
+        largest_tensors |= dict(zip(names, factors.chunk(len(names), dim=1), strict=True))
+        largest_tensors[f"{module}.base.weight"] = base
+    return largest_tensors

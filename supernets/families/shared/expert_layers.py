@@ -16,7 +16,7 @@ RANK, NULLS, TOP_P = "expert_rank", "null_experts", "top_p"
 tokens have as many experts as have a sum of probabilities."""
 
 SHARED = "shared"
-"""Of `ExpertsSpec.routers`, where a network has one router."""
+"""The value of `ExpertsSpec.routers` for a network that has one router."""
 
 
 def expert_kinds(spec: ExpertsSpec) -> tuple[str, ...]:
@@ -31,14 +31,14 @@ def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | No
     if spec.experts is None or spec.active_experts is None:
         return
     yield Choice(f"{layer}.experts", spec.experts, requires)
-    most = tuple(sum(active <= kept for active in spec.active_experts) - 1 for kept in spec.experts)
-    yield Choice(f"{layer}.active_experts", spec.active_experts, (f"{layer}.experts", 0), most)
+    highest_levels = tuple(sum(active <= n_experts for active in spec.active_experts) - 1 for n_experts in spec.experts)
+    yield Choice(f"{layer}.active_experts", spec.active_experts, (f"{layer}.experts", 0), highest_levels)
     for name in expert_kinds(spec)[len(KINDS) :]:
         yield Choice(f"{layer}.{name}", getattr(spec, name), requires)
 
 
 def top_p_options(spec: ExpertsSpec, chosen: Mapping[str, Option]) -> tuple[float, ...]:
-    """Those of a layer up to the chosen one, whose number is the size of the axis; none without."""
+    """The options of `top_p` of a layer up to the chosen one, whose number is the size of the axis; () without `top_p`."""
     return () if spec.top_p is None else spec.top_p[: spec.top_p.index(cast(float, chosen[TOP_P])) + 1]
 
 

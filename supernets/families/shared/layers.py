@@ -25,8 +25,15 @@ class ConvNormAct(nn.Sequential):
     """Convolution, batch norm, activation."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: Activation = "relu"
-    ) -> None:  # fmt: skip
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Activation = "relu",
+    ) -> None:
         act = nn.Hardswish(inplace=True) if activation == "hardswish" else nn.ReLU(inplace=True)
         super().__init__(OrderedDict(conv_norm(inputs, outputs, kernel, stride=stride, groups=groups), act=act))
 

@@ -26,8 +26,11 @@ mismatch = partial(CheckpointError, code="pretrained.mismatch")
 not_writable = partial(ExportError, code="export.no-such-architecture")
 
 _LAYERS = {
-    "depth": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads", "hidden": "intermediate_size",
-}  # fmt: skip
+    "depth": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "hidden": "intermediate_size",
+}
 """Sizes of the layers by the names of dimensions, and the library's keys."""
 
 
@@ -36,8 +39,12 @@ class PretrainedConfig(ABC):
     """A pretrained network without its weights: the sizes of its layers.
 
     Attributes:
-        folder: where its configuration is.
-        epsilon: of the layer norms.
+        folder: Folder with its configuration.
+        depth: Number of layers.
+        width: Channels of a token.
+        heads: Number of heads of a layer's attention.
+        hidden: Hidden channels of a layer's MLP, or of each expert.
+        epsilon: Term that norms add to the mean square or variance.
     """
 
     other_files: ClassVar[tuple[str, ...]]
@@ -70,8 +77,8 @@ class PretrainedConfig(ABC):
         Raises:
             OSError: a file cannot be read.
         """
-        found = [self.folder / name for name in (CONFIG, *self.other_files)]
-        return {path.name: path.read_bytes() for path in found if path.is_file()}
+        paths = [self.folder / name for name in (CONFIG, *self.other_files)]
+        return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
     @abstractmethod
     def read(self, folder: Path) -> PretrainedTransformer:
@@ -90,7 +97,7 @@ class PretrainedConfig(ABC):
         """Raises `CheckpointError` unless the family's largest network has these sizes, its classes apart."""
 
     def gets_experts(self, spec: LayersSpec) -> bool:
-        """Whether a space has experts that are made of the network's MLPs."""
+        """Returns True if a space has experts that are made of the network's MLPs."""
         return spec.experts is not None and "experts" not in self.as_space()
 
     def check_space(self, spec: LayersSpec) -> None:
@@ -99,18 +106,18 @@ class PretrainedConfig(ABC):
         sizes = self.as_space()
         if self.gets_experts(spec):
             check_experts(spec, sizes.pop("hidden"))
-        for name, own in sizes.items():
+        for name, size in sizes.items():
             if (options := getattr(spec, name)) is None:
                 raise mismatch(
                     f"the space has no {name}, and {self.folder} is a network with experts; give experts and "
                     "active_experts, or leave space and preset out"
                 )
             of_space = options if name == "head_size" else options[-1]
-            if of_space != own:
-                what = "is larger than the pretrained network" if of_space > own else "leaves some of it out"
+            if of_space != size:
+                difference = "is larger than the pretrained network" if of_space > size else "leaves some of it out"
                 raise mismatch(
-                    f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; end {name} in {own}, "
-                    "or leave space and preset out"
+                    f"the space {difference}: its largest {name} is {of_space}, and {self.folder} has {size}; "
+                    f"end {name} in {size}, or leave space and preset out"
                 )
         if spec.routers == SHARED and "experts" in self.as_space():
             raise SpaceError("routers: the layers of the pretrained network have their own; write learned")
@@ -132,7 +139,8 @@ class PretrainedTransformer:
     """A pretrained network.
 
     Attributes:
-        tensors: by the family's names, without those that the file lacks.
+        config: Its sizes.
+        tensors: Tensors by the family's names, without those that the file lacks.
     """
 
     config: PretrainedConfig
@@ -152,17 +160,19 @@ class PretrainedTransformer:
             CheckpointError: the family is of other sizes.
         """
         self.config.check_family(family)
-        own = dict(self.tensors)
+        read_tensors = dict(self.tensors)
         if self.classes != family.n_classes:
-            own = {name: tensor for name, tensor in own.items() if not name.startswith("head.classifier")}
+            read_tensors = {
+                name: tensor for name, tensor in read_tensors.items() if not name.startswith("head.classifier")
+            }
         names = list(outline(family).state_dict())
-        fresh = {} if own.keys() >= set(names) else family.template().state_dict()
-        return {name: own[name] if name in own else fresh[name] for name in names}
+        fresh = {} if read_tensors.keys() >= set(names) else family.template().state_dict()
+        return {name: read_tensors[name] if name in read_tensors else fresh[name] for name in names}
 
 
 def read_sizes(settings: Settings) -> dict[str, Any]:
     """Arguments of a `PretrainedConfig`; raises `CheckpointError` if a number is unfit."""
-    sizes = {ours: settings.whole(theirs) for ours, theirs in _LAYERS.items()}
+    sizes = {dimension: settings.whole(key) for dimension, key in _LAYERS.items()}
     if sizes["width"] % sizes["heads"]:
         raise unusable(f"{settings.path}: {sizes['heads']} heads do not divide a hidden_size of {sizes['width']}")
     return {**sizes, "epsilon": settings.number("layer_norm_eps", default=1e-12, limit=1)}
@@ -190,17 +200,17 @@ class Layout:
 
     def qkv(self, layer: int) -> tuple[str, str, str]:
         """The modules of queries, keys and values, which are one module in the family."""
-        own = f"encoder.layer.{layer}.{self.attention}"
-        return f"{own}.query", f"{own}.key", f"{own}.value"
+        attention = f"encoder.layer.{layer}.{self.attention}"
+        return f"{attention}.query", f"{attention}.key", f"{attention}.value"
 
     def plain(self, layer: int) -> Iterator[tuple[str, str]]:
         """The modules of a layer whose tensors are the same on both sides: the family's name, and the library's."""
-        ours, theirs = f"layers.{layer}", f"encoder.layer.{layer}"
-        yield f"{ours}.attention.project", f"{theirs}.attention.output.dense"
-        yield f"{ours}.norm1", f"{theirs}.{self.norm1}"
-        yield f"{ours}.mlp.0", f"{theirs}.intermediate.dense"
-        yield f"{ours}.mlp.2", f"{theirs}.output.dense"
-        yield f"{ours}.norm2", f"{theirs}.{self.norm2}"
+        family_layer, library_layer = f"layers.{layer}", f"encoder.layer.{layer}"
+        yield f"{family_layer}.attention.project", f"{library_layer}.attention.output.dense"
+        yield f"{family_layer}.norm1", f"{library_layer}.{self.norm1}"
+        yield f"{family_layer}.mlp.0", f"{library_layer}.intermediate.dense"
+        yield f"{family_layer}.mlp.2", f"{library_layer}.output.dense"
+        yield f"{family_layer}.norm2", f"{library_layer}.{self.norm2}"
 
 
 def read_layers(
@@ -219,9 +229,9 @@ def read_layers(
         tensors[f"{qkv}.weight"] = torch.cat([file.take(f"{name}.weight", width, width) for name in names])
         biases = [file.take(f"{name}.bias", width) for name in names] if qkv_bias else [torch.zeros(3 * width)]
         tensors[f"{qkv}.bias"] = torch.cat(biases)
-        for ours, theirs in layout.plain(i):
-            shape = next((shape for end, shape in shapes.items() if ours.endswith(end)), (width,))
-            tensors |= file.pair(ours, theirs, *shape)
+        for module, library_module in layout.plain(i):
+            shape = next((shape for end, shape in shapes.items() if module.endswith(end)), (width,))
+            tensors |= file.pair(module, library_module, *shape)
     return tensors
 
 
@@ -234,42 +244,61 @@ def renumbered(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> dic
 
 
 def write_network(
-    folder: Path, family: TransformerFamily, architecture: Architecture, tensors: Mapping[str, Tensor], layout: Layout, *,
-    embeddings: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], config: Mapping[str, Any], class_names: tuple[str, ...],
+    folder: Path,
+    family: TransformerFamily,
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    layout: Layout,
+    *,
+    embeddings: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    config: Mapping[str, Any],
+    class_names: tuple[str, ...],
     preprocessing: Mapping[str, str],
-) -> None:  # fmt: skip
+) -> None:
     """Writes a network with a classifier as a folder that the library loads.
 
     Args:
-        folder: made if it does not exist.
-        tensors: of the extracted network, by the family's names.
-        embeddings: makes the tensors that differ on both sides, by the library's names, from `tensors`.
-        config: keys of its configuration beside those of all transformers.
-        preprocessing: texts of the files that prepare its inputs, by name.
+        folder: Folder to write, which is made if it does not exist.
+        family: Family of the network.
+        architecture: Architecture of the network.
+        tensors: Tensors of the extracted network by the family's names.
+        layout: The library's names for this kind of networks.
+        embeddings: Function that makes the tensors that differ on both sides, by the library's names, from `tensors`.
+        config: Keys of its configuration beside those of all transformers.
+        class_names: Names of the classes, in the order of the outputs.
+        preprocessing: Texts of the files that prepare its inputs, by name.
 
     Raises:
         ExportError: the library has no such network: heads or hidden channels differ by layer, or the heads do not make up
             the width; or a file cannot be written.
     """
     layers = _uniform_layers(family, architecture, noun=layout.noun)
-    tensors = renumbered(tensors, {number: i for i, number in enumerate(family.kept(architecture))})
-    own = dict(embeddings(tensors))
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(family.layer_numbers(architecture))})
+    library_tensors = dict(embeddings(tensors))
     for kind in ("weight", "bias"):
-        own |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in layout.outside.items()}
+        library_tensors |= {
+            f"{library_module}.{kind}": tensors[f"{module}.{kind}"] for module, library_module in layout.outside.items()
+        }
         for i in range(layers["num_hidden_layers"]):
             parts = tensors[f"layers.{i}.attention.qkv.{kind}"].chunk(3)
-            own |= {f"{name}.{kind}": part for name, part in zip(layout.qkv(i), parts, strict=True)}
-            own |= {f"{theirs}.{kind}": tensors[f"{ours}.{kind}"] for ours, theirs in layout.plain(i)}
-    named = {f"{layout.kind}.{name}": tensor for name, tensor in own.items()}
-    named |= {f"classifier.{kind}": tensors[f"head.classifier.{kind}"] for kind in ("weight", "bias")}
+            library_tensors |= {f"{name}.{kind}": part for name, part in zip(layout.qkv(i), parts, strict=True)}
+            library_tensors |= {
+                f"{library_module}.{kind}": tensors[f"{module}.{kind}"] for module, library_module in layout.plain(i)
+            }
+    named_tensors = {f"{layout.kind}.{name}": tensor for name, tensor in library_tensors.items()}
+    named_tensors |= {f"classifier.{kind}": tensors[f"head.classifier.{kind}"] for kind in ("weight", "bias")}
     description = {
-        "architectures": [layout.architecture], "model_type": layout.kind, "hidden_act": "gelu",
-        **layers, **config,
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        "architectures": [layout.architecture],
+        "model_type": layout.kind,
+        "hidden_act": "gelu",
+        **layers,
+        **config,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
         "id2label": {str(i): name for i, name in enumerate(class_names)},
         "label2id": {name: i for i, name in enumerate(class_names)},
-    }  # fmt: skip
-    write_folder(folder, description, named, preprocessing)
+    }
+    write_folder(folder, description, named_tensors, preprocessing)
 
 
 def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
@@ -283,18 +312,20 @@ def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, no
             f"the transformers library divides a {noun}'s width among its heads, and this network has {heads} heads of "
             f"{family.spec.head_size} channels in a width of {width}; choose one with all of its heads, or export ONNX"
         )
-    sizes = {"depth": len(family.kept(architecture)), "width": width, "heads": heads, "hidden": hidden}
-    return {theirs: sizes[ours] for ours, theirs in _LAYERS.items()}
+    sizes = {"depth": len(family.layer_numbers(architecture)), "width": width, "heads": heads, "hidden": hidden}
+    return {key: sizes[dimension] for dimension, key in _LAYERS.items()}
 
 
 def uniform_options(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
     """The options that all layers of a network have, by name; raises `ExportError` if they differ, and names them."""
-    values, kept = family.space.values(architecture), family.kept(architecture)
-    chosen = {name: [cast(int, values[f"{family.layer}{i}.{name}"]) for i in kept] for name in family.layer_options()}
+    values, layer_numbers = family.space.values(architecture), family.layer_numbers(architecture)
+    chosen = {
+        name: [cast(int, values[f"{family.layer}{i}.{name}"]) for i in layer_numbers] for name in family.layer_options()
+    }
     if differing := [f"{name} {options}" for name, options in chosen.items() if len(set(options)) > 1]:
         raise not_writable(
-            f"the transformers library has no {noun} whose layers differ, and the layers {list(kept)} of this network have "
-            f"{' and '.join(differing)}; choose one whose layers are alike (a search of a nested space has no others), or "
-            "export ONNX"
+            f"the transformers library has no {noun} whose layers differ, and the layers {list(layer_numbers)} of this "
+            f"network have {' and '.join(differing)}; choose one whose layers are alike (a search of a nested space has no "
+            "others), or export ONNX"
         )
     return {name: options[0] for name, options in chosen.items()}

@@ -31,25 +31,25 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A fixed size: a whole number from `least` to `most`."""
+    """A fixed size: a whole number from `minimum` to `maximum`."""
 
-    most: int
+    maximum: int
     expected: str = "a whole number"
-    least: int = 1
+    minimum: int = 1
 
     def checked(self, name: str, value: Any) -> Any:
-        if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= self.most:
-            raise DimensionError(name, f"expected a whole number from {self.least} to {self.most}, got {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not self.minimum <= value <= self.maximum:
+            raise DimensionError(name, f"expected a whole number from {self.minimum} to {self.maximum}, got {value!r}")
         return value
 
 
 @dataclass(frozen=True)
 class Options(Kind):
-    """An elastic dimension: whole numbers from `least` to `most`, one or more, in strictly ascending order."""
+    """An elastic dimension: whole numbers from `minimum` to `maximum`, one or more, in strictly ascending order."""
 
-    most: int
+    maximum: int
     expected: str = "a list of whole numbers in ascending order, e.g. [8, 16, 24]"
-    least: int = 1
+    minimum: int = 1
 
     def checked(self, name: str, value: Any) -> Any:
         if not value:
@@ -61,19 +61,19 @@ class Options(Kind):
 
     def option(self, name: str, value: Any) -> float:
         """One of the options in its one form; raises `DimensionError` for any other value."""
-        return int(Number(self.most, least=self.least).checked(name, value))
+        return int(Number(self.maximum, minimum=self.minimum).checked(name, value))
 
 
 @dataclass(frozen=True)
 class Ratios(Options):
-    """An elastic dimension: numbers above 0, at most `most`, one or more, in strictly ascending order; kept as floats."""
+    """An elastic dimension: numbers above 0, at most `maximum`, one or more, in strictly ascending order; kept as floats."""
 
     expected: str = "a list of numbers in ascending order, e.g. [0.2, 0.25, 0.5]"
 
     def option(self, name: str, value: Any) -> float:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not 0 < value <= self.most:
-            raise DimensionError(name, f"expected a number above 0, at most {self.most}, got {value!r}")
+        if not number or not 0 < value <= self.maximum:
+            raise DimensionError(name, f"expected a number above 0, at most {self.maximum}, got {value!r}")
         return float(value)
 
 
@@ -141,8 +141,10 @@ class Dimension:
     """A field of a spec, as its annotation describes it.
 
     Attributes:
-        optional: whether the networks may be without it; its value is then None.
-        default: `dataclasses.MISSING` if it has none.
+        name: Name of the field, which is a key of a job file.
+        kind: The values that it takes.
+        optional: Whether the networks may be without it; its value is then None.
+        default: Its default value; `dataclasses.MISSING` if it has none.
     """
 
     name: str
@@ -152,7 +154,7 @@ class Dimension:
 
     @property
     def required(self) -> bool:
-        """Whether a spec cannot be made without it."""
+        """True if a spec cannot be made without the dimension."""
         return self.default is MISSING
 
 
@@ -174,7 +176,7 @@ class Spec:
                 object.__setattr__(self, dimension.name, dimension.kind.checked(dimension.name, value))
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
         """The spec of these values by dimension, defaults in place of those that are not there.
 
         Raises:
@@ -189,9 +191,9 @@ class Spec:
 
     @property
     def single(self) -> bool:
-        """Whether the space holds one network."""
-        found = [getattr(self, d.name) for d in dimensions(type(self)) if not isinstance(d.kind, Order)]
-        values = [value for value in found if isinstance(value, tuple)]
+        """True if the space holds one network."""
+        field_values = [getattr(self, d.name) for d in dimensions(type(self)) if not isinstance(d.kind, Order)]
+        values = [value for value in field_values if isinstance(value, tuple)]
         return all(item.single if isinstance(item, Spec) else len(value) == 1 for value in values for item in value)
 
     def to_json(self) -> dict[str, Any]:
@@ -230,7 +232,7 @@ def dimensions(spec: type[Spec]) -> tuple[Dimension, ...]:
     if spec not in _DIMENSIONS:
         hints, ordered = (
             get_type_hints(spec, include_extras=True),
-            sorted(fields(spec), key=lambda own: own.kw_only is True),
+            sorted(fields(spec), key=lambda field: field.kw_only is True),
         )
         _DIMENSIONS[spec] = tuple(_dimension(field.name, hints[field.name], field.default) for field in ordered)
     return _DIMENSIONS[spec]

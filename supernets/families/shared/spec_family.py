@@ -16,7 +16,7 @@ from supernets.sharing.base import Family
 from supernets.space import Choice, SearchSpace
 
 Numbers = Mapping[str, Callable[[Any], Any]]
-"""By name, the type that makes a value of what JSON has of it."""
+"""The types that make a value of its form in JSON, by name."""
 
 
 class DescribedFamily(Family):
@@ -28,13 +28,13 @@ class DescribedFamily(Family):
     numbers: ClassVar[Numbers]
     """The constructor's arguments beside the spec, with their types."""
     optional: ClassVar[frozenset[str]] = frozenset()
-    """Those that descriptions of earlier versions lack."""
+    """The arguments that descriptions of earlier versions lack."""
 
     @cached_property
     def space(self) -> SearchSpace:
-        """By default a choice for each field of the spec that has options."""
+        """The choices of its networks; by default one for each field of the spec that has options."""
         options = {field.name: getattr(self.spec, field.name) for field in fields(self.spec)}
-        return SearchSpace([Choice(name, own) for name, own in options.items() if isinstance(own, tuple)])
+        return SearchSpace([Choice(name, values) for name, values in options.items() if isinstance(values, tuple)])
 
     def to_json(self) -> dict[str, Any]:
         numbers = {name: getattr(self, name) for name in self.numbers}

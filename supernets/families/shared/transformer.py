@@ -25,15 +25,16 @@ from supernets.sharing.base import Family
 from supernets.space import Architecture, Choice, Option, SearchSpace
 from supernets.space.axes import Axes, Axis, NamedDims
 
-INITIAL_STD, _OF_WIDTH = 0.02, 768
-"""Of the weights of linear layers in BERT-base (arXiv 1810.04805) and ViT-Base (arXiv 2010.11929), and their width."""
+INITIAL_STD, _INITIAL_WIDTH = 0.02, 768
+"""Deviation of fresh weights of linear layers in BERT-base (arXiv 1810.04805) and ViT-Base (arXiv 2010.11929), and their
+width."""
 STACKS = ("mlp.up", "mlp.gate", "mlp.down")
-"""Ends of the names of the weights of all experts of a layer."""
+"""Suffixes of the names of the weights of all experts of a layer."""
 
 
 def scaled_std(weight: Tensor) -> float:
     """The deviation of fresh weights (..., inputs): at 0.02, networks of tens of channels learn several times more slowly."""
-    return float(INITIAL_STD * (_OF_WIDTH / weight.shape[-1]) ** 0.5)
+    return float(INITIAL_STD * (_INITIAL_WIDTH / weight.shape[-1]) ** 0.5)
 
 
 class Attention(nn.Module):
@@ -88,20 +89,20 @@ class TransformerFamily(Family):
 
     name: str
     spec: Any
-    """Its fields are ``head_size``, ``depth``, ``width``, ``heads``, those of `elastic` and those of an `ExpertsSpec`."""
+    """The spec; its fields are ``head_size``, ``depth``, ``width``, ``heads``, those of `elastic` and of an `ExpertsSpec`."""
     n_classes: int
     layer: ClassVar[str] = "layer"
     """Name of a layer in the names of choices and axes; with an s, in those of modules."""
     elastic: tuple[str, ...] = ("heads", "hidden")
     """Dimensions that each layer chooses."""
     counted: tuple[str, ...] = ("heads",)
-    """Those that are sizes of axes as they are."""
+    """Dimensions whose options are sizes of axes as they are."""
     gated: bool = False
-    """Whether MLPs and experts are gated."""
+    """True if MLPs and experts are gated."""
     biased: bool = True
-    """Whether MLPs and experts have biases."""
+    """True if MLPs and experts have biases."""
     activation: str = "gelu"
-    """Of MLPs and experts."""
+    """Activation of MLPs and experts."""
     inner: str = "0.weight"
     """The tensor of an MLP whose outputs are its hidden channels."""
 
@@ -132,12 +133,21 @@ class TransformerFamily(Family):
             return self.dense(width, hidden)
         experts, active = (cast(int, chosen[name]) for name in KINDS)
         layer = ExpertLayer(
-            width, hidden, experts=experts, active=active, gates=spec.gates, gated=self.gated, activation=self.activation,
-            bias=self.biased, rank=cast("int | None", chosen.get(RANK)), nulls=cast(int, chosen.get(NULLS, 0)),
+            width,
+            hidden,
+            experts=experts,
+            active=active,
+            gates=spec.gates,
+            gated=self.gated,
+            activation=self.activation,
+            bias=self.biased,
+            rank=cast("int | None", chosen.get(RANK)),
+            nulls=cast(int, chosen.get(NULLS, 0)),
             top_p=top_p_options(spec, chosen),
-            shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden), shared_gate=spec.shared_gate,
+            shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden),
+            shared_gate=spec.shared_gate,
             own_router=spec.routers != SHARED,
-        )  # fmt: skip
+        )
         if layer.router is not None:
             layer.router.requires_grad_(spec.routers == "learned")
         return layer
@@ -158,7 +168,7 @@ class TransformerFamily(Family):
         spec = self.spec
         choices = [Choice("depth", spec.depth), Choice("width", spec.width)]
         for i in range(spec.depth[-1]):
-            level = next(level for level, depth in enumerate(spec.depth) if i in self._kept(depth))
+            level = next(level for level, depth in enumerate(spec.depth) if i in self._layer_numbers(depth))
             requires, layer = ("depth", level) if level > 0 else None, f"{self.layer}{i}"
             choices += [Choice(f"{layer}.{name}", getattr(spec, name), requires) for name in self.elastic]
             choices += expert_choices(spec, layer, requires)
@@ -171,8 +181,11 @@ class TransformerFamily(Family):
     def named_dims(self) -> Mapping[str, NamedDims]:
         dims: dict[str, NamedDims] = {}
         for i, module in enumerate(self._layers):
-            for part, named in (("attention", self.attention_dims), ("mlp", self.mlp_dims)):
-                dims |= {f"{module}.{part}.{name}": own for name, own in named(f"{self.layer}{i}").items()}
+            for part, dims_of_layer in (("attention", self.attention_dims), ("mlp", self.mlp_dims)):
+                dims |= {
+                    f"{module}.{part}.{name}": weight_dims
+                    for name, weight_dims in dims_of_layer(f"{self.layer}{i}").items()
+                }
         return dims
 
     def template(self) -> nn.Module:
@@ -200,7 +213,7 @@ class TransformerFamily(Family):
         for i in range(self.spec.depth[-1]):
             layer = f"{self.layer}{i}"
             # A layer that the depth drops gets the smallest options: its sizes are never read.
-            chosen = {name: values.get(f"{layer}.{name}", own[0]) for name, own in options.items()}
+            chosen = {name: values.get(f"{layer}.{name}", layer_options[0]) for name, layer_options in options.items()}
             counted = (*self.counted, *expert_kinds(self.spec))
             sizes |= {f"{layer}.{name}": cast(int, chosen[name]) for name in counted}
             sizes[f"{layer}.hidden"] = self.hidden(chosen, width)
@@ -208,11 +221,11 @@ class TransformerFamily(Family):
                 sizes[f"{layer}.{TOP_P}"] = len(top_p_options(self.spec, chosen))
         return sizes
 
-    def kept(self, architecture: Architecture) -> tuple[int, ...]:
+    def layer_numbers(self, architecture: Architecture) -> tuple[int, ...]:
         """The numbers of an architecture's layers, in their order."""
-        return self._kept(cast(int, self.space.values(architecture)["depth"]))
+        return self._layer_numbers(cast(int, self.space.values(architecture)["depth"]))
 
-    def _kept(self, depth: int) -> tuple[int, ...]:
+    def _layer_numbers(self, depth: int) -> tuple[int, ...]:
         return kept_layers(self.spec.depth[-1], depth, spread=getattr(self.spec, "kept", "first") == "spread")
 
     def stack(self, layer: Callable[..., LayerT], *, epsilon: float) -> dict[str, LayerT]:
@@ -232,8 +245,8 @@ class TransformerFamily(Family):
         return cast(int, self.space.values(architecture)["width"])
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
-        kept = self.kept(architecture)
-        return frozenset(name for i, name in enumerate(self._layers) if i not in kept)
+        layer_numbers = self.layer_numbers(architecture)
+        return frozenset(name for i, name in enumerate(self._layers) if i not in layer_numbers)
 
 
 def kept_layers(total: int, depth: int, *, spread: bool) -> tuple[int, ...]:
@@ -242,9 +255,9 @@ def kept_layers(total: int, depth: int, *, spread: bool) -> tuple[int, ...]:
     Spread, layers go one by one, always the one whose neighbours are nearest to each other and, among such, the last: of six,
     layer 4, then 2, then 1. The first and the last stay.
     """
-    kept = list(range(total))
-    while len(kept) > depth:
-        gaps = [after - before for before, after in zip(kept, kept[2:], strict=False)] if spread else []
-        nearest = min(range(len(gaps)), key=lambda i: (gaps[i], -i)) + 1 if gaps else len(kept) - 1
-        del kept[nearest]
-    return tuple(kept)
+    numbers = list(range(total))
+    while len(numbers) > depth:
+        gaps = [after - before for before, after in zip(numbers, numbers[2:], strict=False)] if spread else []
+        nearest = min(range(len(gaps)), key=lambda i: (gaps[i], -i)) + 1 if gaps else len(numbers) - 1
+        del numbers[nearest]
+    return tuple(numbers)

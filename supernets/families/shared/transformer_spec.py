@@ -10,8 +10,8 @@ from supernets.errors import DimensionError
 from supernets.families.shared.spec import Number, Options, Ratios, Spec
 
 Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
-Kept = Literal["first", "spread"]
-"""Which layers a smaller depth may keep."""
+KeptLayers = Literal["first", "spread"]
+"""The layers that a smaller depth may keep."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ExpertsSpec(Spec):
     shared_hidden: Annotated[int, Number(65536, "a number of channels")] | None = field(default=None, kw_only=True)
     shared_gate: bool = field(default=False, kw_only=True)
     expert_rank: Annotated[tuple[int, ...], Options(8192)] | None = field(default=None, kw_only=True)
-    null_experts: Annotated[tuple[int, ...], Options(512, least=0)] | None = field(default=None, kw_only=True)
+    null_experts: Annotated[tuple[int, ...], Options(512, minimum=0)] | None = field(default=None, kw_only=True)
     top_p: Annotated[tuple[float, ...], Ratios(1)] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -49,14 +49,14 @@ class ExpertsSpec(Spec):
         if self.experts is None:
             self._check_without_experts()
         elif self.active_experts is None:
-            what = "is missing; give the numbers of experts that each token is sent to, e.g. [1, 2]"
-            raise DimensionError("active_experts", what, code="space.missing-dimension")
+            problem = "is missing; give the numbers of experts that each token is sent to, e.g. [1, 2]"
+            raise DimensionError("active_experts", problem, code="space.missing-dimension")
         else:
-            for end, which in ((0, "least"), (-1, "most")):
-                active, kept = self.active_experts[end], self.experts[end]
-                if active > kept:
-                    why = f"tokens cannot be sent to {active} experts of a layer that has at {which} {kept}"
-                    raise DimensionError("active_experts", f"{why}; begin and end it no higher than experts")
+            for end, bound in ((0, "least"), (-1, "most")):
+                active, experts = self.active_experts[end], self.experts[end]
+                if active > experts:
+                    problem = f"tokens cannot be sent to {active} experts of a layer that has at {bound} {experts}"
+                    raise DimensionError("active_experts", f"{problem}; begin and end it no higher than experts")
         if self.shared_gate and self.shared_hidden is None:
             raise DimensionError("shared_gate", "is of a shared expert; give shared_hidden, or remove it")
         for name in ("null_experts", "top_p"):
@@ -84,11 +84,18 @@ class ExpertsSpec(Spec):
 
     def _check_without_experts(self) -> None:
         plain = {
-            "active_experts": None, "gates": "softmax", "routers": "learned", "shared_hidden": None, "expert_rank": None,
-            "null_experts": None, "top_p": None,
-        }  # fmt: skip
-        if given := next((name for name, value in plain.items() if getattr(self, name) != value), None):
-            raise DimensionError(given, "is of layers with experts, and experts is not given; give it, or remove this")
+            "active_experts": None,
+            "gates": "softmax",
+            "routers": "learned",
+            "shared_hidden": None,
+            "expert_rank": None,
+            "null_experts": None,
+            "top_p": None,
+        }
+        if name_of_value := next((name for name, value in plain.items() if getattr(self, name) != value), None):
+            raise DimensionError(
+                name_of_value, "is of layers with experts, and experts is not given; give it, or remove this"
+            )
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class LayersSpec(ExpertsSpec):
         head_size: channels of a head.
         depth: numbers of layers.
         width: channels of a token.
-        heads: of a layer's attention.
+        heads: numbers of heads of a layer's attention.
         hidden: channels of a layer's MLP.
         kept: which layers a smaller depth keeps: the ``first``, or layers ``spread`` from first to last. In a pretrained
             network the last ones gather what the classifier reads: without them, small parts of MiniLM stayed at chance after
@@ -114,12 +121,12 @@ class LayersSpec(ExpertsSpec):
     width: Annotated[tuple[int, ...], Options(8192)]
     heads: Annotated[tuple[int, ...], Options(128)]
     hidden: Annotated[tuple[int, ...], Options(65536)]
-    kept: Kept = field(default="first", kw_only=True)
+    kept: KeptLayers = field(default="first", kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "kept": self.kept}  # in the digests of earlier versions, though at its default
 
 
-def sixths(whole: int, parts: Sequence[int]) -> tuple[int, ...]:
+def sixths(size: int, parts: Sequence[int]) -> tuple[int, ...]:
     """Options of these sixths of a size of a pretrained network, each at least 1."""
-    return tuple(sorted({max(1, whole * part // 6) for part in parts}))
+    return tuple(sorted({max(1, size * part // 6) for part in parts}))

@@ -35,7 +35,7 @@ class PatchEmbedding(nn.Module):
         return tokens + self.positions
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """For live subnets: no attribute repeats the positions' shape."""
+        """Does nothing for a live subnet: no attribute repeats the shape of the positions."""
 
     def extra_repr(self) -> str:
         return f"class_token={self.class_token}"
@@ -59,8 +59,11 @@ class VisionTransformerFamily(TransformerFamily, ImageFamily):
     """A space of transformers for the patches of square images.
 
     Args:
-        spec: with the field ``patch`` beside those of all transformers.
-        epsilon: of the layer norms.
+        spec: A spec with the field ``patch`` beside those of all transformers.
+        image_size: Side of an image in pixels.
+        channels: Number of channels of an image.
+        n_classes: Number of classes.
+        epsilon: Term that layer norms add to the variance.
 
     Raises:
         SpaceError: the patches do not divide the images.
@@ -68,7 +71,7 @@ class VisionTransformerFamily(TransformerFamily, ImageFamily):
 
     spec: Any
     class_token: ClassVar[bool]
-    """Whether a token that is no patch comes first and is what the head classifies; else it classifies the tokens' mean."""
+    """True if a token that is no patch comes first, which the head classifies; else it classifies the mean of the tokens."""
 
     def __init__(self, spec: Any, *, image_size: int, channels: int, n_classes: int, epsilon: float) -> None:
         ImageFamily.__init__(self, spec, image_size=image_size, channels=channels, n_classes=n_classes)

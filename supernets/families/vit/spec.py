@@ -25,7 +25,7 @@ class ViTSpec(ExpertsSpec):
         head_size: channels of a head; `divided_head_size` gives the usual one.
         depth: numbers of blocks.
         width: channels of a token.
-        heads: of a block's attention.
+        heads: numbers of heads of a block's attention.
         mlp: ratios of a block's hidden channels to the width; no two may give the same number of channels.
     """
 
@@ -42,11 +42,11 @@ class ViTSpec(ExpertsSpec):
             check_distinct("mlp", self.mlp, width, partial(hidden_channels, width=width))
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """See `Spec.of`; a head size that is not there is the largest width divided among the most heads."""
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """See `Spec.from_values`; a missing head size is the largest width divided among the largest number of heads."""
         if "head_size" in values:
-            return super().of(values)
-        spec = super().of({**values, "head_size": 1})  # reports errors in the lists themselves first
+            return super().from_values(values)
+        spec = super().from_values({**values, "head_size": 1})  # reports errors in the lists themselves first
         return replace(spec, head_size=divided_head_size(spec.width[-1], spec.heads[-1]))
 
 

@@ -30,7 +30,7 @@ from supernets.space import Architecture
 
 _CLASS, _POSITIONS = "embeddings.cls_token", "embeddings.position_embeddings"
 _MASK = "embeddings.mask_token"
-"""Stands for patches that are hidden in pretraining, and is not used in classification."""
+"""The vector of patches that are hidden in pretraining, which classification does not use."""
 _LAYOUT = Layout(
     kind="vit",
     noun="ViT",
@@ -52,7 +52,7 @@ class ViTConfig(PretrainedConfig):
 
     Attributes:
         qkv_bias: whether queries, keys and values have biases.
-        mean, std: of each channel, on the scale from 0 to 1; images are ``(pixel - mean) / std``.
+        mean, std: mean and deviation of each channel, on the scale from 0 to 1; images are ``(pixel - mean) / std``.
     """
 
     other_files: ClassVar[tuple[str, ...]] = (PREPROCESSOR,)
@@ -120,12 +120,14 @@ def _numbers(settings: Settings, key: str, n: int, *, default: float, above: flo
     """The `n` numbers of a key; one number stands for `n` equal ones."""
     value = settings.data.get(key, default)
     numbers = value if isinstance(value, list) else [value] * n
-    plain = all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in numbers)
+    plain = all(
+        isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) for number in numbers
+    )
     if not plain or len(numbers) != n or min(numbers) <= above:
         expected = "a finite number" if n == 1 else f"{n} finite numbers, one a channel"
         positive = "" if above < 0 else f", above {above}"
         raise unusable(f"{settings.path}: {key} is {value!r}; expected {expected}{positive}")
-    return tuple(float(one) for one in numbers)
+    return tuple(float(number) for number in numbers)
 
 
 def read_vit(folder: Path, config: ViTConfig | None = None) -> PretrainedTransformer:
@@ -155,28 +157,49 @@ def read_vit(folder: Path, config: ViTConfig | None = None) -> PretrainedTransfo
 
 
 def write_vit(
-    folder: Path, family: ViTEncoderFamily, architecture: Architecture, tensors: Mapping[str, Tensor], *,
-    class_names: tuple[str, ...], mean: tuple[float, ...], std: tuple[float, ...],
-) -> None:  # fmt: skip
+    folder: Path,
+    family: ViTEncoderFamily,
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    *,
+    class_names: tuple[str, ...],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> None:
     """Writes a network as a folder that ``ViTForImageClassification.from_pretrained`` loads; see `write_network`.
 
     Args:
-        mean, std: of the normalisation of its images, on the scale from 0 to 1.
+        mean, std: mean and deviation of each channel, by which its images are normalised, on the scale from 0 to 1.
     """
     config = {
-        "image_size": family.image_size, "patch_size": family.spec.patch, "num_channels": family.channels,
-        "qkv_bias": True, "layer_norm_eps": family.epsilon,
-    }  # fmt: skip
+        "image_size": family.image_size,
+        "patch_size": family.spec.patch,
+        "num_channels": family.channels,
+        "qkv_bias": True,
+        "layer_norm_eps": family.epsilon,
+    }
     preprocessing = {
         "image_processor_type": "ViTImageProcessor",
-        "do_resize": True, "size": {"height": family.image_size, "width": family.image_size}, "resample": 2,  # bilinear
-        "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": list(mean), "image_std": list(std),
-    }  # fmt: skip
+        "do_resize": True,
+        "size": {"height": family.image_size, "width": family.image_size},
+        "resample": 2,  # bilinear
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean),
+        "image_std": list(std),
+    }
     write_network(
-        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names,
+        folder,
+        family,
+        architecture,
+        tensors,
+        _LAYOUT,
+        embeddings=_embeddings,
+        config=config,
+        class_names=class_names,
         preprocessing={PREPROCESSOR: json.dumps(preprocessing, indent=2)},
-    )  # fmt: skip
+    )
 
 
 def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -126,7 +126,7 @@ def captured_for(model: UserModel | CapturedModel, shape: tuple[int, ...] | None
     if shape not in (None, model.input_shape):
         sizes = ["x".join(map(str, dims)) for dims in (shape or (), model.input_shape)]
         raise CaptureError(
-            f"--input {sizes[0]}: {model.name} was captured with {sizes[1]}; capture the model again with the other size",
+            f"input {sizes[0]}: {model.name} was captured with {sizes[1]}; capture the model again with the other size",
             code="job.conflict",
         )
     return model
@@ -139,7 +139,7 @@ def check_operations(model: CapturedModel) -> None:
             where = f" in {call.module}" * bool(call.module) + f" (at {call.place})" * bool(call.place)
             raise CaptureError(
                 f"{model.name}: the operation {call.name}{where} has no rule{remedy(call)}, and could not be read back or "
-                "exported; write it with other operations of torch; `nas inspect` lists those without a rule",
+                "exported; write it with other operations of torch; an inspection of the model lists those without a rule",
                 code="capture.unknown-operation",
             )
 
@@ -232,7 +232,7 @@ def _parts(path: Path) -> dict[str, bytes]:
             return {info.filename: file.read(info) for info in infos}
     except FileNotFoundError:
         raise CaptureError(
-            f"{path}: there is no such file; expected one that `nas capture` wrote", code="capture.unknown-model"
+            f"{path}: there is no such file; expected a captured model", code="capture.unknown-model"
         ) from None
     except (OSError, *ZIP_ERRORS) as error:
         raise _unreadable(path, str(error)[:200]) from None
@@ -258,6 +258,6 @@ def _check_directory(path: Path) -> None:
 
 def _unreadable(path: Path, fault: str) -> CaptureError:
     return CaptureError(
-        f"{path}: cannot be read as a captured model ({fault}); write it again with `nas capture`",
+        f"{path}: cannot be read as a captured model ({fault}); capture the model again",
         code="capture.malformed",
     )

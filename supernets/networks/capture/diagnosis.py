@@ -138,7 +138,7 @@ def raised(error: Exception) -> CaptureError:
     """The error that states what a user's forward raised, and where."""
     return CaptureError(
         f"its forward raised {type(error).__name__}{place_of(error)}: {_summary(error)}; correct it, or give an input of "
-        "the size that it expects (--input; in a job data.image_size and data.channels)",
+        "the size that it expects (in a job: data.image_size and data.channels)",
         code="capture.failed",
     )
 

@@ -104,8 +104,8 @@ def unproved_error(name: str, proof: Proof) -> CaptureError:
         )
         text = (
             f"{name}: the outputs change by {proof.permuted:.1e} when units change places that should be alike, so that its "
-            "axes are not understood; keep these axes as they are (supernet.keep in a job, --keep of nas inspect, keep of "
-            f"nas.supernet_of), or write that part of its forward with other operations:{axes}"
+            "axes are not understood; keep these axes as they are (keep; in a job: "
+            f"supernet.keep), or write that part of its forward with other operations:{axes}"
         )
     else:
         text = (

@@ -52,7 +52,7 @@ def open_model(
     """
     if is_file(name):
         if arguments:
-            text = "--arguments are those of a function that makes a model, and this is a file; leave them out"
+            text = "arguments are those of a function that makes a model, and this is a file; leave them out"
             raise CaptureError(text, code="job.conflict")
         return _of_file(Path(name), weights)
     return open_module(name, arguments, weights=weights, classifier=classifier, seed=seed)
@@ -98,7 +98,7 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
     if not path.exists():
         raise CaptureError(
             f"{path} is neither a file nor a model's name; expected torchvision:NAME, timm:NAME, "
-            "transformers:FOLDER, package.module:function, or a file that `nas capture` wrote",
+            "transformers:FOLDER, package.module:function, or a file of a captured model",
             code="capture.unknown-model",
         )
     model = load_capture(path)

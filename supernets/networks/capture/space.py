@@ -90,7 +90,7 @@ def elastic_axes(elastic: ElasticProgram, options: SpaceOptions) -> list[str]:
 
 
 def stage_of(elastic: ElasticProgram, axis: str) -> str:
-    """The name of an axis's choice of its stage, as `nas inspect` prints it."""
+    """The name of an axis's choice of its stage, as inspections show it."""
     return f"{starred(axis)}.{elastic.axes[axis].size}"
 
 
@@ -134,7 +134,7 @@ class CapturedSpace:
                 near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
                 raise SpaceError(
                     f"keep: {pattern} matches no axis, layer or tensor of the network; there are, for instance, "
-                    f"{', '.join(dict.fromkeys(near))}; `nas inspect` prints all",
+                    f"{', '.join(dict.fromkeys(near))}; an inspection of the model lists all",
                     code="capture.unknown-name",
                 )
 

@@ -90,7 +90,7 @@ class DifferentiableStrategy(SinglePhase):
         off = self._off_target(self._share(self.relaxation.likeliest))
         return _COST_WEIGHT * float(np.sign(off)) * self.relaxation.expected_share().log()
 
-    def found(self) -> Architecture:
+    def chosen_architecture(self) -> Architecture:
         """The likeliest network, some of whose options are changed so that it is on target, and stays likely.
 
         A best-first search over changes of one option: nearer to the target first, and what loses less of the logarithm of the

@@ -48,7 +48,7 @@ from supernets.data.options import TextOptions
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, read_bert_config
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
-from supernets.families.shared.transformer_spec import Kept
+from supernets.families.shared.transformer_spec import KeptLayers
 from supernets.families.single_network import SingleFamily
 from supernets.networks.formats.pretrained import find_pretrained
 from supernets.networks.module_to_onnx import INPUT, onnx_model
@@ -135,7 +135,7 @@ def main(
     data = replace(data, train=head(data.train, n_train))
     config, text = read_bert_config(folder), data.sentences
     family = EncoderFamily(
-        replace(config.space(), kept=cast("Kept", kept)),
+        replace(config.space(), kept=cast("KeptLayers", kept)),
         vocabulary=config.vocabulary, positions=config.positions, padding=config.padding,
         tokens=text.typical_tokens, n_classes=data.n_classes, epsilon=config.epsilon,
     )  # fmt: skip

@@ -89,7 +89,7 @@ class Watched:
 
 def test_without_a_cluster_the_profile_is_rejected() -> None:
     assert not ray.is_initialized()
-    with open_profiler(PROFILE) as profiler, raises("profile.no-cluster", "hw-test: 1", "--inline", "--address"):
+    with open_profiler(PROFILE) as profiler, raises("profile.no-cluster", "hw-test: 1", "address"):
         profiler.environment()
 
 
@@ -129,7 +129,7 @@ def test_a_node_that_dies_and_is_not_replaced_ends_the_measurement(cluster: Clus
         WorkerProfiler(
             DOOMED, lambda: tries.pop()() if tries else connect_by_ray(DOOMED), pauses_s=(0.0, 0.0)
         ) as profiler,
-        raises("worker.machine-lost", "a-node", "hw-doomed: 1", "`nas resume`"),
+        raises("worker.machine-lost", "a-node", "hw-doomed: 1"),
     ):
         list(profiler.measure([SMALL]))
 

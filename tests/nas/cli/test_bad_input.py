@@ -28,7 +28,7 @@ from tests.nas.commands import SMALL_JOB, Shell, assert_error
         ("evaluations: 30", "evaluations: 0", ("search.evaluations", "0")),
         ("epochs: 4,", "epochs: 4, threads: 99,", ("training.threads", "99", "cores")),
         ("epochs: 4,", "epochs: 4, teacher: gone,", ("training.teacher", "unknown run 'gone'")),
-        ("epochs: 4,", "epochs: 4, workers: 2,", ("training.workers", "--inline")),
+        ("epochs: 4,", "epochs: 4, workers: 2,", ("training.workers", "inline")),
         (
             "epochs: 4, batch_size: 64, random_subnets: 1",
             "epochs: 2, strategy: progressive",

@@ -82,7 +82,7 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(after: Shell) -> Non
     refused = after.nas("cascade", "small-1", "--row", str(number), "-o", "other")
     assert_error(refused, "large.onnx", code="file.exists")
     assert [file.name for file in (after.folder / "other").iterdir()] == ["large.onnx"]
-    assert_error(after.nas("cascade", "small-1", "--row", "999"), "--row 999", code="selection.unknown-network")
+    assert_error(after.nas("cascade", "small-1", "--row", "999"), "row 999", code="selection.unknown-network")
 
 
 def test_what_has_no_cascades_is_refused_before_anything_is_loaded(shell: Shell) -> None:

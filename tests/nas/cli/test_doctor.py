@@ -58,7 +58,7 @@ def test_upgrade(shell: Shell, run: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert shell.nas("upgrade", "--json").data == {"small-1": "is up to date"}
     monkeypatch.setattr(tables, "SCHEMA", replace(tables.SCHEMA, migrations=(colour,)))
     listed = shell.nas("runs", "--json").data
-    assert "nas upgrade" in listed[0]["reason"]
+    assert listed[0]["next"] == "nas upgrade"
     assert shell.nas("upgrade", "--json").data == {"small-1": "brought up to date"}
     assert shell.nas("runs", "--json").data[0]["status"] != "damaged"
     run.write_bytes(b"no database")

@@ -213,7 +213,7 @@ class TestLookupTablesThatDoNotFit:
         for key, value, words in (
             ("protocol", "interleaved-floor/v0", ["interleaved-floor/v0", "calibrate again"]),
             ("format", "latency-lookup-table/v0", ["latency-lookup-table/v1"]),
-            ("complete", False, ["interrupted", "nas calibrate cpu-1-thread"]),
+            ("complete", False, ["interrupted", "next: nas calibrate cpu-1-thread --job "]),
         ):
             table.write_text(json.dumps({**json.loads(good), key: value}))
             assert_error(self.search(shell), "t.json", *words)

@@ -240,7 +240,7 @@ def test_known_networks_cost_no_budget_and_are_learned_from(table: Table, evalua
     def warm(store: MemoryStore, n: int) -> list[Evaluation]:
         algorithm = make_algorithm("guided", SearchProblem(table.space, OBJECTIVES, 1, known_architectures=known))
         return search(
-            table.space, OBJECTIVES, algorithm, evaluator, store, Budget(n), batch=8, known=known,
+            table.space, OBJECTIVES, algorithm, evaluator, store, Budget(n), batch=8, known_candidates=known,
             on_progress=shown.append,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.engine.progress import ProgressObserver
-from nas.engine.run_table import run_rows, snapshot_of
+from nas.engine.run_listing import run_rows, snapshot_of
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
@@ -36,7 +36,7 @@ class Notes(ProgressObserver):
 
 def test_a_wait_is_shown_with_its_time_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, observer, now = RunsFolder(tmp_path), Notes(), [1000.0]
-    monkeypatch.setattr("nas.engine.run_table.time.time", lambda: now[0])
+    monkeypatch.setattr("nas.engine.run_listing.time.time", lambda: now[0])
     folder = searched(runs, final=False)
     store = open_store(folder, driver=True)
     assert store.status() is RunStatus.RUNNING
@@ -44,18 +44,18 @@ def test_a_wait_is_shown_with_its_time_until_it_ends(tmp_path: Path, monkeypatch
     waits.end()  # nothing waits
     waits.begin(WAIT)
     now[0] += 132
-    assert snapshot_of(store, held=True).reason == f"{WAIT} (2.2 min so far)"
+    assert snapshot_of(store, has_driver=True).reason == f"{WAIT} (2.2 min so far)"
     assert [row.reason for row in run_rows(runs)] == [f"{WAIT} (2.2 min so far)"]
     assert Run.open(runs, folder.id).waiting == f"{WAIT} (2.2 min so far)"
-    assert snapshot_of(store, held=False).reason == ""  # its driver was killed while it waited
+    assert snapshot_of(store, has_driver=False).reason == ""  # its driver was killed while it waited
     waits.end()
-    assert (snapshot_of(store, held=True).reason, observer.waits) == ("", [WAIT, ""])
+    assert (snapshot_of(store, has_driver=True).reason, observer.waits) == ("", [WAIT, ""])
     assert observer.texts == ["waited 2.2 min"]
     waits.begin(WAIT)
     waits.progress(PROGRESS)  # its worker died, and another one measured
-    assert (snapshot_of(store, held=True).reason, observer.counted, observer.waits[-1]) == ("", 1, "")
+    assert (snapshot_of(store, has_driver=True).reason, observer.counted, observer.waits[-1]) == ("", 1, "")
     assert observer.texts == ["waited 2.2 min"]  # a short wait is not worth a line
     waits.begin(WAIT)
     VisibleWaits(store, observer)  # of the next driver
-    assert snapshot_of(store, held=True).reason == ""
+    assert snapshot_of(store, has_driver=True).reason == ""
     store.close()

@@ -25,7 +25,7 @@ OPTIONAL = (
     "nas.results.plots.insight_plots",
     "nas.results.plots.latency_sweep_plot",
     "nas.results.plots.plot_files",
-    "nas.results.plots.plots",
+    "nas.results.plots.front_plot",
     "nas.results.plots.style",
     "nas.runs.bench.search_plot",
     "nas.search.optuna",

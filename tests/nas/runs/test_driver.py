@@ -15,6 +15,7 @@ from nas.engine.progress import ProgressObserver
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.errors import Remedy
 from nas.jobs.run import preparation
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, parse_job
@@ -69,7 +70,7 @@ def test_workers_of_a_resumed_training_need_ray_too(tmp_path: Path) -> None:
     store.set_status(RunStatus.CANCELLED, reason="interrupted")
     store.close()
     run.folder.job_file.write_text(job_of(2).to_yaml())
-    with raises("job.workers-need-ray", "small-1/job.yaml: training.workers: 2", "--inline"):
+    with raises("job.workers-need-ray", "small-1/job.yaml: training.workers: 2"):
         resume("small-1", RunOptions(run.runs, inline=True))
     with run.store() as unchanged:
         assert unchanged.status() is RunStatus.CANCELLED
@@ -82,7 +83,7 @@ def test_ray_that_starts_too_slowly_is_an_error_before_anything_is_trained(
         raise Exception("The current node timed out during startup.")
 
     monkeypatch.setattr("ray.init", init)
-    with raises("cluster.not-started", "timed out during startup", "--inline"):
+    with raises("cluster.not-started", "timed out during startup", "inline", remedy=Remedy("doctor")):
         search(job_of(1), RunOptions(RunsFolder(tmp_path / "runs")))
     assert not list(tmp_path.rglob("small-*"))
 

@@ -81,18 +81,18 @@ def test_reasons_that_drivers_and_tasks_stored_have_no_path_of_the_server(servic
     (request, *_) = [m.request for m in store.measurements()]
     message = f"{folder.checkpoint}/weights.safetensors cannot be read"
     store.add(Measurement(request, Status.FAILED, None, None, message=message, attempt=7))
-    store.set_status(RunStatus.FAILED, reason=f"{message}; restore it, or train again with --runs")
+    store.set_status(RunStatus.FAILED, reason=f"{message}; restore it, or train again")
     store.close()
     shown = service.runs.summary(folder.id).reason
-    assert shown == f"{folder.id}/checkpoint/weights.safetensors cannot be read"
+    assert shown == f"{folder.id}/checkpoint/weights.safetensors cannot be read; restore it, or train again"
     page = service.results.evaluations(folder.id, NetworkQuery(status="failed"))
     (network,) = page.networks
     assert str(runs.root) not in network.reason
     assert f"{folder.id}/checkpoint" in network.reason
     service.state.add_task("export-1", TaskKind.EXPORT, folder.id, {"result": str(folder.path / "x"), "asked": {}})
-    service.state.change_task("export-1", TaskStatus.FAILED, reason=f"{message}; choose another with --runs")
+    service.state.change_task("export-1", TaskStatus.FAILED, reason=f"{message}; choose another")
     (task,) = service.tasks.all()
-    assert task.reason == f"{folder.id}/checkpoint/weights.safetensors cannot be read"
+    assert task.reason == f"{folder.id}/checkpoint/weights.safetensors cannot be read; choose another"
 
 
 def test_a_damaged_run_is_listed_with_its_error(service: Service, runs: RunsFolder) -> None:

@@ -118,7 +118,7 @@ def test_layers_and_units_are_those_of_the_pretrained_network(shell: Shell) -> N
     family = cast(DecoderFamily, found.supernets.family)
     assert family.spec.order == tuple(np.argsort(influence)) == (1, *family.spec.order[1:])
     shallow = family.space.canonical([0] * len(family.space))
-    assert family.kept(shallow) == (0, 2)
+    assert family.layer_numbers(shallow) == (0, 2)
     ids = found.data.dataset.validation.inputs[:4]
     with torch.no_grad():
         ours, theirs = found.supernets.untrained().extract(family.space.largest)(ids), network(ids)

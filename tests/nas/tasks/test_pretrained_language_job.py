@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from supernets.data.tokenizing import train_byte_pairs
 from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.nas.commands import Shell, assert_error
-from tests.supernets.data.test_choices import question, write
 from tests.supernets.data.test_documents import document
+from tests.supernets.data.test_multiple_choice import question, write
 from tests.supernets.families.decoder.test_pretrained import saved, to_gguf
 
 pytestmark = [

@@ -1,4 +1,4 @@
-"""`supernets.data.text_classification`, over `text_files` and `text_tables`: what is read, and errors for the rest."""
+"""`supernets.data.text_classification`, over `text_files` and `table_rows`: what is read, and errors for the rest."""
 
 from __future__ import annotations
 

@@ -47,16 +47,16 @@ def test_networks_are_those_of_the_inner_family() -> None:
     sizes = {"image_size": 28, "channels": 1, "n_classes": 10}
     for inner in (CNN, ViTFamily(VIT["tiny"], **sizes), ViTEncoderFamily(VIT_ENCODER["tiny"], **sizes)):
         nested = NestedFamily(inner)
-        assert nested.of(nested.space.largest) == inner.space.largest
-        assert nested.of(nested.space.smallest) == inner.space.smallest
+        assert nested.inner_architecture(nested.space.largest) == inner.space.largest
+        assert nested.inner_architecture(nested.space.smallest) == inner.space.smallest
         supernet, plain = randomised(make_supernet(nested)), randomised(make_supernet(inner))
         images = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         rng = np.random.default_rng(0)
         for _ in range(5):
             architecture = nested.space.sample(rng)
-            assert supernet.cost(architecture) == plain.cost(nested.of(architecture))
+            assert supernet.cost(architecture) == plain.cost(nested.inner_architecture(architecture))
             with torch.no_grad():
-                expected = plain.extract(nested.of(architecture))(images)
+                expected = plain.extract(nested.inner_architecture(architecture))(images)
                 torch.testing.assert_close(supernet.extract(architecture)(images), expected)
 
 

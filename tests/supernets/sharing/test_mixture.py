@@ -15,7 +15,7 @@ from torch.nn import functional
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.sharing.base import Supernet
-from supernets.sharing.mixture import APART, Mixture
+from supernets.sharing.mixture import EXPERT_DEVIATION, Mixture
 from supernets.sharing.spec import MixtureSpec, Routing, SharingSpec
 from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
@@ -228,7 +228,7 @@ class TestExperts:
         name = "blocks.0.mlp.0.weight"
         stack, plain = supernet.sharing.get_parameter(f"stored.{name}").detach(), state[name]
         for expert in stack[1:]:  # thousands of numbers
-            assert (expert - plain).std().item() == pytest.approx(APART * plain.std().item(), rel=0.1)
+            assert (expert - plain).std().item() == pytest.approx(EXPERT_DEVIATION * plain.std().item(), rel=0.1)
         assert not torch.allclose(stack[0], plain, rtol=1e-3)
         largest = supernet.weights(VIT.space.largest)
         for key, tensor in state.items():

@@ -133,7 +133,7 @@ def test_without_a_limit_given_what_tasks_took_sets_it(open_pool: Open, monkeypa
     assert pool.limit_s == 1800
     assert failures(pool, [Errand(1, seconds=0.2)]) == {}
     assert pool.limit_s == 60
-    monkeypatch.setattr(actors, "_LEAST_LIMIT_S", 1.0)
+    monkeypatch.setattr(actors, "_MIN_LIMIT_S", 1.0)
     assert 4 < pool.limit_s < 40
     pool._longest_s = 0.05
     assert list(failures(pool, [Errand(0, "hang"), Errand(1)])) == [0]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nas.engine.evaluation.base import Evaluator
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.store.memory import MemoryStore
 from nas.errors import EvaluationError
 from nas.search.problem.objectives import Fidelity, Measurement, Request, Status
@@ -67,7 +67,7 @@ def store_with(*measurements: Measurement) -> MemoryStore:
 class TestCachedEvaluator(EvaluatorContract):
     @pytest.fixture
     def evaluator(self) -> Evaluator:
-        return Cached(Source(), store_with(figure(1), failure(2)).attempts, replay_failures=True)
+        return CachedEvaluator(Source(), store_with(figure(1), failure(2)).attempts, replay_failures=True)
 
     @pytest.fixture
     def requests(self) -> list[Request]:
@@ -80,20 +80,20 @@ def values(answers: Iterator[Measurement]) -> list[tuple[int, float | None]]:
 
 def test_only_the_unknown_is_asked_and_in_one_call() -> None:
     source, store = Source(), store_with(figure(1), figure(3, status=Status.NOISY, value=3.0))
-    cached = Cached(source, store.attempts)
+    cached = CachedEvaluator(source, store.attempts)
     assert values(cached.evaluate([request(n) for n in (4, 3, 2, 1)])) == [(3, 3.0), (1, 1.0), (2, 12.0), (4, 14.0)]
     assert source.calls == [[request(4), request(2)]]
 
 
 def test_what_is_all_known_asks_nothing() -> None:
     source = Source()
-    assert values(Cached(source, store_with(figure(1)).attempts).evaluate([request(1)])) == [(1, 1.0)]
+    assert values(CachedEvaluator(source, store_with(figure(1)).attempts).evaluate([request(1)])) == [(1, 1.0)]
     assert source.calls == []
 
 
 def test_repeated_requests_are_asked_once_and_answered_each() -> None:
     source, kept = Source(), list[Measurement]()
-    cached = Cached(source, store_with(figure(1)).attempts, keep=kept.append)
+    cached = CachedEvaluator(source, store_with(figure(1)).attempts, keep=kept.append)
     answers = values(cached.evaluate([request(n) for n in (1, 2, 2, 1, 2)]))
     assert answers == [(1, 1.0)] * 2 + [(2, 12.0)] * 3
     assert source.calls == [[request(2)]]
@@ -103,19 +103,22 @@ def test_repeated_requests_are_asked_once_and_answered_each() -> None:
 def test_what_differs_in_fidelity_is_not_known() -> None:
     final = Request(request(1).architecture, "latency_ms", "cpu-1-thread", Fidelity.FINAL)
     source = Answering(replace(figure(1), request=final, value=2.0))
-    assert values(Cached(source, store_with(figure(1)).attempts).evaluate([request(1), final])) == [(1, 1.0), (1, 2.0)]
+    assert values(CachedEvaluator(source, store_with(figure(1)).attempts).evaluate([request(1), final])) == [
+        (1, 1.0),
+        (1, 2.0),
+    ]
 
 
 def test_each_new_figure_is_kept_before_it_is_handed_on() -> None:
     store = MemoryStore()
-    for answer in Cached(Source(), store.attempts, keep=store.add).evaluate([request(1), request(2)]):
+    for answer in CachedEvaluator(Source(), store.attempts, keep=store.add).evaluate([request(1), request(2)]):
         assert answer.request in store.find([answer.request])
     assert len(store.measurements()) == 2
 
 
 def test_a_caller_that_stops_early_has_asked_no_more_than_it_took() -> None:
     store = MemoryStore()
-    answers = Cached(Source(), store.attempts, keep=store.add).evaluate([request(1), request(2)])
+    answers = CachedEvaluator(Source(), store.attempts, keep=store.add).evaluate([request(1), request(2)])
     next(answers)
     del answers
     assert [m.request for m in store.measurements()] == [request(2)]
@@ -123,7 +126,7 @@ def test_a_caller_that_stops_early_has_asked_no_more_than_it_took() -> None:
 
 def test_a_failure_is_asked_again_and_the_later_attempt_holds() -> None:
     store = store_with(failure(1), failure(1, attempt=1))
-    cached = Cached(Source(), store.attempts, keep=store.add)
+    cached = CachedEvaluator(Source(), store.attempts, keep=store.add)
     assert [(m.value, m.attempt) for m in cached.evaluate([request(1)])] == [(11.0, 2)]
     assert store.find([request(1)])[request(1)].value == 11.0
 
@@ -131,7 +134,7 @@ def test_a_failure_is_asked_again_and_the_later_attempt_holds() -> None:
 def test_each_call_is_answered_by_the_next_attempt_and_then_measured() -> None:
     first, second = figure(1, status=Status.NOISY), replace(figure(1), attempt=1)
     source, store = Source(), store_with(failure(1), replace(first, attempt=1), replace(second, attempt=2), figure(2))
-    cached = Cached(source, store.attempts, keep=store.add)
+    cached = CachedEvaluator(source, store.attempts, keep=store.add)
     found = [next(cached.evaluate([request(1)])) for _ in range(3)]
     assert [(m.status, m.value, m.attempt) for m in found] == [
         (Status.NOISY, 1.0, 1), (Status.OK, 1.0, 2), (Status.OK, 11.0, 3),
@@ -145,7 +148,7 @@ def test_of_the_last_attempt_and_a_measurement_the_less_uncertain_is_the_next(er
     known = replace(figure(1, status=Status.NOISY, value=2.0), error=0.1)
     store = store_with(known)
     answer = replace(figure(1, value=11.0), error=11.0 * error / 2, seconds=3.0, samples=b"raw")
-    cached = Cached(Answering(answer), store.attempts, keep=store.add)
+    cached = CachedEvaluator(Answering(answer), store.attempts, keep=store.add)
     assert [m.value for m in cached.evaluate([request(1)])] == [2.0]
     (again,) = cached.evaluate([request(1)])
     assert (again.value, again.attempt, again.seconds) == (kept, 1, 3.0)
@@ -154,20 +157,24 @@ def test_of_the_last_attempt_and_a_measurement_the_less_uncertain_is_the_next(er
 
 def test_a_failure_is_replayed_where_asked_for() -> None:
     source = Source()
-    cached = Cached(source, store_with(failure(1)).attempts, replay_failures=True)
+    cached = CachedEvaluator(source, store_with(failure(1)).attempts, replay_failures=True)
     assert list(cached.evaluate([request(1)])) == [failure(1)]
     assert source.calls == []
 
 
 def test_replaying_another_run_fills_this_ones_store() -> None:
     source, other, own = Source(), store_with(figure(1, value=1.5), failure(2)), MemoryStore()
-    replay = Cached(source, other.attempts, replay_failures=True)
-    cached = Cached(replay, own.attempts, keep=own.add, replay_failures=True)
+    replay = CachedEvaluator(source, other.attempts, replay_failures=True)
+    cached = CachedEvaluator(replay, own.attempts, keep=own.add, replay_failures=True)
     first = sorted(values(cached.evaluate([request(n) for n in (1, 2, 3)])))
     assert first == [(1, 1.5), (2, None), (3, 13.0)]
     assert (
         sorted(
-            values(Cached(Answering(), own.attempts, replay_failures=True).evaluate([request(n) for n in (1, 2, 3)]))
+            values(
+                CachedEvaluator(Answering(), own.attempts, replay_failures=True).evaluate(
+                    [request(n) for n in (1, 2, 3)]
+                )
+            )
         )
         == first
     )
@@ -181,8 +188,10 @@ def test_a_replay_that_was_killed_goes_on_with_the_attempt_after_its_last() -> N
     calmer = replace(figure(1, value=2.0), error=0.1, attempt=1)
     other, own, source = store_with(noisy, calmer), MemoryStore(), Source()
 
-    def resumed() -> Cached:
-        return Cached(Cached(source, other.attempts, replay_failures=True), own.attempts, keep=own.add)
+    def resumed() -> CachedEvaluator:
+        return CachedEvaluator(
+            CachedEvaluator(source, other.attempts, replay_failures=True), own.attempts, keep=own.add
+        )
 
     assert values(resumed().evaluate([request(1)])) == [(1, 1.0)]
     again = resumed()
@@ -200,10 +209,10 @@ def test_a_replay_that_was_killed_goes_on_with_the_attempt_after_its_last() -> N
 )
 def test_an_inner_evaluator_that_breaks_its_contract_is_told(answers: tuple[Measurement, ...], expected: str) -> None:
     with pytest.raises(EvaluationError, match=expected):
-        list(Cached(Answering(*answers), MemoryStore().attempts).evaluate([request(1), request(2)]))
+        list(CachedEvaluator(Answering(*answers), MemoryStore().attempts).evaluate([request(1), request(2)]))
 
 
 def test_closing_closes_the_inner_one() -> None:
     source = Source()
-    Cached(source, MemoryStore().attempts).close()
+    CachedEvaluator(source, MemoryStore().attempts).close()
     assert source.closed == 1

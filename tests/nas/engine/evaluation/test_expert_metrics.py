@@ -9,7 +9,7 @@ import torch
 
 from hardware_profiles.base import WEIGHT_PRECISIONS
 from hardware_profiles.quantize import convert_weights
-from nas.engine.evaluation.measuring_evaluator import Measured
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.search.problem.objectives import Request, Status
@@ -46,7 +46,7 @@ def supernet(data: DataSet, request: pytest.FixtureRequest) -> Supernet:
 def test_metrics_of_routings_are_scored_with_an_error_over_texts(supernet: Supernet, data: DataSet) -> None:
     task = LanguageModelling(cache=ExpertCache(experts=3)).for_data(data)
     scoring = InlineScoring(supernet, head(data.train, 20), data.validation, task)
-    evaluator = Measured(scoring, supernet.cost, {}, weights="w", data=data.validation.digest)
+    evaluator = MeasuringEvaluator(scoring, supernet.cost, {}, weights="w", data=data.validation.digest)
     requests = [Request(supernet.space.largest, name) for name in ("perplexity", *ROUTING_METRICS, "macs_mean")]
     found = {m.request.metric: m for m in evaluator.evaluate(requests)}
     assert all(m.status is Status.OK and m.error is not None for m in found.values())

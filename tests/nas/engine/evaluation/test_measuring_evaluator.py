@@ -17,7 +17,7 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.measuring_evaluator import Measured, Timed
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import TIMED_METRICS, Request, Status
 from nas.search.problem.tasks import SERVED_METRICS
@@ -60,14 +60,14 @@ def measured(
     environments: Environments | None = None,
     *,
     energy: bool = False,
-) -> Measured:
+) -> MeasuringEvaluator:
     data = load_data("digits", validation=0.25, test=0.25, seed=0)
     part = data.validation
-    return Measured(
+    return MeasuringEvaluator(
         InlineScoring(supernet, head(data.train, 200), part),
         supernet.cost,
         {
-            (PROFILE.name, "onnxruntime"): Timed(
+            (PROFILE.name, "onnxruntime"): TimedProfile(
                 open_profiler(PROFILE, seed=0, energy=energy), (part.inputs[:16].numpy(),)
             )
         },
@@ -78,7 +78,7 @@ def measured(
 
 
 @pytest.fixture(scope="module")
-def shared(supernet: Supernet) -> Iterator[Measured]:
+def shared(supernet: Supernet) -> Iterator[MeasuringEvaluator]:
     made = measured(supernet)
     yield made
     made.close()
@@ -86,7 +86,7 @@ def shared(supernet: Supernet) -> Iterator[Measured]:
 
 class TestMeasured(EvaluatorContract):
     @pytest.fixture
-    def evaluator(self, shared: Measured) -> Evaluator:
+    def evaluator(self, shared: MeasuringEvaluator) -> Evaluator:
         return shared
 
     @pytest.fixture
@@ -95,7 +95,9 @@ class TestMeasured(EvaluatorContract):
         return [Request(smallest, "accuracy"), Request(smallest, "macs"), Request(smallest, "latency_ms", PROFILE.name)]
 
 
-def test_every_metric_of_two_precisions_comes_of_one_timing_each(shared: Measured, supernet: Supernet) -> None:
+def test_every_metric_of_two_precisions_comes_of_one_timing_each(
+    shared: MeasuringEvaluator, supernet: Supernet
+) -> None:
     largest = supernet.space.largest
     asked = [
         Request(largest, metric, PROFILE.name, precision=p)
@@ -145,13 +147,13 @@ def test_energy_comes_with_latency_or_fails_alone(
     assert f"energy on profile {PROFILE.name} cannot be measured: the energy counter {file}" in energy.message
 
 
-def test_a_metric_of_served_models_fails_for_networks_of_one(shared: Measured, supernet: Supernet) -> None:
+def test_a_metric_of_served_models_fails_for_networks_of_one(shared: MeasuringEvaluator, supernet: Supernet) -> None:
     (found,) = shared.evaluate([Request(supernet.space.smallest, "time_per_token_ms", PROFILE.name)])
     assert found.status is Status.FAILED
     assert "'step'" in found.message
 
 
-def test_a_network_that_cannot_be_made_fails_alone(shared: Measured, supernet: Supernet) -> None:
+def test_a_network_that_cannot_be_made_fails_alone(shared: MeasuringEvaluator, supernet: Supernet) -> None:
     good, bad = supernet.space.smallest, replace(supernet.space.smallest, genes=(99,) * len(supernet.space))
     asked = [Request(a, metric, profile) for a in (good, bad) for metric, profile in (("accuracy", None), LATENCY)]
     found = {(m.request.architecture, m.request.metric): m for m in shared.evaluate(asked)}
@@ -193,7 +195,7 @@ def test_accuracies_of_another_runtime_are_refused(supernet: Supernet) -> None:
     later.close()
 
 
-def test_activations_take_the_bytes_of_their_precision(shared: Measured, supernet: Supernet) -> None:
+def test_activations_take_the_bytes_of_their_precision(shared: MeasuringEvaluator, supernet: Supernet) -> None:
     network = supernet.space.largest
     asked = [Request(network, metric, precision=p) for metric in ("activation_bytes", "macs") for p in ("fp32", "int8")]
     found = {(m.request.metric, m.request.precision): m.value for m in shared.evaluate(asked)}
@@ -227,10 +229,10 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
     part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
     scoring = CountedScoring(InlineScoring(supernet, head(data.train, 200), part))
     timed = {
-        (p.name, "onnxruntime"): Timed(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),))
+        (p.name, "onnxruntime"): TimedProfile(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),))
         for p in profiles
     }
-    evaluator = Measured(scoring, supernet.cost, timed, weights="w", data=part.digest)
+    evaluator = MeasuringEvaluator(scoring, supernet.cost, timed, weights="w", data=part.digest)
     network = supernet.family.space.smallest
     requests = [
         Request(network, metric, profile, precision=precision)
@@ -299,8 +301,8 @@ def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(s
     part, profiler = data.validation, Listening()
     examples = (part.inputs[:16].numpy(), part.inputs[16:32].numpy())
     scoring = InlineScoring(supernet, head(data.train, 200), part)
-    timed = {("p", "onnxruntime"): Timed(profiler, examples)}
-    evaluator = Measured(scoring, supernet.cost, timed, weights="w", data=part.digest)
+    timed = {("p", "onnxruntime"): TimedProfile(profiler, examples)}
+    evaluator = MeasuringEvaluator(scoring, supernet.cost, timed, weights="w", data=part.digest)
     (found,) = evaluator.evaluate([Request(supernet.space.smallest, "throughput", "p")])
     (deployment,) = profiler.given
     for call, example in zip(deployment.graphs[0].inputs, examples, strict=True):

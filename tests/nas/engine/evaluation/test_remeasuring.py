@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nas.engine.evaluation.cached_evaluator import Cached
-from nas.engine.evaluation.remeasuring import MOST_AGAIN, MOST_AT_ONCE, Remeasuring
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
+from nas.engine.evaluation.remeasuring import MAX_AT_ONCE, MAX_REPETITIONS, Remeasuring
 from nas.engine.store.memory import MemoryStore
 from nas.search.problem.objectives import Measurement, Request, Status
 from nas.testing.search import space_of
@@ -39,7 +39,7 @@ class Machine:
 
 def repeating(machine: Machine) -> tuple[Remeasuring, MemoryStore]:
     store = MemoryStore()
-    return Remeasuring(Cached(machine, store.attempts, keep=store.add)), store
+    return Remeasuring(CachedEvaluator(machine, store.attempts, keep=store.add)), store
 
 
 def test_an_uncertain_latency_is_repeated_beside_later_ones_of_its_profile_once_these_are_better() -> None:
@@ -65,9 +65,9 @@ def test_a_repetition_that_is_no_better_changes_nothing_and_the_end_tries_once_m
     machine = Machine(0.2, 0.01, 0.3, 0.01, 0.25, 0.01)
     evaluator, store = repeating(machine)
     list(evaluator.evaluate([latency(A)]))
-    for other in OTHERS[: 2 * MOST_AGAIN + 1]:
+    for other in OTHERS[: 2 * MAX_REPETITIONS + 1]:
         list(evaluator.evaluate([Request(other, "accuracy"), latency(other)]))
-    assert sum(latency(A) in asked for asked in machine.asked) == 1 + MOST_AGAIN
+    assert sum(latency(A) in asked for asked in machine.asked) == 1 + MAX_REPETITIONS
     assert latency(A) not in evaluator.improved()
     waiting = evaluator.n_uncertain
     assert waiting > 0
@@ -92,10 +92,10 @@ def test_few_are_repeated_at_once() -> None:
     machine = Machine(0.2, 0.01)
     evaluator, _ = repeating(machine)
     list(evaluator.evaluate([latency(a) for a in OTHERS]))
-    assert len(OTHERS) > MOST_AT_ONCE
+    assert len(OTHERS) > MAX_AT_ONCE
     list(evaluator.evaluate([latency(A)]))
     list(evaluator.evaluate([latency(B)]))
-    assert machine.asked[2] == [latency(B), *(latency(a) for a in OTHERS[:MOST_AT_ONCE])]
+    assert machine.asked[2] == [latency(B), *(latency(a) for a in OTHERS[:MAX_AT_ONCE])]
 
 
 def test_a_request_that_was_answered_has_the_answer_of_its_last_repetition() -> None:
@@ -112,7 +112,7 @@ def test_a_request_that_was_answered_has_the_answer_of_its_last_repetition() -> 
 def test_what_an_earlier_driver_measured_is_repeated_at_the_same_calls() -> None:
     first_machine, second_machine = Machine(0.3, 0.2, 0.01), Machine(0.0)
     first, store = repeating(first_machine)
-    second = Remeasuring(Cached(second_machine, store.attempts, keep=store.add))
+    second = Remeasuring(CachedEvaluator(second_machine, store.attempts, keep=store.add))
     batches = [[latency(a)] for a in (A, B, C, OTHERS[0])]
     learnt = [([m.value for m in first.evaluate(batch)], first.improved()) for batch in batches]
     assert [len(improved) for _, improved in learnt] == [0, 0, 1, 1]

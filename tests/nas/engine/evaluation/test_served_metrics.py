@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from nas.engine.evaluation.measuring_evaluator import Measured, Timed
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.evaluation.served_memory import ServedMemory
 from nas.search.problem.objectives import Measurement, Request, Status
@@ -46,13 +46,14 @@ def profilers() -> dict[str, Listening]:
 
 
 @pytest.fixture
-def evaluator(supernet: Supernet, data: DataSet, profilers: dict[str, Listening]) -> Iterator[Measured]:
+def evaluator(supernet: Supernet, data: DataSet, profilers: dict[str, Listening]) -> Iterator[MeasuringEvaluator]:
     texts = np.resize(data.validation.inputs.numpy(), (BATCH, PROMPT))
     scoring = InlineScoring(supernet, head(data.train, 20), data.validation, LanguageModelling().for_data(data))
     timed = {
-        (name, "onnxruntime"): Timed(own, (texts,), CONTEXT, in_place=name == "here") for name, own in profilers.items()
+        (name, "onnxruntime"): TimedProfile(own, (texts,), CONTEXT, in_place=name == "here")
+        for name, own in profilers.items()
     }
-    made = Measured(
+    made = MeasuringEvaluator(
         scoring, supernet.cost, timed,
         weights="w", data=data.validation.digest, memory=ServedMemory(supernet, CONTEXT, BATCH),
     )  # fmt: skip
@@ -60,12 +61,12 @@ def evaluator(supernet: Supernet, data: DataSet, profilers: dict[str, Listening]
     made.close()
 
 
-def found(evaluator: Measured, requests: list[Request]) -> dict[tuple[str, str | None, str], Measurement]:
+def found(evaluator: MeasuringEvaluator, requests: list[Request]) -> dict[tuple[str, str | None, str], Measurement]:
     return {(m.request.metric, m.request.profile, m.request.precision): m for m in evaluator.evaluate(requests)}
 
 
 def test_a_rate_and_a_time_are_of_one_measurement(
-    evaluator: Measured, supernet: Supernet, profilers: dict[str, Listening]
+    evaluator: MeasuringEvaluator, supernet: Supernet, profilers: dict[str, Listening]
 ) -> None:
     network = supernet.space.largest
     metrics = ("time_to_first_token_ms", "time_per_token_ms", "tokens_per_second")
@@ -85,7 +86,7 @@ def test_a_rate_and_a_time_are_of_one_measurement(
 
 
 def test_every_model_of_a_network_is_in_its_precision(
-    evaluator: Measured, supernet: Supernet, profilers: dict[str, Listening]
+    evaluator: MeasuringEvaluator, supernet: Supernet, profilers: dict[str, Listening]
 ) -> None:
     network = supernet.space.largest
     metrics = (("time_to_first_token_ms", "here"), ("time_per_token_ms", "here"), ("perplexity", None))
@@ -100,7 +101,7 @@ def test_every_model_of_a_network_is_in_its_precision(
     assert len({exact, *lower}) == 3
 
 
-def test_memory_is_computed_and_activations_stay_in_fp32(evaluator: Measured, supernet: Supernet) -> None:
+def test_memory_is_computed_and_activations_stay_in_fp32(evaluator: MeasuringEvaluator, supernet: Supernet) -> None:
     network = supernet.space.largest
     metrics = ("model_mib", "kv_cache_mib", "activation_bytes", "macs")
     measured = found(evaluator, [Request(network, m, precision=p) for m in metrics for p in PRECISIONS])
@@ -114,7 +115,7 @@ def test_memory_is_computed_and_activations_stay_in_fp32(evaluator: Measured, su
 
 def test_memory_of_networks_that_are_not_served_fails(supernet: Supernet, data: DataSet) -> None:
     scoring = InlineScoring(supernet, head(data.train, 20), data.validation, LanguageModelling().for_data(data))
-    evaluator = Measured(scoring, supernet.cost, {}, weights="w", data=data.validation.digest)
+    evaluator = MeasuringEvaluator(scoring, supernet.cost, {}, weights="w", data=data.validation.digest)
     (failed,) = evaluator.evaluate([Request(supernet.space.smallest, "model_mib")])
     assert failed.status is Status.FAILED
     assert "served with a cache" in failed.message

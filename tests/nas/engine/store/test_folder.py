@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.engine.run_table import run_rows
+from nas.engine.run_listing import run_rows
 from nas.engine.store.folder import RunFolder, RunsFolder, write_atomically
 from nas.engine.store.opening import open_store
 from nas.errors import UnknownNameError
@@ -44,7 +44,7 @@ def test_a_run_whose_folder_was_renamed_is_listed_and_not_opened(tmp_path: Path)
     with raises("run.misnamed", "other name", "rename the folder"):
         runs.get("other name")
     (row,) = run_rows(runs)
-    assert (row.run, row.status, row.next) == ("other name", "damaged", "")
+    assert (row.run, row.status, row.next) == ("other name", "damaged", None)
     assert "rename the folder" in row.reason
     with raises("run.unknown", "'other nam'") as caught:
         runs.get("other nam")
@@ -56,11 +56,6 @@ def test_a_folder_that_does_not_exist_is_the_error_of_a_run_in_it(tmp_path: Path
         with raises("run.unknown", "'tiny-1'", f"no runs folder {tmp_path / name}") as caught:
             RunsFolder(tmp_path / name).get("tiny-1")
         assert "Known" not in str(caught.value)
-
-
-def test_a_command_names_the_runs_folder_unless_it_is_the_default() -> None:
-    assert RunFolder(Path("runs/tiny-1")).command("resume") == "nas resume tiny-1"
-    assert RunFolder(Path("/my data/tiny-1")).command("show") == "nas show tiny-1 --runs '/my data'"
 
 
 def test_a_name_that_leaves_the_folder_is_no_run(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from nas.engine.store.migrations import Migration
 from nas.engine.store.opening import upgrade_store
 from nas.engine.store.postgres import PostgresDatabase, new_schema
 from nas.engine.store.sql import SqlStore
-from nas.errors import OutdatedStoreError, RunHeldError, StoreError
+from nas.errors import OutdatedStoreError, Remedy, RunHeldError, StoreError
 from nas.service import state
 from nas.service.state import ServiceState, Submission, TaskStatus
 from tests.contracts.store import NOW, measured
@@ -177,7 +177,7 @@ SqlStore.open(sys.argv[1], create=False, driver=True)
         self, run: Path, later: Callable[..., None]
     ) -> None:
         later(add_notes)
-        with raises("store.outdated", "version 1", "reads 2", "nas upgrade"):
+        with raises("store.outdated", "version 1", "reads 2", remedy=Remedy("upgrade")):
             SqlStore.open(run, create=False, driver=False)
         assert asked(run, "SELECT version FROM schema_version") == [(1,)]
 

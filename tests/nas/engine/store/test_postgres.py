@@ -246,7 +246,7 @@ class TestWhatIsWrongIsTold:
             ("not a url", "store.invalid-url", "'not a url'"),
             ("mysql://me@host/db", "store.invalid-url", "PostgreSQL"),
             ("postgresql://me:secret@host/db", "store.password-in-url", "PGPASSWORD"),
-            ("postgresql://me@host/db?password=secret", "store.password-in-url", "--store postgresql://me@host/db:"),
+            ("postgresql://me@host/db?password=secret", "store.password-in-url", "store postgresql://me@host/db:"),
             ("postgresql://me@host", "store.invalid-url", "names no database"),
             ("postgresql://me:secret@host:port/db", "store.invalid-url", "'postgresql://me:***@host:port/db'"),
             ("postgresql://me@localhost:99999/db", "store.unusable", "port"),

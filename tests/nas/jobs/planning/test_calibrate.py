@@ -66,7 +66,7 @@ def test_calibration_measures_every_block_and_continues_after_an_interruption(tm
     with pytest.raises(Interrupt):
         calibrate(prepared, PROFILE, path, subnets=5, on_progress=interrupt)
     first = load_lookup(path, profile=PROFILE, environment=None, unfinished=True)
-    with raises("lookup-table.unfinished", "nas calibrate cpu-1-thread"):
+    with raises("lookup-table.unfinished", "cpu-1-thread"):
         load_lookup(path, profile=PROFILE, environment=None)
 
     reported: list[tuple[int, int]] = []

@@ -161,7 +161,7 @@ def test_a_sweep_of_a_vit_measures_whole_networks(prepared: PreparedJob, tmp_pat
 def test_families_without_free_widths_are_refused(prepared: PreparedJob) -> None:
     experts = replace(VIT["digits"], experts=(2, 4), active_experts=(1, 2))
     family = ViTFamily(experts, image_size=8, channels=1, n_classes=10)
-    with raises("sweep.unsupported-family", "vit without experts", "nas calibrate"):
+    with raises("sweep.unsupported-family", "vit without experts", "calibrate"):
         sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE)
 
 

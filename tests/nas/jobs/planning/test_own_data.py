@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nas.jobs.planning import own_data
-from nas.jobs.planning.own_data import filled
+from nas.jobs.planning.own_data import fill_recipe
 from nas.jobs.recipes import read_recipe
 from nas.jobs.schema import parse_job
 from supernets.data import image_folder
@@ -47,7 +47,7 @@ def test_image_size_preset_and_shifts_follow_from_the_sizes_of_the_images(
     tmp_path: Path, side: int, size: int, preset: str, shift: int
 ) -> None:
     folder = images(tmp_path / "my photos: all", side=side, n=2)
-    job = parse_job(filled(IMAGES, folder), source="filled")
+    job = parse_job(fill_recipe(IMAGES, folder), source="filled")
     assert (job.data.path, job.data.image_size, job.supernet.preset) == (folder, size, preset)
     assert (job.training.epochs, job.training.augment.shift) == (60, shift)
 
@@ -56,8 +56,8 @@ def test_the_comments_stay_and_epochs_fall_with_the_number_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = images(tmp_path / "photos", side=32, n=10)
-    monkeypatch.setattr(own_data, "_SEEN", 400)
-    text = filled(IMAGES, folder)
+    monkeypatch.setattr(own_data, "_TRAINING_IMAGES", 400)
+    text = fill_recipe(IMAGES, folder)
     assert parse_job(text, source="filled").training.epochs == 20
     assert [line.partition("#")[2] for line in text.splitlines()] == [
         line.partition("#")[2] for line in IMAGES.splitlines()
@@ -72,23 +72,23 @@ def test_a_function_of_the_users_is_filled_in_with_a_size_that_it_takes(
 ) -> None:
     installed(tmp_path, monkeypatch)
     folder = images(tmp_path / "photos", side=32, n=2)
-    job = parse_job(filled(MODEL, folder, model=f"{NAME}:Colours"), source="filled")
+    job = parse_job(fill_recipe(MODEL, folder, model=f"{NAME}:Colours"), source="filled")
     assert (job.supernet.model, job.supernet.weights, job.data.image_size) == (f"{NAME}:Colours", None, 32)
     assert job.data.channels == 3
-    assert parse_job(filled(MODEL, folder, model=f"{NAME}:build"), source="filled").data.channels == 1
-    text = filled(MODEL, folder, model=f"{NAME}:Colours", weights="own.pt")
+    assert parse_job(fill_recipe(MODEL, folder, model=f"{NAME}:build"), source="filled").data.channels == 1
+    text = fill_recipe(MODEL, folder, model=f"{NAME}:Colours", weights="own.pt")
     assert parse_job(text, source="filled").supernet.weights == "own.pt"
 
 
 def test_a_model_of_a_library_has_its_weights_and_its_own_size_where_it_takes_no_other(tmp_path: Path) -> None:
     pytest.importorskip("torchvision")
     folder = images(tmp_path / "photos", side=64, n=2)
-    job = parse_job(filled(MODEL, folder), source="filled")
+    job = parse_job(fill_recipe(MODEL, folder), source="filled")
     assert (job.supernet.weights, job.data.image_size, job.training.epochs) == ("hub", 64, 20)
-    fixed = parse_job(filled(MODEL, folder, model="torchvision:vit_b_32", weights="none"), source="filled")
+    fixed = parse_job(fill_recipe(MODEL, folder, model="torchvision:vit_b_32", weights="none"), source="filled")
     assert (fixed.supernet.weights, fixed.data.image_size) == (None, 224)
     with raises("capture.unknown-model", "did you mean", "mobilenet_v3_small"):
-        filled(MODEL, folder, model="torchvision:mobilenet_v3_smal")
+        fill_recipe(MODEL, folder, model="torchvision:mobilenet_v3_smal")
 
 
 def test_a_captured_model_has_the_size_that_it_was_captured_with(
@@ -97,35 +97,35 @@ def test_a_captured_model_has_the_size_that_it_was_captured_with(
     installed(tmp_path, monkeypatch)
     save_capture(tmp_path / "own.capture", captured_for(open_model(f"{NAME}:Colours"), (3, 16, 16)))
     folder = images(tmp_path / "photos", side=32, n=2)
-    job = parse_job(filled(MODEL, folder, model=str(tmp_path / "own.capture")), source="filled")
+    job = parse_job(fill_recipe(MODEL, folder, model=str(tmp_path / "own.capture")), source="filled")
     assert (job.data.image_size, job.supernet.weights, job.training.epochs) == (16, None, 20)
 
 
 def test_a_recipe_with_networks_of_its_own_takes_no_model(tmp_path: Path) -> None:
-    with raises("recipe.without-model", "--model torchvision:resnet18: the recipe own-images", "own-image-model"):
-        filled(IMAGES, tmp_path, model="torchvision:resnet18")
-    with raises("recipe.without-model", "--weights hub"):
-        filled(IMAGES, tmp_path, weights="hub")
+    with raises("recipe.without-model", "model torchvision:resnet18: the recipe own-images", "own-image-model"):
+        fill_recipe(IMAGES, tmp_path, model="torchvision:resnet18")
+    with raises("recipe.without-model", "weights hub"):
+        fill_recipe(IMAGES, tmp_path, weights="hub")
 
 
 def test_sentences_have_their_path_filled_in(tmp_path: Path) -> None:
     table = tmp_path / "reviews.csv"
     table.write_text("text,label\n")
     for recipe in ("own-sentences", "minilm-text"):
-        assert parse_job(filled(read_recipe(recipe), table), source="filled").data.path == table
+        assert parse_job(fill_recipe(read_recipe(recipe), table), source="filled").data.path == table
 
 
 def test_what_cannot_be_filled_in(tmp_path: Path) -> None:
     with raises("recipe.without-path", "digits-cnn has data of its own", "own-images"):
-        filled(read_recipe("digits-cnn"), tmp_path)
-    with raises("data.missing", "--data", "gone: does not exist"):
-        filled(IMAGES, tmp_path / "gone")
+        fill_recipe(read_recipe("digits-cnn"), tmp_path)
+    with raises("data.missing", "data ", "gone: does not exist"):
+        fill_recipe(IMAGES, tmp_path / "gone")
     (tmp_path / "photos.zip").write_bytes(b"PK")
     with raises("data.layout", "photos.zip: is a file; expected a folder"):
-        filled(IMAGES, tmp_path / "photos.zip")
+        fill_recipe(IMAGES, tmp_path / "photos.zip")
     (tmp_path / "notes.png").write_text("no image")
     with raises("data.layout", "no image can be read", ".png"):
-        filled(IMAGES, tmp_path)
+        fill_recipe(IMAGES, tmp_path)
 
 
 def test_the_files_looked_at_are_those_that_a_job_reads() -> None:

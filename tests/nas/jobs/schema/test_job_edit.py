@@ -9,7 +9,7 @@ import pytest
 
 from nas.jobs.recipes import list_recipes, read_recipe
 from nas.jobs.schema import parse_job
-from nas.jobs.schema.job_edit import edited
+from nas.jobs.schema.job_edit import edit_job
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.search.problem.tasks import LANGUAGE
 from tests.errors import raises
@@ -27,7 +27,7 @@ def comments(text: str) -> list[str]:
 
 
 def value_at(text: str, path: tuple[str, ...]) -> Any:
-    found: Any = parse_mapping(text, source="test", what="job file")
+    found: Any = parse_mapping(text, source="test", noun="job file")
     for key in path:
         found = found[key]
     return found
@@ -47,7 +47,7 @@ def test_the_usual_changes_of_every_recipe_change_their_lines_alone(recipe: str)
     }
     if job.supernet.trains:
         changes["training", "epochs"] = 77
-    after = edited(text, changes, source=recipe)
+    after = edit_job(text, changes, source=recipe)
     parse_job(after, source=recipe)
     for path, value in changes.items():
         assert value_at(after, path) == value
@@ -57,7 +57,7 @@ def test_the_usual_changes_of_every_recipe_change_their_lines_alone(recipe: str)
 
 def test_a_comment_stays_in_its_column() -> None:
     text = "search:\n  evaluations: 60         # networks to measure\n"
-    assert edited(text, {("search", "evaluations"): 1000}, source="job") == (
+    assert edit_job(text, {("search", "evaluations"): 1000}, source="job") == (
         "search:\n  evaluations: 1000       # networks to measure\n"
     )
 
@@ -89,7 +89,7 @@ def test_a_comment_stays_in_its_column() -> None:
     ],
 )  # fmt: skip
 def test_values_are_replaced_inserted_and_removed(before: str, path: tuple[str, ...], value: Any, after: str) -> None:
-    assert edited(before, {path: value}, source="job") == after
+    assert edit_job(before, {path: value}, source="job") == after
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_values_are_replaced_inserted_and_removed(before: str, path: tuple[str, 
 def test_what_cannot_be_changed_alone_is_rejected(text: str) -> None:
     path = ("search", "minutes") if text.startswith("search") else ("hardware",)
     with raises("job.not-editable", path[0]):
-        edited(text, {path: ["z"] if path == ("hardware",) else 5}, source="job")
+        edit_job(text, {path: ["z"] if path == ("hardware",) else 5}, source="job")
 
 
 def test_what_is_not_yaml_is_rejected() -> None:
     with raises("job.invalid-yaml", "line 2"):
-        edited("b: 1\na: }", {("a",): 1}, source="job")
+        edit_job("b: 1\na: }", {("a",): 1}, source="job")

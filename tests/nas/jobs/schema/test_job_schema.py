@@ -27,7 +27,7 @@ RECIPES = [recipe.name for recipe in list_recipes()]
 
 def errors(text: str) -> list[str]:
     """What the schema finds in the text of a job file."""
-    found = VALIDATOR.iter_errors(parse_mapping(text, source="job.yaml", what="job"))
+    found = VALIDATOR.iter_errors(parse_mapping(text, source="job.yaml", noun="job"))
     return [f"{error.json_path}: {error.message}" for error in found]
 
 

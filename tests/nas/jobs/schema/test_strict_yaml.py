@@ -93,7 +93,7 @@ def test_aliases_of_a_sane_size_and_merge_keys_are_read() -> None:
     ],
 )
 def test_numbers_are_those_of_yaml_1_2(text: str, value: object) -> None:
-    assert parse_mapping(f"x: {text}", source="s", what="file") == {"x": value}
+    assert parse_mapping(f"x: {text}", source="s", noun="file") == {"x": value}
 
 
 def test_a_large_list_is_rejected_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_a_large_list_is_rejected_before_anything_is_built(monkeypatch: pytest.M
 
     monkeypatch.setattr(strict_yaml.Composer, "compose_node", built)
     with raises("job.invalid-yaml", "20000 values"):
-        parse_mapping("[" + "1," * 120_000 + "]", source="s", what="file")
+        parse_mapping("[" + "1," * 120_000 + "]", source="s", noun="file")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_large_list_is_rejected_before_anything_is_built(monkeypatch: pytest.M
 def test_shipped_files_are_read_as_by_pyyaml(path: Path) -> None:
     text = path.read_text("utf-8")
     expected = yaml.safe_load(text)  # they have no number that YAML 1.1 reads otherwise
-    assert parse_mapping(text, source="s", what="file") == expected
+    assert parse_mapping(text, source="s", noun="file") == expected
 
 
 _plain = st.one_of(
@@ -121,7 +121,7 @@ _plain = st.one_of(
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), st.one_of(_plain, st.lists(_plain, max_size=4)), min_size=1))
 def test_dumped_data_are_read_back_equal(data: dict[str, object]) -> None:
-    assert parse_mapping(dump_mapping(data), source="s", what="file") == data
+    assert parse_mapping(dump_mapping(data), source="s", noun="file") == data
 
 
 def test_files_that_cannot_be_read_are_rejected(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from nas.engine.store.base import RunStatus
+from nas.errors import Remedy
 from nas.results.analysis.cascade import CascadeTable, Member, cascade_of, confidence, thresholds
 from nas.results.analysis.cascade_pairs import cascade_pairs
 from nas.results.analysis.network_values import Point
@@ -133,10 +134,10 @@ def test_only_a_row_of_two_networks_is_a_pair() -> None:
     number = next(i for i, row in enumerate(found.rows) if row.cascade.large is not None)
     small, large, threshold = found.pair(number)
     assert (small.index, large.index, threshold) == (0, 1, found.rows[number].cascade.threshold)
-    with raises("cascade.single-network", "nas export made-1 --index 0"):
+    with raises("cascade.single-network", "row", remedy=Remedy("export", "made-1", {"index": 0})):
         found.pair(0)
     for unknown in (-1, len(found.rows)):
-        with raises("selection.unknown-network", f"--row {unknown}"):
+        with raises("selection.unknown-network", f"row {unknown}"):
             found.pair(unknown)
 
 
@@ -161,7 +162,7 @@ def test_runs_without_cascades_are_rejected_with_the_reason() -> None:
     for task in ("regression", "language-modelling", "multi-label"):
         with raises("cascade.task-unavailable", task):
             cascade_pairs(replace(report, task=SHIPPED[task]))
-    with raises("run.wrong-state", "nas resume made-1"):
+    with raises("run.wrong-state", "made-1", remedy=Remedy("resume", "made-1")):
         cascade_pairs(replace(report, status=RunStatus.RUNNING))
     with raises("cascade.no-latency", "macs"):
         cascade_pairs(build_report(example_run(("accuracy", "macs")), run="made-1"))

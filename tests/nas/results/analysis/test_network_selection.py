@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from nas.errors import REPEAT, Remedy
 from nas.results.analysis.network_selection import by_index, knee, limits_of, parse_limits, select, within
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport, build_report
@@ -127,7 +128,7 @@ def test_members_are_numbered_from_the_fastest(report: RunReport) -> None:
     assert by_index(report, 0) is report.front[0]
     assert by_index(report, len(report.front) - 1) is report.front[-1]
     for wrong in (-1, len(report.front)):
-        with raises("selection.unknown-network", f"--index {wrong}", f"0 to {len(report.front) - 1}"):
+        with raises("selection.unknown-network", f"index {wrong}", f"0 to {len(report.front) - 1}"):
             by_index(report, wrong)
 
 
@@ -139,7 +140,7 @@ def test_the_knee_is_a_member_between_the_ends(report: RunReport) -> None:
 @pytest.mark.parametrize("choose", [lambda r: select(r, "latency_ms<=1"), lambda r: by_index(r, 0), knee])
 def test_an_empty_front_has_nothing_to_choose_from(report: RunReport, choose: object) -> None:
     assert callable(choose)
-    with raises("run.nothing-measured", "nas resume example-1"):
+    with raises("run.nothing-measured", remedy=Remedy("resume", "example-1")):
         choose(replace(report, front=(), candidates=report.candidates[:0], evaluated=report.evaluated[:0]))
 
 
@@ -222,7 +223,7 @@ def test_a_selection_keeps_to_each_profile() -> None:
 def test_nothing_feasible_tells_what_to_do() -> None:
     found = build_report(example_run(limits={"latency_ms": (None, 0.001), "accuracy": (0.5, None)}), run="x")
     for choose in (lambda: by_index(found, 0), lambda: knee(found)):
-        with raises("selection.nothing-satisfies", "0-0-0-0-x-x", "--select"):
+        with raises("selection.nothing-satisfies", "0-0-0-0-x-x", remedy=Remedy(REPEAT, options={"select": "LIMITS"})):
             choose()
     assert select(found, "latency_ms<=1").values[LATENCY] <= 1
 

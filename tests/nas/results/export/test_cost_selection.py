@@ -12,6 +12,7 @@ from onnxruntime import InferenceSession
 
 from nas.engine.progress import ProgressObserver
 from nas.engine.store.folder import RunsFolder
+from nas.errors import Remedy
 from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
@@ -169,7 +170,7 @@ def test_an_unfinished_training_has_nothing_to_select(trained: Run, tmp_path: Pa
     runs = RunsFolder(tmp_path)
     with pytest.raises(Killed):
         train(parse_job(JOB, source="job.yaml"), RunOptions(runs, observer=Display()))
-    with raises("checkpoint.unfinished", "nas resume small-1"):
+    with raises("checkpoint.unfinished", "small-1", remedy=Remedy("resume", "small-1")):
         networks_by_cost(Run.open(runs, "small-1"))
 
 

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from nas.engine.store.base import RunStore
 from nas.engine.store.memory import MemoryStore
 from nas.engine.store.sql import SqlStore
+from nas.errors import REPEAT, Remedy
 from nas.results.analysis.report import build_report
 from nas.results.export.optuna_study import export_study
 from nas.search.problem.objectives import Objective
@@ -97,7 +98,7 @@ def test_precision_is_a_parameter(tmp_path: Path) -> None:
 def test_an_existing_study_is_replaced_only_when_asked(tmp_path: Path) -> None:
     store = example_run()
     exported(store, tmp_path)
-    with raises("export.study-exists", "example-1", "--replace"):
+    with raises("export.study-exists", "example-1", remedy=Remedy(REPEAT, options={"replace": True})):
         exported(store, tmp_path)
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     export_study(build_report(store, run="other"), store, storage=storage, name="other")
@@ -153,7 +154,7 @@ def test_a_run_without_evaluations_makes_no_study(tmp_path: Path) -> None:
     store, facts = MemoryStore(), example_run(n=12).facts()
     assert facts is not None
     store.describe(facts)
-    with raises("export.nothing-evaluated", "nas resume x"):
+    with raises("export.nothing-evaluated", "x", remedy=Remedy("resume", "x")):
         export_study(build_report(store, run="x"), store, storage=str(tmp_path / "study.log"), name="x")
     assert not list(tmp_path.iterdir())
 

@@ -88,7 +88,7 @@ def test_finetuned_networks_are_listed_and_drawn(report: RunReport) -> None:
     text = page(report, finetunings=[done, left])
     assert f"Network {done.of.key} was fine-tuned by b-1: validation accuracy" in text
     assert f"Network {left.of.key} was fine-tuned by b-2: interrupted after 1 of 3 epochs" in text
-    assert "nas resume b-2" in text
+    assert "resume the run b-2" in text
     assert text.count(f'"name":"{FINETUNED_NAME}"') == 2  # the line and the ring of one network
     assert f"{FINETUNED_NAME} by b-1" in text
 

@@ -117,7 +117,7 @@ def test_progress_is_reported(table: Table) -> None:
         ({"train": []}, ("rows are nothing",)),
         ({"train": [20, 20]}, ("20,20",)),
         ({"test": 1}, ("1 test rows", "2")),
-        ({"seeds": 0}, ("--seeds",)),
+        ({"seeds": 0}, ("seeds",)),
         ({"train": [200]}, ("242", "'latency_ms'", "60", "200")),
     ],
 )

@@ -202,7 +202,7 @@ def test_invalid_numbers_are_rejected_before_anything_runs(digits: Replay) -> No
         bench_search(digits, ["random", "guidad"], evaluations=10, seeds=1)
     with raises("benchmark.invalid", "random, random"):
         bench_search(digits, ["random", "random"], evaluations=10, seeds=1)
-    with raises("benchmark.invalid", "--seeds"):
+    with raises("benchmark.invalid", "seeds"):
         bench_search(digits, ["random"], evaluations=10, seeds=0)
     with raises("benchmark.invalid", "1 evaluations"):
         bench_search(digits, ["random"], evaluations=1, seeds=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from nas.errors import ServiceError
+from nas.errors import Remedy, ServiceError
 from nas.service.client.following import LogPosition, Patience, Watch
 from nas.service.client.transport import Transport
 from tests.errors import raises
@@ -83,7 +83,7 @@ class TestWatch:
 
     def test_a_server_that_never_answered_is_told_at_once(self) -> None:
         script = Script(events=[gone])
-        with raises("service.unreachable", "nas serve"):
+        with raises("service.unreachable", remedy=Remedy("serve")):
             list(script.client().watch("small-1"))
         assert script.waited == []
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from nas.errors import ServiceError
+from nas.errors import Remedy, ServiceError
 from nas.service.api.schemas import Health, RunSummary
 from nas.service.client import NasClient, RefusedError, UnreachableError
 from tests.errors import raises
@@ -67,7 +67,7 @@ class TestTryingAgain:
 
 class TestWhatAUserReads:
     def test_of_a_server_that_is_not_there(self) -> None:
-        with raises("service.unreachable", URL, "nas serve"):
+        with raises("service.unreachable", URL, remedy=Remedy("serve")):
             Script(health=[gone]).client().health()
 
     def test_of_a_run_that_is_not_there_the_servers_own_words(self) -> None:

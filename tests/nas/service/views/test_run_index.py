@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nas.engine.run_table import RunSnapshot, run_rows
+from nas.engine.run_listing import RunSnapshot, run_rows
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
@@ -91,9 +91,9 @@ def test_a_database_is_read_again_only_once_it_has_changed(
 ) -> None:
     reads = []
 
-    def counted(store: RunStore, *, held: bool) -> RunSnapshot:
-        reads.append(held)
-        return of_store(store, held=held)
+    def counted(store: RunStore, *, has_driver: bool) -> RunSnapshot:
+        reads.append(has_driver)
+        return of_store(store, has_driver=has_driver)
 
     of_store = module.snapshot_of
     monkeypatch.setattr(module, "snapshot_of", counted)
@@ -109,7 +109,7 @@ def test_a_database_is_read_again_only_once_it_has_changed(
     assert len(reads) == 2
     store.close()  # it is no longer held, which changes no file; and its files are merged
     found = index.snapshot("tiny-1")
-    assert (found.status, found.held) == (RunStatus.CANCELLED, False)
+    assert (found.status, found.has_driver) == (RunStatus.CANCELLED, False)
     for _ in range(3):
         assert index.snapshot("tiny-1") == found
     assert len(reads) == 3
@@ -150,7 +150,7 @@ def test_stores_of_ended_runs_are_closed(runs: RunsFolder, store: SqlStore, monk
     store.set_status(RunStatus.FINISHED, reason="done")
     store.close()
     for _ in range(2):
-        assert (index.snapshot("tiny-1").reason, index.snapshot("tiny-1").held) == ("done", False)
+        assert (index.snapshot("tiny-1").reason, index.snapshot("tiny-1").has_driver) == ("done", False)
     gc.collect()
     assert len(kept) == 0
 

@@ -83,7 +83,7 @@ def test_second_moments_are_those_of_a_forward(supernet: Supernet) -> None:
 
 def test_only_the_first_tokens_are_read() -> None:
     network, ids = largest(invariants.randomised(make_supernet(LLAMA))), texts(40)
-    few = block_influence(network, [ids[:6], ids[6:]], most=90)
+    few = block_influence(network, [ids[:6], ids[6:]], max_tokens=90)
     assert few == pytest.approx(block_influence(network, [ids[:10]]), rel=1e-5)
 
 

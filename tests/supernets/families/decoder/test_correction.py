@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.families.decoder.correction import OF_LARGEST, OWN_TOKENS, RIDGE, Correction
+from supernets.families.decoder.correction import LARGEST_WEIGHT, RIDGE, SUBNET_TOKENS, Correction
 from supernets.families.decoder.network import Decoder
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
@@ -109,9 +109,9 @@ def test_one_layer_has_the_weights_of_ridge_regression() -> None:
     scale = wanted.square().mean(-1, keepdim=True).sqrt()
     inputs, missing = ((value / scale).flatten(0, 1).double() for value in (found[0], wanted - own))
     # All layers before are the same, so that the subnet's own inputs are some of the largest network's.
-    n, n_own = len(inputs), OWN_TOKENS // IDS.shape[1] * IDS.shape[1]
+    n, n_own = len(inputs), SUBNET_TOKENS // IDS.shape[1] * IDS.shape[1]
     assert 0 < n_own < n
-    weights = (OF_LARGEST / n + (torch.arange(n) < n_own) / n_own).double().sqrt()[:, None]
+    weights = (LARGEST_WEIGHT / n + (torch.arange(n) < n_own) / n_own).double().sqrt()[:, None]
     inputs, missing = weights * inputs, weights * missing
     ridge = (RIDGE * (inputs.square().sum(0).mean())).sqrt() * torch.eye(inputs.shape[1])
     rows, zeros = torch.cat([inputs, ridge.double()]), torch.zeros(inputs.shape[1], missing.shape[1]).double()

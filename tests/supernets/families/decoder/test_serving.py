@@ -27,7 +27,7 @@ from supernets.families.decoder.serving import (
     ServedModels,
     cache_names,
     cache_shapes,
-    in_place,
+    is_in_place_step,
     lower_prefill,
     lower_step,
     lower_step_in_place,
@@ -224,9 +224,9 @@ def test_the_models_declare_what_they_read_and_return() -> None:
     assert (list(models), len(models)) == ([PREFILL, STEP, PORTABLE_STEP], 3)
     assert (models[PREFILL], models[PORTABLE_STEP]) == (lower_prefill(network), lower_step(network))
     assert models[STEP] == models[PORTABLE_STEP]  # heads of four channels
-    assert not in_place(models[STEP])
+    assert not is_in_place_step(models[STEP])
     of_heads = ServedModels(next(networks(invariants.randomised(make_supernet(of_eight(LLAMA))))))
-    assert in_place(of_heads[STEP])
+    assert is_in_place_step(of_heads[STEP])
     graph = onnx.load_from_string(of_heads[STEP]).graph
     room = {f"past.0.{kind}": ["batch", 1, "room", 8] for kind in ("key", "value")}
     assert declared(list(graph.input)) == {"ids": ["batch", 1], "padding": ["batch"], "filled": [1], **room}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.families.decoder.serving import IDS, PORTABLE_STEP, PREFILL, STEP, cache_names, in_place
+from supernets.families.decoder.serving import IDS, PORTABLE_STEP, PREFILL, STEP, cache_names, is_in_place_step
 from supernets.families.encoder_decoder.network import EncoderDecoder, ServedPairs
 from supernets.families.encoder_decoder.serving import MEMORY, SOURCE, served_pairs
 from supernets.space import Architecture
@@ -42,7 +42,7 @@ def by_torch(network: EncoderDecoder) -> Call:
 def by_runtime(network: EncoderDecoder) -> Call:
     models = served_pairs(network)
     assert list(models) == [PREFILL, STEP, PORTABLE_STEP]
-    assert not in_place(models[STEP])
+    assert not is_in_place_step(models[STEP])
     for name in (PREFILL, STEP):
         onnx.checker.check_model(models[name], full_check=True)
     n = len(network.decoder.layers)

@@ -32,7 +32,7 @@ def line(text: str) -> str:
         (faulty.Selecting(), "capture.data-dependent", (line("hidden > 0"), "mask")),
         (faulty.ThroughNumpy(), "capture.data-dependent", (line(".numpy()"),)),
         (faulty.Dropping(), "capture.random", (line("training=True"), "training=self.training")),
-        (faulty.Raising(), "capture.failed", (line("raise LookupError"), "LookupError", "no such layer;", "--input")),
+        (faulty.Raising(), "capture.failed", (line("raise LookupError"), "LookupError", "no such layer;", "image_size")),
         (faulty.Custom(faulty.swish), "capture.unknown-operation", ("faulty::swish", "register_fake", HERE)),
         (faulty.OfTwo(), "capture.example", ("(x: 'Tensor', other: 'Tensor')", "'other'", "wrap it")),
         (faulty.ByName(), "capture.example", ("image", "wrap it")),
@@ -52,7 +52,9 @@ def test_a_module_that_cannot_be_captured_is_explained(module: nn.Module, code: 
 
 
 def test_an_input_of_another_size_is_refused_with_the_message_of_torch() -> None:
-    with raises("capture.failed", "RuntimeError", line("self.last(self.first(x).relu())"), "(2x5 and 4x16)", "--input"):
+    with raises(
+        "capture.failed", "RuntimeError", line("self.last(self.first(x).relu())"), "(2x5 and 4x16)", "image_size"
+    ):
         capture(faulty.Plain(), [torch.randn(2, 5)])
 
 

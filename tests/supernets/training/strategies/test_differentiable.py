@@ -162,7 +162,7 @@ def test_the_penalty_leads_to_the_target(target: float) -> None:
 def test_the_network_that_is_found_is_on_target() -> None:
     for seed, target in enumerate((0.15, 0.3, 0.5, 0.9)):
         strategy = DifferentiableStrategy(CNN.space, relaxed(CNN, seed), target)
-        found = strategy.found()
+        found = strategy.chosen_architecture()
         CNN.space.check(found)
         assert 0.95 * target <= strategy.relaxation.shares([found])[0] <= target
 
@@ -171,7 +171,7 @@ def test_the_likeliest_network_is_found_if_it_is_on_target() -> None:
     relaxation = relaxed(CNN)
     likeliest = CNN.space.canonical(relaxation.likeliest)
     strategy = DifferentiableStrategy(CNN.space, relaxation, float(relaxation.shares([likeliest])[0]) + 1e-6)
-    assert strategy.found() == likeliest
+    assert strategy.chosen_architecture() == likeliest
 
 
 def test_a_resumed_training_finds_the_same_network(digits: DataSet, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from nas.service.http.turns import ConcurrencyLimit
+from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.service import Service
 from nas.service.submissions import Submissions
 from tests.errors import raises

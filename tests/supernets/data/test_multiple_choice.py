@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 
 from supernets.data import DataSet, DocumentOptions, load_data
-from supernets.data.choices import NO_QUESTION, Question, choice_part, read_questions
 from supernets.data.document_tokenizer import DocumentTokenizer
+from supernets.data.multiple_choice import NO_QUESTION, Question, choice_part, read_questions
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.tasks import LanguageModelling

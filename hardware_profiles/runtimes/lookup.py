@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from hardware_profiles.base import RUNTIMES
 from hardware_profiles.errors import ProfileError, suggestion
+from hardware_profiles.runtimes.shipped import RUNTIMES
 
 if TYPE_CHECKING:  # it loads numpy
     from hardware_profiles.runtimes.base import Runtime

@@ -11,8 +11,8 @@ from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine, in_runtime, load_profile
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.runtime import run_model
+from hardware_profiles.runtimes.lookup import check_name, find_runtime, source_of
 from hardware_profiles.runtimes.onnx_runtime import OnnxRuntime
-from hardware_profiles.runtimes.registry import check_name, find_runtime, source_of
 from nas.testing.onnx_networks import conv_net
 from nas.testing.runtime import IMAGES
 from tests.errors import raises

@@ -18,11 +18,12 @@ from PIL import Image
 
 from nas.results.analysis.network_selection import Limit, parse_limits, within
 from nas.results.analysis.report import RunReport, build_report
-from nas.results.plots import chart_data, colours, front_panels, plots
+from nas.results.plots import chart_data, colours, front_panels
+from nas.results.plots import front_plot as plots
 from nas.results.plots.chart_data import convergence, heading
 from nas.results.plots.front_panels import Networks, front_of_pair, is_joined, pairs
+from nas.results.plots.front_plot import convergence_figure, front_figure
 from nas.results.plots.plot_files import write_plots
-from nas.results.plots.plots import convergence_figure, front_figure
 from nas.search.problem.variants import Variants
 from tests.errors import raises
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, TWO, example_run, trained_further

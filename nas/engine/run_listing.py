@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from nas.engine.store.labels import read_labels
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
 from nas.engine.training_history import training_history
-from nas.errors import NasError
+from nas.errors import NasError, Remedy
 from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.search.problem.objectives import ACCURACY, Objective
 from nas.search.problem.tasks import CLASSIFICATION
@@ -27,21 +26,21 @@ class RunSnapshot:
     """A run's status and progress, as its store records them at one moment.
 
     Attributes:
-        held: whether a live driver has it, started by the service or by hand.
+        has_driver: True if a live driver has it, started by the service or by hand.
         progress: grows with everything that a driver commits: epochs and measurements.
         reason: why it has the status; "" where there is nothing to say.
-        begun: whether a driver has recorded what the run is: its kind, its job's name and its budget.
-        name: of its job; "" until the run has begun.
+        begun: True if a driver has recorded the facts of the run: its kind, its job's name and its budget.
+        name: Name of its job; "" until the run has begun.
         started, ended: when it first ran, and when it took its status where that is an end; seconds since the epoch.
-        evaluations: of the budget, failed ones included; 0 for a training.
-        known: networks that a warm start knew, which are evaluated beside the budget.
+        evaluations: Number of evaluations of the budget, failed ones included; 0 for a training.
+        n_known: Number of networks that a warm start knew, which are evaluated beside the budget.
         counts: all of these by their results.
-        epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
+        epoch, epochs: Number of trained epochs, and of all epochs; 0 of 0 where the supernet was trained before.
         scored: the metric that the training's epochs are scored by.
     """
 
     status: RunStatus
-    held: bool
+    has_driver: bool
     progress: int
     reason: str = ""
     begun: bool = False
@@ -50,7 +49,7 @@ class RunSnapshot:
     started: float | None = None
     ended: float | None = None
     evaluations: int = 0
-    known: int = 0
+    n_known: int = 0
     counts: EvaluationCounts = EvaluationCounts()  # noqa: RUF009 - a frozen value
     evaluations_wanted: int = 0
     epoch: int = 0
@@ -62,15 +61,15 @@ class RunSnapshot:
 
     @property
     def open(self) -> bool:
-        """Whether it waits or runs; else it has ended."""
+        """True if the run waits or runs; False if it has ended."""
         return self.status not in _ENDED
 
 
-def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
+def snapshot_of(store: RunStore, *, has_driver: bool) -> RunSnapshot:
     """The status and progress of a run, by counting rows instead of reading measurements.
 
     Args:
-        held: whether a driver has it; looked at before the store is read: a driver that ends records its status first,
+        has_driver: True if a driver has it; looked at before the store is read: a driver that ends records its status first,
             so that an open run without a driver is one that was left.
     """
     statuses, facts, state = store.statuses(), store.facts(), store.state()
@@ -81,16 +80,16 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         counts = store.counts(len(search.metrics))
     return RunSnapshot(
         status,
-        held,
+        has_driver,
         state.epoch + n_measurements,
-        reason=(wait_text(state, time.time()) if held and status is RunStatus.RUNNING else "") or store.reason(),
+        reason=(wait_text(state, time.time()) if has_driver and status is RunStatus.RUNNING else "") or store.reason(),
         begun=facts is not None,
         kind="search" if facts is None else facts.kind,
         name="" if facts is None else facts.name,
         started=next((time for status, time in statuses if status is RunStatus.RUNNING), None),
         ended=since if status in _ENDED else None,
         evaluations=0 if search is None else search.n_spent(counts.total),
-        known=0 if search is None else min(counts.total, len(search.known)),
+        n_known=0 if search is None else min(counts.total, len(search.known_candidates)),
         counts=counts,
         evaluations_wanted=0 if state.budget is None else state.budget.evaluations,
         epoch=state.epoch,
@@ -107,13 +106,13 @@ class Row:
     """One run.
 
     Attributes:
-        status: as stored, or ``damaged``, or ``starting`` while its driver is making it.
-        live: whether a driver holds the run now; a running one without was killed, and can be resumed.
+        status: The stored status, or ``damaged``, or ``starting`` while its driver is making it.
+        live: True if a driver holds the run now; a running run without a driver was killed, and can be resumed.
         done: evaluations (search) or epochs (training), of a total.
-        tags, note: of its users; the error in place of the note where their file is damaged.
-        known: see `RunSnapshot`.
+        tags, note: Labels of its users; the error in place of the note where their file is damaged.
+        n_known: See `RunSnapshot`; ``known`` in JSON.
         counts: the evaluated networks by their results.
-        next: the command that continues the run; "" where it is finished, has a driver, or is damaged.
+        next: the step that continues the run; None where it is finished, has a driver, or is damaged beyond an upgrade.
     """
 
     run: str
@@ -127,25 +126,27 @@ class Row:
     reason: str
     tags: tuple[str, ...] = ()
     note: str = ""
-    known: int = 0
+    n_known: int = 0
     counts: EvaluationCounts = EvaluationCounts()  # noqa: RUF009 - a frozen value
-    next: str = ""
+    next: Remedy | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The row of `nas runs --json`."""
-        return asdict(self)
+        """Plain data, without the next step."""
+        values = {"known" if name == "n_known" else name: value for name, value in asdict(self).items()}
+        del values["next"]
+        return values
 
     def cells(self) -> list[str]:
-        """The row for people."""
+        """The row for people, without the next step."""
         status, reason = shown_status(self.status, live=self.live), self.reason
         if status == INTERRUPTED:
             reason = "its driver was killed"
         elif status == NEVER_STARTED:
             reason = "its driver was killed before it began"
-        progress = f"{self.done} of {evaluations_text(self.total, self.counts, n_known=self.known)}"
+        progress = f"{self.done} of {evaluations_text(self.total, self.counts, n_known=self.n_known)}"
         if self.epoch < self.epochs or self.kind == "training":
             progress = f"{self.epoch} of {self.epochs} epochs"
-        return [self.run, self.kind, status, progress, reason, self.next]
+        return [self.run, self.kind, status, progress, reason]
 
 
 def run_rows(runs: RunsFolder) -> list[Row]:
@@ -165,39 +166,40 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
     live = is_held(folder)
     try:
         with StoredRun(runs.get(folder.id), runs).store() as store:
-            found = snapshot_of(store, held=live)
+            snapshot = snapshot_of(store, has_driver=live)
     except NasError as error:  # or its driver is making it at this moment
-        return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
-    done, total = found.evaluations, found.evaluations_wanted
-    if found.kind == "training":
-        done, total = found.epoch, found.epochs
-    progress = (done, total, found.epoch, found.epochs)
+        status, reason = ("starting", "") if live else ("damaged", str(error))
+        return Row(folder.id, "?", status, live, 0, 0, 0, 0, reason, next=None if live else error.remedy)
+    done, total = snapshot.evaluations, snapshot.evaluations_wanted
+    if snapshot.kind == "training":
+        done, total = snapshot.epoch, snapshot.epochs
+    progress = (done, total, snapshot.epoch, snapshot.epochs)
     return Row(
         folder.id,
-        found.kind,
-        str(found.status),
+        snapshot.kind,
+        str(snapshot.status),
         live,
         *progress,
-        found.reason,
-        known=found.known,
-        counts=found.counts,
-        next=next_command(folder, found.status, live=live, begun=found.begun),
+        snapshot.reason,
+        n_known=snapshot.n_known,
+        counts=snapshot.counts,
+        next=next_step(folder, snapshot.status, live=live, begun=snapshot.begun),
     )
 
 
-def next_command(folder: RunFolder, status: RunStatus, *, live: bool, begun: bool) -> str:
-    """The command that continues a run that is not finished; "" where a driver does.
+def next_step(folder: RunFolder, status: RunStatus, *, live: bool, begun: bool) -> Remedy | None:
+    """The step that continues a run that is not finished; None where a driver does.
 
     Args:
-        begun: whether a driver has recorded what the run is; without that, its job is started again.
+        begun: True if a driver has recorded the facts of the run; without them, its job is started again.
     """
     if live or status is RunStatus.FINISHED:
-        return ""
-    return folder.command("resume") if begun else f"nas search {shlex.quote(str(folder.job_file))}"
+        return None
+    return Remedy("resume", folder.id) if begun else Remedy("search", str(folder.job_file))
 
 
 def training_json(run: StoredRun) -> dict[str, Any]:
-    """What `nas train --json` prints, and `nas show --json` of a training."""
+    """The output of `nas train --json`, and of `nas show --json` for a training."""
     with run.store() as store:
         facts, state, status, reason = store.facts(), store.state(), store.status(), store.reason()
         history = training_history(run.folder, store)
