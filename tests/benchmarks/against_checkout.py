@@ -32,9 +32,8 @@ WORKER = """
 import sys, time
 import numpy, torch
 torch.set_num_threads(1)
-from supernets.training.checkpoint import make_supernet
+from supernets import make_supernet, onnx_model
 from supernets.families.registry import FAMILIES
-from supernets.networks.module_to_onnx import onnx_model
 for line in sys.stdin:
     name, preset, numbers, step = eval(line)
     started = time.process_time()
