@@ -26,6 +26,9 @@ from supernets.networks.module_to_onnx import lower
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Answer, Shell
 
+JOB = SMALL_JOB.replace("depth: [1, 2], width: [8, 32]", "depth: [1], width: [8, 32]").replace("epochs: 4", "epochs: 1")
+"""Of fewer blocks, which take less long to calibrate."""
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -123,6 +126,7 @@ def test_a_cluster_that_is_not_there_is_told_at_once(shell: Shell, model: Path) 
 
 
 def test_a_sweep_offers_widths_and_draws_them(shell: Shell) -> None:
+    shell.monkeypatch.setattr("nas.jobs.planning.latency_sweep.MAX_WIDTHS", 4)
     text = SMALL_JOB.replace("hardware: [cpu-1-thread]", "hardware: [cpu-1-thread-batch-16]")
     job = shell.job(text.replace("width: [4, 16]", "width: [4, 8]").replace("width: [8, 32]", "width: [8, 12]"))
     found = shell.nas("profile", "--sweep", job, "-o", "drawn", "--json")
@@ -130,21 +134,23 @@ def test_a_sweep_offers_widths_and_draws_them(shell: Shell) -> None:
     assert found.data["profile"] == "cpu-1-thread-batch-16"  # the job's own, where no other is asked for
     stages = found.data["stages"]
     assert [stage["options"] for stage in stages] == [[4, 8], [8, 12]]
+    assert [stage["widths"] for stage in stages] == [[4, 8, 12, 16]] * 2
     for stage in stages:
         assert set(stage["aligned"]) <= set(stage["widths"])
         assert len(stage["latency_ms"]) == len(stage["widths"])
     assert Path(found.data["plots"][0]).read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_calibration_is_used_by_a_search(shell: Shell) -> None:
-    job = shell.job()
+def test_a_calibration_is_used_by_a_search(shell: Shell, calibrated: str) -> None:
+    job, path = shell.job(JOB), shell.folder / "small.cpu-1-thread.lookup.json"
+    path.write_text(calibrated)  # of the same command, which finds nothing left to measure
     made = shell.nas("calibrate", "cpu-1-thread", "--job", job, "--subnets", "6", "--json")
     assert made.code == 0, made.err
-    path = Path(made.data["path"])
-    assert path.name == "small.cpu-1-thread.lookup.json"
+    assert Path(made.data["path"]).name == path.name
+    assert path.read_text() == calibrated
     assert made.data["fits"]["fp32"]["n"] == 6
     assert 0 < made.data["fits"]["fp32"]["mape"] < 0.5
-    text = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("evaluations: 30", "evaluations: 25")
+    text = JOB.replace("evaluations: 30", "evaluations: 25")
     with_table = shell.job(text + f"lookup_tables: [{path}]\n", "with.yaml")
     searched = shell.nas("search", with_table, "--inline", "--json")
     assert searched.code == 0, searched.err
@@ -184,15 +190,15 @@ def _check_block_costs(shell: Shell, job: Path, path: Path) -> None:
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A table, made once, by a process of its own."""
     folder = tmp_path_factory.mktemp("calibrated")
-    (folder / "job.yaml").write_text(SMALL_JOB)
-    command = short_rounds.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json")
+    (folder / "job.yaml").write_text(JOB)
+    command = short_rounds.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "6")
     made = subprocess.run(
         command, cwd=folder, env=short_rounds.environment(), capture_output=True, text=True, timeout=300
     )
     assert made.returncode == 0, made.stderr
     assert "blocks; latency = " in made.stdout
-    assert "lookup_tables: [t.json]" in made.stdout
-    return (folder / "t.json").read_text()
+    assert "lookup_tables: [small.cpu-1-thread.lookup.json]" in made.stdout
+    return (folder / "small.cpu-1-thread.lookup.json").read_text()
 
 
 class TestLookupTablesThatDoNotFit:
@@ -202,7 +208,7 @@ class TestLookupTablesThatDoNotFit:
         return shell.folder / "t.json"
 
     def search(self, shell: Shell, **changes: str) -> Answer:
-        text = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("evaluations: 30", "evaluations: 12")
+        text = JOB.replace("{algorithm: guided, evaluations: 30, batch: 7}", "{algorithm: random, evaluations: 2}")
         text += "lookup_tables: [t.json]\n"
         for old, new in changes.items():
             text = text.replace(old, new)

@@ -77,7 +77,7 @@ class TestFamilies:
     def test_subnets_agree_with_torch(self, preset: str) -> None:
         net = supernet(preset)
         x = images(tuple(net.family.example().shape[1:]))
-        for architecture in architectures(net, 20):
+        for architecture in architectures(net, 4):
             module = prepared(net.extract(architecture), x)
             model = assert_lowered(module, x)
             # The extracted module is channels last; the contiguous layout gives the same bytes.
@@ -92,7 +92,7 @@ class TestFamilies:
     def test_a_subnet_traced_by_itself_gives_the_bytes_of_its_familys_program(self) -> None:
         net = supernet("tiny")
         x = net.family.example(2)
-        for architecture in architectures(net, 3):
+        for architecture in architectures(net, 1):
             assert lower(traced(net, architecture), x) == lower(net.extract(architecture), x)
 
     def test_copies_have_the_program_of_their_family_and_pickled_modules_are_traced(self) -> None:
@@ -577,7 +577,7 @@ class TestBlocks:
     def test_chained_blocks_equal_the_network(self) -> None:
         net = supernet("tiny")
         x = images((1, 28, 28))
-        for architecture in architectures(net, 5):
+        for architecture in architectures(net, 2):
             module = prepared(net.extract(architecture), x)
             blocks = network_of(module, x, net.family.blocks).block_models()
             dropped = net.family.dropped(architecture)

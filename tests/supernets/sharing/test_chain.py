@@ -151,8 +151,9 @@ def test_a_supernet_of_a_pretrained_network_has_its_outputs(family: str, sharing
     assert invariants.relative(fresh(images, largest), expected) > 1000 * invariants.RELATIVE
 
 
-def test_a_checkpoint_keeps_how_weights_are_shared(covering: tuple[str, Supernet], tmp_path: Path) -> None:
-    supernet = covering[1]
+@pytest.mark.parametrize(("family", "sharing"), [("cnn", "slice"), *COVERING])
+def test_a_checkpoint_keeps_how_weights_are_shared(family: str, sharing: str, tmp_path: Path) -> None:
+    supernet = made(family, sharing)
     save_checkpoint(tmp_path, supernet, progress={"epoch": 1, "epochs": 1}, optimizer={})
     came = load_checkpoint(tmp_path).supernet
     assert came.sharing.spec == supernet.sharing.spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -86,18 +86,32 @@ def _measured(latency_ms: float, resolution: float, environment: dict[str, Any])
     return LatencyMeasurement(**values)
 
 
-def test_a_sweep_measures_all_blocks_that_depend_on_the_width(
-    prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    profiler = Drifting()
-    monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
-    reported: list[tuple[int, int]] = []
-    first, second = sweep(prepared, PROFILE, on_progress=lambda done, total: reported.append((done, total)))
-    assert (first.widths, second.widths) == (tuple(range(2, 33)), tuple(range(4, 49)))
-    assert reported == [(0, 76), (31, 76), (76, 76)]
+@dataclass(frozen=True)
+class DriftingSweep:
+    """A sweep in several sessions, each slower than the previous one, with what its profiler saw and what it reported."""
+
+    sessions: list[list[Deployment]]
+    reported: list[tuple[int, int]]
+    stages: list[WidthSweep]
+
+
+@pytest.fixture(scope="module")
+def drifting_sweep(prepared: PreparedJob) -> DriftingSweep:
+    profiler, reported = Drifting(), list[tuple[int, int]]()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("nas.jobs.planning.latency_sweep.MAX_BATCH", 8)
+        patched.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
+        stages = sweep(prepared, PROFILE, step=4, on_progress=lambda done, total: reported.append((done, total)))
+    return DriftingSweep(profiler.sessions, reported, stages)
+
+
+def test_a_sweep_measures_all_blocks_that_depend_on_the_width(drifting_sweep: DriftingSweep) -> None:
+    first, second = drifting_sweep.stages
+    assert (first.widths, second.widths) == (tuple(range(4, 33, 4)), tuple(range(4, 49, 4)))
+    assert drifting_sweep.reported == [(0, 20), (8, 20), (20, 20)]
     # The preset's middle options: depth 2, expand 2, widths 8 and 16; its stem has 8 channels, its head 64.
-    of_stage = profiler.sessions[0][10]
-    assert first.widths[10] == 12
+    of_stage = drifting_sweep.sessions[0][2]
+    assert first.widths[2] == 12
     assert convolutions(of_stage) == [
         (16, 8, 1, 1), (16, 1, 3, 3), (12, 16, 1, 1),
         (24, 12, 1, 1), (24, 1, 3, 3), (12, 24, 1, 1),
@@ -106,8 +120,8 @@ def test_a_sweep_measures_all_blocks_that_depend_on_the_width(
     ((images,),) = (call.values() for call in of_stage.graphs[0].inputs)
     assert images.shape == (4, 8, 8, 8)
     assert images.std(axis=0).max() > 0.01  # real images differ
-    of_last = profiler.sessions[2][1]
-    assert convolutions(of_last)[-2:] == [(5, 10, 1, 1), (64, 5, 1, 1)]
+    of_last = drifting_sweep.sessions[1][1]
+    assert convolutions(of_last)[-2:] == [(8, 16, 1, 1), (64, 8, 1, 1)]
 
 
 def test_blocks_are_measured_completely_at_the_middle_resolution(
@@ -118,7 +132,7 @@ def test_blocks_are_measured_completely_at_the_middle_resolution(
     profiler = Drifting()
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     family = MobileCNNFamily(spec, image_size=8, channels=1, n_classes=10)
-    sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE)
+    sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE, step=16)
     (graph, *_) = profiler.sessions[0][0].graphs
     assert [call[INPUT].shape for call in graph.inputs] == [(4, 8, 6, 6)]
     operations = [node.op_type for node in onnx.load_from_string(graph.model).graph.node]
@@ -165,13 +179,11 @@ def test_families_without_free_widths_are_refused(prepared: PreparedJob) -> None
         sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE)
 
 
-def test_sessions_are_scaled_to_the_first(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    profiler = Drifting()
-    monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
-    first, second = sweep(prepared, PROFILE)
-    assert [len(session) for session in profiler.sessions] == [20, 13, 20, 20, 9]
-    # In the second stage the head reads the width itself; its first session is the third of all.
-    expected = 1.1**3 * np.ceil(np.array(second.widths) / 16)
+def test_sessions_are_scaled_to_the_first(drifting_sweep: DriftingSweep) -> None:
+    first, second = drifting_sweep.stages
+    assert [len(session) for session in drifting_sweep.sessions] == [8, 8, 6]
+    # In the second stage the head reads the width itself; its first session is the second of all.
+    expected = 1.1**2 * np.ceil(np.array(second.widths) / 16)
     np.testing.assert_allclose(second.latency_ms, expected, rtol=1e-12)
     np.testing.assert_allclose(second.errors_ms, 0.01 * expected, rtol=1e-12)
     assert second.aligned == second.chosen == (16, 32)
@@ -184,16 +196,16 @@ def test_a_block_that_does_not_run_is_an_error(prepared: PreparedJob, monkeypatc
     profiler.fails = True
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     with raises("latency.not-measured", "profile cpu-1-thread-batch-4", "stage 0", "it does not run"):
-        sweep(prepared, PROFILE)
+        sweep(prepared, PROFILE, step=16)
 
 
 def test_a_replaced_machine_is_rejected(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
-    profiler.replaced_after = 2
+    profiler.replaced_after = 1
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     with pytest.raises(EvaluationError, match=r"cpu: was a board's, is another board's"):
-        sweep(prepared, PROFILE)
-    assert len(profiler.sessions) == 3
+        sweep(prepared, PROFILE, step=16)
+    assert len(profiler.sessions) == 2  # the second stage has one of its own
 
 
 def test_a_sweep_on_this_machine(prepared: PreparedJob) -> None:
