@@ -171,7 +171,8 @@ def masks(d: Draw, x: Tensor) -> Step:
         "where number": lambda x: torch.where(x < c, x, v),
         "where left": lambda x: torch.where(x < c, v, x),
         "masked_fill": lambda x: x.masked_fill(x >= c, v),
-        "and": lambda x: ((x > c) & (x < 1)) * x,
+        # Not 1, which runtimes round saturated tanhs to, or not.
+        "and": lambda x: ((x > c) & (x < 0.9)) * x,
         "or": lambda x: ((x > 1) | (x < c)).float() + x,
         "xor": lambda x: ((x > 1) ^ (x < c)).to(x.dtype) + x,
         "not": lambda x: (~(x > c)) * x,
@@ -182,7 +183,7 @@ def masks(d: Draw, x: Tensor) -> Step:
         "count without": lambda x: x + (x > c).sum(),
         "int + float": lambda x: (x > c).int() + x,
         "bool + bool": lambda x: ((x > c) + (x > 1)) * x,
-        "bool * bool": lambda x: ((x > c) * (x < 1)).float() - x,
+        "bool * bool": lambda x: ((x > c) * (x < 0.9)).float() - x,
         "int / int": lambda x: (x > c).long() / 3 + x,
         "int compare": lambda x: x * ((x > c).long() >= 1),
         "int < float": lambda x: x * ((x > c).long() < 0.5),
