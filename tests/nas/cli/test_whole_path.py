@@ -139,7 +139,7 @@ def test_the_same_from_python(after: Shell) -> None:
     assert made["values"] == front[-1]["values"]
     assert nas.load_job(str(after.folder / "job.yaml")).name == "small"
     assert {"load_job", "run", "open_run"} <= set(dir(nas))
-    with pytest.raises(AttributeError, match="no attribute"):
+    with pytest.raises(AttributeError, match="attribute nothing"):
         nas.nothing  # noqa: B018
 
 
