@@ -174,7 +174,7 @@ def _write(
             raise ExportFailedError(
                 f"{storage} has a study named {name!r}; {advice}",
                 code="export.study-exists",
-                remedy=Remedy(REPEAT, options={"replace": True}),
+                remedy=Remedy(REPEAT, options={"name": "NAME"}),
             )
         optuna.delete_study(study_name=name, storage=opened)
     directions = ["maximize" if o.goal is Goal.MAXIMIZE else "minimize" for o in report.objectives]

@@ -162,7 +162,7 @@ class UserModel:
             return random_tokens(full_shape, self.tokens.vocabulary, self.tokens.padding, generator)
         size = self.preprocessing.image_size
         if shape is None and size is None:
-            text = f"{self.name}: the size of its input is not known; give it, e.g. input 3x224x224"
+            text = f"{self.name}: the size of its input is not known; give it as channels x height x width"
             raise CaptureError(text, code="capture.input-unknown")
         full_shape = (batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)))
         check_example(full_shape, name=self.name)

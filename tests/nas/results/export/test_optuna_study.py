@@ -98,7 +98,7 @@ def test_precision_is_a_parameter(tmp_path: Path) -> None:
 def test_an_existing_study_is_replaced_only_when_asked(tmp_path: Path) -> None:
     store = example_run()
     exported(store, tmp_path)
-    with raises("export.study-exists", "example-1", remedy=Remedy(REPEAT, options={"replace": True})):
+    with raises("export.study-exists", "example-1", remedy=Remedy(REPEAT, options={"name": "NAME"})):
         exported(store, tmp_path)
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     export_study(build_report(store, run="other"), store, storage=storage, name="other")
