@@ -109,7 +109,7 @@ def check_plugins(
         message = f"{run}: its {was} is {place} here"
         if not accept:
             install = f"install it (pip install '{was.package}=={was.version}'), or " if was.package else ""
-            advice = f"{install}accept the other version (accept_plugin_versions)"
+            advice = f"{install}accept the other version (accept_plugin_versions=True)"
             remedy = Remedy(REPEAT, options={"accept_plugin_versions": True})
             raise PluginError(f"{message}; {advice}", code="plugin.version", remedy=remedy)
         note(f"{message}, which was accepted")
