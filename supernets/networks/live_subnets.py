@@ -153,3 +153,9 @@ def _fit_conv(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, weight: Tensor) -> None:
     conv._reversed_padding_repeated_twice = [
         p - n for p, n in zip(conv._reversed_padding_repeated_twice, repeated, strict=True)
     ]
+
+
+def tensors_in(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by name, tied ones by each."""
+    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    return {**tensors, **dict(module.named_buffers(remove_duplicate=False))}

@@ -18,8 +18,8 @@ from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.program import BATCH, Program, is_constant
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
-from supernets.networks.family_program import TOKENS_DIM, Programs, View, blocks_by_value, tensors_in
-from supernets.networks.live_subnets import forward_problem
+from supernets.networks.family_program import TOKENS_DIM, Programs, View, blocks_by_value
+from supernets.networks.live_subnets import forward_problem, tensors_in
 from supernets.networks.lowering import lowered, lowered_blocks
 from supernets.networks.module_layout import Layout, layout_of
 from supernets.networks.onnx_graph.block_division import Piece, with_transposed_weights

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from supernets.networks.family_program import outline, template_of
+from supernets.networks.family_checks import template_of
+from supernets.networks.family_program import outline
 from supernets.networks.live_subnets import channels_last, place
 from supernets.sharing.adapters import Adapters
 from supernets.sharing.base import Family, Sharing
