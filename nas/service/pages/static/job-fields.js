@@ -1,76 +1,106 @@
 // Fields of the usual settings beside a job's text: they show its values, and a change of one changes the text.
+//
+// What a user types is never overwritten: neither the focused field, nor any field while a change waits for the server,
+// nor an invalid value, which stays with its message until it is corrected.
 
 import { call } from "./api.js";
 
 const at = (id) => document.getElementById(id);
 const settings = at("settings");
 const UNITS = { share: "", "images/s": "/s", parameters: "", MACs: "" }; // others as they are
-let shown = null;
+let shown = null; // the values of the job's text when it was last checked
+let waiting = 0; // changes that are not in the text yet
 let queue = Promise.resolve();
 
 /**
- * Connects the fields with the text of the job. Changes are made by the server, one after the other; `failed(error)` is called
- * with an error.
+ * Connects the fields with the text of the job. The server makes the changes, one after the other; each ends with `changed()`,
+ * which checks the new text and calls `showFields`. `failed(error)` is called with an error.
  */
-export function fields(job, failed) {
+export function connectFields(job, { changed, failed }) {
   settings.addEventListener("change", ({ target }) => {
-    const changes = changeOf(target);
-    if (changes === null) return;
+    if (!target.dataset.key) return;
+    target.setAttribute("aria-invalid", String(!target.validity.valid));
+    if (!target.validity.valid) return failed(new Error(`${labelOf(target)}: ${target.validationMessage}`));
+    const { dataset: { key }, type, value, checked } = target;
+    waiting += 1;
     queue = queue.then(async () => {
       try {
-        const made = await call("/jobs/edit", { method: "POST", body: { job: job.value, changes } });
-        const top = job.scrollTop;
-        job.value = made.job;
-        job.scrollTop = top;
-        job.dispatchEvent(new Event("input", { bubbles: true }));
+        const change = type === "checkbox" ? listed(key, value, checked) : value === "" ? null : Number(value);
+        await edit(job, { [key]: change });
       } catch (error) {
         failed(error);
+      } finally {
+        waiting -= 1;
       }
+      await changed();
     });
+  });
+  settings.addEventListener("focusout", () => showFields(shown)); // the field that was left out while it had the focus
+  job.addEventListener("input", ({ isTrusted }) => {
+    if (isTrusted) forgetInvalid();
   });
 }
 
-/** Resolves when the changes so far are in the text. */
+/** Resolves when the changes so far are in the text and were checked. */
 export const settled = () => queue;
 
+/** Focuses the first field with an invalid value and returns its message; "" if all are valid. */
+export function invalidField() {
+  const field = settings.querySelector("[aria-invalid=true]");
+  field?.focus();
+  return field ? `${labelOf(field)}: ${field.validationMessage}` : "";
+}
+
+/** Lets invalid values be replaced by those of the job's text, which was written anew. */
+export function forgetInvalid() {
+  for (const field of settings.querySelectorAll("[aria-invalid=true]")) field.removeAttribute("aria-invalid");
+}
+
 /** Shows the values of a job that was checked; a job with errors keeps the last ones. */
-export function showFields(found) {
-  if (!found) return;
-  shown = found;
-  setNumber(at("epochs"), found.epochs);
-  at("epochs").disabled = found.epochs === null;
-  at("epochs").title = found.epochs === null ? "The job starts from a trained supernet." : "";
-  setNumber(at("evaluations"), found.evaluations);
-  setNumber(at("minutes"), found.minutes);
-  for (const box of settings.querySelectorAll("[data-key=hardware]")) box.checked = found.hardware.includes(box.value);
-  showMetrics(found.metrics);
+export function showFields(values) {
+  if (!values) return;
+  shown = values;
+  if (waiting) return; // the last of the changes shows them
+  setNumber(at("epochs"), values.epochs);
+  at("epochs").disabled = values.epochs === null;
+  at("epochs").title = values.epochs === null ? "The job starts from a trained supernet." : "";
+  setNumber(at("evaluations"), values.evaluations);
+  setNumber(at("minutes"), values.minutes);
+  for (const box of settings.querySelectorAll("[data-key=hardware]")) box.checked = values.hardware.includes(box.value);
+  showMetrics(values.metrics);
 }
 
-/** The change of the job that a control stands for, by path; null for none. */
-function changeOf(control) {
-  const { key } = control.dataset;
-  if (!key) return null;
-  if (key === "hardware") return { hardware: listed("[data-key=hardware]", shown?.hardware ?? []) };
-  if (key === "objectives") return { objectives: listed("[data-key=objectives]", objectivesOf(shown)) };
-  if (!control.validity.valid) return null;
-  return { [key]: control.value === "" ? null : Number(control.value) };
+/** Has the server change the text; once more if it was edited meanwhile, so that neither change is lost. */
+async function edit(job, changes) {
+  let text, edited;
+  do {
+    text = job.value;
+    edited = await call("/jobs/edit", { method: "POST", body: { job: text, changes } });
+  } while (job.value !== text);
+  const { scrollTop, selectionStart, selectionEnd } = job;
+  job.value = edited.job;
+  if (document.activeElement === job) job.setSelectionRange(selectionStart, selectionEnd);
+  job.scrollTop = scrollTop;
 }
 
-/** The checked values: those that the job has in its order, then the new ones. */
-function listed(selector, before) {
-  const boxes = [...settings.querySelectorAll(selector)];
-  const known = boxes.map((box) => box.value);
-  const checked = boxes.filter((box) => box.checked).map((box) => box.value);
-  const kept = before.filter((name) => checked.includes(name) || !known.includes(name));
-  return [...kept, ...checked.filter((name) => !kept.includes(name))];
+/** The values of a list of the job with one added at the end, or removed. */
+function listed(key, name, isAdded) {
+  const names = (key === "hardware" ? shown?.hardware : objectivesOf(shown)) ?? [];
+  return [...names.filter((other) => other !== name), ...(isAdded ? [name] : [])];
 }
 
-function objectivesOf(found) {
-  return (found?.metrics ?? []).filter((metric) => metric.is_objective).map((metric) => metric.name);
+function objectivesOf(values) {
+  return (values?.metrics ?? []).filter((metric) => metric.is_objective).map((metric) => metric.name);
+}
+
+function labelOf(input) {
+  return input.getAttribute("aria-label") ?? input.labels[0].textContent;
 }
 
 function setNumber(input, value) {
-  if (document.activeElement !== input || input.value === "" || input.validity.valid) input.value = value ?? "";
+  const text = String(value ?? "");
+  const isTyped = document.activeElement === input || input.getAttribute("aria-invalid") === "true";
+  if (!isTyped && input.value !== text) input.value = text;
 }
 
 /** Shows a row for each metric: the usual ones and those that the job uses, then the rest. */

@@ -1,7 +1,7 @@
 // The form of a job: errors are shown beside the fields while the user types.
 
 import { call } from "./api.js";
-import { fields, settled, showFields } from "./job-fields.js";
+import { connectFields, forgetInvalid, invalidField, settled, showFields } from "./job-fields.js";
 import { forget, plan } from "./plan.js";
 
 const at = (id) => document.getElementById(id);
@@ -12,8 +12,10 @@ let latest = 0;
 recipe.addEventListener("change", async () => {
   if (job.value !== written && !confirm("Replace your changes by the recipe?")) return;
   try {
+    await settled();
     const found = await call(`/recipes/${encodeURIComponent(recipe.value)}`);
     job.value = written = found.job ?? "";
+    forgetInvalid();
     await check();
   } catch (error) {
     at("problem").textContent = error.message;
@@ -25,15 +27,17 @@ let soon = null;
 form.addEventListener("input", ({ target }) => {
   if (!target.name) return; // a field beside the text, which changes the text when it is left
   forget(at("planned"));
+  latest += 1; // a check in flight is of an earlier text
   clearTimeout(soon);
   soon = setTimeout(check, 500);
 });
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   clearTimeout(soon);
+  at("problem").textContent = invalidField();
+  if (at("problem").textContent) return;
   const send = at("send");
   send.disabled = true;
-  at("problem").textContent = "";
   try {
     await settled();
     const made = await call("/runs", { method: "POST", body: submission() });
@@ -46,7 +50,8 @@ form.addEventListener("submit", async (event) => {
   }
 });
 at("plan").addEventListener("click", async () => {
-  at("problem").textContent = "";
+  at("problem").textContent = invalidField();
+  if (at("problem").textContent) return;
   try {
     await settled();
     await plan(submission(), at("planned"));
@@ -54,7 +59,15 @@ at("plan").addEventListener("click", async () => {
     refused(error, "There is no plan: see the errors above.");
   }
 });
-fields(job, (error) => refused(error, error.message));
+connectFields(job, {
+  changed() {
+    forget(at("planned"));
+    clearTimeout(soon);
+    return check();
+  },
+  failed: (error) => refused(error, error.message),
+});
+form.addEventListener("change", () => { at("problem").textContent = ""; }, { capture: true });
 addEventListener("beforeunload", (event) => {
   if (job.value !== written) event.preventDefault();
 });

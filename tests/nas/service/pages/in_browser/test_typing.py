@@ -1,0 +1,110 @@
+"""Real keys in the fields of the submit page: what is typed is never overwritten, however fast the server is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from tests.nas.service.pages.chromium import Chromium
+from tests.nas.service.pages.in_browser.windows import write
+from tests.nas.service.pages.running import Server
+
+pytestmark = pytest.mark.slow
+NUMBERS = "#settings input[type=number]"
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.1, 0.2, 0.4, 0.8])
+def test_every_field_keeps_what_is_typed(chromium: Chromium, server: Server, pause_s: float) -> None:
+    open_form(chromium, server)
+    fields = [field for field in chromium.all(NUMBERS) if field.is_displayed()]
+    names = [str(field.get_attribute("data-key")) for field in fields]
+    assert {"training.epochs", "search.evaluations", "search.minutes", "constraints.accuracy.min"} <= set(names)
+    texts = ["0.25" if field.get_attribute("max") == "1" else str(24 + i) for i, field in enumerate(fields)]
+    fields[0].send_keys(Keys.CONTROL, "a")
+    for name, text in zip(names, texts, strict=True):
+        while focused(chromium) != name:
+            type_keys(chromium, [Keys.TAB], 0.0)
+        type_keys(chromium, [*text, Keys.TAB], pause_s)
+    chromium.until(lambda: all(value_at(job_of(chromium), name) is not None for name in names))
+    job = job_of(chromium)
+    assert {name: value_at(job, name) for name in names} == dict(zip(names, map(float, texts), strict=True))
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    assert [field.get_property("value") for field in fields] == texts
+
+
+def test_a_change_and_typing_in_the_text_at_the_same_time_are_both_kept(chromium: Chromium, server: Server) -> None:
+    open_form(chromium, server)
+    chromium.run(  # answers of the server take longer than the next keys
+        "const f = window.fetch;"
+        "window.fetch = async (...request) => { await new Promise((done) => setTimeout(done, 600)); return f(...request) };"
+    )
+    chromium.find("#evaluations").send_keys(Keys.CONTROL, "a")
+    type_keys(chromium, ["7", "5"], 0.0)
+    chromium.find("#job").send_keys(Keys.CONTROL, Keys.HOME)
+    type_keys(chromium, [*"# mine", Keys.ENTER], 0.05)
+    chromium.until(lambda: value_at(job_of(chromium), "search.evaluations") == 75)
+    assert str(chromium.find("#job").get_property("value")).startswith("# mine\n")
+
+
+def test_two_boxes_that_are_clicked_at_once_are_both_kept(chromium: Chromium, server: Server) -> None:
+    open_form(chromium, server)
+    boxes = chromium.all("#hardware input:not(:checked):enabled")[:2]
+    chromium.run("for (const box of arguments[0]) box.click()", boxes)
+    names = {str(box.get_attribute("value")) for box in boxes}
+    chromium.until(lambda: names <= set(job_of(chromium)["hardware"]))
+    chromium.until(lambda: all(box.is_selected() for box in boxes))
+
+
+def test_a_job_is_not_submitted_while_a_field_is_invalid(chromium: Chromium, server: Server) -> None:
+    open_form(chromium, server)
+    chromium.find("#evaluations").send_keys(Keys.CONTROL, "a")
+    type_keys(chromium, ["1", Keys.TAB], 0.0)
+    chromium.until(lambda: chromium.text("#problem").startswith("Evaluations: "))
+    chromium.find("#send").click()
+    assert chromium.text("#problem").startswith("Evaluations: ")
+    assert focused(chromium) == "search.evaluations"
+    assert chromium.find("#evaluations").get_property("value") == "1"
+    assert not server.service.runs.page().runs
+    chromium.find("#evaluations").send_keys(Keys.CONTROL, "a")
+    type_keys(chromium, ["4", "4", Keys.TAB], 0.0)
+    chromium.until(lambda: value_at(job_of(chromium), "search.evaluations") == 44)
+    assert chromium.text("#problem") == ""
+    write(chromium, chromium.find("#job"), "name: other\n")
+
+
+def open_form(chromium: Chromium, server: Server) -> None:
+    """Opens the page and waits until its fields show the job."""
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.find("#evaluations").get_property("value") == "60")
+
+
+def type_keys(chromium: Chromium, keys: list[str], pause_s: float) -> None:
+    """Sends keys to the focused element, each after a pause."""
+    actions = ActionChains(chromium.driver)
+    for key in keys:
+        actions.pause(pause_s).send_keys(key)
+    actions.perform()
+
+
+def focused(chromium: Chromium) -> str:
+    """The path in the job of the focused field; "" for another element."""
+    return str(
+        chromium.run("return document.activeElement.type === 'number' ? document.activeElement.dataset.key : ''")
+    )
+
+
+def job_of(chromium: Chromium) -> dict[str, Any]:
+    """The job in the text of the page."""
+    return dict(yaml.safe_load(str(chromium.find("#job").get_property("value"))))
+
+
+def value_at(job: dict[str, Any], path: str) -> Any:
+    """The value at a path such as `search.minutes`; None where there is none."""
+    value: Any = job
+    for key in path.split("."):
+        value = (value or {}).get(key)
+    return value
