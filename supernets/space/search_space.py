@@ -248,6 +248,22 @@ class SearchSpace:
             out.append(level)
         return Architecture(tuple(out))
 
+    def repair(self, genes: Sequence[int] | NDArray[np.int64], rng: np.random.Generator) -> Architecture:
+        """The architecture of genes that were changed one by one, as by a mutation or a crossover.
+
+        A choice that the change made active, but whose gene is `INACTIVE`, gets a random level; the rest is as in `canonical`.
+
+        Args:
+            genes: A level of each choice, or `INACTIVE`, (n_choices,).
+            rng: Generator of the random levels; the same genes and state give the same architecture.
+
+        Raises:
+            SpaceError: wrong length, or a level out of range in an active choice.
+        """
+        drawn = rng.integers(0, self.levels).tolist()
+        levels = [level if gene == INACTIVE else gene for gene, level in zip(genes, drawn, strict=False)]
+        return self.canonical([*levels, *genes[len(drawn) :]])
+
     def check(self, architecture: Architecture) -> None:
         """Raises `SpaceError` unless the architecture is a canonical one of this space."""
         filled = [0 if gene == INACTIVE else gene for gene in architecture.genes]

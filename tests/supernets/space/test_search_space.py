@@ -79,6 +79,33 @@ class TestSizeAndEnumeration:
         assert SearchSpace([Choice(f"c{i}", (1, 2, 3)) for i in range(100)]).size == 3**100
 
 
+class TestRepair:
+    @given(spaces(), st.integers(0, 2**32 - 1))
+    def test_any_change_of_one_gene_becomes_an_architecture(self, space: SearchSpace, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        genes = list(space.sample(rng).genes)
+        place = int(rng.integers(len(genes)))
+        genes[place] = int(rng.integers(space.levels[place]))
+        repaired = space.repair(genes, np.random.default_rng(seed))
+        assert repaired.genes in brute_force(space)
+        assert repaired == space.repair(genes, np.random.default_rng(seed))
+
+    @given(spaces(), st.integers(0, 2**32 - 1))
+    def test_an_architecture_stays_as_it_is(self, space: SearchSpace, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        architecture = space.sample(rng)
+        assert space.repair(architecture.genes, rng) == architecture
+
+    def test_every_level_of_a_choice_that_becomes_active_is_drawn(self) -> None:
+        drawn = {NESTED.repair((2, 1, INACTIVE, INACTIVE, 0), np.random.default_rng(i)).genes[2:4] for i in range(200)}
+        assert drawn == {(0, INACTIVE), (1, 0), (1, 1), (1, 2)}
+
+    @pytest.mark.parametrize("genes", [[0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0], [0, 0, 0, 0, -2]])
+    def test_rejects_what_no_change_of_levels_makes(self, genes: list[int]) -> None:
+        with raises("architecture.invalid"):
+            NESTED.repair(genes, np.random.default_rng(0))
+
+
 class TestCanonical:
     @given(spaces(), st.integers(0, 2**32 - 1))
     def test_blanks_inactive_genes(self, space: SearchSpace, seed: int) -> None:
