@@ -141,7 +141,7 @@ def piece_of(
 
 
 def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[list[Node], Arrays]:
-    """Folds batch norms into the layers before them, unless another node reads a layer's output.
+    """Folds batch norms into the layers before them, unless another node reads a layer's output or computes a layer's weight.
 
     Args:
         nodes: some of the graph's, in order.
@@ -158,8 +158,13 @@ def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[l
     producers: dict[str, int] = {}
     for node in nodes:
         at = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
-        if at is not None and remaining[at].op in ("Conv", "Gemm") and n_readers[node.inputs[0]] == 1:
-            layer = remaining[at]
+        layer = None if at is None else remaining[at]
+        if (
+            layer is not None
+            and layer.op in ("Conv", "Gemm")
+            and n_readers[node.inputs[0]] == 1
+            and all(name in arrays for name in (*layer.inputs[1:], *node.inputs[1:]))
+        ):
             weight = f"{layer.inputs[1]}.folded"
             if weight in folded:  # the layer is called twice, followed by different norms
                 weight += f"_{at}"

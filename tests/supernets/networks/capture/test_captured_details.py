@@ -117,7 +117,36 @@ class States(nn.Module):
         return self.head(torch.cat([last[-1], y[:, 0]], 1))
 
 
-NETWORKS = {"masked": Masked, "positions": Positions, "waves": Waves, "padded": Padded, "states": States}
+class ComputedWeights(nn.Module):
+    """Batch norms after layers whose weights are computed: weight norm, weight standardisation, and a low-rank addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.standardised = weight_norm(nn.Conv2d(3, 12, 3, padding=1)), nn.Conv2d(12, 16, 3, padding=1)
+        self.dense, self.down, self.up = nn.Linear(16, 12), nn.Linear(16, 2, bias=False), nn.Linear(2, 12, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(12), nn.BatchNorm2d(16), nn.BatchNorm1d(12)])
+        self.head = nn.Linear(12, 5)
+        for norm in self.norms:
+            nn.init.uniform_(norm.running_mean, -1.0, 1.0)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norms[0](self.first(x)))
+        weight = self.standardised.weight
+        weight = (weight - weight.mean((1, 2, 3), keepdim=True)) / weight.std((1, 2, 3), keepdim=True)
+        x = F.relu(self.norms[1](F.conv2d(x, weight, self.standardised.bias, padding=1))).mean((2, 3))
+        x = F.linear(x, self.dense.weight + self.up.weight @ self.down.weight, self.dense.bias)
+        return self.head(F.relu(self.norms[2](x)))
+
+
+NETWORKS = {
+    "masked": Masked,
+    "positions": Positions,
+    "waves": Waves,
+    "padded": Padded,
+    "states": States,
+    "computed-weights": ComputedWeights,
+}
 
 
 def network(name: str) -> nn.Module:
