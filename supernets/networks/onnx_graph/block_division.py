@@ -157,8 +157,8 @@ def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[l
     remaining: list[Node] = []
     producers: dict[str, int] = {}
     for node in nodes:
-        at = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
-        layer = None if at is None else remaining[at]
+        at = producers.get(node.inputs[0], -1) if node.op == "BatchNormalization" else -1
+        layer = remaining[at] if at >= 0 else None
         if (
             layer is not None
             and layer.op in ("Conv", "Gemm")
