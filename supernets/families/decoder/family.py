@@ -4,7 +4,8 @@ hidden channels layer by layer."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,9 @@ from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Em
 from supernets.families.decoder.scoring import SCORED
 from supernets.families.decoder.serving import PROMPTS, STEPS, STEPS_IN_PLACE
 from supernets.families.decoder.spec import DecoderSpec
-from supernets.families.shared.expert_layers import SHARED
 from supernets.families.shared.spec import Number
-from supernets.families.shared.spec_family import DescribedFamily, Numbers
-from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
+from supernets.families.shared.spec_family import Numbers, Stack
+from supernets.families.shared.transformer import INITIAL_STD, SHARED, TransformerFamily
 from supernets.networks.family_program import View
 from supernets.networks.rotary import frequencies
 from supernets.space.axes import NamedDims
@@ -31,7 +31,7 @@ _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
 
-class DecoderFamily(TransformerFamily, DescribedFamily):
+class DecoderFamily(TransformerFamily):
     """The family of all networks that a `DecoderSpec` spans: token ids (n, tokens) -> logits (n, tokens, vocabulary).
 
     Args:
@@ -56,7 +56,6 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     }
     optional = frozenset({"scaling"})
     elastic: tuple[str, ...] = ("heads", "queries", "hidden")
-    counted: tuple[str, ...] = ("heads", "queries")
     inner: str = "up.weight"
     spec: DecoderSpec
     positions: int
@@ -85,10 +84,10 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
         self.activation = spec.activated_by
         if spec.attention_experts is not None:
-            self.elastic, self.counted = (ATTENTION_EXPERTS, *self.elastic), (ATTENTION_EXPERTS, *self.counted)
+            self.elastic = (ATTENTION_EXPERTS, *self.elastic)
         super().__init__(spec)
         if spec.routers == SHARED:
-            self.blocks = (self.blocks[0], _ROUTER, *self.blocks[1:])
+            self.stacks = (replace(self.stacks[0], before=("embedding", _ROUTER)),)
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "scaling": list(self.scaling)}
@@ -119,13 +118,12 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
             return float(INITIAL_STD / (2 * self.spec.depth[-1]) ** 0.5)
         return super().initial_std(name, parameter)
 
-    def _layer_numbers(self, depth: int) -> tuple[int, ...]:
-        total, order = self.spec.depth[-1], self.spec.order
-        return super()._layer_numbers(depth) if order is None else tuple(sorted(order[total - depth :]))
+    def layers_of_depth(self, stack: Stack, depth: int) -> tuple[int, ...]:
+        order = self.spec.order
+        return super().layers_of_depth(stack, depth) if order is None else tuple(sorted(order[len(order) - depth :]))
 
     def constructed(self) -> nn.Module:
-        spec, biased, chosen = self.spec, self.biased, self.largest_options()
-        width = spec.width[-1]
+        spec, biased, width = self.spec, self.biased, self.spec.width[-1]
 
         def norm() -> nn.Module:
             return (nn.LayerNorm if biased else nn.RMSNorm)(width, eps=self.epsilon)
@@ -134,14 +132,14 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         for i in range(spec.depth[-1]):
             attention = CausalAttention(
                 width,
-                groups=cast(int, chosen["heads"]),
-                queries=cast(int, chosen["queries"]),
+                groups=spec.heads[-1],
+                queries=spec.queries[-1],
                 head_size=spec.head_size,
                 qkv_bias=biased or spec.qkv_bias,
                 project_bias=biased,
-                experts=cast("int | None", chosen.get(ATTENTION_EXPERTS)),
+                experts=None if spec.attention_experts is None else spec.attention_experts[-1],
             )
-            layers[str(i)] = Layer(norm(), attention, norm(), self.mlp(chosen, width))
+            layers[str(i)] = Layer(norm(), attention, norm(), self.mlp())
         positions = self.positions if biased else None
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)
         head = Head(norm(), width, self.vocabulary, tied=spec.tied)

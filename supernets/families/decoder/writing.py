@@ -21,8 +21,8 @@ from supernets.families.decoder.experts_layout import (
 )
 from supernets.families.decoder.family import ATTENTION_EXPERTS, POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.pretrained import GPT2_NAMES, LLAMA_NAMES
-from supernets.families.shared.expert_layers import NULLS, SHARED, TOP_P
 from supernets.families.shared.pretrained_transformer import not_writable, renumbered, uniform_options
+from supernets.families.shared.transformer import NULLS, SHARED, TOP_P
 from supernets.networks.formats.model_folder import write_folder
 from supernets.networks.formats.pretrained import TOKENIZER
 from supernets.networks.rotary import rotary_settings

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from supernets.errors import SpaceError
 from supernets.families.encoder.spec import EncoderSpec
 from supernets.families.shared.spec import Number
-from supernets.families.shared.spec_family import DescribedFamily, Numbers
+from supernets.families.shared.spec_family import Numbers
 from supernets.families.shared.transformer import INITIAL_STD, Attention, TransformerFamily
 from supernets.networks.tokens import first_rows, padding_mask
 from supernets.space.axes import NamedDims
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
         return f"padding={self.padding}"
 
 
-class EncoderFamily(TransformerFamily, DescribedFamily):
+class EncoderFamily(TransformerFamily):
     """The family of all networks that an `EncoderSpec` spans, for sentences of token ids.
 
     Departures from BERT: there is one type of tokens, whose embedding is part of the words'; no dropout.
@@ -139,7 +139,7 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
 
     def constructed(self) -> nn.Module:
         width = self.spec.width[-1]
-        layers = self.stack(Layer, epsilon=self.epsilon)
+        layers = self.stacked(Layer, epsilon=self.epsilon)
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=self.positions, epsilon=self.epsilon)
         return Encoder(embedding, layers, Head(width, self.n_classes), padding=self.padding)
 

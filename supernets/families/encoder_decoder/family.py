@@ -3,7 +3,7 @@ channels layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import torch
@@ -21,12 +21,12 @@ from supernets.families.encoder_decoder.network import (
 from supernets.families.encoder_decoder.serving import SOURCES, TARGETS
 from supernets.families.encoder_decoder.spec import EncoderDecoderSpec
 from supernets.families.shared.spec import Number
-from supernets.families.shared.spec_family import DescribedFamily, Numbers
+from supernets.families.shared.spec_family import Numbers, Stack, StackedFamily
 from supernets.families.shared.transformer import INITIAL_STD, scaled_std
 from supernets.networks.family_program import View
 from supernets.networks.rotary import frequencies
-from supernets.space import Architecture, Choice, SearchSpace
-from supernets.space.axes import Axes, Axis, NamedDims, full_sizes
+from supernets.space import Choice
+from supernets.space.axes import NamedDims, full_sizes
 
 WORDS = "decoder.embedding.words.weight"
 _ADDED = ("attention.project.weight", "cross.project.weight", "mlp.down.weight")
@@ -35,7 +35,7 @@ _ELASTIC = {"encoder": ("heads", "hidden"), "decoder": ("heads", "cross_heads", 
 _LIMITS = {"vocabulary": 2**24, "source": 2**20, "target": 2**20}
 
 
-class EncoderDecoderFamily(DescribedFamily):
+class EncoderDecoderFamily(StackedFamily):
     """The family of all networks that an `EncoderDecoderSpec` spans: token ids (n, source + target) -> logits (n, target,
     vocabulary), see `EncoderDecoder`.
 
@@ -75,54 +75,33 @@ class EncoderDecoderFamily(DescribedFamily):
             Number(_LIMITS[name]).checked(name, value)
         self.spec, self.vocabulary, self.separator, self.n_classes = spec, vocabulary, separator, vocabulary
         self.source, self.target, self.epsilon, self.theta = source, target, epsilon, theta
-        self.space = SearchSpace(list(self._choices()))
-        self.axes: Axes = {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
-        self._layers = {
-            side: [f"{side}.layers.{i}" for i in range(self._options(side, "depth")[-1])] for side in _ELASTIC
+        before_and_after = {
+            "encoder": (("encoder.embedding",), ("encoder.norm",)),
+            "decoder": (("decoder.embedding",), ("decoder.head",)),
         }
-        self.blocks: tuple[str, ...] = (
-            "encoder.embedding",
-            *self._layers["encoder"],
-            "encoder.norm",
-            "decoder.embedding",
-            *self._layers["decoder"],
-            "decoder.head",
+        self.stacks = tuple(
+            Stack(
+                tuple(Choice(f"{side}.{kind}", self._options(side, kind)) for kind in ("depth", "width")),
+                f"{side}.layers",
+                f"{side}.layer",
+                {kind: self._options(side, kind) for kind in kinds},
+                *before_and_after[side],
+            )
+            for side, kinds in _ELASTIC.items()
         )
 
     def _options(self, side: str, kind: str) -> tuple[int, ...]:
         return cast("tuple[int, ...]", getattr(self.spec, f"{side}_{kind}"))
 
-    def _choices(self) -> Iterator[Choice]:
-        for side, kinds in _ELASTIC.items():
-            depths = self._options(side, "depth")
-            yield Choice(f"{side}.depth", depths)
-            yield Choice(f"{side}.width", self._options(side, "width"))
-            for i in range(depths[-1]):
-                level = next(level for level, depth in enumerate(depths) if i < depth)
-                requires = (f"{side}.depth", level) if level > 0 else None
-                for kind in kinds:
-                    yield Choice(f"{side}.layer{i}.{kind}", self._options(side, kind), requires)
-
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        values = self.space.values(architecture)
-        # A layer that the depth drops gets the smallest options: its sizes are never read.
-        sizes = {
-            choice.name: values.get(choice.name, choice.options[0])
-            for choice in self.space.choices
-            if choice.kind != "depth"
+    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
+        size = self.spec.head_size
+        dims: dict[str, NamedDims] = {
+            "attention.query.weight": ((f"{layer}.heads", size), stack.choice("width").name),
+            "mlp.up.weight": (f"{layer}.hidden", ...),
         }
-        return cast("dict[str, int]", sizes)
-
-    def named_dims(self) -> Mapping[str, NamedDims]:
-        dims: dict[str, NamedDims] = {}
-        for side, layers in self._layers.items():
-            for name in layers:
-                layer, size = _axes(name), self.spec.head_size
-                dims[f"{name}.attention.query.weight"] = ((f"{layer}.heads", size), f"{side}.width")
-                dims[f"{name}.mlp.up.weight"] = (f"{layer}.hidden", ...)
-                if side == "decoder":
-                    dims[f"{name}.cross.query.weight"] = ((f"{layer}.cross_heads", size), ...)
-                    dims[f"{name}.cross.attended"] = (f"{layer}.attended",)
+        if "attended" in stack.options:
+            dims["cross.query.weight"] = ((f"{layer}.cross_heads", size), ...)
+            dims["cross.attended"] = (f"{layer}.attended",)
         return dims
 
     def template(self) -> nn.Module:
@@ -140,11 +119,6 @@ class EncoderDecoderFamily(DescribedFamily):
                 nn.init.trunc_normal_(parameter, std=std)
         return network
 
-    def dropped(self, architecture: Architecture) -> frozenset[str]:
-        values = self.space.values(architecture)
-        depths = {side: cast(int, values[f"{side}.depth"]) for side in _ELASTIC}
-        return frozenset(name for side, layers in self._layers.items() for name in layers[depths[side] :])
-
     def _constructed(self) -> nn.Module:
         sizes = full_sizes(self.axes)
         widths = {side: sizes[f"{side}.width"] for side in _ELASTIC}
@@ -156,7 +130,7 @@ class EncoderDecoderFamily(DescribedFamily):
         def layers(side: str) -> dict[str, nn.Module]:
             return {
                 str(i): self._layer(side, widths, {kind: sizes[f"{side}.layer{i}.{kind}"] for kind in _ELASTIC[side]})
-                for i in range(len(self._layers[side]))
+                for i in range(self._options(side, "depth")[-1])
             }
 
         def embedding(side: str) -> Embedding:
@@ -188,8 +162,3 @@ class EncoderDecoderFamily(DescribedFamily):
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros((batch_size, self.source + self.target), dtype=torch.int64)
-
-
-def _axes(module: str) -> str:
-    """The beginning of the names of a layer's axes: ``decoder.layer0`` for ``decoder.layers.0``."""
-    return module.replace(".layers.", ".layer")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from supernets.families.mlp.spec import MLPSpec
-from supernets.families.shared.spec_family import DescribedFamily, Numbers
-from supernets.space import Architecture, Choice, SearchSpace
-from supernets.space.axes import Axes, Axis, NamedDims
+from supernets.families.shared.spec_family import Numbers, Stack, StackedFamily
+from supernets.space import Choice
+from supernets.space.axes import NamedDims
 
 
 class Block(nn.Module):
@@ -38,7 +38,7 @@ class MLP(nn.Module):
         return cast(Tensor, self.classifier(self.blocks(torch.relu(self.stem(x)))))
 
 
-class MLPFamily(DescribedFamily):
+class MLPFamily(StackedFamily):
     """The family of all perceptrons that an `MLPSpec` spans; a smaller one has the first units and the first blocks."""
 
     name = "mlp"
@@ -47,16 +47,8 @@ class MLPFamily(DescribedFamily):
 
     def __init__(self, spec: MLPSpec, *, features: int, n_classes: int) -> None:
         self.spec, self.features, self.n_classes = spec, features, n_classes
-        self.space = SearchSpace([Choice("width", spec.width), Choice("depth", spec.depth), *self._hidden_choices()])
-        depth = spec.depth[-1]
-        self.axes: Axes = {"width": Axis("width", spec.width[-1])}
-        self.axes |= {_hidden(i): Axis(_hidden(i), spec.hidden[-1]) for i in range(depth)}
-        self.blocks = ("stem", *(f"blocks.{i}" for i in range(depth)), "classifier")
-
-    def _hidden_choices(self) -> Iterator[Choice]:
-        for i in range(self.spec.depth[-1]):
-            level = next(level for level, depth in enumerate(self.spec.depth) if depth > i)
-            yield Choice(_hidden(i), self.spec.hidden, ("depth", level) if level > 0 else None)
+        choices = Choice("width", spec.width), Choice("depth", spec.depth)
+        self.stacks = (Stack(choices, "blocks", "block", {"hidden": spec.hidden}, ("stem",), ("classifier",)),)
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros(batch_size, self.features)
@@ -67,20 +59,7 @@ class MLPFamily(DescribedFamily):
         return MLP(nn.Linear(self.features, width), blocks, nn.Linear(width, self.n_classes))
 
     def named_dims(self) -> Mapping[str, NamedDims]:
-        dims: dict[str, NamedDims] = {"stem.weight": ("width", ...)}
-        for i in range(self.spec.depth[-1]):
-            dims |= {f"blocks.{i}.expand.weight": (_hidden(i), ...), f"blocks.{i}.reduce.weight": ("width", ...)}
-        return dims
+        return {"stem.weight": ("width", ...), **super().named_dims()}
 
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        values = self.space.values(architecture)
-        unused = self.spec.hidden[0]  # of blocks that the depth drops
-        return {name: cast(int, values.get(name, unused)) for name in self.axes}
-
-    def dropped(self, architecture: Architecture) -> frozenset[str]:
-        depth = cast(int, self.space.values(architecture)["depth"])
-        return frozenset(f"blocks.{i}" for i in range(depth, self.spec.depth[-1]))
-
-
-def _hidden(block: int) -> str:
-    return f"block{block}.hidden"
+    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
+        return {"expand.weight": (f"{layer}.hidden", ...), "reduce.weight": ("width", ...)}

@@ -12,6 +12,7 @@ from supernets.families.mobile_cnn.spec import CNNSpec
 from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import Activation, make_divisible
 from supernets.families.shared.layers import ConvNormAct, SqueezeExcite, conv_norm
+from supernets.families.shared.spec_family import Stack
 from supernets.space import Architecture
 from supernets.space.axes import NamedDims, full_sizes
 
@@ -94,29 +95,25 @@ class MobileCNNFamily(ConvolutionalFamily):
     def after_stages(self) -> tuple[str, ...]:
         return ("head", "classifier") if self.spec.mix is None else ("head", "mix", "classifier")
 
-    def block_dims(self, block: str, width: str, number: int) -> Mapping[str, NamedDims]:
-        kernel = f"{block}.kernel"
+    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
+        kernel = f"{layer}.kernel"
         dims: dict[str, NamedDims] = {
-            "expand.conv": (f"{block}.hidden", ...),
-            "filter.conv": (f"{block}.hidden", 1, kernel, kernel),
-            "project.conv": (width, ...),
+            "expand.conv.weight": (f"{layer}.hidden", ...),
+            "filter.conv.weight": (f"{layer}.hidden", 1, kernel, kernel),
+            "project.conv.weight": (stack.choice("width").name, ...),
         }
-        return dims | ({"squeeze.reduce": (f"{block}.squeeze", ...)} if f"{block}.squeeze" in self.axes else {})
+        return dims | ({"squeeze.reduce.weight": (f"{layer}.squeeze", ...)} if f"{layer}.squeeze" in self.axes else {})
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        values = self.space.values(architecture)
-        sizes, inputs = self.fixed_sizes(values), self.spec.stem
-        for s, stage in enumerate(self.spec.stages):
-            width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
-            for b in range(stage.depth[-1]):
-                axis = f"stage{s}.block{b}"
-                expand = cast(float, self.block_option(values, s, b, "expand"))
-                hidden = sizes[f"{axis}.hidden"] = _hidden(expand, inputs)
+        sizes, inputs = self.options(architecture), self.spec.stem
+        for stage, stack in zip(self.spec.stages, self.stacks, strict=True):
+            width = cast(int, sizes[stack.choice("width").name])
+            for layer in stack.layers:
+                hidden = sizes[f"{layer}.hidden"] = _hidden(cast(float, sizes.pop(f"{layer}.expand")), inputs)
                 if stage.squeeze:
-                    sizes[f"{axis}.squeeze"] = _squeeze(hidden)
-                sizes[f"{axis}.kernel"] = cast(int, self.block_option(values, s, b, "kernel"))
+                    sizes[f"{layer}.squeeze"] = _squeeze(hidden)
                 inputs = width
-        return sizes
+        return cast("dict[str, int]", sizes)
 
     def template(self) -> nn.Module:
         spec, sizes = self.spec, full_sizes(self.axes)

@@ -12,7 +12,8 @@ from supernets.families.resnet.spec import ResNetSpec, bottleneck
 from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import make_divisible
 from supernets.families.shared.layers import ConvNormAct, conv_norm
-from supernets.space import Architecture, Choice
+from supernets.families.shared.spec_family import Stack
+from supernets.space import Architecture
 from supernets.space.axes import NamedDims, full_sizes
 
 
@@ -71,30 +72,23 @@ class ResNetFamily(ConvolutionalFamily):
     elastic = ("expand",)
     spec: ResNetSpec
 
-    def stem_choices(self) -> list[Choice]:
-        return [Choice("stem.width", self.spec.stem)]
-
-    def after_stages(self) -> tuple[str, ...]:
-        return ("classifier",)
-
     def named_dims(self) -> Mapping[str, NamedDims]:
         stem: dict[str, NamedDims] = {f"stem.{layer}.conv.weight": ("stem.inner", ...) for layer in ("first", "second")}
         return {**super().named_dims(), **stem, "stem.third.conv.weight": ("stem.width", ...)}
 
-    def block_dims(self, block: str, width: str, number: int) -> Mapping[str, NamedDims]:
-        hidden: NamedDims = (f"{block}.hidden", ...)
-        return {"reduce.conv": hidden, "filter.conv": hidden, "expand.conv": (width, ...)}
+    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
+        hidden: NamedDims = (f"{layer}.hidden", ...)
+        width = stack.choice("width").name
+        return {"reduce.conv.weight": hidden, "filter.conv.weight": hidden, "expand.conv.weight": (width, ...)}
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        values = self.space.values(architecture)
-        sizes = self.fixed_sizes(values, "stem.width")
-        sizes["stem.inner"] = _inner(sizes["stem.width"])
-        for s, stage in enumerate(self.spec.stages):
-            width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
-            for b in range(stage.depth[-1]):
-                expand = cast(float, self.block_option(values, s, b, "expand"))
-                sizes[f"stage{s}.block{b}.hidden"] = bottleneck(width, expand)
-        return sizes
+        sizes = self.options(architecture)
+        sizes["stem.inner"] = _inner(cast(int, sizes["stem.width"]))
+        for stack in self.stacks:
+            width = cast(int, sizes[stack.choice("width").name])
+            for layer in stack.layers:
+                sizes[f"{layer}.hidden"] = bottleneck(width, cast(float, sizes.pop(f"{layer}.expand")))
+        return cast("dict[str, int]", sizes)
 
     def template(self) -> nn.Module:
         sizes = full_sizes(self.axes)

@@ -1,33 +1,30 @@
-"""Base of the transformer families: their modules, and the choice of layers by depth."""
+"""Base of the transformer families: their modules, layers of experts, and the choice of layers by depth."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
 from supernets.experts.layer import ExpertLayer
-from supernets.families.shared.expert_layers import (
-    KINDS,
-    NULLS,
-    RANK,
-    SHARED,
-    TOP_P,
-    expert_choices,
-    expert_dims,
-    expert_kinds,
-    top_p_options,
-)
+from supernets.families.shared.spec_family import Stack, StackedFamily
+from supernets.families.shared.transformer_spec import ExpertsSpec
 from supernets.networks.tokens import attend
-from supernets.sharing.base import Family
-from supernets.space import Architecture, Choice, Option, SearchSpace
-from supernets.space.axes import Axes, Axis, NamedDims
+from supernets.space import Architecture, Choice, Option
+from supernets.space.axes import Concat, Dim, NamedDims
 
 INITIAL_STD, _INITIAL_WIDTH = 0.02, 768
 """Deviation of fresh weights of linear layers in BERT-base (arXiv 1810.04805) and ViT-Base (arXiv 2010.11929), and their
 width."""
+KINDS = ("experts", "active_experts")
+"""Choices of a layer of experts, and axes of its tensors."""
+RANK, NULLS, TOP_P = "expert_rank", "null_experts", "top_p"
+"""Three more: where a layer's experts read tokens through a common base, where it has experts that compute nothing, and where
+tokens have as many experts as have a sum of probabilities."""
+SHARED = "shared"
+"""The value of `ExpertsSpec.routers` for a network that has one router."""
 STACKS = ("mlp.up", "mlp.gate", "mlp.down")
 """Suffixes of the names of the weights of all experts of a layer."""
 
@@ -57,11 +54,6 @@ class Attention(nn.Module):
         return f"head_size={self.head_size}"
 
 
-def mlp(width: int, hidden: int) -> nn.Sequential:
-    """The layers between two attentions."""
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-
-
 class PreNormLayer(nn.Module):
     """Attention, then an MLP or experts, each on normalised tokens and with a skip."""
 
@@ -80,7 +72,7 @@ class PreNormLayer(nn.Module):
 LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
-class TransformerFamily(Family):
+class TransformerFamily(StackedFamily):
     """A space of transformers of elastic depth and width, whose layers have each their own heads and hidden channels.
 
     The depth keeps the first layers, or layers spread over all (`LayersSpec.kept`), each under its number. A layer's first
@@ -95,8 +87,6 @@ class TransformerFamily(Family):
     """Name of a layer in the names of choices and axes; with an s, in those of modules."""
     elastic: tuple[str, ...] = ("heads", "hidden")
     """Dimensions that each layer chooses."""
-    counted: tuple[str, ...] = ("heads",)
-    """Dimensions whose options are sizes of axes as they are."""
     gated: bool = False
     """True if MLPs and experts are gated."""
     biased: bool = True
@@ -109,41 +99,50 @@ class TransformerFamily(Family):
     def __init__(self, spec: Any) -> None:
         self.spec = spec
         self.has_experts = spec.experts is not None
-        self._layers = [f"{self.layer}s.{i}" for i in range(spec.depth[-1])]
-        self.space = SearchSpace(self._choices())
-        self.axes: Axes = {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
-        self.blocks: tuple[str, ...] = ("embedding", *self._layers, "head")
+        choices = Choice("depth", spec.depth), Choice("width", spec.width)
+        options = {name: getattr(spec, name) for name in self.elastic}
+        self.stacks = (Stack(choices, f"{self.layer}s", self.layer, options, ("embedding",), ("head",)),)
 
     def modules_of_layers(self, name: str) -> tuple[str, ...]:
         """The paths of a module of each layer, as ``attention`` or ``mlp``."""
-        return tuple(f"{layer}.{name}" for layer in self._layers)
+        return tuple(f"{layer}.{name}" for layer in self.stacks[0].modules)
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
         """The options that each layer has, by the names of its choices."""
         return {name: getattr(self.spec, name) for name in (*self.elastic, *expert_kinds(self.spec))}
 
-    def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
-        """Hidden channels of the MLP, or of each expert, of a layer with these options."""
-        return cast(int, chosen["hidden"])
+    def layer_choices(self, stack: Stack, layer: str, requires: tuple[str, int] | None) -> Iterable[Choice]:
+        return [*super().layer_choices(stack, layer, requires), *expert_choices(self.spec, layer, requires)]
 
-    def mlp(self, chosen: Mapping[str, Option], width: int) -> nn.Module:
-        """The MLP, or the experts, of a layer with these options."""
-        hidden, spec = self.hidden(chosen, width), self.spec
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        sizes = dict(super().sizes(architecture))
+        if self.spec.top_p is not None:  # whose axis has as many units as options up to the chosen one
+            for layer in self.stacks[0].layers:
+                sizes[f"{layer}.{TOP_P}"] = 1 + self.spec.top_p.index(sizes[f"{layer}.{TOP_P}"])
+        return sizes
+
+    @property
+    def max_hidden(self) -> int:
+        """Hidden channels of the MLP, or of each expert, of the largest network's layers."""
+        return cast(int, self.spec.hidden[-1])
+
+    def mlp(self) -> nn.Module:
+        """The MLP, or the experts, of a layer of the largest network."""
+        spec, width = self.spec, self.spec.width[-1]
         if not self.has_experts:
-            return self.dense(width, hidden)
-        experts, active = (cast(int, chosen[name]) for name in KINDS)
+            return self.dense(width, self.max_hidden)
         layer = ExpertLayer(
             width,
-            hidden,
-            experts=experts,
-            active=active,
+            self.max_hidden,
+            experts=spec.experts[-1],
+            active=spec.active_experts[-1],
             gates=spec.gates,
             gated=self.gated,
             activation=self.activation,
             bias=self.biased,
-            rank=cast("int | None", chosen.get(RANK)),
-            nulls=cast(int, chosen.get(NULLS, 0)),
-            top_p=top_p_options(spec, chosen),
+            rank=None if spec.expert_rank is None else spec.expert_rank[-1],
+            nulls=0 if spec.null_experts is None else spec.null_experts[-1],
+            top_p=spec.top_p or (),
             shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden),
             shared_gate=spec.shared_gate,
             own_router=spec.routers != SHARED,
@@ -154,39 +153,23 @@ class TransformerFamily(Family):
 
     def dense(self, width: int, hidden: int) -> nn.Module:
         """An MLP of these sizes."""
-        return mlp(width, hidden)
-
-    def mlp_dims(self, layer: str) -> Mapping[str, NamedDims]:
-        """Dimensions of a layer's MLP or experts, by the name of the layer's choices."""
-        return expert_dims(self.spec, layer) if self.has_experts else {self.inner: (f"{layer}.hidden", ...)}
+        return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     @abstractmethod
     def constructed(self) -> nn.Module:
         """The largest network from its constructors."""
 
-    def _choices(self) -> list[Choice]:
-        spec = self.spec
-        choices = [Choice("depth", spec.depth), Choice("width", spec.width)]
-        for i in range(spec.depth[-1]):
-            level = next(level for level, depth in enumerate(spec.depth) if i in self._layer_numbers(depth))
-            requires, layer = ("depth", level) if level > 0 else None, f"{self.layer}{i}"
-            choices += [Choice(f"{layer}.{name}", getattr(spec, name), requires) for name in self.elastic]
-            choices += expert_choices(spec, layer, requires)
-        return choices
-
     def attention_dims(self, layer: str) -> Mapping[str, NamedDims]:
         """Dimensions of a layer's attention, by the name of the layer's choices."""
         return {"qkv.weight": ((3, f"{layer}.heads", self.spec.head_size), "width")}
 
-    def named_dims(self) -> Mapping[str, NamedDims]:
-        dims: dict[str, NamedDims] = {}
-        for i, module in enumerate(self._layers):
-            for part, dims_of_layer in (("attention", self.attention_dims), ("mlp", self.mlp_dims)):
-                dims |= {
-                    f"{module}.{part}.{name}": weight_dims
-                    for name, weight_dims in dims_of_layer(f"{self.layer}{i}").items()
-                }
-        return dims
+    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
+        mlp: Mapping[str, NamedDims] = {self.inner: (f"{layer}.hidden", ...)}
+        parts = {
+            "attention": self.attention_dims(layer),
+            "mlp": expert_dims(self.spec, layer) if self.has_experts else mlp,
+        }
+        return {f"{part}.{name}": dims for part, dims_by_name in parts.items() for name, dims in dims_by_name.items()}
 
     def template(self) -> nn.Module:
         return self.initialised(self.constructed())
@@ -206,47 +189,26 @@ class TransformerFamily(Family):
             return scaled_std(parameter)
         return None
 
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        values = self.space.values(architecture)
-        width, options = cast(int, values["width"]), self.layer_options()
-        sizes = {"width": width}
-        for i in range(self.spec.depth[-1]):
-            layer = f"{self.layer}{i}"
-            # A layer that the depth drops gets the smallest options: its sizes are never read.
-            chosen = {name: values.get(f"{layer}.{name}", layer_options[0]) for name, layer_options in options.items()}
-            counted = (*self.counted, *expert_kinds(self.spec))
-            sizes |= {f"{layer}.{name}": cast(int, chosen[name]) for name in counted}
-            sizes[f"{layer}.hidden"] = self.hidden(chosen, width)
-            if TOP_P in chosen:
-                sizes[f"{layer}.{TOP_P}"] = len(top_p_options(self.spec, chosen))
-        return sizes
-
     def layer_numbers(self, architecture: Architecture) -> tuple[int, ...]:
         """The numbers of an architecture's layers, in their order."""
-        return self._layer_numbers(cast(int, self.space.values(architecture)["depth"]))
+        return self.layers_of_depth(self.stacks[0], cast(int, self.space.values(architecture)["depth"]))
 
-    def _layer_numbers(self, depth: int) -> tuple[int, ...]:
-        return kept_layers(self.spec.depth[-1], depth, spread=getattr(self.spec, "kept", "first") == "spread")
+    def layers_of_depth(self, stack: Stack, depth: int) -> tuple[int, ...]:
+        return kept_layers(stack.depths[-1], depth, spread=getattr(self.spec, "kept", "first") == "spread")
 
-    def stack(self, layer: Callable[..., LayerT], *, epsilon: float) -> dict[str, LayerT]:
+    def stacked(self, layer: Callable[..., LayerT], *, epsilon: float) -> dict[str, LayerT]:
         """The layers of the largest network by their numbers, made by `layer` as `PreNormLayer` is."""
-        width, chosen, layers = self.spec.width[-1], self.largest_options(), dict[str, LayerT]()
-        for i in range(self.spec.depth[-1]):
-            mlp, heads = self.mlp(chosen, width), cast(int, chosen["heads"])
-            layers[str(i)] = layer(width, heads=heads, head_size=self.spec.head_size, mlp=mlp, epsilon=epsilon)
-        return layers
-
-    def largest_options(self) -> Mapping[str, Option]:
-        """The largest options of a layer, by the names of its choices."""
-        return {name: options[-1] for name, options in self.layer_options().items()}
+        spec = self.spec
+        return {
+            str(i): layer(
+                spec.width[-1], heads=spec.heads[-1], head_size=spec.head_size, mlp=self.mlp(), epsilon=epsilon
+            )
+            for i in range(spec.depth[-1])
+        }
 
     def width(self, architecture: Architecture) -> int:
         """The channels of a token."""
         return cast(int, self.space.values(architecture)["width"])
-
-    def dropped(self, architecture: Architecture) -> frozenset[str]:
-        layer_numbers = self.layer_numbers(architecture)
-        return frozenset(name for i, name in enumerate(self._layers) if i not in layer_numbers)
 
 
 def kept_layers(total: int, depth: int, *, spread: bool) -> tuple[int, ...]:
@@ -261,3 +223,34 @@ def kept_layers(total: int, depth: int, *, spread: bool) -> tuple[int, ...]:
         nearest = min(range(len(gaps)), key=lambda i: (gaps[i], -i)) + 1 if gaps else len(numbers) - 1
         del numbers[nearest]
     return tuple(numbers)
+
+
+def expert_kinds(spec: ExpertsSpec) -> tuple[str, ...]:
+    """The choices of each layer that are about experts; none without experts."""
+    if spec.experts is None:
+        return ()
+    return (*KINDS, *(name for name in (RANK, NULLS, TOP_P) if getattr(spec, name) is not None))
+
+
+def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | None) -> Iterator[Choice]:
+    """The choices of a layer, by the name of its choices; none without experts."""
+    if spec.experts is None or spec.active_experts is None:
+        return
+    yield Choice(f"{layer}.experts", spec.experts, requires)
+    highest_levels = tuple(sum(active <= n_experts for active in spec.active_experts) - 1 for n_experts in spec.experts)
+    yield Choice(f"{layer}.active_experts", spec.active_experts, (f"{layer}.experts", 0), highest_levels)
+    for name in expert_kinds(spec)[len(KINDS) :]:
+        yield Choice(f"{layer}.{name}", getattr(spec, name), requires)
+
+
+def expert_dims(spec: ExpertsSpec, layer: str) -> Mapping[str, NamedDims]:
+    """Dimensions of an `ExpertLayer`, by the name of its layer's choices."""
+    experts, rank = f"{layer}.experts", f"{layer}.{RANK}"
+    routed: Dim = experts if spec.null_experts is None else Concat((experts, f"{layer}.{NULLS}"))
+    dims: dict[str, NamedDims] = {"active": (f"{layer}.active_experts",), "up": (experts, f"{layer}.hidden", ...)}
+    dims |= {"columns": (experts,)} if spec.routers == SHARED else {"router.weight": (routed, ...)}
+    if spec.expert_rank is not None:
+        dims["base.weight"] = (rank, ...)
+    if spec.top_p is not None:
+        dims[TOP_P] = (f"{layer}.{TOP_P}",)
+    return dims

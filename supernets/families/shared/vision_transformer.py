@@ -83,7 +83,7 @@ class VisionTransformerFamily(TransformerFamily, ImageFamily):
 
     def constructed(self) -> nn.Module:
         width = self.spec.width[-1]
-        layers = nn.Sequential(OrderedDict(self.stack(PreNormLayer, epsilon=self.epsilon)))
+        layers = nn.Sequential(OrderedDict(self.stacked(PreNormLayer, epsilon=self.epsilon)))
         patch, first = self.spec.patch, self.class_token
         embedding = PatchEmbedding(self.channels, width, patch=patch, tokens=self.tokens, class_token=first)
         head = Head(width, self.n_classes, epsilon=self.epsilon, class_token=first)

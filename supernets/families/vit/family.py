@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from supernets.families.shared.vision_transformer import VisionTransformerFamily
 from supernets.families.vit.spec import ViTSpec, hidden_channels
-from supernets.space import Option
+from supernets.space import Architecture
 
 
 class ViTFamily(VisionTransformerFamily):
@@ -27,5 +27,12 @@ class ViTFamily(VisionTransformerFamily):
     def __init__(self, spec: ViTSpec, *, image_size: int, channels: int, n_classes: int) -> None:
         super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes, epsilon=1e-5)
 
-    def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
-        return hidden_channels(cast(float, chosen["mlp"]), width)
+    @property
+    def max_hidden(self) -> int:
+        return hidden_channels(self.spec.mlp[-1], self.spec.width[-1])
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        sizes = dict(super().sizes(architecture))
+        for layer in self.stacks[0].layers:
+            sizes[f"{layer}.hidden"] = hidden_channels(sizes.pop(f"{layer}.mlp"), sizes["width"])
+        return sizes
