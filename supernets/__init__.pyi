@@ -17,20 +17,20 @@ from .data import (
     load_data as load_data,
 )
 from .errors import SupernetError as SupernetError
-from .families.encoder.family import EncoderFamily as EncoderFamily
-from .families.encoder.spec import ENCODER as ENCODER
-from .families.encoder.spec import EncoderSpec as EncoderSpec
-from .families.mobile_cnn.family import MobileCNN as MobileCNN
-from .families.mobile_cnn.family import MobileCNNFamily as MobileCNNFamily
-from .families.mobile_cnn.spec import MOBILE_CNN as MOBILE_CNN
-from .families.mobile_cnn.spec import CNNSpec as CNNSpec
-from .families.mobile_cnn.spec import StageSpec as StageSpec
-from .families.resnet.family import ResNetFamily as ResNetFamily
-from .families.resnet.spec import RESNET as RESNET
-from .families.resnet.spec import ResNetSpec as ResNetSpec
-from .families.vit.family import ViTFamily as ViTFamily
-from .families.vit.spec import VIT as VIT
-from .families.vit.spec import ViTSpec as ViTSpec
+from .families.convolutional.mobile_cnn_family import MobileCNN as MobileCNN
+from .families.convolutional.mobile_cnn_family import MobileCNNFamily as MobileCNNFamily
+from .families.convolutional.mobile_cnn_spec import MOBILE_CNN as MOBILE_CNN
+from .families.convolutional.mobile_cnn_spec import CNNSpec as CNNSpec
+from .families.convolutional.mobile_cnn_spec import StageSpec as StageSpec
+from .families.convolutional.resnet_family import ResNetFamily as ResNetFamily
+from .families.convolutional.resnet_spec import RESNET as RESNET
+from .families.convolutional.resnet_spec import ResNetSpec as ResNetSpec
+from .families.encoder.encoder_family import EncoderFamily as EncoderFamily
+from .families.encoder.encoder_spec import ENCODER as ENCODER
+from .families.encoder.encoder_spec import EncoderSpec as EncoderSpec
+from .families.vision_transformer.vision_transformer_family import ViTFamily as ViTFamily
+from .families.vision_transformer.vision_transformer_spec import VIT as VIT
+from .families.vision_transformer.vision_transformer_spec import ViTSpec as ViTSpec
 from .networks.module_to_onnx import onnx_model as onnx_model
 from .sharing.base import (
     Family as Family,

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, settings
 
 from hardware_profiles.measuring.speed_record import FOLDER
 from supernets.data import DataSet, Part, head, load_data
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import make_supernet
 from supernets.training.strategies.single_phase import SandwichStrategy

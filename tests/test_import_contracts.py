@@ -32,6 +32,7 @@ PLANTS = [
     ("nas-layers", "nas/unlisted_package.py", ""),
     ("supernets-layers", "supernets/errors.py", "import supernets.space"),
     ("supernets-layers", "supernets/families/shared/spec.py", "import supernets.training.strategies"),
+    ("families-and-data", "supernets/families/shared/spec.py", "import supernets.data.options"),
     ("hardware-layers", "hardware_profiles/errors.py", "import hardware_profiles.base"),
     ("hardware-layers", "hardware_profiles/measuring/session.py", "import hardware_profiles.profiler_factory"),
     ("torch", "supernets/space/search_space.py", "import torch"),

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.data.in_memory import Part
 from supernets.data.labelled_examples import PARTS, listed, malformed, misplaced
 from supernets.data.table_rows import rows_of
 from supernets.data.text_files import read_texts
+from supernets.data.tokenizing import DocumentTokenizer
 
 _MAX_OPTIONS = 100
 NO_QUESTION = -1

@@ -7,13 +7,13 @@ from array import array
 import numpy as np
 import torch
 
-from supernets.data.document_tokenizer import DocumentTokenizer, tokenizer_for
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import Examples, Source, malformed
 from supernets.data.multiple_choice import choice_part, read_questions
 from supernets.data.options import DocumentOptions
 from supernets.data.preprocessing import BlockFormat
 from supernets.data.splitting import Split
+from supernets.data.tokenizing import DocumentTokenizer, tokenizer_for
 
 NOTHING = -1
 """The number of the document of positions that fill the last block."""

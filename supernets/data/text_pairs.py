@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supernets.data.document_tokenizer import DocumentTokenizer, tokenizer_for
 from supernets.data.documents import SHARE, files_by_part, text_in
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import Examples, Source, listed, malformed, misplaced
@@ -21,7 +20,7 @@ from supernets.data.table_rows import SUFFIXES, chosen_column, rows_of
 from supernets.data.targets import TEXT
 from supernets.data.text_blocks import NOTHING
 from supernets.data.text_files import TextFile
-from supernets.data.tokenizing import unusable
+from supernets.data.tokenizing import DocumentTokenizer, tokenizer_for, unusable
 
 _SOURCES, _TARGETS = ("source", "input", "src"), ("target", "output", "tgt")
 """Names of columns that are read if the options name none."""

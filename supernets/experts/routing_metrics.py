@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernets.experts.expert_cache import cache_sizes, simulate_cache
 from supernets.experts.expert_weights import invalid_experts
 from supernets.experts.mixing import Gates, mixed_experts, routed
-from supernets.experts.routing_statistics import Routing, ratio_by_text, segment_routing
+from supernets.experts.routing_statistics import Routing, cache_sizes, ratio_by_text, segment_routing, simulate_cache
 from supernets.networks.own_operations import observing
 
 SEGMENT = 16

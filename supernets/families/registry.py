@@ -8,15 +8,14 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from supernets.families.decoder.spec import DECODER, DecoderSpec
-from supernets.families.encoder.spec import ENCODER, EncoderSpec
-from supernets.families.encoder_decoder.spec import ENCODER_DECODER, EncoderDecoderSpec
-from supernets.families.mlp.spec import MLP, MLPSpec
-from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
-from supernets.families.resnet.spec import RESNET, ResNetSpec
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN, CNNSpec
+from supernets.families.convolutional.resnet_spec import RESNET, ResNetSpec
+from supernets.families.decoder.decoder_spec import DECODER, DecoderSpec
+from supernets.families.encoder.encoder_spec import ENCODER, EncoderSpec
+from supernets.families.encoder_decoder.encoder_decoder_spec import ENCODER_DECODER, EncoderDecoderSpec
+from supernets.families.mlp_spec import MLP, MLPSpec
 from supernets.families.shared.spec import Spec
-from supernets.families.vit.spec import VIT, ViTSpec
-from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec
+from supernets.families.vision_transformer.vision_transformer_spec import VIT, VIT_ENCODER, ViTEncoderSpec, ViTSpec
 
 
 @dataclass(frozen=True)
@@ -62,38 +61,40 @@ class FamilyDescription:
 
 
 FAMILIES: Mapping[str, FamilyDescription] = {
-    "mobile-cnn": FamilyDescription(CNNSpec, MOBILE_CNN, "supernets.families.mobile_cnn.family:MobileCNNFamily"),
-    "resnet": FamilyDescription(ResNetSpec, RESNET, "supernets.families.resnet.family:ResNetFamily"),
-    "vit": FamilyDescription(ViTSpec, VIT, "supernets.families.vit.family:ViTFamily"),
+    "mobile-cnn": FamilyDescription(
+        CNNSpec, MOBILE_CNN, "supernets.families.convolutional.mobile_cnn_family:MobileCNNFamily"
+    ),
+    "resnet": FamilyDescription(ResNetSpec, RESNET, "supernets.families.convolutional.resnet_family:ResNetFamily"),
+    "vit": FamilyDescription(ViTSpec, VIT, "supernets.families.vision_transformer.vision_transformer_family:ViTFamily"),
     "encoder": FamilyDescription(
         EncoderSpec,
         ENCODER,
-        "supernets.families.encoder.family:EncoderFamily",
+        "supernets.families.encoder.encoder_family:EncoderFamily",
         data="sentences",
-        pretrained="supernets.families.encoder.pretrained:read_bert_config",
+        pretrained="supernets.families.encoder.bert_pretrained:read_bert_config",
         learning_rate=0.0005,  # deep encoders do not learn at the general default
     ),
     "vit-encoder": FamilyDescription(
         ViTEncoderSpec,
         VIT_ENCODER,
-        "supernets.families.vit_encoder.family:ViTEncoderFamily",
-        pretrained="supernets.families.vit_encoder.pretrained:read_vit_config",
+        "supernets.families.vision_transformer.vision_transformer_family:ViTEncoderFamily",
+        pretrained="supernets.families.vision_transformer.vit_pretrained:read_vit_config",
     ),
     "decoder": FamilyDescription(
         DecoderSpec,
         DECODER,
-        "supernets.families.decoder.family:DecoderFamily",
+        "supernets.families.decoder.decoder_family:DecoderFamily",
         data="texts",
-        pretrained="supernets.families.decoder.pretrained:read_decoder_config",
+        pretrained="supernets.families.decoder.decoder_pretrained:read_decoder_config",
         learning_rate=0.001,
     ),
     "encoder-decoder": FamilyDescription(
         EncoderDecoderSpec,
         ENCODER_DECODER,
-        "supernets.families.encoder_decoder.family:EncoderDecoderFamily",
+        "supernets.families.encoder_decoder.encoder_decoder_family:EncoderDecoderFamily",
         data="pairs",
         learning_rate=0.001,
     ),
-    "mlp": FamilyDescription(MLPSpec, MLP, "supernets.families.mlp.family:MLPFamily", data="rows"),
+    "mlp": FamilyDescription(MLPSpec, MLP, "supernets.families.mlp_family:MLPFamily", data="rows"),
 }
 """The descriptions of families by the name that job files and checkpoints have."""

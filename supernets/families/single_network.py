@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.wrapped_family import WrappedFamily
 from supernets.sharing.base import Family
 from supernets.space import Architecture, Choice, SearchSpace

@@ -22,11 +22,7 @@ from supernets.experts.routing_metrics import (
     observed_routings,
     routing_metric,
 )
-from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.scoring import scored
-from supernets.families.decoder.serving import ServedModels
-from supernets.families.encoder_decoder.network import EncoderDecoder
-from supernets.families.encoder_decoder.serving import served_pairs
+from supernets.networks.language_models import ServedNetwork, scored
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tasks.divergence import Divergence, divergence
 
@@ -101,14 +97,12 @@ class LanguageModelling(Task):
         return scored(network).train(network.training)
 
     def served(self, network: nn.Module) -> Mapping[str, bytes]:
-        if isinstance(network, EncoderDecoder):
-            return served_pairs(network)
-        if not isinstance(network, Decoder):
+        if not isinstance(network, ServedNetwork):
             raise ExportError(
                 f"{type(network).__name__} is no network of the families decoder and encoder-decoder, which are served with a "
                 "cache"
             )
-        return ServedModels(network)
+        return network.served_models()
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         has_label = targets[..., 1] >= 0

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from supernets.errors import HOW_TO_ADD_A_FAMILY, CaptureError, CheckpointError, SpaceError, SupernetError
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
 from supernets.families.single_network import SingleFamily

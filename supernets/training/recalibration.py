@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from supernets.families.decoder.correction import Correction
-from supernets.families.decoder.network import Decoder
+from supernets.families.decoder.decoder_network import Decoder
 from supernets.networks.threads import one_thread
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture

@@ -49,7 +49,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardware_profiles.runtime import run_calls
 from supernets.errors import LoweringError
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.costs import elastic_share

@@ -15,7 +15,7 @@ from torch.nn import functional
 from hardware_profiles import Deployment, HardwareProfile, LatencyMeasurement, open_profiler
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.runtime import run_calls
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.module_to_onnx import INPUT, lower

@@ -29,8 +29,8 @@ import typer
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture

@@ -36,7 +36,7 @@ from nas.engine.evaluation.scoring import ScoringTask
 from nas.engine.finalists import choose_finalists
 from nas.search.problem.objectives import Variant
 from supernets.data.text_blocks import NOTHING
-from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.writing import write_decoder
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture

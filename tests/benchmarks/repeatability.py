@@ -35,8 +35,8 @@ from hardware_profiles.environment import machine_key
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.runtimes.lookup import find_runtime
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.networks.module_to_onnx import lower
 from supernets.training.checkpoint import make_supernet
 from tests.benchmarks.markdown import table_head, table_row

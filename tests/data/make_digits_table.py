@@ -21,8 +21,8 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.scoring import InlineScoring, ScoringTask
 from supernets.data import head, load_data
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import CNNSpec, StageSpec
 from supernets.networks.module_to_onnx import INPUT
 from supernets.training.checkpoint import make_supernet
 from supernets.training.strategies.single_phase import SandwichStrategy

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
 from supernets.errors import LoweringError
-from supernets.families.decoder.serving import IDS, PREFILL, STEP
-from supernets.families.encoder_decoder.serving import SOURCE
+from supernets.families.decoder.decoder_serving import IDS, PREFILL, STEP
+from supernets.families.encoder_decoder.encoder_decoder_serving import SOURCE
 from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.sharing.base import Family, Supernet
 from supernets.sharing.blocks import BlockKeys

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from supernets.data.tokenizing import SentenceTokenizer
-from supernets.families.encoder.family import EncoderFamily
-from supernets.families.encoder.pretrained import write_bert
-from supernets.families.encoder.spec import EncoderSpec
+from supernets.families.encoder.bert_pretrained import write_bert
+from supernets.families.encoder.encoder_family import EncoderFamily
+from supernets.families.encoder.encoder_spec import EncoderSpec
 
 MOODS = {"good": ("fine", "bright", "warm", "clever"), "bad": ("poor", "dull", "cold", "silly")}
 WORDS = ("the", "film", "story", "plot", "actor", "scene", "music", "end")

@@ -17,7 +17,7 @@ from supernets.data.tokenizing import train_byte_pairs
 from supernets.networks.formats.pretrained import TOKENIZER
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_documents import document
-from tests.supernets.families.decoder.test_pretrained import saved
+from tests.supernets.families.decoder.test_decoder_pretrained import saved
 
 SHARED = Path(os.environ.get("NAS_TEXT_DATA", Path(__file__).parents[3] / "shared" / "data" / "text"))
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -9,10 +9,10 @@ import pytest
 from nas.errors import Remedy, UnknownNameError
 from nas.jobs.recipes import Recipe, list_recipes, read_recipe
 from nas.jobs.schema import parse_job
-from supernets.families.encoder.spec import ENCODER
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.families.resnet.spec import RESNET
-from supernets.families.vit.spec import VIT
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
+from supernets.families.convolutional.resnet_spec import RESNET
+from supernets.families.encoder.encoder_spec import ENCODER
+from supernets.families.vision_transformer.vision_transformer_spec import VIT
 from tests.errors import raises
 
 NAMES = [recipe.name for recipe in list_recipes()]

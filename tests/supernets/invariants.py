@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
 from supernets.experts.layer import ExpertLayer
-from supernets.families.decoder.network import TiedLinear
+from supernets.families.decoder.decoder_network import TiedLinear
 from supernets.networks.module_to_onnx import INPUT, lower, to_onnx
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture, Option

@@ -14,8 +14,8 @@ from hardware_profiles.lookup_table import LookupTable
 from nas.errors import EvaluationError
 from nas.search.problem.variants import Variants
 from predictors.feature_columns import FeatureLayout
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.decoder.removed_energy import RemovedEnergy
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys

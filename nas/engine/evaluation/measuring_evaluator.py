@@ -31,7 +31,7 @@ from nas.search.problem.objectives import (
 )
 from nas.search.problem.tasks import SERVED_MEMORY, SERVED_METRICS
 from nas.search.problem.variants import environment_name, exact_value
-from supernets.families.decoder.serving import FILLED, PORTABLE_STEP, STEP
+from supernets.families.decoder.decoder_serving import FILLED, PORTABLE_STEP, STEP
 from supernets.networks.module_to_onnx import INPUT
 from supernets.space import Architecture
 from supernets.space.cost import Cost

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.precisions.block_weights import quantized_bytes
 from supernets.experts.routing_metrics import ExpertCache
-from supernets.families.decoder.family import POSITIONS, WORDS
+from supernets.families.decoder.decoder_family import POSITIONS, WORDS
 from supernets.sharing.base import Family, Supernet, axis_sizes
 from supernets.space import Architecture
 from supernets.space.axes import Dim, size_of

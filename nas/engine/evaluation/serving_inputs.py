@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from supernets.families.decoder.serving import FILLED, IDS, PADDING
-from supernets.families.encoder_decoder.serving import SOURCE
-from supernets.families.encoder_decoder.spec import MAX_ATTENDED
+from supernets.families.decoder.decoder_serving import FILLED, IDS, PADDING
+from supernets.families.encoder_decoder.encoder_decoder_serving import SOURCE
+from supernets.families.encoder_decoder.encoder_decoder_spec import MAX_ATTENDED
 
 
 def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) -> dict[str, NDArray[Any]]:
-    """Inputs of a model of `supernets.families.decoder.serving`: whole texts as prompts; or their last token, after a cache
-    of random keys and values. Or of `supernets.families.encoder_decoder.serving`: texts as sources.
+    """Inputs of a model of `supernets.families.decoder.decoder_serving`: whole texts as prompts; or their last token, after a
+    cache of random keys and values. Or of `supernets.families.encoder_decoder.encoder_decoder_serving`: texts as sources.
 
     Args:
         texts: (batch, tokens), int64.

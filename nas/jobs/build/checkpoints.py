@@ -10,7 +10,7 @@ from nas.jobs.schema import load_job
 from nas.jobs.schema.supernet import SupernetConfig
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.sharing.base import Family
 from supernets.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
 

@@ -18,17 +18,22 @@ from nas.jobs.schema.supernet import SupernetConfig
 from nas.plugins import Kind, calling, find, load
 from supernets.data import BlockFormat, DataSet, PairFormat, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
-from supernets.families.decoder.attention_experts import has_attention_experts, with_attention_copies
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.pretrained import DecoderConfig
-from supernets.families.encoder.pretrained import BertConfig
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_pretrained import DecoderConfig
+from supernets.families.encoder.bert_pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
-from supernets.families.shared.dense_to_experts import Partition, dense_family, experts_of_dense
-from supernets.families.shared.expert_bases import with_bases
+from supernets.families.shared.pretrained_experts import (
+    Partition,
+    dense_family,
+    experts_of_dense,
+    has_attention_experts,
+    with_attention_copies,
+    with_bases,
+)
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
 from supernets.families.shared.spec import Spec
-from supernets.families.shared.transformer import TransformerFamily
+from supernets.families.shared.transformer_family import TransformerFamily
 from supernets.families.single_network import SingleFamily
 from supernets.networks.formats.pretrained import TOKENIZER
 from supernets.sharing.base import Family

@@ -10,7 +10,7 @@ from nas.errors import JobError
 from nas.jobs.schema import SearchJob
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CaptureError, CheckpointError, SpaceError
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.captured_model import CapturedModel, capture_model, check_operations, load_capture
 from supernets.networks.capture.classifier import with_outputs
 from supernets.networks.capture.model_names import FRACTIONS, is_function

@@ -12,10 +12,10 @@ from nas.engine.store.folder import RunFolder
 from nas.errors import JobError
 from nas.jobs.build.pretrained import Pretrained
 from supernets.families.decoder.activations import block_influence
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.pretrained import DecoderConfig
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
+from supernets.families.decoder.decoder_pretrained import DecoderConfig
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.shared.spec import Spec
 from supernets.networks.family_program import outline

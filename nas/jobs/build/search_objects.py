@@ -24,7 +24,7 @@ from nas.search.problem.tasks import SERVED_MEMORY
 from nas.search.problem.variants import Variants, environment_name, exact_value
 from nas.search.registry import make_algorithm, models_from
 from supernets.data import Part
-from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 

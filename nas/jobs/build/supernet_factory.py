@@ -28,7 +28,7 @@ from nas.jobs.schema.training import STRATEGIES, TrainingConfig, own_teacher
 from nas.plugins import Kind, find, of_object
 from supernets.data import batches
 from supernets.families.decoder.activations import activation_importance, measure_activations
-from supernets.families.decoder.network import Decoder
+from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.single_network import SingleFamily
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.family_program import without_weights

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.captured_model import CapturedModel, capture_model
 from supernets.networks.capture.model_names import FRACTIONS
 from supernets.networks.capture.model_proof import check_model

@@ -23,7 +23,7 @@ from nas.jobs.build.prepared_job import PreparedJob, space_digest
 from nas.jobs.planning.block_latency import BlockLatency, in_batches
 from supernets.data import BlockFormat
 from supernets.errors import SpaceError
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
 

@@ -11,11 +11,11 @@ import torch
 from nas.errors import JobError
 from nas.jobs.build.prepared_job import PreparedJob
 from supernets.data import BlockFormat
-from supernets.data.document_tokenizer import DocumentTokenizer
+from supernets.data.tokenizing import DocumentTokenizer
 from supernets.errors import CheckpointError, DataError
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.pretrained import read_decoder_config
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_pretrained import read_decoder_config
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.networks.formats.pretrained import find_pretrained
 from supernets.space.cost import Cost
 from supernets.training.checkpoint import make_supernet

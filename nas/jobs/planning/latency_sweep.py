@@ -22,10 +22,10 @@ from nas.errors import EvaluationError
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.planning.latencies import measure_all
 from supernets.errors import SpaceError
-from supernets.families.shared.convolutional import ConvolutionalFamily
-from supernets.families.shared.convolutional_spec import MAX_WIDTH
+from supernets.families.convolutional.convolutional_family import ConvolutionalFamily
+from supernets.families.convolutional.convolutional_spec import MAX_WIDTH
 from supernets.families.shared.spec import Spec
-from supernets.families.vit.family import ViTFamily
+from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
 from supernets.networks.module_to_onnx import INPUT, lower
 
 MAX_WIDTHS = 48

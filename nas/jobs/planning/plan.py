@@ -27,7 +27,7 @@ from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all
 from nas.search.problem.tasks import SERVED_METRICS
 from supernets.data import TextFormat
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.captured.inspection import Inspection, inspect_model
 from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.sharing.base import Supernet

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
-from supernets.families.decoder.serving import FILLED, IDS, PADDING, PREFILL, cache_names, is_in_place_step
-from supernets.families.encoder_decoder.serving import MEMORY, SOURCE
+from supernets.families.decoder.decoder_serving import FILLED, IDS, PADDING, PREFILL, cache_names, is_in_place_step
+from supernets.families.encoder_decoder.encoder_decoder_serving import MEMORY, SOURCE
 from supernets.networks.module_to_onnx import INPUT
 
 MAX_DIFFERENCE = 0.05

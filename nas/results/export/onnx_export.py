@@ -32,8 +32,8 @@ from nas.results.export.preprocessing_graph import add_preprocessing, check_avai
 from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
 from nas.results.export.served_models import served_parity
 from supernets.data import BlockFormat, PairFormat, TextFormat, head
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, is_in_place_step
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_serving import PORTABLE_STEP, PREFILL, STEP, is_in_place_step
 from supernets.networks.module_to_onnx import onnx_model
 from supernets.training.recalibration import Extraction
 

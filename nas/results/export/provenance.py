@@ -29,8 +29,8 @@ from nas.search.problem.objectives import (
 from nas.search.problem.tasks import SERVED_MEMORY
 from nas.search.problem.variants import Variants
 from supernets.data import BlockFormat, Format, ImageFormat, PairFormat, Part, RowFormat, TextFormat
-from supernets.families.decoder.serving import FILLED, IDS, PADDING
-from supernets.families.encoder_decoder.serving import SOURCE
+from supernets.families.decoder.decoder_serving import FILLED, IDS, PADDING
+from supernets.families.encoder_decoder.encoder_decoder_serving import SOURCE
 from supernets.networks.module_to_onnx import INPUT
 from supernets.space import Architecture
 

@@ -26,7 +26,7 @@ from nas.results.export.export_paths import torch_path
 from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
 from supernets.data import BlockFormat, TextFormat
 from supernets.errors import CaptureError
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.program import Program

@@ -25,14 +25,14 @@ from nas.search.problem.objectives import Variant
 from nas.search.problem.tasks import CLASSIFICATION, LANGUAGE
 from supernets.data import BlockFormat, DataSet, Format
 from supernets.errors import ExportError
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_pretrained import read_decoder_config
 from supernets.families.decoder.writing import write_decoder
-from supernets.families.encoder.family import EncoderFamily
-from supernets.families.encoder.pretrained import read_bert, write_bert
+from supernets.families.encoder.bert_pretrained import read_bert, write_bert
+from supernets.families.encoder.encoder_family import EncoderFamily
 from supernets.families.shared.pretrained_transformer import renumbered
-from supernets.families.vit_encoder.family import ViTEncoderFamily
-from supernets.families.vit_encoder.pretrained import read_vit, write_vit
+from supernets.families.vision_transformer.vision_transformer_family import ViTEncoderFamily
+from supernets.families.vision_transformer.vit_pretrained import read_vit, write_vit
 from supernets.networks.family_program import outline
 from supernets.networks.formats.pretrained import TOKENIZER
 from supernets.sharing.base import Family

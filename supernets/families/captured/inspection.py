@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from supernets.families.captured.family import CapturedFamily, layer_names
+from supernets.families.captured.captured_family import CapturedFamily, layer_names
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.costs import elastic_share
 from supernets.networks.capture.model_proof import Proof, prove_model

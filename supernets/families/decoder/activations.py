@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
+from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Layer
 from supernets.networks.tokens import causal_mask
 
 MAX_TOKENS = 2**14

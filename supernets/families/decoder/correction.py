@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.activations import inputs_of, ridged, some_tokens
-from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
+from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Layer
 from supernets.networks.threads import one_thread
 from supernets.networks.tokens import causal_mask
 

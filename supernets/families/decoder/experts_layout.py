@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernets.families.decoder.spec import DecoderSpec
-from supernets.families.shared.transformer import STACKS
+from supernets.families.decoder.decoder_spec import DecoderSpec
+from supernets.families.shared.transformer_family import STACKS
 from supernets.families.shared.transformer_spec import Gates
 from supernets.networks.formats.model_folder import NamedTensors, Settings, unusable
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernets.families.decoder.activations import head_channels, measure_activations
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import MLP, Decoder, Layer
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import MLP, Decoder, Layer
 from supernets.networks.threads import one_thread
 from supernets.space import Architecture, Option
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from supernets.families.decoder.decoder_family import ATTENTION_EXPERTS, POSITIONS, WORDS, DecoderFamily
+from supernets.families.decoder.decoder_pretrained import GPT2_NAMES, LLAMA_NAMES
 from supernets.families.decoder.experts_layout import (
     FAMILY_ONLY_SUFFIXES,
     MIXTURES,
@@ -19,10 +21,8 @@ from supernets.families.decoder.experts_layout import (
     mixture_settings,
     unstacked,
 )
-from supernets.families.decoder.family import ATTENTION_EXPERTS, POSITIONS, WORDS, DecoderFamily
-from supernets.families.decoder.pretrained import GPT2_NAMES, LLAMA_NAMES
 from supernets.families.shared.pretrained_transformer import not_writable, renumbered, uniform_options
-from supernets.families.shared.transformer import NULLS, SHARED, TOP_P
+from supernets.families.shared.transformer_family import NULLS, SHARED, TOP_P
 from supernets.networks.formats.model_folder import write_folder
 from supernets.networks.formats.pretrained import TOKENIZER
 from supernets.networks.rotary import rotary_settings

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError, ExportError, SpaceError
-from supernets.families.shared.dense_to_experts import check_experts
-from supernets.families.shared.transformer import SHARED, TransformerFamily
+from supernets.families.shared.pretrained_experts import check_experts
+from supernets.families.shared.transformer_family import SHARED, TransformerFamily
 from supernets.families.shared.transformer_spec import LayersSpec
 from supernets.networks.family_program import outline
 from supernets.networks.formats.model_folder import Settings, TensorFile, unusable, write_folder

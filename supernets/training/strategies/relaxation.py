@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.errors import TrainingError
-from supernets.families.shared.convolutional import RESOLUTION, ConvolutionalFamily
+from supernets.families.convolutional.convolutional_family import RESOLUTION, ConvolutionalFamily
 from supernets.networks.live_subnets import clone_tree, place
 from supernets.sharing.base import Supernet
 from supernets.space import INACTIVE, Architecture

@@ -45,8 +45,8 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.data.options import TextOptions
-from supernets.families.encoder.family import EncoderFamily
-from supernets.families.encoder.pretrained import read_bert, read_bert_config
+from supernets.families.encoder.bert_pretrained import read_bert, read_bert_config
+from supernets.families.encoder.encoder_family import EncoderFamily
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.shared.transformer_spec import KeptLayers
 from supernets.families.single_network import SingleFamily

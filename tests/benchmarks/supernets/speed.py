@@ -20,13 +20,13 @@ import typer
 from numpy.typing import NDArray
 
 from supernets.data import head, load_data
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
+from supernets.families.convolutional.resnet_family import ResNetFamily
+from supernets.families.convolutional.resnet_spec import RESNET
 from supernets.families.nested_networks import NestedFamily
-from supernets.families.resnet.family import ResNetFamily
-from supernets.families.resnet.spec import RESNET
-from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.spec import VIT
+from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
+from supernets.families.vision_transformer.vision_transformer_spec import VIT
 from supernets.sharing.base import Family, TrainingStrategy
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.training.checkpoint import make_supernet

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hardware_profiles.measuring import energy
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.networks.module_to_onnx import lower
 from tests.hardware_profiles.energy_counters import counters
 from tests.nas.commands import SMALL_JOB, Shell, assert_error

@@ -20,8 +20,8 @@ from nas.engine.store.sql import SqlStore
 from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.schema import load_job
 from nas.runs.run import open_run
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.networks.module_to_onnx import lower
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Answer, Shell

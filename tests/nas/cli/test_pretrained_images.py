@@ -21,7 +21,7 @@ from nas.results.export import transformers_export as exports
 from nas.runs.driver import run as search
 from nas.runs.run import Run
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
-from supernets.families.vit_encoder.pretrained import read_vit
+from supernets.families.vision_transformer.vit_pretrained import read_vit
 from tests.errors import raises
 from tests.nas.commands import Shell
 from tests.nas.results.export.digit_images import write_digits

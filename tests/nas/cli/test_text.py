@@ -28,7 +28,7 @@ from nas.runs.run import Run
 from supernets.data import TextOptions, load_data
 from supernets.data.splitting import split
 from supernets.data.text_classification import text_classification
-from supernets.families.encoder.pretrained import read_bert
+from supernets.families.encoder.bert_pretrained import read_bert
 from supernets.space import Architecture
 from supernets.training.checkpoint import load_checkpoint
 from tests.errors import raises

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.engine.store.folder import RunsFolder
 from nas.runs.run import Run
-from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
+from supernets.families.decoder.decoder_serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.space import Architecture
 from supernets.training.checkpoint import load_checkpoint, make_supernet
 from tests.nas.commands import Shell, assert_error
@@ -220,7 +220,7 @@ def test_precisions_are_searched_and_exported_as_they_were_scored(shell: Shell) 
 
 
 def test_the_models_get_prompts_or_one_token_with_a_cache() -> None:
-    from tests.supernets.families.decoder.test_family import LLAMA
+    from tests.supernets.families.decoder.test_decoder_family import LLAMA
 
     network = make_supernet(LLAMA).extract(LLAMA.space.smallest)
     texts = np.arange(12).reshape(2, 6)

@@ -17,9 +17,9 @@ from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.schema import load_job
 from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
-from supernets.data.document_tokenizer import DocumentTokenizer
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.data.tokenizing import DocumentTokenizer
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_pretrained import read_decoder_config
 from supernets.sharing.base import Distillation
 from supernets.training.checkpoint import load_checkpoint, make_supernet
 from tests.nas.commands import Shell, assert_error

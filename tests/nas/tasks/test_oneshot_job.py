@@ -16,11 +16,11 @@ from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.build.search_objects import metric_features
 from nas.jobs.schema import load_job, parse_job
-from supernets.data.document_tokenizer import DocumentTokenizer
+from supernets.data.tokenizing import DocumentTokenizer
 from supernets.families.decoder.activations import activation_importance, block_influence, measure_activations
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
+from supernets.families.decoder.decoder_pretrained import read_decoder_config
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
 from supernets.training.checkpoint import load_checkpoint, make_supernet

@@ -66,7 +66,7 @@ from typing import Annotated
 from torch import nn
 
 from supernets.families.registry import FamilyDescription
-from supernets.families.shared.layers import ConvNormAct
+from supernets.families.convolutional.convolutional_family import ConvNormAct
 from supernets.families.shared.spec import Options, Spec
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.networks.resizing import resize

@@ -21,7 +21,7 @@ from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_documents import document
 from tests.supernets.data.test_multiple_choice import question, write
-from tests.supernets.families.decoder.test_pretrained import saved, to_gguf
+from tests.supernets.families.decoder.test_decoder_pretrained import saved, to_gguf
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from nas.engine.evaluation.metric import MeasuredNetwork, Metric
 from nas.testing import FamilyContract, MetricContract, StrategyContract
 from nas.testing.family import randomised
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.spec import VIT
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
+from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
+from supernets.families.vision_transformer.vision_transformer_spec import VIT
 from supernets.sharing.base import Family, TrainingStrategy
 from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet

@@ -14,9 +14,8 @@ import torch
 from tokenizers import Tokenizer
 
 from supernets.data import DataSet, DocumentOptions, ImageOptions, Part, load_data
-from supernets.data.document_tokenizer import SEPARATOR, DocumentTokenizer
 from supernets.data.text_blocks import NOTHING
-from supernets.data.tokenizing import train_byte_pairs
+from supernets.data.tokenizing import SEPARATOR, DocumentTokenizer, train_byte_pairs
 from tests.errors import raises
 
 BLOCK = 16

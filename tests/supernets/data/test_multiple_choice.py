@@ -12,10 +12,10 @@ import torch
 from tokenizers import Tokenizer
 
 from supernets.data import DataSet, DocumentOptions, load_data
-from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.data.multiple_choice import NO_QUESTION, Question, choice_part, read_questions
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.data.tokenizing import DocumentTokenizer
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.tasks import LanguageModelling
 from supernets.training.trainer import outputs_of
 from tests.errors import raises

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from supernets.errors import SpaceError
-from supernets.experts.expert_cache import cache_sizes, simulate_cache
-from supernets.experts.routing_statistics import Routing
+from supernets.experts.routing_statistics import Routing, cache_sizes, simulate_cache
 from tests.supernets.experts.test_routing_statistics import drawn
 
 

@@ -16,7 +16,7 @@ from hardware_profiles.runtime import run_model
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.mixing import Gates, routed
 from supernets.experts.routing_metrics import observed_routings
-from supernets.families.decoder.network import Decoder, Served
+from supernets.families.decoder.decoder_network import Decoder, Served
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Family, Supernet
 from supernets.sharing.blocks import BlockKeys
@@ -24,8 +24,8 @@ from supernets.sharing.sorting import sort_by_importance
 from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder import test_family as test_decoder
-from tests.supernets.families.vit import test_family as test_vit
+from tests.supernets.families.decoder import test_decoder_family as test_decoder
+from tests.supernets.families.vision_transformer import test_vit_family as test_vit
 
 FAMILIES: dict[str, tuple[Family, invariants.ByHand, Tensor]] = {
     "decoder": (test_decoder.EXPERTS, test_decoder.handwritten, test_decoder.texts()),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from supernets.data import Part
 from supernets.experts.losses import Routed, balance_loss, entropy_loss, record_routing, z_loss
-from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.tasks import LanguageModelling
 from supernets.training.checkpoint import make_supernet
@@ -21,7 +21,7 @@ from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
 from supernets.training.training_loop import Loop, TrainingSettings
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import EXPERTS, ONE_ROUTER, SIZES, texts
+from tests.supernets.families.decoder.test_decoder_family import EXPERTS, ONE_ROUTER, SIZES, texts
 from tests.supernets.training.test_step_options import batch
 
 RANDOM = DecoderFamily(replace(EXPERTS.spec, routers="random"), **SIZES)

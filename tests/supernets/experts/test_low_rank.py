@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from supernets.errors import SpaceError
-from supernets.experts.low_rank import common_factors
+from supernets.experts.expert_weights import common_factors
 from tests.supernets.experts.random_experts import random_experts
 
 

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from supernets.experts.expert_weights import ExpertWeights
-from supernets.experts.router_fit import RouterFit
+from supernets.experts.partition import RouterFit
 from tests.supernets.experts.random_experts import random_experts
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import SpaceError
-from supernets.experts.expert_cache import simulate_cache
 from supernets.experts.routing_metrics import (
     ROUTING_METRICS,
     ExpertCache,
@@ -18,9 +17,9 @@ from supernets.experts.routing_metrics import (
     observed_routings,
     routing_metric,
 )
-from supernets.experts.routing_statistics import segment_routing
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.experts.routing_statistics import segment_routing, simulate_cache
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import make_supernet
 

@@ -7,13 +7,11 @@ import itertools
 import numpy as np
 import torch
 
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.families.nested_networks import NestedFamily
-from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.spec import VIT
-from supernets.families.vit_encoder.family import ViTEncoderFamily
-from supernets.families.vit_encoder.spec import VIT_ENCODER
+from supernets.families.vision_transformer.vision_transformer_family import ViTEncoderFamily, ViTFamily
+from supernets.families.vision_transformer.vision_transformer_spec import VIT, VIT_ENCODER
 from supernets.space import joint_levels
 from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.supernets.invariants import randomised

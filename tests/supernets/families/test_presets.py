@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.families.resnet.family import ResNetFamily
-from supernets.families.resnet.spec import RESNET
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
+from supernets.families.convolutional.resnet_family import ResNetFamily
+from supernets.families.convolutional.resnet_spec import RESNET
 from supernets.sharing.base import Family, Supernet
 from supernets.space import Architecture, Option
 from supernets.space.cost import Cost

@@ -11,7 +11,7 @@ from supernets.families.single_network import SingleFamily
 from supernets.space import Architecture
 from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.errors import raises
-from tests.supernets.families.encoder.test_family import FAMILY, sentences
+from tests.supernets.families.encoder.test_encoder_family import FAMILY, sentences
 from tests.supernets.invariants import randomised
 
 

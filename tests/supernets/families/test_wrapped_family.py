@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily
 from supernets.networks.capture.space import SpaceOptions
@@ -16,8 +16,8 @@ from supernets.networks.capture.tracing import capture
 from supernets.sharing.base import Family
 from supernets.sharing.sorting import importance
 from supernets.training.checkpoint import make_supernet
-from tests.supernets.families.decoder.test_family import EXPERTS, GPT2
-from tests.supernets.families.encoder.test_family import FAMILY as ENCODER
+from tests.supernets.families.decoder.test_decoder_family import EXPERTS, GPT2
+from tests.supernets.families.encoder.test_encoder_family import FAMILY as ENCODER
 from tests.supernets.sharing.families import CNN
 
 

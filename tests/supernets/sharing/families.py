@@ -8,23 +8,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import CNNSpec, StageSpec
 from supernets.families.single_network import SingleFamily
-from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.spec import ViTSpec
+from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
+from supernets.families.vision_transformer.vision_transformer_spec import ViTSpec
 from supernets.sharing.base import Family, Supernet
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
-from tests.supernets.families.decoder import test_family as test_decoder
-from tests.supernets.families.encoder import test_family as test_encoder
-from tests.supernets.families.encoder_decoder import test_family as test_encoder_decoder
-from tests.supernets.families.mlp import test_family as test_mlp
-from tests.supernets.families.mobile_cnn import test_family as test_mobile_cnn_v3
-from tests.supernets.families.resnet import test_family as test_resnet
-from tests.supernets.families.vit import test_family as test_vit
+from tests.supernets.families import test_mlp_family as test_mlp
+from tests.supernets.families.convolutional import test_mobile_cnn_family as test_mobile_cnn_v3
+from tests.supernets.families.convolutional import test_resnet_family as test_resnet
+from tests.supernets.families.decoder import test_decoder_family as test_decoder
+from tests.supernets.families.encoder import test_encoder_family as test_encoder
+from tests.supernets.families.encoder_decoder import test_encoder_decoder_family as test_encoder_decoder
+from tests.supernets.families.vision_transformer import test_vit_family as test_vit
 from tests.supernets.families.vit_encoder import test_family as test_vit_encoder
 from tests.supernets.sharing import test_supernet
 

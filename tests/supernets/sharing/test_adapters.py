@@ -14,7 +14,7 @@ from torch import Tensor
 
 from supernets.data import DataSet, DocumentOptions, load_data
 from supernets.experts.losses import Routed, record_routing
-from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.networks.live_subnets import clone_tree, place
 from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.sharing.sorting import importance, orders, taylor_importance
@@ -29,7 +29,7 @@ from supernets.training.training_loop import TrainingSettings
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.data.test_documents import BLOCK, document
-from tests.supernets.families.decoder.test_family import LLAMA, SIZES, SPEC, texts
+from tests.supernets.families.decoder.test_decoder_family import LLAMA, SIZES, SPEC, texts
 
 RANK, SPACE = 2, LLAMA.space
 SETTINGS = TrainingSettings(epochs=2, batch_size=16, learning_rate=0.01, keep="best")

@@ -15,14 +15,14 @@ import torch
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
 from supernets.families.nested_networks import NestedFamily
-from supernets.families.vit_encoder.family import ViTEncoderFamily
+from supernets.families.vision_transformer.vision_transformer_family import ViTEncoderFamily
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Family, Supernet
 from supernets.sharing.spec import SharingSpec
 from supernets.training.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
 from supernets.training.recalibration import recalibrate
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import SCALED
+from tests.supernets.families.decoder.test_decoder_family import SCALED
 from tests.supernets.families.vit_encoder import test_family as test_vit_encoder
 from tests.supernets.sharing.families import (
     BY_HAND,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.sharing.base import Supernet
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import SharingSpec
@@ -19,7 +19,7 @@ from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import EXPERTS, LLAMA, ONE_ROUTER, SIZES, texts
+from tests.supernets.families.decoder.test_decoder_family import EXPERTS, LLAMA, ONE_ROUTER, SIZES, texts
 
 LAYER = "layers.0.mlp"
 

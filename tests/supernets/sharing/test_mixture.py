@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import CNNSpec, StageSpec
 from supernets.sharing.base import Supernet
 from supernets.sharing.mixture import EXPERT_DEVIATION, Mixture
 from supernets.sharing.spec import MixtureSpec, Routing, SharingSpec

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from supernets.data import DataSet, batches, head
-from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.networks.live_subnets import clone_tree, place
 from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import importance, orders, taylor_importance

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from supernets.tasks.average_precision import average_precision, jackknifed
+from supernets.tasks.multi_label import average_precision, jackknifed
 
 
 def examples(seed: int, n: int, labels: int, *, tied: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -11,8 +11,8 @@ import torch
 
 from hardware_profiles.runtime import run_model
 from supernets.data import DocumentOptions, head, load_data
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.tasks import LanguageModelling
 from supernets.training.checkpoint import make_supernet

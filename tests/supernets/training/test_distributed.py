@@ -10,8 +10,8 @@ import torch
 from ray.cluster_utils import Cluster
 
 from supernets.data import DataSet
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.sharing.base import Supernet
 from supernets.tasks import Regression
 from supernets.training.checkpoint import load_checkpoint, make_supernet

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from supernets.data import DataSet, head
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
-from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.spec import VIT
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import CNNSpec, StageSpec
+from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
+from supernets.families.vision_transformer.vision_transformer_spec import VIT
 from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.training.checkpoint import make_supernet
 from supernets.training.gradients import ALONE, Reduction

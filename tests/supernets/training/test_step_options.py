@@ -21,8 +21,8 @@ from supernets.training.strategies.single_phase import SandwichStrategy, SortedS
 from supernets.training.training_loop import Loop, TrainingSettings
 from tests.conftest import digits_family
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, VOCABULARY, texts
-from tests.supernets.families.encoder_decoder.test_family import SOURCE, pairs
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, VOCABULARY, texts
+from tests.supernets.families.encoder_decoder.test_encoder_decoder_family import SOURCE, pairs
 from tests.supernets.sharing.families import FAMILIES
 
 PLAIN = StepOptions()

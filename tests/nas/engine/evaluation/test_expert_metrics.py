@@ -15,10 +15,10 @@ from nas.engine.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.search.problem.objectives import Request, Status
 from supernets.data import DataSet, head, load_data
 from supernets.experts.routing_metrics import ROUTING_METRICS, ExpertCache
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.serving import lower_step
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
+from supernets.families.decoder.decoder_serving import lower_step
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.sharing.base import Supernet
 from supernets.tasks import LanguageModelling
 from supernets.training.checkpoint import make_supernet

@@ -10,8 +10,8 @@ from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable
 from nas.engine.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.errors import EvaluationError
 from nas.search.problem.variants import Variants
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture

@@ -22,8 +22,8 @@ from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import TIMED_METRICS, Request, Status
 from nas.search.problem.tasks import SERVED_METRICS
 from supernets.data import head, load_data
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import make_supernet
 from tests.contracts.evaluator import EvaluatorContract

@@ -14,8 +14,8 @@ from nas.engine.evaluation.ray_pool import RayPool
 from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import Variant
 from supernets.data import DataSet, Part, head
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.sharing.base import Supernet
 from supernets.tasks import Regression
 from supernets.training.checkpoint import make_supernet

@@ -14,8 +14,8 @@ from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.evaluation.served_memory import ServedMemory
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.data import DataSet, head, load_data
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.sharing.base import Supernet
 from supernets.tasks import LanguageModelling
 from supernets.training.checkpoint import make_supernet

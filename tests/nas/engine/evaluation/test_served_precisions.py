@@ -13,8 +13,8 @@ from hardware_profiles.quantize import convert_weights
 from hardware_profiles.runtime import run_model
 from nas.engine.evaluation.served_memory import ServedMemory
 from nas.engine.evaluation.serving_inputs import serving_inputs
-from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.serving import (
+from supernets.families.decoder.decoder_network import Decoder
+from supernets.families.decoder.decoder_serving import (
     FILLED,
     IDS,
     PADDING,
@@ -27,8 +27,8 @@ from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
-from tests.supernets.families.decoder.test_serving import of_eight
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, texts
+from tests.supernets.families.decoder.test_decoder_serving import of_eight
 
 TOLERANCE = {"fp32": 1e-4, "int8": 0.02, "int4": 0.02}
 """Of the logits' deviation. Activations are rounded to 8 bits: a difference in the last bit of a sum may move one by a step."""

@@ -14,8 +14,8 @@ from tests.nas.commands import SMALL_JOB
 from tests.plugin_packages import PluginPackages
 
 FAMILY = """
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN, CNNSpec
 from supernets.families.registry import FamilyDescription
 
 class Own(MobileCNNFamily):

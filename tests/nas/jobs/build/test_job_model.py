@@ -15,7 +15,7 @@ from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.schema import parse_job
 from supernets.data import batches, head
 from supernets.data.preprocessing import centre
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.captured_model import load_capture, save_capture
 from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.network import PlainNetwork

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from nas.engine.store.folder import RunFolder
 from nas.jobs.build.pretrained import Pretrained, find_preprocessing, load_pretrained
 from nas.jobs.schema.supernet import SupernetConfig
-from supernets.families.encoder.pretrained import read_bert
+from supernets.families.encoder.bert_pretrained import read_bert
 from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from supernets.training.checkpoint import weights_digest
 from tests.errors import raises

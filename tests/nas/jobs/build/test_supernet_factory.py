@@ -14,8 +14,8 @@ from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.build.supernet_factory import find_device
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.training import TrainingConfig
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.sharing.base import Distillation, Family, LabelLoss, Supernet
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.training.checkpoint import make_supernet, save_checkpoint

@@ -21,12 +21,12 @@ from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.planning.latency_sweep import WidthSweep, job_snippet, nearest, sweep, swept_widths, to_json
 from nas.jobs.recipes import read_recipe
 from nas.jobs.schema import load_job
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN, StageSpec
-from supernets.families.resnet.family import ResNetFamily
-from supernets.families.resnet.spec import RESNET
-from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.spec import VIT
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN, StageSpec
+from supernets.families.convolutional.resnet_family import ResNetFamily
+from supernets.families.convolutional.resnet_spec import RESNET
+from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
+from supernets.families.vision_transformer.vision_transformer_spec import VIT
 from supernets.networks.module_to_onnx import INPUT
 from tests.errors import raises
 

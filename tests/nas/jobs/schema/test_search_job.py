@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from nas.jobs.schema import load_job, parse_job
 from supernets.data.options import ENCODINGS
-from supernets.families.encoder.spec import EncoderSpec, space_within
-from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
-from supernets.families.resnet.spec import RESNET, BottleneckStage, ResNetSpec
-from supernets.families.vit.spec import VIT, ViTSpec
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN, CNNSpec, StageSpec
+from supernets.families.convolutional.resnet_spec import RESNET, BottleneckStage, ResNetSpec
+from supernets.families.encoder.encoder_spec import EncoderSpec, space_within
+from supernets.families.vision_transformer.vision_transformer_spec import VIT, ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.errors import raises
 from tests.nas.jobs.schema.jobs import BASE, BLOCKS, STAGE, check_refused

@@ -15,14 +15,14 @@ from nas.engine.evaluation.scoring import in_precision
 from nas.results.analysis.cascade import confidence, thresholds
 from nas.results.export.cascade_graph import PASSED_ON, cascade_graph, cascade_parity
 from nas.results.export.model_checks import MAX_PARITY
-from supernets.families.encoder.family import EncoderFamily
-from supernets.families.encoder.spec import EncoderSpec
+from supernets.families.encoder.encoder_family import EncoderFamily
+from supernets.families.encoder.encoder_spec import EncoderSpec
 from supernets.networks.module_to_onnx import INPUT, OUTPUT, onnx_model
 from supernets.training.checkpoint import make_supernet
 from supernets.training.recalibration import recalibrate
 from tests.conftest import Trained
 from tests.errors import raises
-from tests.supernets.families.encoder.test_family import sentences
+from tests.supernets.families.encoder.test_encoder_family import sentences
 from tests.supernets.invariants import randomised
 
 Pair = tuple[bytes, bytes, list[NDArray[Any]]]

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from nas.results.export.generate_script import generate_script
 from supernets.data import BlockFormat
-from supernets.data.document_tokenizer import DocumentTokenizer
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder, Served
-from supernets.families.decoder.pretrained import read_decoder_config
-from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
-from supernets.families.decoder.spec import DecoderSpec
+from supernets.data.tokenizing import DocumentTokenizer
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder, Served
+from supernets.families.decoder.decoder_pretrained import read_decoder_config
+from supernets.families.decoder.decoder_serving import lower_prefill, lower_step, lower_step_in_place
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.networks.formats.pretrained import find_pretrained
 from supernets.training.checkpoint import make_supernet
 from tests.nas.results.export.scripts import bare_interpreter, module_of

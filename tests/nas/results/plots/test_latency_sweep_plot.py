@@ -14,7 +14,7 @@ from PIL import Image
 from nas.errors import NasError
 from nas.jobs.planning.latency_sweep import WidthSweep
 from nas.results.plots.latency_sweep_plot import plot_sweep, sweep_figure
-from supernets.families.mobile_cnn.spec import StageSpec
+from supernets.families.convolutional.mobile_cnn_spec import StageSpec
 from tests.errors import raises
 
 SPEC = StageSpec(stride=1, depth=(1,), width=(12, 16), kernel=(3,), expand=(2,))

@@ -19,13 +19,13 @@ from supernets.families.decoder.activations import (
     head_units,
     measure_activations,
 )
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder, Layer
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder, Layer
 from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import orders
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, texts
 
 
 @pytest.fixture(params=[LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "untied"])

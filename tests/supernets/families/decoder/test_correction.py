@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from supernets.families.decoder.correction import LARGEST_WEIGHT, RIDGE, SUBNET_TOKENS, Correction
-from supernets.families.decoder.network import Decoder
+from supernets.families.decoder.decoder_network import Decoder
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, texts
 
 IDS = texts(80)
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.decoder.removed_energy import RemovedEnergy
 from supernets.space import Option
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_activations import observed
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, texts
 
 
 def by_hand(

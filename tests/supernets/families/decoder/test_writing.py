@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_pretrained import read_decoder_config
 from supernets.families.decoder.writing import write_decoder
 from supernets.networks.formats.model_folder import DECODERS
 from supernets.networks.formats.pretrained import CONFIG
@@ -21,8 +21,8 @@ from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, SCALED, SIZES, SPEC, texts
-from tests.supernets.families.decoder.test_pretrained import ids, saved
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, SCALED, SIZES, SPEC, texts
+from tests.supernets.families.decoder.test_decoder_pretrained import ids, saved
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="transformers is not installed"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, SpaceOptions

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import nas
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.network import network_of
 from supernets.networks.onnx_graph import LENGTH
 from supernets.sharing.base import Supernet

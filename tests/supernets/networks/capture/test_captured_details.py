@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from hardware_profiles.runtime import run_model
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.captured.inspection import inspect_model
 from supernets.networks.capture.captured_model import capture_model
 from supernets.networks.capture.comparison import relative_difference

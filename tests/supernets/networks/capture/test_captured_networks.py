@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.costs import elastic_share
 from supernets.networks.capture.elastic_program import infer_axes

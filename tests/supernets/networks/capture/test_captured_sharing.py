@@ -10,7 +10,7 @@ import torch
 
 from hardware_profiles.runtime import run_model
 from supernets.data import Part
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily
 from supernets.networks.capture.space import SpaceOptions

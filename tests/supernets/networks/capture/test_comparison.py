@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.captured_model import CapturedModel, capture_model
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.user_model import own_model

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.space import SpaceOptions

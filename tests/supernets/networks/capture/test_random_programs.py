@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hardware_profiles.runtime import run_model
 from supernets.errors import CaptureError, LoweringError, SpaceError
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.capture.comparison import compare, relative_difference
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.execution import outputs_of

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.captured.inspection import inspect_model
-from supernets.families.encoder.family import EncoderFamily
-from supernets.families.encoder.pretrained import read_bert
+from supernets.families.encoder.bert_pretrained import read_bert
+from supernets.families.encoder.encoder_family import EncoderFamily
 from supernets.networks.capture.batch_independence import without_row_numbers
 from supernets.networks.capture.captured_model import CapturedModel, capture_model, load_capture, save_capture
 from supernets.networks.capture.classifier import with_outputs

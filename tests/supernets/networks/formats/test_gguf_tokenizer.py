@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from supernets.data.document_tokenizer import DocumentTokenizer
+from supernets.data.tokenizing import DocumentTokenizer
 from supernets.networks.formats.gguf_tokenizer import gguf_tokenizer
 from supernets.networks.formats.pretrained import find_pretrained
 from tests.errors import raises
-from tests.supernets.families.decoder.test_pretrained import add_tokenizer
+from tests.supernets.families.decoder.test_decoder_pretrained import add_tokenizer
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")

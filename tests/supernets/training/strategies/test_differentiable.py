@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from supernets.data import DataSet, head
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import CNNSpec, StageSpec
+from supernets.families.convolutional.resnet_family import ResNetFamily
+from supernets.families.convolutional.resnet_spec import BottleneckStage, ResNetSpec
 from supernets.families.nested_networks import NestedFamily
-from supernets.families.resnet.family import ResNetFamily
-from supernets.families.resnet.spec import BottleneckStage, ResNetSpec
-from supernets.families.vit.family import ViTFamily
-from supernets.families.vit.spec import VIT
+from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
+from supernets.families.vision_transformer.vision_transformer_spec import VIT
 from supernets.sharing.base import Family
 from supernets.space import Architecture
 from supernets.training.checkpoint import FOUND, load_checkpoint, make_supernet

@@ -10,8 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from supernets.families.mobile_cnn.family import MobileCNNFamily
-from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.nested_networks import NestedFamily
 from supernets.sharing.base import Distillation, LabelLoss, Pass, TrainingStrategy
 from supernets.sharing.sorting import sort_by_importance
@@ -28,7 +28,7 @@ from supernets.training.strategies.single_phase import (
 )
 from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
 from tests.errors import raises
-from tests.supernets.families.decoder.test_family import EXPERTS
+from tests.supernets.families.decoder.test_decoder_family import EXPERTS
 from tests.supernets.invariants import RELATIVE, randomised, relative
 
 FAMILY = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)

@@ -1,0 +1,1 @@
+"""The convolutional families, mobile-cnn and resnet, and their base."""

@@ -1,0 +1,155 @@
+"""An elastic decoder of texts, laid out as Llama (arXiv 2302.13971) or GPT-2: elastic depth and width, and query groups and
+hidden channels layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from supernets.errors import SpaceError
+from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
+from supernets.families.decoder.decoder_serving import PROMPTS, STEPS, STEPS_IN_PLACE
+from supernets.families.decoder.decoder_spec import DecoderSpec
+from supernets.families.shared.spec import Number
+from supernets.families.shared.spec_family import Numbers, Stack
+from supernets.families.shared.transformer_family import INITIAL_STD, SHARED, TransformerFamily
+from supernets.networks.family_program import View
+from supernets.networks.language_models import SCORED
+from supernets.networks.rotary import frequencies
+from supernets.space.axes import NamedDims
+
+WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
+_ROUTER = "router"
+"""The block of the router that all layers have in common."""
+ATTENTION_EXPERTS = "attention_experts"
+"""The choice of the number of attention experts in a layer."""
+_ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
+_LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
+
+
+class DecoderFamily(TransformerFamily):
+    """The family of all networks that a `DecoderSpec` spans: token ids (n, tokens) -> logits (n, tokens, vocabulary).
+
+    Args:
+        vocabulary: Number of different tokens.
+        positions: Maximum number of tokens of a text.
+        tokens: Number of tokens of the text that costs are counted for.
+        epsilon: Term that norms add to the mean square or variance.
+        theta: Base of rotary frequencies.
+        scaling: Scaling of rotary frequencies, see `rotary.Scaling`.
+        embedding_scale: Factor of the words' embeddings, as in Gemma.
+
+    Raises:
+        SpaceError: a number is out of range.
+    """
+
+    name = "decoder"
+    spec_type = DecoderSpec
+    numbers: ClassVar[Numbers] = {
+        **dict.fromkeys(_LIMITS, int),
+        **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
+        "scaling": tuple,
+    }
+    optional = frozenset({"scaling"})
+    elastic: tuple[str, ...] = ("heads", "queries", "hidden")
+    inner: str = "up.weight"
+    spec: DecoderSpec
+    positions: int
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        *,
+        vocabulary: int,
+        positions: int,
+        tokens: int,
+        epsilon: float = 1e-5,
+        theta: float = 10000.0,
+        scaling: Sequence[float] = (),
+        embedding_scale: float = 1.0,
+    ) -> None:
+        for name, value in {"vocabulary": vocabulary, "positions": positions, "tokens": tokens}.items():
+            Number(_LIMITS[name]).checked(name, value)
+        if tokens > positions:
+            raise SpaceError(f"tokens: texts of {tokens} tokens, and the networks have {positions} positions")
+        if spec.unordered:
+            problem = "importance is measured in jobs of pretrained networks alone"
+            raise SpaceError(f"kept: {problem}; give the layers' order, or keep the first or spread ones")
+        self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
+        self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
+        self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
+        self.activation = spec.activated_by
+        if spec.attention_experts is not None:
+            self.elastic = (ATTENTION_EXPERTS, *self.elastic)
+        super().__init__(spec)
+        if spec.routers == SHARED:
+            self.stacks = (replace(self.stacks[0], before=("embedding", _ROUTER)),)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "scaling": list(self.scaling)}
+
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        """Frequencies of rotary positions, radians a token; () for learned positions."""
+        return () if self.biased else frequencies(self.spec.head_size, self.theta, self.scaling)
+
+    def attention_dims(self, layer: str) -> Mapping[str, NamedDims]:
+        heads, size = f"{layer}.heads", self.spec.head_size
+        experts = () if self.spec.attention_experts is None else (f"{layer}.{ATTENTION_EXPERTS}",)
+        return {
+            "key.weight": ((heads, size), "width"),
+            "query.weight": ((heads, *experts, f"{layer}.queries", size), ...),
+            **({"router.weight": (*experts, ...)} if experts else {}),
+        }
+
+    def dense(self, width: int, hidden: int) -> nn.Module:
+        return MLP(width, hidden, gated=self.gated, activation=self.activation, bias=self.biased)
+
+    def initial_std(self, name: str, parameter: Tensor) -> float | None:
+        # A tied table is the output's weight, too, whose logits begin small; the norms after it undo its scale.
+        if name in (WORDS, POSITIONS):
+            return INITIAL_STD
+        # What layers add must not hide the embeddings at first, or the output cannot tell words apart (as in GPT-2).
+        if name.endswith(_ADDED):
+            return float(INITIAL_STD / (2 * self.spec.depth[-1]) ** 0.5)
+        return super().initial_std(name, parameter)
+
+    def layers_of_depth(self, stack: Stack, depth: int) -> tuple[int, ...]:
+        order = self.spec.order
+        return super().layers_of_depth(stack, depth) if order is None else tuple(sorted(order[len(order) - depth :]))
+
+    def constructed(self) -> nn.Module:
+        spec, biased, width = self.spec, self.biased, self.spec.width[-1]
+
+        def norm() -> nn.Module:
+            return (nn.LayerNorm if biased else nn.RMSNorm)(width, eps=self.epsilon)
+
+        layers = {}
+        for i in range(spec.depth[-1]):
+            attention = CausalAttention(
+                width,
+                groups=spec.heads[-1],
+                queries=spec.queries[-1],
+                head_size=spec.head_size,
+                qkv_bias=biased or spec.qkv_bias,
+                project_bias=biased,
+                experts=None if spec.attention_experts is None else spec.attention_experts[-1],
+            )
+            layers[str(i)] = Layer(norm(), attention, norm(), self.mlp())
+        positions = self.positions if biased else None
+        embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)
+        head = Head(norm(), width, self.vocabulary, tied=spec.tied)
+        router = None
+        if spec.routers == SHARED and spec.experts is not None:
+            router = nn.Sequential(norm(), nn.Linear(width, spec.experts[-1], bias=spec.gates == "equal"))
+        return Decoder(embedding, layers, head, frequencies=self.frequencies, router=router)
+
+    def views(self) -> Sequence[View]:
+        return SCORED, PROMPTS, STEPS, STEPS_IN_PLACE
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros((batch_size, self.tokens), dtype=torch.int64)

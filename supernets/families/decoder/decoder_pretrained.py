@@ -1,0 +1,335 @@
+"""Pretrained decoders, in a folder of the `transformers` library or a GGUF file, read into the family `decoder`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from supernets.errors import CheckpointError
+from supernets.families.decoder.decoder_family import POSITIONS, WORDS, DecoderFamily
+from supernets.families.decoder.decoder_spec import Activation, DecoderSpec, space_within
+from supernets.families.decoder.experts_layout import (
+    FAMILY_ONLY_SUFFIXES,
+    MIXTURES,
+    MODULES,
+    Mixture,
+    is_stacked,
+    read_mixture,
+    stacked,
+)
+from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
+from supernets.families.shared.transformer_family import TransformerFamily
+from supernets.networks.formats.gguf_file import open_gguf
+from supernets.networks.formats.gguf_tokenizer import gguf_tokenizer
+from supernets.networks.formats.model_folder import (
+    DECODERS,
+    NamedTensors,
+    Settings,
+    TensorFile,
+    experts_unusable,
+    read_config,
+    unusable,
+)
+from supernets.networks.formats.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
+from supernets.networks.rotary import Scaling, read_rotary
+from supernets.space.axes import full_sizes, size_of
+
+_ACTIVATIONS: Mapping[object, Activation] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu-tanh",
+    "gelu_pytorch_tanh": "gelu-tanh",
+}
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+LLAMA_NAMES: Mapping[str, str] = {
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.project": "self_attn.o_proj",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.down": "mlp.down_proj",
+    "norm1": "input_layernorm",
+    "norm2": "post_attention_layernorm",
+}
+GPT2_NAMES: Mapping[str, str] = {
+    "attention.project": "attn.c_proj",
+    "mlp.up": "mlp.c_fc",
+    "mlp.down": "mlp.c_proj",
+    "norm1": "ln_1",
+    "norm2": "ln_2",
+    **dict.fromkeys(("attention.query", "attention.key", "attention.value"), "attn.c_attn"),
+}
+"""Modules of a layer, and their names in the library."""
+_UNREAD = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+"""Buffers in files of earlier versions of the library."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig(PretrainedConfig):
+    """The sizes of a decoder; its `heads` are those of keys and values.
+
+    Attributes:
+        folder: Folder of the network, or a GGUF file.
+        kind: Its ``model_type``.
+        channels: Number of channels of a head.
+        queries: Number of heads of queries for each head of keys and values.
+        vocabulary: Number of different tokens.
+        positions: Maximum number of tokens of a text.
+        theta: Base of rotary frequencies.
+        scaling: Scaling of rotary frequencies, see `rotary.Scaling`.
+        tied: Whether the words' embeddings are also the weights of the output.
+        activation: Activation of the MLP.
+        qkv_bias: Whether queries, keys and values have biases.
+        mixture: Its experts; None for a network without.
+    """
+
+    other_files: ClassVar[tuple[str, ...]] = (TOKENIZER, TOKENIZER_CONFIG)
+
+    kind: str
+    channels: int
+    queries: int
+    vocabulary: int
+    positions: int
+    theta: float
+    scaling: Scaling
+    tied: bool
+    activation: Activation
+    qkv_bias: bool
+    mixture: Mixture | None = None
+
+    @property
+    def head_size(self) -> int:
+        return self.channels
+
+    @property
+    def layout(self) -> Literal["llama", "gpt2"]:
+        """See `DecoderSpec`."""
+        return "gpt2" if self.kind == "gpt2" else "llama"
+
+    def as_space(self) -> dict[str, int]:
+        sizes = {
+            "head_size": self.channels,
+            "depth": self.depth,
+            "width": self.width,
+            "heads": self.heads,
+            "queries": self.queries,
+            "hidden": self.hidden,
+        }
+        return sizes if self.mixture is None else sizes | self.mixture.sizes
+
+    @property
+    def _features(self) -> dict[str, Any]:
+        features = {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
+        return features if self.mixture is None else features | self.mixture.features
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        scale = self.width**0.5 if self.kind == "gemma" else 1.0
+        return {
+            "vocabulary": self.vocabulary,
+            "positions": self.positions,
+            "epsilon": self.epsilon,
+            "theta": self.theta,
+            "scaling": self.scaling,
+            "embedding_scale": scale,
+        }
+
+    def own_tokenizer(self) -> str | None:
+        """The text of its ``tokenizer.json``; None if there is none, or none that is read here.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.folder.suffix != GGUF:
+            path = self.folder / TOKENIZER
+            return path.read_text(encoding="utf-8") if path.is_file() else None
+        try:
+            return gguf_tokenizer(self.folder)
+        except CheckpointError:  # data of a tokenizer of another kind name one
+            return None
+
+    def files(self) -> dict[str, bytes]:
+        if self.folder.suffix != GGUF:
+            return PretrainedConfig.files(self)
+        tokenizer = self.own_tokenizer()
+        settings = {CONFIG: json.dumps(dict(open_gguf(self.folder).settings)).encode()}
+        return settings | ({} if tokenizer is None else {TOKENIZER: tokenizer.encode()})
+
+    def read(self, folder: Path) -> PretrainedTransformer:
+        return PretrainedTransformer(self, _read(self, folder))
+
+    def space(self) -> DecoderSpec:
+        sizes: dict[str, Any] = dict(self.as_space())
+        return space_within(**sizes, **self._features)
+
+    def check_family(self, family: TransformerFamily) -> None:
+        if not isinstance(family, DecoderFamily):
+            raise mismatch(f"{self.folder}: a decoder is read into the family decoder, not {family.name}")
+        self.check_space(family.spec)
+        family_values = {name: getattr(family, name) for name in self.fixed}
+        family_values |= {name: getattr(family.spec, name) for name in self._features} | {
+            "activation": family.spec.activated_by
+        }
+        for name, value in (self.fixed | self._features).items():
+            if family_values[name] != value:
+                raise mismatch(f"{self.folder}: has {name} {value!r}, and the family {family_values[name]!r}")
+
+
+def read_decoder_config(path: Path) -> DecoderConfig:
+    """The sizes of a pretrained decoder in a folder or a GGUF file.
+
+    Raises:
+        CheckpointError: it is missing, cannot be read, or is of another kind.
+    """
+    if path.suffix == GGUF:
+        settings = Settings(path, open_gguf(path).settings)
+    else:
+        settings = read_config(path, f"{CONFIG}, {WEIGHTS} (or several, with their index) and {TOKENIZER}")
+    kind = settings.data.get("model_type")
+    experts = next((key for key in _EXPERTS if settings.data.get(key) not in (None, 0, 1)), None)
+    if experts is not None and kind not in MIXTURES:
+        raise experts_unusable(settings.path, f"{kind} with {experts}: {settings.data[experts]}")
+    settings.check("decoder", {"model_type": DECODERS})
+    return _gpt2(path, settings) if kind == "gpt2" else _llama(path, settings, str(kind))
+
+
+def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
+    settings.check("decoder", {"attention_bias": (False, None), "mlp_bias": (False, None)})
+    width, heads = settings.whole("hidden_size"), settings.whole("num_attention_heads")
+    groups = settings.whole("num_key_value_heads", default=heads)
+    _check_divides(settings, groups, heads, "num_key_value_heads", "num_attention_heads")
+    size = settings.data.get("head_dim")
+    if size is None:
+        _check_divides(settings, heads, width, "num_attention_heads", "hidden_size")
+    act = settings.data.get("hidden_activation") or settings.data.get("hidden_act", "silu")
+    if kind == "gemma" and act == "gelu":
+        act = "gelu_pytorch_tanh"  # what early files mean
+    theta, scaling = read_rotary(settings)
+    return DecoderConfig(
+        path,
+        settings.whole("num_hidden_layers"),
+        width,
+        groups,
+        settings.whole("moe_intermediate_size" if kind == "qwen2_moe" else "intermediate_size"),
+        settings.number("rms_norm_eps", default=1e-6, limit=1),
+        kind=kind,
+        channels=width // heads if size is None else settings.whole("head_dim"),
+        queries=heads // groups,
+        vocabulary=settings.whole("vocab_size"),
+        positions=_positions(settings),
+        theta=theta,
+        scaling=scaling,
+        tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
+        activation=_activation(settings, act),
+        qkv_bias=kind == "qwen2" or (kind == "qwen2_moe" and settings.flag("qkv_bias", default=True)),
+        mixture=read_mixture(settings, kind) if kind in MIXTURES else None,
+    )
+
+
+def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
+    off = dict.fromkeys(("scale_attn_by_inverse_layer_idx", "add_cross_attention"), (False, None))
+    settings.check("decoder", {"scale_attn_weights": (True, None), **off})
+    width, heads = settings.whole("n_embd"), settings.whole("n_head")
+    _check_divides(settings, heads, width, "n_head", "n_embd")
+    hidden = 4 * width if settings.data.get("n_inner") is None else settings.whole("n_inner")
+    return DecoderConfig(
+        path,
+        settings.whole("n_layer"),
+        width,
+        heads,
+        hidden,
+        settings.number("layer_norm_epsilon", default=1e-5, limit=1),
+        kind="gpt2",
+        channels=width // heads,
+        queries=1,
+        vocabulary=settings.whole("vocab_size"),
+        positions=settings.whole("n_positions"),
+        theta=1e4,
+        scaling=(),
+        tied=settings.flag("tie_word_embeddings", default=True),
+        activation=_activation(settings, settings.data.get("activation_function", "gelu_new")),
+        qkv_bias=False,
+    )
+
+
+def _check_divides(settings: Settings, divisor: int, dividend: int, key: str, dividend_key: str) -> None:
+    if dividend % divisor:
+        raise unusable(f"{settings.path}: {key} {divisor} does not divide {dividend_key} {dividend}; correct the file")
+
+
+def _activation(settings: Settings, name: object) -> Activation:
+    if name not in _ACTIVATIONS:
+        expected = ", ".join(map(str, _ACTIVATIONS))
+        raise unusable(
+            f"{settings.path}: its activation is {name!r}; the family decoder reads {expected}; give another network"
+        )
+    return _ACTIVATIONS[name]
+
+
+def _positions(settings: Settings) -> int:
+    """Returns the maximum number of tokens of a text; with attention limited to a window, at most the window's length."""
+    positions, window = settings.whole("max_position_embeddings"), settings.data.get("sliding_window")
+    if window is None or settings.data.get("use_sliding_window") is False:
+        return positions
+    return min(positions, settings.whole("sliding_window"))
+
+
+def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
+    """The tensors of a network by the family's names."""
+    family = DecoderFamily(config.space(), tokens=1, **config.fixed)
+    llama = config.layout == "llama"
+    base, layer = ("model.", "layers.") if llama else ("transformer.", "h.")
+    if path.suffix == GGUF:
+        file = NamedTensors(path, open_gguf(path).tensors, base=base, described_by="description")
+    else:
+        file = TensorFile(path, base=base)
+    full, tensors = full_sizes(family.axes), {}
+    for name, dims in family.dims().items():
+        if name.endswith(FAMILY_ONLY_SUFFIXES):
+            continue
+        shape = tuple(size_of(dim, full) for dim in dims)
+        tensors[name] = _llama_tensor(file, name, shape, config) if llama else _gpt2_tensor(file, name, shape)
+    outside = ("embed_tokens.", "norm.") if llama else ("wte.", "wpe.", "ln_f.")
+    file.check_all_taken(unread=_UNREAD, parts=(layer, *outside))
+    return tensors
+
+
+def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config: DecoderConfig) -> Tensor:
+    module, _, kind = name.rpartition(".")
+    if module == "head.words":
+        return file.take_head("lm_head.weight", *shape)
+    if is_stacked(name):
+        return stacked(file, config.kind, name, shape)
+    library_module = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
+    if library_module is None:
+        _, number, module_in_layer = module.split(".", 2)
+        names = {**LLAMA_NAMES, **MODULES.get(config.kind, {})}
+        library_module = f"layers.{number}.{names[module_in_layer]}"
+    tensor = file.take(f"{library_module}.{kind}", *shape)
+    # Gemma's norms scale by one more than their weights.
+    return 1 + tensor if config.kind == "gemma" and "norm" in module else tensor
+
+
+def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tensor:
+    """The library keeps the weights of linear layers transposed, and those of queries, keys and values in one tensor."""
+    if name in (WORDS, POSITIONS):
+        return file.take("wte.weight" if name == WORDS else "wpe.weight", *shape)
+    module, _, kind = name.rpartition(".")
+    if module.startswith("head."):
+        return file.take_head("lm_head.weight", *shape) if module == "head.words" else file.take(f"ln_f.{kind}", *shape)
+    _, number, module_in_layer = module.split(".", 2)
+    library_name, projections = f"h.{number}.{GPT2_NAMES[module_in_layer]}.{kind}", ("query", "key", "value")
+    shape = shape[::-1]
+    projection = module_in_layer.partition(".")[2]
+    if projection not in projections:
+        return file.take(library_name, *shape).T.contiguous() if len(shape) > 1 else file.take(library_name, *shape)
+    joined = file.take(library_name, *shape[:-1], 3 * shape[-1])
+    tensor = joined.chunk(3, dim=-1)[projections.index(projection)]
+    return tensor.T.contiguous() if tensor.ndim > 1 else tensor.clone()

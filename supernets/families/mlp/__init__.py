@@ -1,1 +1,0 @@
-"""The family mlp: multilayer perceptrons for rows of numbers."""

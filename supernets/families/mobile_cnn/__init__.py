@@ -1,1 +1,0 @@
-"""The family mobile-cnn: inverted residuals of MobileNetV2 and V3."""

@@ -1,1 +1,0 @@
-"""The family resnet: bottleneck blocks of ResNet-50D."""

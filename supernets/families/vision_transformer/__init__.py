@@ -1,0 +1,1 @@
+"""The families of vision transformers, vit and vit-encoder, and pretrained ViTs."""

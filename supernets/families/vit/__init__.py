@@ -1,1 +1,0 @@
-"""The family vit: vision transformers in AutoFormer's space."""

@@ -1,1 +1,0 @@
-"""The family vit-encoder: vision transformers, laid out as ViT."""
