@@ -16,7 +16,8 @@ from hardware_profiles.runtime import run_model
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.mixing import Gates, routed
 from supernets.experts.routing_metrics import observed_routings
-from supernets.families.decoder.decoder_network import Decoder, Served
+from supernets.families.decoder.decoder_network import Decoder
+from supernets.families.decoder.decoder_serving import Served
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Family, Supernet
 from supernets.sharing.blocks import BlockKeys

@@ -24,8 +24,8 @@ from tests.supernets.families.convolutional import test_resnet_family as test_re
 from tests.supernets.families.decoder import test_decoder_family as test_decoder
 from tests.supernets.families.encoder import test_encoder_family as test_encoder
 from tests.supernets.families.encoder_decoder import test_encoder_decoder_family as test_encoder_decoder
+from tests.supernets.families.vision_transformer import test_vit_encoder_family as test_vit_encoder
 from tests.supernets.families.vision_transformer import test_vit_family as test_vit
-from tests.supernets.families.vit_encoder import test_family as test_vit_encoder
 from tests.supernets.sharing import test_supernet
 
 CNN = MobileCNNFamily(

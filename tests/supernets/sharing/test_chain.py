@@ -23,7 +23,7 @@ from supernets.training.checkpoint import family_from_json, load_checkpoint, mak
 from supernets.training.recalibration import recalibrate
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_decoder_family import SCALED
-from tests.supernets.families.vit_encoder import test_family as test_vit_encoder
+from tests.supernets.families.vision_transformer import test_vit_encoder_family as test_vit_encoder
 from tests.supernets.sharing.families import (
     BY_HAND,
     CASES,

@@ -19,9 +19,9 @@ from nas.results.export.generate_script import generate_script
 from supernets.data import BlockFormat
 from supernets.data.tokenizing import DocumentTokenizer
 from supernets.families.decoder.decoder_family import DecoderFamily
-from supernets.families.decoder.decoder_network import Decoder, Served
+from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.decoder.decoder_pretrained import read_decoder_config
-from supernets.families.decoder.decoder_serving import lower_prefill, lower_step, lower_step_in_place
+from supernets.families.decoder.decoder_serving import Served, lower_prefill, lower_step, lower_step_in_place
 from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.networks.formats.pretrained import find_pretrained
 from supernets.training.checkpoint import make_supernet

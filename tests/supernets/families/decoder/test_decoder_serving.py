@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from hardware_profiles.runtime import run_model
 from supernets.families.decoder.decoder_family import DecoderFamily
-from supernets.families.decoder.decoder_network import Decoder, Layer, Served, ServedInPlace
+from supernets.families.decoder.decoder_network import Decoder, Layer
 from supernets.families.decoder.decoder_serving import (
     FILLED,
     IDS,
@@ -24,6 +24,8 @@ from supernets.families.decoder.decoder_serving import (
     PORTABLE_STEP,
     PREFILL,
     STEP,
+    Served,
+    ServedInPlace,
     ServedModels,
     cache_names,
     cache_shapes,

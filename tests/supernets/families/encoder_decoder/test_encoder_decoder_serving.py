@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hardware_profiles.runtime import run_model
 from supernets.families.decoder.decoder_serving import IDS, PORTABLE_STEP, PREFILL, STEP, cache_names, is_in_place_step
-from supernets.families.encoder_decoder.encoder_decoder_network import EncoderDecoder, ServedPairs
-from supernets.families.encoder_decoder.encoder_decoder_serving import MEMORY, SOURCE, served_pairs
+from supernets.families.encoder_decoder.encoder_decoder_network import EncoderDecoder
+from supernets.families.encoder_decoder.encoder_decoder_serving import MEMORY, SOURCE, ServedPairs, served_pairs
 from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants

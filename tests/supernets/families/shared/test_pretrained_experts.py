@@ -22,9 +22,9 @@ from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder import test_family as test_decoder
-from tests.supernets.families.encoder import test_family as test_encoder
-from tests.supernets.families.vit_encoder import test_family as test_vit
+from tests.supernets.families.decoder import test_decoder_family as test_decoder
+from tests.supernets.families.encoder import test_encoder_family as test_encoder
+from tests.supernets.families.vision_transformer import test_vit_encoder_family as test_vit
 
 HIDDEN = 28
 PARTS: dict[str, Any] = {"experts": (2, 4), "active_experts": (1, 2, 4), "hidden": (3, 7), "gates": "equal"}
