@@ -10,11 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.data.labelled_examples import Examples, Source, malformed
+from supernets.data.labelled_examples import Examples, Source, check_characters, malformed
 from supernets.data.targets import CLASSES, NUMBERS, SETS, number_groups, set_groups
-
-_MAX_CHARACTERS = 100_000
-"""Maximum length of a sentence, as in the shipped data sets."""
+from supernets.data.text_classification import MAX_CHARACTERS
 
 
 class LabelledData(Protocol):
@@ -70,9 +68,7 @@ def checked_source(source: object, name: str) -> Source:
         where=where,
         class_names=classes,
         noun=noun,
-        train=parts["train"],
-        validation=parts.get("validation"),
-        test=parts.get("test"),
+        **{"validation": None, "test": None, **parts},
     )
 
 
@@ -121,13 +117,10 @@ def _inputs(inputs: object, part: str) -> NDArray[Any]:
         if not isinstance(text, str):
             raise malformed(f"input {i} of the {part} part is {type(text).__name__}; expected a text")
         sentences[i] = text.strip()
-        if not 1 <= len(sentences[i]) <= _MAX_CHARACTERS:
+        if not 1 <= len(sentences[i]) <= MAX_CHARACTERS:
             state = "is empty" if not sentences[i] else f"has {len(sentences[i])} characters"
-            raise malformed(f"text {i} of the {part} part {state}; expected 1 to {_MAX_CHARACTERS} characters")
-        try:
-            sentences[i].encode()
-        except UnicodeEncodeError:
-            raise malformed(f"text {i} of the {part} part holds half of a character (a lone surrogate)") from None
+            raise malformed(f"text {i} of the {part} part {state}; expected 1 to {MAX_CHARACTERS} characters")
+        check_characters(sentences[i], f"text {i} of the {part} part")
     if not len(sentences):
         raise malformed(f"the {part} part is empty; expected at least one example")
     return sentences

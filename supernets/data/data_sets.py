@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from supernets.data.documents import text_documents
+from supernets.data.documents import block_data_set, text_documents
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder, images_of_folder, resizing_of, spread
 from supernets.data.image_table import image_table, images_of_table
@@ -31,21 +32,29 @@ from supernets.data.pixels import check_memory, fit, image_of, normalise, statis
 from supernets.data.preprocessing import ImageFormat, Resizing, RowFormat, TextFormat, decode, standardised
 from supernets.data.splitting import Split, split
 from supernets.data.targets import CLASSES
-from supernets.data.text_blocks import block_data_set
 from supernets.data.text_classification import text_classification
 from supernets.data.text_pairs import pair_data_set, text_pairs
 from supernets.data.tokenizing import SentenceTokenizer
 
-NAMES = (
-    "digits",
-    "fashion-mnist",
-    "image-folder",
-    "image-table",
-    "text-classification",
-    "number-table",
-    "text",
-    "text-pairs",
-)
+Options = ImageOptions | TextOptions | RowOptions | DocumentOptions
+OptionsT = TypeVar("OptionsT", ImageOptions, TextOptions, RowOptions, DocumentOptions)
+_EXAMPLES: Mapping[type[Options], str] = {
+    ImageOptions: "images",
+    TextOptions: "sentences",
+    RowOptions: "rows of numbers",
+    DocumentOptions: "documents (text to model)",
+}
+"""The examples of data sets with these options, for errors."""
+_PATHS: Mapping[str, str] = {
+    "image-folder": "the folder that holds one folder of images for each class",
+    "image-table": "the table that names images and their labels",
+    "text-classification": "a table of sentences, or a folder or zip of one text file a class",
+    "number-table": "the table of numbers and labels",
+    "text": "text files or tables of documents",
+    "text-pairs": "tables of pairs",
+}
+"""What the path of data sets of files leads to."""
+NAMES = ("digits", "fashion-mnist", *_PATHS)
 _OF_FILES = ("image-folder", "image-table")
 """Data sets of image files, which are resized as they are read."""
 
@@ -54,7 +63,7 @@ def load_data(
     name: str,
     *,
     path: Path | None = None,
-    options: ImageOptions | TextOptions | RowOptions | DocumentOptions | None = None,
+    options: Options | None = None,
     validation: int | float | None = None,
     test: int | float | None = None,
     seed: int = 0,
@@ -84,50 +93,42 @@ def load_data(
         DataError: unknown name; options of another kind; files missing, damaged or unfit to train on; the split cannot be
             made.
     """
-    if name in ("text", "text-pairs"):
-        if path is None or not isinstance(options, DocumentOptions | None):
-            raise wrong_kind(
-                f"{name} needs a path, to text files or tables of documents, and options of documents or none"
-            )
-        document_options = options or DocumentOptions()
-        read_source, make_data_set = (text_documents, block_data_set) if name == "text" else (text_pairs, pair_data_set)
-        documents = read_source(path, document_options)
-        return make_data_set(
-            name, documents, split(documents, validation=validation, test=test, seed=seed), document_options
-        )
-    if isinstance(options, DocumentOptions):
-        raise wrong_kind(f"{name} is no text to model, and got the options of one; expected those of its kind")
-    if name == "number-table":
-        if path is None or not isinstance(options, RowOptions | None):
-            raise wrong_kind(f"{name} needs a path, a table of numbers and labels, and options of rows or none")
-        source, columns = number_table(path, options or RowOptions(), targets)
-        return _standardised(name, source, split(source, validation=validation, test=test, seed=seed), columns)
-    if isinstance(options, RowOptions):
-        raise wrong_kind(f"{name} is no table of numbers, and got the options of one; expected those of its kind")
-    if name == "text-classification":
-        text_options = _text_options(name, options)
-        if path is None:
-            raise missing(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
-        source = text_classification(path, text_options)
-    else:
-        source = _images(name, path, _image_options(name, options), on_progress, targets)
-    return data_set_of(name, source, options=options, validation=validation, test=test, seed=seed)
+    if path is None and name in _PATHS:
+        raise missing(f"{name} needs a path: {_PATHS[name]}")
+    wanted_parts: dict[str, Any] = {"validation": validation, "test": test, "seed": seed}
+    match name, path:
+        case "text" | "text-pairs", Path():
+            document_options = _options(name, options, DocumentOptions)
+            of_text = text_documents, block_data_set
+            read_source, make_data_set = of_text if name == "text" else (text_pairs, pair_data_set)
+            documents = read_source(path, document_options)
+            return make_data_set(name, documents, split(documents, **wanted_parts), document_options)
+        case "number-table", Path():
+            source, columns = number_table(path, _options(name, options, RowOptions), targets)
+            return _standardised(name, source, split(source, **wanted_parts), columns)
+        case "text-classification", Path():
+            text_options = _options(name, options, TextOptions)
+            return data_set_of(name, text_classification(path, text_options), options=text_options, **wanted_parts)
+        case _:
+            image_options = _options(name, options, ImageOptions)
+            source = _images(name, path, image_options, on_progress, targets)
+            return data_set_of(name, source, options=image_options, **wanted_parts)
 
 
 def data_set_of(
     name: str,
     source: Source,
     *,
-    options: ImageOptions | TextOptions | None = None,
+    options: Options | None = None,
     validation: int | float | None = None,
     test: int | float | None = None,
     seed: int = 0,
 ) -> DataSet:
     """The data set of labelled examples, split and preprocessed as `load_data` does it; arguments and errors as there."""
     if source.of_text:
-        text_options = _text_options(name, options)
+        text_options = _options(name, options, TextOptions)
         return _tokenized(name, source, split(source, validation=validation, test=test, seed=seed), text_options)
-    image_options = _image_options(name, options)
+    image_options = _options(name, options, ImageOptions)
     n_channels, native_size = source.train.inputs.shape[1:3]
     size, n_channels = image_options.image_size or native_size, image_options.channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
@@ -165,16 +166,12 @@ def images_of(source: Source, *, channels: int, n: int) -> list[Image.Image]:
     return [decode(image_of(pixels[i]), channels) for i in spread(len(pixels), n)]
 
 
-def _text_options(name: str, options: ImageOptions | TextOptions | None) -> TextOptions:
-    if isinstance(options, ImageOptions):
-        raise wrong_kind(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
-    return options or TextOptions()
-
-
-def _image_options(name: str, options: ImageOptions | TextOptions | None) -> ImageOptions:
-    if isinstance(options, TextOptions):
-        raise wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
-    return options or ImageOptions()
+def _options(name: str, options: Options | None, kind: type[OptionsT]) -> OptionsT:
+    """The options of a data set, by default those without a value; raises `DataError` for those of another kind."""
+    if options is not None and not isinstance(options, kind):
+        got = _EXAMPLES[type(options)]
+        raise wrong_kind(f"{name} takes the options of {_EXAMPLES[kind]}, and got those of {got}")
+    return options or kind()
 
 
 def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:
@@ -206,13 +203,9 @@ def _images(name: str, path: Path | None, options: ImageOptions, on_progress: On
             return _digits()
         case "fashion-mnist":
             return fashion_mnist(path)
-        case "image-folder":
-            if path is None:
-                raise missing("image-folder needs a path: the folder that holds one folder of images for each class")
+        case "image-folder" if path is not None:
             return image_folder(path, options, on_progress=on_progress)
-        case "image-table":
-            if path is None:
-                raise missing("image-table needs a path: the table that names images and their labels")
+        case "image-table" if path is not None:
             return image_table(path, options, targets, on_progress=on_progress)
         case _:
             raise invalid_option(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")

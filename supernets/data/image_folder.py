@@ -107,9 +107,7 @@ def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress =
     return Source(
         str(path),
         class_names,
-        examples["train"],
-        examples.get("validation"),
-        examples.get("test"),
+        **examples,
         skipped=tuple(str(file.relative_to(path)) for file in problems),
     )
 

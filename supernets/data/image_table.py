@@ -10,11 +10,10 @@ from PIL import Image
 
 from supernets.data import targets
 from supernets.data.image_folder import Problems, read_images, some_of, spread, unusable
-from supernets.data.labelled_examples import Examples, OnProgress, Source, malformed, misplaced, no_progress
+from supernets.data.labelled_examples import Examples, OnProgress, Source, malformed, no_progress
 from supernets.data.options import ImageOptions
-from supernets.data.table_rows import SUFFIXES, chosen_column, rows_of
+from supernets.data.table_rows import Table, read_single_table
 from supernets.data.targets import Targets
-from supernets.data.text_files import TextFile, read_texts
 
 _IMAGES = ("image", "file", "filename", "path", "image_path")
 _LABELS = ("label", "labels", "target", "value", "class", "age", "score", "number")
@@ -34,11 +33,10 @@ def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: On
     Raises:
         DataError: the table or an image is missing or damaged; a path leaves the table's folder; a label is of another kind.
     """
-    file, rows = _rows(path)
-    columns, where = list(rows[0][1]), str(path)
-    image = chosen_column("image", options.image_column, columns, _IMAGES, file)
-    lines = [f"line {line}" for line, _ in rows]
-    cells = [{name: _text(row.get(name)) for name in columns} for _, row in rows]
+    table, where = _read(path), str(path)
+    columns, image = table.columns, table.column("image", options.image_column, _IMAGES)
+    lines = [f"line {line}" for line, _ in table.rows]
+    cells = [{name: _text(row.get(name)) for name in columns} for _, row in table.rows]
     files = [_path(path, by_column[image], line) for by_column, line in zip(cells, lines, strict=True)]
     other_columns = [column for column in columns if column != image]
     usual = [column for column in other_columns if column.lower() in _LABELS]
@@ -47,7 +45,7 @@ def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: On
         flags = [[by_column[column] for column in other_columns] for by_column in cells]
         labels = targets.sets_in_columns(flags, other_columns, lines, where)
     else:
-        label = chosen_column("label", options.label_column, other_columns, _LABELS, file)
+        label = table.column("label", options.label_column, _LABELS, other_columns)
         labels = targets.of_cells(kind, [by_column[label] for by_column in cells], lines, where)
     return _source(path, files, labels, kind, options, on_progress)
 
@@ -58,20 +56,15 @@ def images_of_table(path: Path, *, channels: int, n: int, column: str | None = N
     Args:
         column: Column of the images' paths; None takes the one with a usual name.
     """
-    file, rows = _rows(path)
-    image = chosen_column("image", column, list(rows[0][1]), _IMAGES, file)
-    files = list(dict.fromkeys(_path(path, _text(row.get(image)), f"line {line}") for line, row in rows))
+    table = _read(path)
+    image = table.column("image", column, _IMAGES)
+    files = list(dict.fromkeys(_path(path, _text(row.get(image)), f"line {line}") for line, row in table.rows))
     return some_of([files[i] for i in spread(len(files), n)], channels=channels)
 
 
-def _rows(path: Path) -> tuple[TextFile, list[tuple[int, dict[str, object]]]]:
-    """The text of a table, and its rows, at least one."""
-    if path.suffix.lower() not in SUFFIXES or path.is_dir():
-        raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one that names images and their labels")
-    file = read_texts(path, encoding="utf-8")[0]
-    if rows := rows_of(file):
-        return file, rows
-    raise malformed(f"{path}: holds no rows; expected an image and a label in each; add some")
+def _read(path: Path) -> Table:
+    expected = "that names images and their labels"
+    return read_single_table(path, expected=expected, expected_rows="an image and a label in each")
 
 
 def _source(

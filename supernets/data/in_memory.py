@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
 from supernets.data.labelled_examples import listed, wrong_kind
 from supernets.data.preprocessing import BlockFormat, Format, ImageFormat, RowFormat, TextFormat
 
+FormatT = TypeVar("FormatT", ImageFormat, TextFormat, RowFormat, BlockFormat)
 _DIGEST_CHARACTERS = 16
 """64 bits: enough to distinguish data sets by accident, not against forgery."""
 
@@ -22,7 +24,7 @@ class Part:
         inputs: images (n, c, h, w), float32, normalised; sentences (n, tokens), int64, padded at their ends; or blocks of text
             (n, block), int64. In an order that mixes the classes.
         labels: (n,), int64, for classes; else (n, ...), float32, as the data set's task takes them; for blocks see
-            `supernets.data.text_blocks`.
+            `supernets.data.documents`.
         digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels, then the questions' digest.
         padding: the token that sentences are padded with; None for images and blocks.
         names: Name of each example, in the data set's files; empty where a caller has no use for them.
@@ -119,32 +121,27 @@ class DataSet:
     @property
     def images(self) -> ImageFormat:
         """The format of its images; raises `DataError` if it is of others."""
-        if isinstance(self.format, ImageFormat):
-            return self.format
-        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected images")
+        return self._format_of(ImageFormat, "images")
 
     @property
     def sentences(self) -> TextFormat:
         """The format of its sentences; raises `DataError` if it is of others."""
-        if isinstance(self.format, TextFormat):
-            return self.format
-        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected sentences (text-classification)")
+        return self._format_of(TextFormat, "sentences (text-classification)")
 
     @property
     def rows(self) -> RowFormat:
         """The format of its rows of numbers; raises `DataError` if it is of others."""
-        if isinstance(self.format, RowFormat):
-            return self.format
-        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected rows of numbers (number-table)")
+        return self._format_of(RowFormat, "rows of numbers (number-table)")
 
     @property
     def blocks(self) -> BlockFormat:
         """The format of its blocks of text; raises `DataError` if it is of others."""
-        if isinstance(self.format, BlockFormat):
+        return self._format_of(BlockFormat, "text to model (text or text-pairs)")
+
+    def _format_of(self, kind: type[FormatT], expected: str) -> FormatT:
+        if isinstance(self.format, kind):
             return self.format
-        raise wrong_kind(
-            f"{self.name} is a data set of {self.format.noun}s; expected text to model (text or text-pairs)"
-        )
+        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected {expected}")
 
 
 def head(part: Part, n: int) -> Part:

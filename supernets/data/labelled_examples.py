@@ -116,6 +116,14 @@ class Source:
         return len(self.class_names) if self.train.strata is None else int(self.train.strata.max()) + 1
 
 
+def check_characters(text: str, where: str) -> None:
+    """Raises `DataError` where a text holds half of a surrogate pair, which JSON may escape and no encoding has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise malformed(f"{where} holds half of a character (a lone surrogate); correct it") from None
+
+
 def listed(names: Sequence[str]) -> str:
     """The first five names, and the number of the others."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.data.labelled_examples import Examples, Source, malformed, misplaced
+from supernets.data.labelled_examples import Examples, Source, malformed
 from supernets.data.options import RowOptions
 from supernets.data.preprocessing import RowFormat
-from supernets.data.table_rows import SUFFIXES, chosen_column, rows_of
+from supernets.data.table_rows import read_single_table
 from supernets.data.targets import of_cells
-from supernets.data.text_files import TextFile, read_texts
+from supernets.data.text_files import TextFile
 
 _LABELS = ("label", "labels", "target", "class")
 """Names of a column of labels that is read if the options name none."""
@@ -31,20 +31,16 @@ def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tu
     Raises:
         DataError: the table is missing or damaged; a cell is no finite number; a label is of another kind.
     """
-    if path.suffix.lower() not in SUFFIXES or path.is_dir():
-        raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one of numbers with a label in each row")
-    file = read_texts(path, encoding="utf-8")[0]
-    rows = rows_of(file)
-    if not rows:
-        raise malformed(f"{path}: holds no rows; expected numbers and a label in each; add some")
-    names = list(rows[0][1])
-    label = chosen_column("label", options.label_column, names, _LABELS, file)
-    columns = tuple(name for name in names if name != label)
+    table = read_single_table(
+        path, expected="of numbers with a label in each row", expected_rows="numbers and a label in each"
+    )
+    label = table.column("label", options.label_column, _LABELS)
+    columns = tuple(name for name in table.columns if name != label)
     if not columns:
         raise malformed(f"{path}: has the column {label!r} alone; expected columns of numbers beside the label")
-    inputs = np.array([_numbers(row, columns, file, line) for line, row in rows], dtype=np.float64)
-    lines = tuple(f"line {line}" for line, _ in rows)
-    cells = ["" if row.get(label) is None else str(row[label]).strip() for _, row in rows]
+    inputs = np.array([_numbers(row, columns, table.file, line) for line, row in table.rows], dtype=np.float64)
+    lines = tuple(f"line {line}" for line, _ in table.rows)
+    cells = ["" if row.get(label) is None else str(row[label]).strip() for _, row in table.rows]
     labels = of_cells(kind, cells, lines, str(path))
     examples = Examples(inputs, labels.values, lines, labels.groups)
     return Source(str(path), labels.names, examples, noun=RowFormat.noun, targets=kind), columns

@@ -1,15 +1,17 @@
-"""Rows of CSV, TSV and JSONL tables, each a text and a label; every error names its line."""
+"""Tables of rows in CSV, TSV and JSONL; every error names its line."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from supernets.data.labelled_examples import malformed
-from supernets.data.text_files import TextFile
+from supernets.data.labelled_examples import malformed, misplaced
+from supernets.data.text_files import TextFile, read_texts
 
 TEXTS = ("text", "sentence", "review", "content", "message")
 _LABELS = ("label", "class", "category", "sentiment", "target")
@@ -29,21 +31,82 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 """Suffixes of tables."""
 
 
-def read_table(file: TextFile, *, text_column: str | None, label_column: str | None) -> list[Row]:
-    """The rows of a table: CSV or TSV that begins with the names of its columns, or JSONL, an object a line.
+@dataclass(frozen=True)
+class Table:
+    """A table with at least one row.
+
+    Attributes:
+        file: Its text.
+        rows: The line of each row, and its cells by column.
+    """
+
+    file: TextFile
+    rows: Sequence[tuple[int, dict[str, object]]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns of the first row, in their order."""
+        return list(self.rows[0][1])
+
+    def column(
+        self, role: str, requested: str | None, usual: Sequence[str], columns: Sequence[str] | None = None
+    ) -> str:
+        """The requested column, or the one with a usual name, in upper or lower case.
+
+        Args:
+            role: Name of the option in errors, without ``_column``.
+            columns: Columns to choose from; None for all.
+        """
+        where, columns = self.file.where, self.columns if columns is None else columns
+        listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
+        if requested is not None:
+            if requested not in columns:
+                raise malformed(f"{where}: has no column {requested!r}; expected {role}_column to be one of {listed}")
+            return requested
+        candidates = [column for column in columns if column.lower() in usual]
+        if len(candidates) != 1:
+            state = f"{len(candidates)} columns that may be the {role}" if candidates else f"no {role} column"
+            expected = f"one of {', '.join(usual)} in the first line"
+            raise malformed(f"{where}: has {state} among {listed}; expected {expected}, or give {role}_column")
+        return candidates[0]
+
+    def check_different(self, columns: Mapping[str, str]) -> None:
+        """Raises `DataError` if two roles, by which columns are named, have the same column."""
+        (first, column), (second, other_column) = columns.items()
+        if column == other_column:
+            raise malformed(
+                f"{self.file.where}: {first} and {second} are both the column {column!r}; expected two columns"
+            )
+
+
+def table_of(file: TextFile, expected: str) -> Table:
+    """The table in a file, whose suffix is one of `SUFFIXES`; raises `DataError` if it has no rows."""
+    if rows := rows_of(file):
+        return Table(file, rows)
+    raise malformed(f"{file.where}: holds no rows; expected {expected}; add some")
+
+
+def read_single_table(path: Path, *, expected: str, expected_rows: str) -> Table:
+    """The table in a file in UTF-8.
+
+    Args:
+        expected, expected_rows: Kinds of table and of rows that are expected, for errors.
+    """
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one {expected}")
+    return table_of(read_texts(path, encoding="utf-8")[0], expected_rows)
+
+
+def labelled_texts(file: TextFile, *, text_column: str | None, label_column: str | None) -> list[Row]:
+    """The rows of a table with a text and a label in each.
 
     Args:
         text_column, label_column: None takes the one column with a usual name, in upper or lower case.
     """
-    rows = rows_of(file)
-    if not rows:
-        raise malformed(f"{file.where}: holds no rows; expected a text and a label in each; add some")
-    columns = list(rows[0][1])
-    text = chosen_column("text", text_column, columns, TEXTS, file)
-    label = chosen_column("label", label_column, columns, _LABELS, file)
-    if text == label:
-        raise malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")
-    row_by_line = {line: _row(file, line, row, text, label) for line, row in rows}
+    table = table_of(file, "a text and a label in each")
+    text, label = table.column("text", text_column, TEXTS), table.column("label", label_column, _LABELS)
+    table.check_different({"text": text, "label": label})
+    row_by_line = {line: _row(file, line, row, text, label) for line, row in table.rows}
     for i, column in enumerate((text, label)):
         empty = [line for line, row in row_by_line.items() if not row[i]]
         if empty:
@@ -53,7 +116,8 @@ def read_table(file: TextFile, *, text_column: str | None, label_column: str | N
 
 
 def rows_of(file: TextFile) -> list[tuple[int, dict[str, object]]]:
-    """The line of each row of a table, whose suffix is one of `SUFFIXES`, and its cells by column."""
+    """The line of each row of a table, and its cells by column: CSV or TSV that begins with the names of its columns, or JSONL,
+    an object a line."""
     return list(_json_lines(file) if file.suffix == ".jsonl" else _delimited(file, tabs=file.suffix == ".tsv"))
 
 
@@ -105,23 +169,6 @@ def _json_lines(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
         if not isinstance(row, dict):
             raise malformed(f"{file.where}:{line}: is {_kind(row)}; expected an object a line")
         yield line, row
-
-
-def chosen_column(
-    role: str, requested: str | None, columns: Sequence[str], usual: Sequence[str], file: TextFile
-) -> str:
-    """The requested column, or the one with a usual name; `role` is the name of the option in errors, without ``_column``."""
-    listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
-    if requested is not None:
-        if requested not in columns:
-            raise malformed(f"{file.where}: has no column {requested!r}; expected {role}_column to be one of {listed}")
-        return requested
-    candidates = [column for column in columns if column.lower() in usual]
-    if len(candidates) != 1:
-        state = f"{len(candidates)} columns that may be the {role}" if candidates else f"no {role} column"
-        expected = f"one of {', '.join(usual)} in the first line"
-        raise malformed(f"{file.where}: has {state} among {listed}; expected {expected}, or give {role}_column")
-    return candidates[0]
 
 
 def _row(file: TextFile, line: int, row: dict[str, object], text: str, label: str) -> Row:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from supernets.data.labelled_examples import PARTS, Examples, Source, listed, malformed, misplaced
+from supernets.data.labelled_examples import PARTS, Examples, Source, check_characters, listed, malformed, misplaced
 from supernets.data.options import TextOptions
-from supernets.data.table_rows import SUFFIXES, Row, read_table
+from supernets.data.table_rows import SUFFIXES, Row, labelled_texts
 from supernets.data.text_files import TextFile, read_texts
 
 MAX_CHARACTERS = 100_000
@@ -40,9 +40,7 @@ def text_classification(path: Path, options: TextOptions) -> Source:
         _check(row, where=str(path))
     class_names = _class_names([row.label for row in parts["train"]], where=str(path))
     examples = {part: _examples(rows, class_names, part=part, where=str(path)) for part, rows in parts.items()}
-    return Source(
-        str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"), noun="sentence"
-    )
+    return Source(str(path), class_names, **examples, noun="sentence")
 
 
 class _File(NamedTuple):
@@ -122,8 +120,7 @@ def _labelled(files: Sequence[_File], options: TextOptions) -> list[Row]:
     rows = []
     for file, _, label in files:
         if label is None:
-            columns = {"text_column": options.text_column, "label_column": options.label_column}
-            rows += read_table(file, **columns)
+            rows += labelled_texts(file, text_column=options.text_column, label_column=options.label_column)
         else:
             rows += _of_class(file, label)
     return rows
@@ -146,10 +143,7 @@ def _check(row: Row, *, where: str) -> None:
         expected = f"at most {_MAX_CLASS_NAME} printable characters"
         raise malformed(f"{where}: {row.name} has the class {row.label[:40]!r}; expected {expected}")
     for text in (row.text, row.label):
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # JSON may escape half of a surrogate pair
-            raise malformed(f"{where}: {row.name} holds half of a character (a lone surrogate); correct it") from None
+        check_characters(text, f"{where}: {row.name}")
 
 
 def _class_names(labels: Sequence[str], *, where: str) -> tuple[str, ...]:

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supernets.data.documents import SHARE, files_by_part, text_in
+from supernets.data.documents import NOTHING, SHARE, files_by_part, text_in
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import Examples, Source, listed, malformed, misplaced
 from supernets.data.options import DocumentOptions
 from supernets.data.preprocessing import PairFormat
 from supernets.data.splitting import Split
-from supernets.data.table_rows import SUFFIXES, chosen_column, rows_of
+from supernets.data.table_rows import SUFFIXES, table_of
 from supernets.data.targets import TEXT
-from supernets.data.text_blocks import NOTHING
 from supernets.data.text_files import TextFile
 from supernets.data.tokenizing import DocumentTokenizer, tokenizer_for, unusable
 
@@ -49,9 +48,7 @@ def text_pairs(path: Path, options: DocumentOptions) -> Source:
     return Source(
         str(path),
         (),
-        examples["train"],
-        examples.get("validation"),
-        examples.get("test"),
+        **examples,
         default_validation=SHARE,
         default_test=SHARE,
         noun="source",
@@ -61,16 +58,12 @@ def text_pairs(path: Path, options: DocumentOptions) -> Source:
 
 def _pairs(file: TextFile, options: DocumentOptions) -> list[tuple[str, str, str]]:
     """The name of each row, its source and its target."""
-    rows = rows_of(file)
-    if not rows:
-        raise malformed(f"{file.where}: holds no rows; expected a source and a target in each; add some")
-    columns = list(rows[0][1])
-    source = chosen_column("source", options.source_column, columns, _SOURCES, file)
-    target = chosen_column("target", options.target_column, columns, _TARGETS, file)
-    if source == target:
-        raise malformed(f"{file.where}: source and target are both the column {source!r}; expected two columns")
+    table = table_of(file, "a source and a target in each")
+    source = table.column("source", options.source_column, _SOURCES)
+    target = table.column("target", options.target_column, _TARGETS)
+    table.check_different({"source": source, "target": target})
     pairs = []
-    for line, row in rows:
+    for line, row in table.rows:
         first, second = (text_in(row, column, f"{file.where}:{line}").strip() for column in (source, target))
         pairs.append((f"{file.name}:{line}", first, second))
     for i, column in enumerate((source, target), 1):
@@ -91,7 +84,7 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
 
     Inputs are (n, source + target): a source, padded at its end with the separator, to the longest of all parts; then the
     separator, the target, the separator, and more of it to the longest. Labels are (n, target - 1, 3), int32, as of
-    `supernets.data.text_blocks.block_data_set`: each pair is a document, of which the target's tokens are predicted.
+    `supernets.data.documents.block_data_set`: each pair is a document, of which the target's tokens are predicted.
 
     Raises:
         DataError: the tokenizer cannot be used, a text has no tokens or holds the separator, or pairs are longer than the

@@ -42,7 +42,7 @@ class LanguageModelling(Task):
     Of pairs, texts are the targets: their tokens before are given, too (teacher forcing).
 
     Outputs are logits (n, tokens, vocabulary), and for scores the losses of tokens (n, tokens - 1). Labels are those of
-    `supernets.data.text_blocks`. The perplexity is that of all tokens together; bits per byte, the same losses over the bytes
+    `supernets.data.documents`. The perplexity is that of all tokens together; bits per byte, the same losses over the bytes
     of text, compare networks of different tokenizers. Both are functions of a ratio of sums over documents; their standard
     errors are of the documents' influence functions, exact to first order in one over the number of documents.
 
