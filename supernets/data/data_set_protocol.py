@@ -68,7 +68,9 @@ def checked_source(source: object, name: str) -> Source:
         where=where,
         class_names=classes,
         noun=noun,
-        **{"validation": None, "test": None, **parts},
+        train=parts["train"],
+        validation=parts.get("validation"),
+        test=parts.get("test"),
     )
 
 

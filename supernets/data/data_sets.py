@@ -93,22 +93,22 @@ def load_data(
         DataError: unknown name; options of another kind; files missing, damaged or unfit to train on; the split cannot be
             made.
     """
-    if path is None and name in _PATHS:
-        raise missing(f"{name} needs a path: {_PATHS[name]}")
     wanted_parts: dict[str, Any] = {"validation": validation, "test": test, "seed": seed}
-    match name, path:
-        case "text" | "text-pairs", Path():
+    match name:
+        case "text" | "text-pairs":
             document_options = _options(name, options, DocumentOptions)
             of_text = text_documents, block_data_set
             read_source, make_data_set = of_text if name == "text" else (text_pairs, pair_data_set)
-            documents = read_source(path, document_options)
+            documents = read_source(_required(name, path), document_options)
             return make_data_set(name, documents, split(documents, **wanted_parts), document_options)
-        case "number-table", Path():
-            source, columns = number_table(path, _options(name, options, RowOptions), targets)
+        case "number-table":
+            row_options = _options(name, options, RowOptions)
+            source, columns = number_table(_required(name, path), row_options, targets)
             return _standardised(name, source, split(source, **wanted_parts), columns)
-        case "text-classification", Path():
+        case "text-classification":
             text_options = _options(name, options, TextOptions)
-            return data_set_of(name, text_classification(path, text_options), options=text_options, **wanted_parts)
+            source = text_classification(_required(name, path), text_options)
+            return data_set_of(name, source, options=text_options, **wanted_parts)
         case _:
             image_options = _options(name, options, ImageOptions)
             source = _images(name, path, image_options, on_progress, targets)
@@ -174,6 +174,12 @@ def _options(name: str, options: Options | None, kind: type[OptionsT]) -> Option
     return options or kind()
 
 
+def _required(name: str, path: Path | None) -> Path:
+    if path is None:
+        raise missing(f"{name} needs a path: {_PATHS[name]}")
+    return path
+
+
 def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:
     """The method by which images are resized; `resized` is True if images of arrays have another size than the data set."""
     if not options.as_in_0_1:
@@ -203,10 +209,10 @@ def _images(name: str, path: Path | None, options: ImageOptions, on_progress: On
             return _digits()
         case "fashion-mnist":
             return fashion_mnist(path)
-        case "image-folder" if path is not None:
-            return image_folder(path, options, on_progress=on_progress)
-        case "image-table" if path is not None:
-            return image_table(path, options, targets, on_progress=on_progress)
+        case "image-folder":
+            return image_folder(_required(name, path), options, on_progress=on_progress)
+        case "image-table":
+            return image_table(_required(name, path), options, targets, on_progress=on_progress)
         case _:
             raise invalid_option(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
 

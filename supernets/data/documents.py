@@ -6,6 +6,7 @@ import re
 from array import array
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def text_documents(path: Path, options: DocumentOptions) -> Source:
         DataError: the path does not exist, cannot be read or exceeds the bounds; a part is missing or empty.
     """
     parts = files_by_part(path, options.encoding, expected="plain text, or tables with a document a row")
-    examples = {part: _examples(path, part, files, options) for part, files in parts.items()}
+    examples: dict[str, Any] = {part: _examples(path, part, files, options) for part, files in parts.items()}
     return Source(
         str(path),
         (),

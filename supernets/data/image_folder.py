@@ -96,7 +96,7 @@ def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress =
     is_part_lost = {entry.part for entry in entries} != {entry.part for entry in all_entries}
     if problems and (is_part_lost or not options.skip_unreadable):
         raise unusable(path, problems)
-    examples = {}
+    examples: dict[str, Any] = {}
     for part in ("train", "validation", "test"):
         if part_entries := [entry for entry in entries if entry.part == part]:
             examples[part] = Examples(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,9 @@ def text_classification(path: Path, options: TextOptions) -> Source:
     for row in itertools.chain.from_iterable(parts.values()):
         _check(row, where=str(path))
     class_names = _class_names([row.label for row in parts["train"]], where=str(path))
-    examples = {part: _examples(rows, class_names, part=part, where=str(path)) for part, rows in parts.items()}
+    examples: dict[str, Any] = {
+        part: _examples(rows, class_names, part=part, where=str(path)) for part, rows in parts.items()
+    }
     return Source(str(path), class_names, **examples, noun="sentence")
 
 

@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def text_pairs(path: Path, options: DocumentOptions) -> Source:
     """
     expected = f"tables with a pair a row ({', '.join(SUFFIXES)})"
     parts = files_by_part(path, options.encoding, expected=expected)
-    examples = {}
+    examples: dict[str, Any] = {}
     for part, files in parts.items():
         if loose := [file.name for file in files if file.suffix not in SUFFIXES]:
             raise misplaced(f"{path}: {listed(loose)} is no table; expected {expected}; remove it")

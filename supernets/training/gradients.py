@@ -62,7 +62,7 @@ Target = Tensor | TopLogits
 """The form of a teacher's outputs until the subnets that learn from them have run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepOptions:
     """Options of the gradients of a step; but for rounding, only `divergence`, `top_k` and losses of routers change them.
 

@@ -17,9 +17,8 @@ from supernets.experts.losses import check_trained, freeze_all_but_routers
 from supernets.sharing.base import LearningStrategy, Phase, ScheduledStrategy, Supernet, TrainingStrategy
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Task
-from supernets.tasks.divergence import Divergence
 from supernets.training.checkpoint import load_optimizer_tensors, optimizer_tensors
-from supernets.training.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
+from supernets.training.gradients import ALONE, CPU, Reduction, StepGradients, StepOptions
 from supernets.training.recalibration import recalibrate
 
 Examples = tuple[Tensor, Tensor]
@@ -30,9 +29,9 @@ _WARM_UP_SHARE = 0.1
 """Share of a phase in which the learning rate rises (one-cycle schedule, Smith and Topin 2017, arXiv 1708.07120)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """The hyperparameters of a training.
+@dataclass(frozen=True)
+class TrainingSettings(StepOptions):
+    """The hyperparameters of a training: those of a step's gradients, and others.
 
     Attributes:
         learning_rate: the peak of the one-cycle schedule.
@@ -42,8 +41,6 @@ class TrainingSettings:
             validation score (0, before the first epoch, included).
         threads: torch's threads; the weights are bitwise repeatable for a given number.
         clip_norm: the largest norm of a step's gradient, which a larger one is scaled to; None for no limit.
-        top_k, accumulate, activation_checkpointing, precision, balance_loss, router_z_loss, entropy_loss: see
-            `StepOptions`.
         parameters: The parameters that are trained: all of the supernet's, or those of the routers of experts alone.
     """
 
@@ -51,7 +48,6 @@ class TrainingSettings:
     batch_size: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    divergence: Divergence = "kl"
     shift: int = 0
     flip: bool = False
     calibration_images: int = 1000
@@ -59,28 +55,7 @@ class TrainingSettings:
     threads: int = 1
     seed: int = 0
     clip_norm: float | None = None
-    top_k: int | None = None
-    accumulate: int = 1
-    activation_checkpointing: bool = False
-    precision: Precision = "auto"
-    balance_loss: float = 0.01
-    router_z_loss: float = 0.001
-    entropy_loss: float = 0.0
     parameters: Literal["all", "routers"] = "all"
-
-    @property
-    def step(self) -> StepOptions:
-        """The options of one step's gradients."""
-        return StepOptions(
-            self.divergence,
-            self.top_k,
-            self.accumulate,
-            self.activation_checkpointing,
-            self.precision,
-            self.balance_loss,
-            self.router_z_loss,
-            self.entropy_loss,
-        )
 
 
 class Loop:
@@ -112,9 +87,7 @@ class Loop:
             freeze_all_but_routers(supernet)
         if settings.entropy_loss:
             check_trained(supernet)
-        self._gradients = StepGradients(
-            supernet, settings.step, teacher=teacher, device=device, workers=workers, task=task
-        )
+        self._gradients = StepGradients(supernet, settings, teacher=teacher, device=device, workers=workers, task=task)
         self._learning = _Learning.of(strategy, part, settings, self._gradients)
         self._own_teacher: nn.Module | None = None
         self._phases = tuple(strategy.phases(settings.epochs))

@@ -251,7 +251,7 @@ class SupernetFactory:
             training.batch_size,
             training.learning_rate,
             training.weight_decay,
-            training.divergence,
+            divergence=training.divergence,
             shift=training.augment.shift,
             flip=training.augment.flip,
             calibration_images=job.calibration_images,
