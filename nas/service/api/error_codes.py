@@ -98,7 +98,6 @@ DESCRIPTIONS: Mapping[str, str] = {
     "export.precision-unavailable": "An unmeasured network is exported in fp32, and its job deploys in other precisions alone.",
     "export.preprocessing-unavailable": "The graph of an exported network cannot do the preprocessing of its inputs.",
     "export.scoring-failed": "A network that is exported without a search cannot be scored.",
-    "export.shape-mismatch": "An operation gets or returns a tensor of an invalid shape.",
     "export.storage-unusable": "An Optuna study cannot be written to this storage.",
     "export.study-exists": "The storage has an Optuna study of this name already.",
     "export.type-mismatch": "An operation mixes tensors of integers and floats, or has no integer form.",

@@ -11,9 +11,9 @@ import supernets.networks.operations  # noqa: F401  # it fills the table
 from supernets.errors import LoweringError
 from supernets.networks.capture.program import Program, needed_calls, state_values
 from supernets.networks.lowering.simplification import simplified
-from supernets.networks.lowering.state import Lowering, marked_shape
+from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.block_division import Piece, block_pieces, piece_of
-from supernets.networks.onnx_graph.ir import INPUT, Graph, Value
+from supernets.networks.onnx_graph.ir import INPUT, Value
 
 
 def lowered(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str] = (INPUT,)) -> Piece:
@@ -28,11 +28,11 @@ def lowered(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str
     Raises:
         LoweringError: an operation has no rule, or a shape depends on the inputs in a way that has none.
     """
-    lowering, inputs = _start_lowering(program, tensors, names)
+    lowering = Lowering(simplified(program), tensors, names)
     for call in lowering.program.calls:
         lowering.lower(call)
-    outputs = [value.name for value in _outputs(lowering, inputs)]
-    return piece_of(lowering.graph, lowering.graph.nodes, [value.name for value in inputs], outputs)
+    outputs = [value.name for value in _outputs(lowering)]
+    return piece_of(lowering, lowering.nodes, [value.name for value in lowering.inputs], outputs)
 
 
 def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapping[str, str]) -> list[Piece]:
@@ -47,46 +47,34 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
     Raises:
         LoweringError: as of `lowered` and `block_pieces`; or a block is called twice.
     """
-    lowering, inputs = _start_lowering(program, tensors, (INPUT,))
-    graph, program, ends = lowering.graph, lowering.program, dict[str, tuple[int, int]]()
+    lowering = Lowering(simplified(program), tensors, (INPUT,))
+    program, ends = lowering.program, dict[str, tuple[int, int]]()
     state = state_values(program)
     of_state = [call for call in program.calls if all(name in state for name in call.outputs if name)]
     computed = [call for call in program.calls if any(name not in state for name in call.outputs if name)]
     for block, run in groupby(computed, lambda call: blocks.get(next(filter(None, call.outputs)), "")):
         calls = list(run)
-        start, read_names = len(graph.nodes), [name for call in calls for name in call.reads()]
+        start, read_names = len(lowering.nodes), [name for call in calls for name in call.reads()]
         written = state.union(name for call in calls for name in call.outputs)
         if outside := [name for name in read_names if name not in written]:
             lowering.begin(outside[0])
         for call in (*needed_calls(of_state, read_names), *calls):
             lowering.lower(call)
-        if block and len(graph.nodes) > start:
+        if block and len(lowering.nodes) > start:
             if block in ends:
                 text = f"block {block} is called several times; expected one call"
                 raise LoweringError(text, code="export.invalid-block")
-            ends[block] = (start, len(graph.nodes))
-    return block_pieces(graph, inputs, _outputs(lowering, inputs), ends)
+            ends[block] = (start, len(lowering.nodes))
+    return block_pieces(lowering, lowering.inputs, _outputs(lowering), ends)
 
 
-def _start_lowering(
-    program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]
-) -> tuple[Lowering, tuple[Value, ...]]:
-    """The state before the first call, and the inputs."""
-    graph, program = Graph(), program if program.input_dims else simplified(program)
-    inputs = tuple(
-        graph.input(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
-        for name, value in zip(names, program.inputs, strict=True)
-    )
-    return Lowering(graph, program, tensors, *inputs), inputs
-
-
-def _outputs(lowering: Lowering, inputs: Sequence[Value]) -> list[Value]:
+def _outputs(lowering: Lowering) -> list[Value]:
     """The outputs after the last call, which no input and no parameter may be."""
-    graph, outputs = lowering.graph, list[Value]()
+    outputs = list[Value]()
     for output in map(lowering.value, lowering.program.outputs):
-        if output.name in graph.integers:
+        if output.name in lowering.integers:
             raise LoweringError("the network returns integers; expected float32", code="export.type-mismatch")
-        if not graph.nodes or output.name in graph.parameters or output in inputs:
-            output = graph.add("Identity", [output], output.shape)
+        if not lowering.nodes or output.name in lowering.parameters or output in lowering.inputs:
+            output = lowering.input(lowering.add("Identity", output).name, output.shape)
         outputs.append(output)
     return outputs

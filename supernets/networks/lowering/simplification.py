@@ -52,13 +52,15 @@ _BROADCASTING = frozenset(
 
 
 def simplified(program: Program) -> Program:
-    """The program of one architecture with the same outputs by fewer operations.
+    """The program of one architecture with the same outputs by fewer operations; one that a family declares as it is.
 
     - Reshapes, expansions and paddings that change nothing are left out.
     - Expansions are left out where every operation that reads them broadcasts.
     - Attention reads keys and values that heads share in groups, where they were repeated for it.
     - The product with a reciprocal root is a quotient, which runtimes recognise in root-mean-square norms.
     """
+    if program.input_dims:
+        return program
     for rewrite in (_without_unchanged, _without_expansions, _with_grouped_keys, _with_quotients):
         program = rewrite(program)
     return program

@@ -36,15 +36,26 @@ MARKS = {BATCH: BATCH_SIZE, "tokens": LENGTH, "past": PAST, "context": CONTEXT, 
 MARKS |= {f"{n} tokens": mark for n, mark in enumerate(MEMORIES[1:], 2)}
 
 
-class Lowering:
-    """The values of a program so far, by their names in it."""
+class Lowering(Graph):
+    """The graph of a program so far, with the values of the program by their names in it.
 
-    def __init__(self, graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value, *more: Value) -> None:
-        self.graph, self.program, self._tensors = graph, program, tensors
+    Attributes:
+        inputs: Inputs of the graph.
+
+    Args:
+        names: Names of the inputs in the graph.
+    """
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        super().__init__()
+        self.program, self._tensors = program, tensors
+        self.inputs = [
+            self.input(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
+            for name, value in zip(names, program.inputs, strict=True)
+        ]
         self._batch: Value | None = None
-        self._x = x
-        self._values: dict[str, Value] = {program.inputs[0]: self._padded()}
-        self._values.update(zip(program.inputs[1:], more, strict=True))
+        self._x = self.inputs[0]
+        self._values: dict[str, Value] = dict(zip(program.inputs, [self._padded(), *self.inputs[1:]], strict=True))
 
     @property
     def declared(self) -> bool:
@@ -58,11 +69,8 @@ class Lowering:
         tokens = self.shape(self.program.inputs[0])[1]
         missing = self.add("Sub", self.numbers([tokens]), self.add("Shape", self._x, start=1, end=2))
         ends = self.add("Concat", self.numbers([0, 0, 0]), missing, axis=0)
-        padding = self.graph.whole(self.program.padding)
-        padded = self.add("Pad", self._x, ends, padding, mode="constant")
-        self.graph.integers.add(padded.name)
-        self.graph.shapes[padded.name] = (BATCH_SIZE, tokens)
-        return Value(padded.name, (BATCH_SIZE, tokens))
+        padded = self.add("Pad", self._x, ends, self.whole(self.program.padding), mode="constant")
+        return self.input(padded.name, (BATCH_SIZE, tokens), integer=True)
 
     def begin(self, name: str) -> None:
         """Takes the batch size from a value from now on."""
@@ -86,10 +94,10 @@ class Lowering:
             is_reserved = name in (INPUT, OUTPUT) or (name.startswith(f"{INPUT}_") and "." not in name)
             parameter = f"{name}." if is_reserved else name  # no tensor's name ends with a dot
             if tensor.dtype is torch.bool:
-                self.graph.parameters[parameter] = tensor.cpu().numpy()
-                self._values[name] = self.graph.input(parameter, tuple(tensor.shape))
+                self.parameters[parameter] = tensor.cpu().numpy()
+                self._values[name] = self.input(parameter, tuple(tensor.shape))
             else:
-                self._values[name] = self.graph.parameter(parameter, tensor)
+                self._values[name] = self.parameter(parameter, tensor)
         return self._values[name]
 
     def tensor(self, argument: Argument) -> Value:
@@ -119,50 +127,24 @@ class Lowering:
         """The number of dimensions of a tensor argument."""
         return len(self.shape(cast(Ref, argument).name))
 
-    def emit(
-        self, op: str, inputs: Sequence[Value | None], attributes: Mapping[str, Attribute] | None = None, *, n: int = 1
-    ) -> list[Value]:
+    def add_many(self, op: str, inputs: Sequence[Value | None], n: int, **attributes: Attribute) -> list[Value]:
         """Appends a node with n outputs.
 
         Raises:
             LoweringError: an attribute depends on the batch, as the groups of a convolution with weights for each example do.
         """
-        for key, value in (attributes or {}).items():
+        for key, value in attributes.items():
             if isinstance(value, Size):
                 raise LoweringError(f"there is no rule for {op} whose {key} depends on the size of the batch")
-        return self.graph.add_many(op, inputs, [()] * n, **(attributes or {}))
-
-    def add(self, op: str, *inputs: Value | None, **attributes: Attribute) -> Value:
-        """Appends a node with one output."""
-        return self.emit(op, inputs, attributes)[0]
-
-    def numbers(self, numbers: Sequence[int]) -> Value:
-        """A constant vector of integers."""
-        return self.graph.numbers(numbers)
-
-    def scalar(self, number: float) -> Value:
-        """A constant number."""
-        return self.graph.scalar(number)
+        return super().add_many(op, inputs, n, **attributes)
 
     def returns(self, call: Call, *values: Value) -> None:
         """Sets the call's outputs, with their shapes."""
         for name, value in zip(call.outputs, values, strict=False):
             if name:
-                if self.typed(name) not in TYPES:
-                    raise LoweringError(f"there is no rule for {call.op} of {self.typed(name)}")
-                shape = self.graph.shapes[value.name] = marked_shape(self.program, name)
-                self._assign(name, Value(value.name, shape))
-
-    def assign(self, call: Call, *values: Value) -> None:
-        """Sets the call's outputs to values that have shapes."""
-        for name, value in zip(call.outputs, values, strict=False):
-            if name:
-                self._assign(name, value)
-
-    def _assign(self, name: str, value: Value) -> None:
-        if self.typed(name) == "int64":
-            self.graph.integers.add(value.name)
-        self._values[name] = value
+                if (dtype := self.typed(name)) not in TYPES:
+                    raise LoweringError(f"there is no rule for {call.op} of {dtype}")
+                self._values[name] = self.input(value.name, marked_shape(self.program, name), integer=dtype == "int64")
 
     def batch(self) -> Value:
         """The batch size as a vector of one integer."""

@@ -93,7 +93,8 @@ def block_pieces(
         ends: the positions of each block's first node and of the one after its last, in order.
 
     Raises:
-        LoweringError: a block returns more than one tensor, or reads integers that are not the network's input.
+        LoweringError: a block returns more than one tensor, ends within an operation, or reads integers that are not the
+            network's input.
     """
     pieces, limits = [], [*(start for start, _ in ends.values()), len(graph.nodes)][1:]
     for (name, (start, end)), limit in zip(ends.items(), limits, strict=True):
@@ -105,6 +106,8 @@ def block_pieces(
         if not outside or len(results) != 1:
             counts_text = f"{len(outside)} inputs and {len(results)} outputs"
             raise _invalid_block(f"block {name} has {counts_text}; expected at least 1, and 1")
+        if not results.keys() <= graph.shapes.keys():
+            raise _invalid_block(f"block {name} ends within an operation; name a module that has all of it")
         if ({*outside, *results} - {value.name for value in inputs}) & graph.integers:
             raise _invalid_block(f"block {name} reads or returns integers; expected float32, or the network's input")
         pieces.append(piece_of(graph, nodes, outside, list(results), name))

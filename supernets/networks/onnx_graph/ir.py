@@ -28,8 +28,6 @@ PAST, CONTEXT = -3, -4
 """Stand in a shape for the dynamic number of tokens in a cache, and for that of these and the new ones."""
 ROOM = -5
 """Stands in a shape for the number of tokens that a cache has room for."""
-ROWS = -6
-"""Stands in a shape for a number of tokens that only the inputs decide: of a whole batch, or those of one expert."""
 MEMORIES = (LENGTH, -7, -8)
 """Stand in a shape for the dynamic number of tokens, for twice and for three times as many."""
 TOKENS: Shape = (LENGTH,)
@@ -40,10 +38,14 @@ Attribute = int | float | str | tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of the graph: an input, a node's output, a parameter or a constant."""
+    """A tensor of the graph: an input, a node's output, a parameter or a constant.
+
+    Attributes:
+        shape: with marks for dynamic sizes; () for values within an operation, whose shapes are not known.
+    """
 
     name: str
-    shape: Shape
+    shape: Shape = ()
 
     @property
     def rank(self) -> int:
@@ -67,7 +69,7 @@ class Graph:
     Attributes:
         parameters: Parameters of the module, by name; arrays may be strided views.
         constants: Constants of the operations (axes, shapes, scales), by name.
-        shapes: Shape of every value, by name.
+        shapes: Shapes of inputs, parameters, constants and results of operations, by name.
         integers: the names of inputs, parameters, constants and values of the program that are 64-bit integers.
     """
 
@@ -116,18 +118,14 @@ class Graph:
         """A constant 32-bit float without dimensions."""
         return self.constant(np.array(number, dtype=np.float32))
 
-    def add(self, op: str, inputs: Sequence[Value | None], shape: Shape, **attributes: Attribute) -> Value:
-        """Appends a node with one output and returns the output."""
-        return self.add_many(op, inputs, [shape], **attributes)[0]
+    def add(self, op: str, *inputs: Value | None, **attributes: Attribute) -> Value:
+        """Appends a node with one output and returns the output, whose shape is not known."""
+        return self.add_many(op, inputs, 1, **attributes)[0]
 
-    def add_many(
-        self, op: str, inputs: Sequence[Value | None], shapes: Sequence[Shape], **attributes: Attribute
-    ) -> list[Value]:
-        """Appends a node with several outputs and returns them."""
+    def add_many(self, op: str, inputs: Sequence[Value | None], n: int, **attributes: Attribute) -> list[Value]:
+        """Appends a node with n outputs and returns them, see `add`."""
         names = tuple("" if value is None else value.name for value in inputs)
         index = len(self.nodes)
-        outputs = [
-            self.input(f"/{op.lower()}_{index}" + (f"_{i}" if i else ""), shape) for i, shape in enumerate(shapes)
-        ]
+        outputs = [Value(f"/{op.lower()}_{index}" + (f"_{i}" if i else "")) for i in range(n)]
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))
         return outputs

@@ -86,7 +86,7 @@ def _masked(low: Lowering, call: Call, scores: Value, mask: Value | None) -> Val
         if {len(query) - 2, len(key) - 2}.intersection(low.program.dynamic.get(cast(Ref, a["query"]).name, ())):
             raise LoweringError("there is no rule for causal attention over a dynamic number of tokens")
         constant = np.triu(np.full((query[-2], key[-2]), -np.inf, dtype=np.float32), 1)
-        scores = low.add("Add", scores, low.graph.constant(constant))
+        scores = low.add("Add", scores, low.constant(constant))
     if mask is None:
         return scores
     if low.dtype(a["attn_mask"]) == "bool":

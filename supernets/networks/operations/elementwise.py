@@ -13,7 +13,6 @@ from supernets.networks.capture.dimensions import find, unify
 from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref, refs
 from supernets.networks.lowering.state import TYPES, Lowering
-from supernets.networks.onnx_graph import functions
 from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.registry import axis, lowers, rule_of
 
@@ -192,7 +191,7 @@ def typed_operand(low: Lowering, argument: Argument, dtype: str) -> Value:
         return x if low.dtype(argument) == dtype else low.add("Cast", x, to=TYPES[dtype])
     if not isinstance(argument, int | float):
         raise LoweringError(f"expected a tensor or a number, got {argument!r}")
-    return low.graph.constant(np.array(argument, dtype=dtype))
+    return low.constant(np.array(argument, dtype=dtype))
 
 
 def common_type(low: Lowering, *arguments: Argument) -> str:
@@ -257,13 +256,28 @@ def _lower_cast(low: Lowering, call: Call) -> None:
 
 @lowers("silu")
 def _lower_silu(low: Lowering, call: Call) -> None:
-    low.returns(call, functions.silu(low.graph, low.tensor(call.arguments["self"])))
+    low.returns(call, silu(low, low.tensor(call.arguments["self"])))
+
+
+def silu(low: Lowering, x: Value) -> Value:
+    """x * sigmoid(x)."""
+    return low.add("Mul", x, low.add("Sigmoid", x))
 
 
 @lowers("gelu")
 def _lower_gelu(low: Lowering, call: Call) -> None:
     x, approximate = low.tensor(call.arguments["self"]), cast(str, call.arguments["approximate"])
-    low.returns(call, functions.gelu(low.graph, x, approximate))
+    low.returns(call, gelu(low, x, approximate))
+
+
+def gelu(low: Lowering, x: Value, approximate: str = "none") -> Value:
+    """x times the normal distribution function. This opset has no such operation; runtimes recognise the pattern."""
+    if approximate == "tanh":
+        cube = low.add("Mul", low.add("Mul", low.add("Mul", x, x), x), low.scalar(0.044715))
+        bent = low.add("Tanh", low.add("Mul", low.add("Add", x, cube), low.scalar(math.sqrt(2 / math.pi))))
+    else:
+        bent = low.add("Erf", low.add("Div", x, low.scalar(math.sqrt(2))))
+    return low.add("Mul", low.add("Mul", x, low.add("Add", bent, low.scalar(1.0))), low.scalar(0.5))
 
 
 @lowers("hardsigmoid")

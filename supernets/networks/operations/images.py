@@ -227,8 +227,8 @@ def _lower_adaptive_pool(low: Lowering, call: Call) -> None:
 def _by_matrices(low: Lowering, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
     """An adaptive average pooling of images as two products with constant matrices of window averages."""
     rows, columns = (_windows(b, a) for b, a in zip(before, after, strict=True))
-    left = low.add("MatMul", low.graph.constant(rows), x)
-    return low.add("MatMul", left, low.graph.constant(np.ascontiguousarray(columns.T)))
+    left = low.add("MatMul", low.constant(rows), x)
+    return low.add("MatMul", left, low.constant(np.ascontiguousarray(columns.T)))
 
 
 def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -252,9 +252,9 @@ def _lower_interpolate(low: Lowering, call: Call) -> None:
         if np.array_equal(weights, np.eye(before[i])):
             continue
         if i == len(before) - 1:
-            x = low.add("MatMul", x, low.graph.constant(weights))
+            x = low.add("MatMul", x, low.constant(weights))
         else:
-            x = low.add("MatMul", low.graph.constant(np.ascontiguousarray(weights.T)), x)
+            x = low.add("MatMul", low.constant(np.ascontiguousarray(weights.T)), x)
     low.returns(call, low.add("Identity", x))
 
 
@@ -294,7 +294,7 @@ def _lower_resize(low: Lowering, call: Call) -> None:
     else:
         mode = "align_corners" if a["align_corners"] else "half_pixel"
         settings = {"mode": "linear", "coordinate_transformation_mode": mode}
-    low.returns(call, low.add("Resize", low.tensor(x), None, low.graph.constant(scales), **settings))
+    low.returns(call, low.add("Resize", low.tensor(x), None, low.constant(scales), **settings))
 
 
 @rule_of("pixel_shuffle")

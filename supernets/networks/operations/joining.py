@@ -83,9 +83,9 @@ def _lower_split(low: Lowering, call: Call) -> None:
         raise LoweringError("there is no rule for a division of the batch")
     sizes = _split_sizes(call, low.shape(cast(Ref, x).name)[position])
     if len(set(sizes)) == 1:
-        low.returns(call, *low.emit("Split", [low.tensor(x)], {"axis": position, "num_outputs": n}, n=n))
+        low.returns(call, *low.add_many("Split", [low.tensor(x)], n, axis=position, num_outputs=n))
     else:
-        low.returns(call, *low.emit("Split", [low.tensor(x), low.numbers(sizes)], {"axis": position}, n=n))
+        low.returns(call, *low.add_many("Split", [low.tensor(x), low.numbers(sizes)], n, axis=position))
 
 
 @rule_of("glu")
@@ -101,7 +101,7 @@ def _glu_dims(ctx: Inference, call: Call) -> None:
 @lowers("glu")
 def _lower_glu(low: Lowering, call: Call) -> None:
     axis = cast(int, call.arguments["dim"])
-    a, b = low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": 2}, n=2)
+    a, b = low.add_many("Split", [low.tensor(call.arguments["self"])], 2, axis=axis, num_outputs=2)
     low.returns(call, low.add("Mul", a, low.add("Sigmoid", b)))
 
 
@@ -116,5 +116,5 @@ def _unbind_dims(ctx: Inference, call: Call) -> None:
 @lowers("unbind")
 def _lower_unbind(low: Lowering, call: Call) -> None:
     axis, n = cast(int, call.arguments["dim"]), len(call.outputs)
-    parts = low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": n}, n=n)
+    parts = low.add_many("Split", [low.tensor(call.arguments["self"])], n, axis=axis, num_outputs=n)
     low.returns(call, *[low.add("Squeeze", part, low.numbers([axis])) for part in parts])

@@ -21,7 +21,6 @@ from supernets.networks.capture.dimensions import (
 from supernets.networks.capture.inference import Dims, Inference
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering, ints
-from supernets.networks.onnx_graph import functions
 from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.registry import (
     Products,
@@ -58,8 +57,14 @@ def _lower_linear(low: Lowering, call: Call) -> None:
     if low.rank(a["input"]) == 2:
         low.returns(call, low.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
         return
-    product = functions.linear(low.graph, x, weight)
+    product = linear(low, x, weight)
     low.returns(call, product if bias is None else low.add("Add", product, bias))
+
+
+def linear(low: Lowering, x: Value, weight: Value) -> Value:
+    """The product of (..., inputs) with a weight (outputs, inputs)."""
+    # Runtimes transpose the constant when they load the model.
+    return low.add("MatMul", x, low.add("Transpose", weight, perm=(1, 0)))
 
 
 def _convolved(ctx: Inference, call: Call) -> tuple[Dims, Dims, int]:

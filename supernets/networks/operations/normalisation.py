@@ -32,7 +32,7 @@ def _lower_batch_norm(low: Lowering, call: Call) -> None:
     if call.name == "batch_norm" and own_statistics and not weights_alone:
         raise LoweringError("a batch norm has no running statistics, so that its outputs depend on the batch")
     scale, shift = (
-        low.graph.constant(np.full(shape[1], fill, dtype=np.float32)) if a[name] is None else low.tensor(a[name])
+        low.constant(np.full(shape[1], fill, dtype=np.float32)) if a[name] is None else low.tensor(a[name])
         for name, fill in (("weight", 1.0), ("bias", 0.0))
     )
     inputs, epsilon = [low.tensor(a["input"]), scale, shift], cast(float, a["eps"])
@@ -59,7 +59,7 @@ def _layer_norm_dims(ctx: Inference, call: Call) -> None:
 def _lower_layer_norm(low: Lowering, call: Call) -> None:
     a = call.arguments
     sizes = cast(tuple[int, ...], a["normalized_shape"])
-    scale = low.graph.constant(np.ones(sizes, dtype=np.float32)) if a["weight"] is None else low.tensor(a["weight"])
+    scale = low.constant(np.ones(sizes, dtype=np.float32)) if a["weight"] is None else low.tensor(a["weight"])
     inputs = [low.tensor(a["input"]), scale] + ([] if a["bias"] is None else [low.tensor(a["bias"])])
     low.returns(call, low.add("LayerNormalization", *inputs, axis=-len(sizes), epsilon=cast(float, a["eps"])))
 
@@ -91,7 +91,7 @@ def _group_norm_dims(ctx: Inference, call: Call) -> None:
 def _lower_group_norm(low: Lowering, call: Call) -> None:
     a = call.arguments
     shape, groups = low.shape(cast(Ref, a["input"]).name), cast(int, a["num_groups"])
-    ones, zeros = (low.graph.constant(np.full(groups, fill, dtype=np.float32)) for fill in (1.0, 0.0))
+    ones, zeros = (low.constant(np.full(groups, fill, dtype=np.float32)) for fill in (1.0, 0.0))
     grouped = low.add("Reshape", low.tensor(a["input"]), low.numbers([0, groups, -1]))
     normed = low.add("InstanceNormalization", grouped, ones, zeros, epsilon=cast(float, a["eps"]))
     out = low.add("Reshape", normed, low.numbers([-1, *shape[1:]]))

@@ -99,9 +99,8 @@ def _lower_recurrent(low: Lowering, call: Call) -> None:
             for state in states
         ]
         inputs = [x, *_weights(low, call.name, layer), None, *initial]
-        y, *finals = low.emit(
-            {"rnn_tanh": "RNN"}.get(call.name, call.name.upper()), inputs, settings, n=1 + len(states)
-        )
+        op = {"rnn_tanh": "RNN"}.get(call.name, call.name.upper())
+        y, *finals = low.add_many(op, inputs, 1 + len(states), **settings)
         last.append(finals)
         y = low.add("Transpose", y, perm=(0, 2, 1, 3))  # from steps, directions, examples
         x = low.add("Reshape", y, low.numbers([0, 0, n * size]))
@@ -131,5 +130,5 @@ def _ordered(low: Lowering, kind: str, argument: Argument) -> Value:
     tensor = low.tensor(argument)
     if GATES[kind] == 1:
         return tensor
-    parts = low.emit("Split", [tensor], {"axis": 0, "num_outputs": GATES[kind]}, n=GATES[kind])
+    parts = low.add_many("Split", [tensor], GATES[kind], axis=0, num_outputs=GATES[kind])
     return low.add("Concat", *[parts[i] for i in _ORDER[kind]], axis=0)

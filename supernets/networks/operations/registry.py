@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import Dimension, MismatchError, fixed, is_plain, singles
@@ -17,6 +17,7 @@ from supernets.networks.operations.arguments import (
     RecordedArguments,
     unread_arguments,
 )
+from supernets.networks.own_operations import NAMESPACE
 
 if TYPE_CHECKING:
     from supernets.networks.lowering.state import Lowering
@@ -27,6 +28,8 @@ are not the call's output."""
 Rule = Callable[[Inference, Call], None]
 WorkRule = Callable[[Inference, Call], Products]
 LoweringRule = Callable[["Lowering", Call], None]
+OnnxRule = Callable[..., Any]
+"""Appends an operation's nodes: (lowering, arguments by the names of the schema) -> the value, or a tuple of values."""
 # By the operation's name without overload:
 RULES: dict[str, Rule] = {}
 WORK: dict[str, WorkRule] = {}
@@ -76,6 +79,34 @@ def lowers(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[LoweringRule
         return rule
 
     return register
+
+
+def own(name: str) -> str:
+    """The name in programs of an own operation, see `supernets.networks.own_operations`."""
+    return f"{NAMESPACE}.{name}"
+
+
+def onnx_of(name: str) -> Callable[[OnnxRule], OnnxRule]:
+    """Registers the ONNX of an own operation, whose values have shapes with marks for dynamic sizes."""
+
+    def register(rule: OnnxRule) -> OnnxRule:
+        @lowers(own(name))
+        def lower(low: Lowering, call: Call) -> None:
+            results = rule(low, **{key: _graph_argument(low, value) for key, value in call.arguments.items()})
+            low.returns(call, *(results if isinstance(results, tuple) else (results,)))
+
+        return rule
+
+    return register
+
+
+def _graph_argument(low: Lowering, argument: Argument) -> Any:
+    """An argument with the graph's values in place of references."""
+    if isinstance(argument, Ref):
+        return low.value(argument.name)
+    if isinstance(argument, tuple) and any(isinstance(part, Ref) for part in argument):
+        return [_graph_argument(low, part) for part in argument]
+    return argument
 
 
 def _accounting(

@@ -53,7 +53,7 @@ def _ordered_dims(ctx: Inference, call: Call) -> None:
 @lowers("cumsum", neutral=("dtype",))
 def _lower_cumulated(low: Lowering, call: Call) -> None:
     x = typed_operand(low, call.arguments["self"], low.typed(call.outputs[0]))
-    low.returns(call, low.add("CumSum", x, low.graph.whole(cast(int, call.arguments["dim"]))))
+    low.returns(call, low.add("CumSum", x, low.whole(cast(int, call.arguments["dim"]))))
 
 
 @lowers("roll")
@@ -67,7 +67,7 @@ def _lower_roll(low: Lowering, call: Call) -> None:
         size = shape[dim]
         boundary = (size - shift) % size
         if boundary:
-            parts = low.emit("Split", [x, low.numbers([boundary, size - boundary])], {"axis": dim}, n=2)
+            parts = low.add_many("Split", [x, low.numbers([boundary, size - boundary])], 2, axis=dim)
             x = low.add("Concat", parts[1], parts[0], axis=dim)
     low.returns(call, low.add("Identity", x))
 
@@ -107,7 +107,7 @@ def _lower_select(low: Lowering, call: Call) -> None:
         selected = low.add("Gather", x, low.numbers([index]), axis=axis)
         low.returns(call, low.add("Squeeze", selected, low.numbers([axis])))
     else:
-        low.returns(call, low.add("Gather", x, low.graph.whole(index), axis=axis))
+        low.returns(call, low.add("Gather", x, low.whole(index), axis=axis))
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))

@@ -41,7 +41,7 @@ def _lower_windows(low: Lowering, call: Call) -> None:
         x = low.add("Pad", x, low.numbers([0, 0, *pads, 0, 0, *pads]))
     for i, (size, width, dilation, pad, step) in enumerate(zip(shape[2:], kernel, dilations, pads, steps, strict=True)):
         n = (size + 2 * pad - dilation * (width - 1) - 1) // step + 1
-        x = low.add("Gather", x, low.graph.constant(_starts(n, step, width, dilation).T.copy()), axis=2 + 2 * i)
+        x = low.add("Gather", x, low.constant(_starts(n, step, width, dilation).T.copy()), axis=2 + 2 * i)
     x = low.add("Transpose", x, perm=(0, 1, 2, 4, 3, 5))
     low.returns(call, low.add("Reshape", x, low.numbers([0, *low.shape(call.outputs[0])[1:]])))
 
@@ -87,5 +87,5 @@ def _lower_unfold(low: Lowering, call: Call) -> None:
     rank = low.rank(a["self"])
     axis, size, step = cast(int, a["dimension"]) % rank, cast(int, a["size"]), cast(int, a["step"])
     n = low.shape(call.outputs[0])[axis]
-    x = low.add("Gather", low.tensor(a["self"]), low.graph.constant(_starts(n, step, size)), axis=axis)
+    x = low.add("Gather", low.tensor(a["self"]), low.constant(_starts(n, step, size)), axis=axis)
     low.returns(call, low.add("Transpose", x, perm=(*range(axis + 1), *range(axis + 2, rank + 1), axis + 1)))
