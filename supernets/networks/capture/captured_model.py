@@ -20,10 +20,10 @@ from supernets.files import ZIP_ERRORS, check_regular, write_atomically
 from supernets.networks.capture.comparison import compare
 from supernets.networks.capture.diagnosis import unregistered
 from supernets.networks.capture.elastic_program import infer_axes
+from supernets.networks.capture.execution import check_shapes
 from supernets.networks.capture.inference import remedy
 from supernets.networks.capture.program import Program, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
-from supernets.networks.capture.shapes import check_shapes
 from supernets.networks.capture.tracing import capture
 from supernets.networks.capture.user_model import NO_PREPROCESSING, Preprocessing, UserModel
 from supernets.networks.operations import RULES

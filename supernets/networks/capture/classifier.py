@@ -10,8 +10,8 @@ import torch
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import CapturedModel
+from supernets.networks.capture.execution import with_shapes
 from supernets.networks.capture.program import Call, Program, Ref, ValueSpec
-from supernets.networks.capture.shapes import with_shapes
 
 _LAYERS = frozenset(("linear", "conv1d", "conv2d"))
 _BETWEEN = frozenset(

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from supernets.errors import CaptureError
 from supernets.networks.capture.diagnosis import place_of, raised
 from supernets.networks.capture.elastic_program import infer_axes
-from supernets.networks.capture.execution import outputs_of, values_of
+from supernets.networks.capture.execution import check_batch, outputs_of, values_of
 from supernets.networks.capture.memory import check_values
 from supernets.networks.capture.module_call import evaluating, parts_of, tensors_of
 from supernets.networks.capture.program import BATCH
-from supernets.networks.capture.shapes import check_batch
 from supernets.networks.capture.tracing import Captured, ModuleCall, capture
 
 BATCHES = (2, 3)

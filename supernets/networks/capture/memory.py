@@ -12,6 +12,7 @@ import torch
 from supernets.errors import CaptureError
 from supernets.networks.capture.execution import last_reads
 from supernets.networks.capture.program import Call, Program, ValueSpec, replacement
+from supernets.networks.operations import may_return_view, operation
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUPS = (
@@ -20,39 +21,6 @@ _GROUPS = (
 )
 """Limit and use of a container's memory, of both versions of control groups."""
 _GIB = 2**30
-_VIEWS = frozenset(
-    (
-        "view",
-        "reshape",
-        "expand",
-        "expand_as",
-        "permute",
-        "transpose",
-        "slice",
-        "select",
-        "squeeze",
-        "unsqueeze",
-        "t",
-        "flatten",
-        "unflatten",
-        "chunk",
-        "split",
-        "split_with_sizes",
-        "unbind",
-        "contiguous",
-        "to",
-        "clone",
-        "as_strided",
-        "broadcast_to",
-        "unfold",
-        "narrow",
-        "diagonal",
-        "movedim",
-        "numpy_T",
-        "view_as",
-    )
-)
-"""Operations that may return their argument's memory."""
 
 
 def available_bytes() -> int | None:
@@ -95,7 +63,7 @@ def _peak(program: Program) -> tuple[int, Call | None]:
     """The most bytes of results that later calls read, and the call with the largest result; None without calls."""
     viewed: dict[str, str] = {}
     for call in program.calls:
-        if call.name in _VIEWS and (source := next(call.reads(), "")):
+        if may_return_view(operation(call)) and (source := next(call.reads(), "")):
             viewed.update((name, source) for name in call.outputs if name)
     calls = tuple(call.reading(viewed) for call in program.calls)
     outputs = {replacement(name, viewed) for name in program.outputs}

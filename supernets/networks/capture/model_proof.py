@@ -13,10 +13,9 @@ from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.comparison import BATCHES, of_one_batch, relative_difference
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
-from supernets.networks.capture.execution import outputs_of
+from supernets.networks.capture.execution import check_batch, outputs_of
 from supernets.networks.capture.memory import check_values
 from supernets.networks.capture.program import BATCH, Program, product_text, state_values
-from supernets.networks.capture.shapes import check_batch
 from supernets.networks.capture.space import SpaceOptions, elastic_axes
 from supernets.space.axes import axes_in, permute_tensor, size_of
 

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.module_call import quiet
+from supernets.networks.operations import may_return_view
 
 _PLACE = re.compile(r'File "((?:(?!/torch/nn/)[^"])+)", line (\d+)')
 
@@ -72,38 +73,6 @@ def remove_whole_slices(graph: fx.Graph) -> None:
 
 _END = torch.iinfo(torch.int64).max
 """The end of a slice that has none."""
-_VIEWS = frozenset(
-    (
-        "slice",
-        "select",
-        "view",
-        "transpose",
-        "permute",
-        "narrow",
-        "unbind",
-        "split",
-        "split_with_sizes",
-        "chunk",
-        "expand",
-        "unsqueeze",
-        "squeeze",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "t",
-        "numpy_T",
-        "mT",
-        "movedim",
-        "diagonal",
-        "contiguous",
-        "view_as",
-        "expand_as",
-        "swapaxes",
-        "tensor_split",
-        "unfold",
-    )
-)
-"""Operations whose result may share the memory of their first argument."""
 
 
 class MutatedViewError(CaptureError):
@@ -163,7 +132,4 @@ def _view_source(node: fx.Node) -> fx.Node | None:
     if node.target is operator.getitem:
         source = cast(fx.Node, node.args[0])
         return source if _view_source(source) else None
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return None
-    name = node.target.name().split("::")[-1].split(".")[0]
-    return cast(fx.Node, node.args[0]) if name in _VIEWS else None
+    return cast(fx.Node, node.args[0]) if may_return_view(node.target) else None

@@ -14,7 +14,7 @@ from supernets.networks.operations import (
     tokens,
     windows,
 )  # they fill the tables
-from supernets.networks.operations.arguments import operation
+from supernets.networks.operations.arguments import may_return_view, operation
 from supernets.networks.operations.registry import LOWERED, RULES, WORK
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "images",
     "joining",
     "linear",
+    "may_return_view",
     "normalisation",
     "operation",
     "recurrent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -60,6 +61,10 @@ NEUTRAL_FOR_DIMENSIONS: Mapping[str, str] = {
 """Arguments, none of them a tensor, that treat all units of every dimension alike in every operation, with the reason."""
 
 
+_NO_SCHEMA = SimpleNamespace(arguments=(), returns=())
+"""Of an own operation, which is a function."""
+
+
 def operation(call: Call) -> Any:
     """The ATen operation of a call."""
     namespace, name, overload = call.op.split(".")
@@ -70,6 +75,12 @@ def operation(call: Call) -> Any:
     except AttributeError:
         text = f"this version of torch has no operation {call.op}; capture the network again"
         raise CaptureError(text, code="capture.unknown-operation") from None
+
+
+def may_return_view(operation: Any) -> bool:
+    """Returns whether results of an operation may share the memory of its first argument, by its schema."""
+    aliases = (result.alias_info for result in getattr(operation, "_schema", _NO_SCHEMA).returns)
+    return any(alias is not None and not alias.is_write for alias in aliases)
 
 
 class RecordedArguments(Mapping[str, Argument]):
@@ -126,8 +137,7 @@ def unread_arguments(
 @cache
 def _defaults(op: str) -> Mapping[str, object]:
     """The default values of an operation's arguments by name; none of an own operation, which is a function."""
-    schema = getattr(operation(Call(op, {}, ())), "_schema", None)
-    arguments = () if schema is None else schema.arguments
+    arguments = getattr(operation(Call(op, {}, ())), "_schema", _NO_SCHEMA).arguments
     return {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -14,131 +15,48 @@ from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref, refs
 from supernets.networks.lowering.state import TYPES, Lowering
 from supernets.networks.onnx_graph.ir import Value
-from supernets.networks.operations.registry import axis, lowers, rule_of
-
-_ELEMENTWISE = [
-    "_to_copy",
-    "abs",
-    "acos",
-    "add",
-    "addcdiv",
-    "addcmul",
-    "alias",
-    "asin",
-    "atan",
-    "bernoulli",
-    "bitwise_and",
-    "bitwise_not",
-    "bitwise_or",
-    "bitwise_xor",
-    "bool",
-    "ceil",
-    "celu",
-    "clamp",
-    "clamp_max",
-    "clamp_min",
-    "clip",
-    "clone",
-    "contiguous",
-    "copy",
-    "cos",
-    "cosh",
-    "div",
-    "double",
-    "dropout",
-    "elu",
-    "empty_like",
-    "eq",
-    "erf",
-    "erfc",
-    "exp",
-    "expand_as",
-    "expm1",
-    "fill",
-    "float",
-    "floor",
-    "floor_divide",
-    "fmod",
-    "full_like",
-    "ge",
-    "gelu",
-    "gt",
-    "half",
-    "hardshrink",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "imag",
-    "int",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "le",
-    "leaky_relu",
-    "lerp",
-    "log",
-    "log1p",
-    "log2",
-    "log_sigmoid",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "long",
-    "lt",
-    "masked_fill",
-    "maximum",
-    "minimum",
-    "mish",
-    "mul",
-    "nan_to_num",
-    "ne",
-    "neg",
-    "ones_like",
-    "pow",
-    "rand_like",
-    "real",
-    "reciprocal",
-    "relu",
-    "relu6",
-    "remainder",
-    "round",
-    "rsqrt",
-    "rsub",
-    "selu",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "sinh",
-    "softplus",
-    "softshrink",
-    "softsign",
-    "sqrt",
-    "square",
-    "sub",
-    "swish",
-    "tan",
-    "tanh",
-    "tanhshrink",
-    "threshold",
-    "to",
-    "true_divide",
-    "trunc",
-    "type_as",
-    "where",
-    "xlogy",
-    "zero",
-    "zeros_like",
-]
+from supernets.networks.operations.registry import LoweringRule, axis, lowers, rule_of
 
 
-@rule_of(*_ELEMENTWISE)
 def _elementwise_dims(ctx: Inference, call: Call) -> None:
     operands = [ctx.tensor_dims(Ref(name)) for name in refs(call.arguments.values())]
     if call.name == "type_as":
         operands = operands[:1]
     ctx.returns(call, ctx.broadcast(operands))
+
+
+def elementwise(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[LoweringRule], LoweringRule]:
+    """Registers operations whose operands are broadcast, with how they become nodes of ONNX, as `lowers`."""
+    rule_of(*names)(_elementwise_dims)
+    return lowers(*names, neutral=neutral)
+
+
+_WITHOUT_ONNX = (
+    "bernoulli",
+    "empty_like",
+    "erfc",
+    "floor_divide",
+    "fmod",
+    "full_like",
+    "hardshrink",
+    "imag",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "nan_to_num",
+    "ones_like",
+    "rand_like",
+    "real",
+    "remainder",
+    "softshrink",
+    "swish",
+    "tanhshrink",
+    "threshold",
+    "trunc",
+    "xlogy",
+    "zeros_like",
+)
+rule_of(*_WITHOUT_ONNX)(_elementwise_dims)
 
 
 _SAME_NAME = {
@@ -208,7 +126,7 @@ def common_type(low: Lowering, *arguments: Argument) -> str:
     return "int64" if dtype == "int32" else dtype
 
 
-@lowers(*_SAME_NAME)
+@elementwise(*_SAME_NAME)
 def _lower_unary(low: Lowering, call: Call) -> None:
     a, name, dtype = call.arguments, call.name, low.typed(call.outputs[0])
     if a.get("decimals"):
@@ -239,7 +157,7 @@ def _softplus(low: Lowering, x: Value, beta: float, threshold: float) -> Value:
     )
 
 
-@lowers("clone", "contiguous", "detach", "alias", "dropout")
+@elementwise("clone", "contiguous", "alias", "dropout")
 def _lower_same(low: Lowering, call: Call) -> None:
     a = call.arguments
     if a.get("train") and a.get("p"):
@@ -247,14 +165,14 @@ def _lower_same(low: Lowering, call: Call) -> None:
     low.returns(call, low.add("Identity", low.tensor(a["input" if call.name == "dropout" else "self"])))
 
 
-@lowers("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double", neutral=("dtype", "other"))
+@elementwise("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double", neutral=("dtype", "other"))
 def _lower_cast(low: Lowering, call: Call) -> None:
     x = call.arguments["self"]
     out = typed_operand(low, x, low.typed(call.outputs[0]))
     low.returns(call, low.add("Identity", out) if out is low.tensor(x) else out)
 
 
-@lowers("silu")
+@elementwise("silu")
 def _lower_silu(low: Lowering, call: Call) -> None:
     low.returns(call, silu(low, low.tensor(call.arguments["self"])))
 
@@ -264,7 +182,7 @@ def silu(low: Lowering, x: Value) -> Value:
     return low.add("Mul", x, low.add("Sigmoid", x))
 
 
-@lowers("gelu")
+@elementwise("gelu")
 def _lower_gelu(low: Lowering, call: Call) -> None:
     x, approximate = low.tensor(call.arguments["self"]), cast(str, call.arguments["approximate"])
     low.returns(call, gelu(low, x, approximate))
@@ -280,12 +198,12 @@ def gelu(low: Lowering, x: Value, approximate: str = "none") -> Value:
     return low.add("Mul", low.add("Mul", x, low.add("Add", bent, low.scalar(1.0))), low.scalar(0.5))
 
 
-@lowers("hardsigmoid")
+@elementwise("hardsigmoid")
 def _lower_hardsigmoid(low: Lowering, call: Call) -> None:
     low.returns(call, low.add("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5))
 
 
-@lowers("relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
+@elementwise("relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
 def _lower_clip(low: Lowering, call: Call) -> None:
     a = call.arguments
     low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
@@ -302,7 +220,7 @@ def _lower_clip(low: Lowering, call: Call) -> None:
     low.returns(call, low.add("Clip", x, *bounds))
 
 
-@lowers("elu", "leaky_relu", "celu")
+@elementwise("elu", "leaky_relu", "celu")
 def _lower_with_slope(low: Lowering, call: Call) -> None:
     name = {"elu": "Elu", "leaky_relu": "LeakyRelu", "celu": "Celu"}[call.name]
     a = call.arguments
@@ -312,18 +230,18 @@ def _lower_with_slope(low: Lowering, call: Call) -> None:
     low.returns(call, low.add(name, low.tensor(a["self"]), alpha=slope))
 
 
-@lowers("log_sigmoid")
+@elementwise("log_sigmoid")
 def _lower_log_sigmoid(low: Lowering, call: Call) -> None:
     # The logarithm of a sigmoid would be that of zero for large negative numbers.
     low.returns(call, low.add("Neg", low.add("Softplus", low.add("Neg", low.tensor(call.arguments["self"])))))
 
 
-@lowers("rsqrt")
+@elementwise("rsqrt")
 def _lower_rsqrt(low: Lowering, call: Call) -> None:
     low.returns(call, low.add("Reciprocal", low.add("Sqrt", low.tensor(call.arguments["self"]))))
 
 
-@lowers("log2", "log1p", "expm1")
+@elementwise("log2", "log1p", "expm1")
 def _lower_logarithm(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
     if call.name == "log2":
@@ -334,7 +252,7 @@ def _lower_logarithm(low: Lowering, call: Call) -> None:
         low.returns(call, low.add("Sub", low.add("Exp", x), low.scalar(1.0)))
 
 
-@lowers("addcmul", "addcdiv")
+@elementwise("addcmul", "addcdiv")
 def _lower_add_product(low: Lowering, call: Call) -> None:
     a = call.arguments
     dtype = low.typed(call.outputs[0])
@@ -343,14 +261,14 @@ def _lower_add_product(low: Lowering, call: Call) -> None:
     low.returns(call, low.add("Add", x, product if a["value"] == 1 else low.add("Mul", product, value)))
 
 
-@lowers("lerp")
+@elementwise("lerp")
 def _lower_lerp(low: Lowering, call: Call) -> None:
     names, dtype = ("self", "end", "weight"), low.typed(call.outputs[0])
     start, end, weight = (typed_operand(low, call.arguments[name], dtype) for name in names)
     low.returns(call, low.add("Add", start, low.add("Mul", weight, low.add("Sub", end, start))))
 
 
-@lowers("square")
+@elementwise("square")
 def _lower_square(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
     low.returns(call, low.add("Mul", x, x))
@@ -383,7 +301,7 @@ _OF_TRUTH_VALUES = {"add": "Or", "mul": "And", "maximum": "Or", "minimum": "And"
 """The equivalents of these operations where both operands are truth values."""
 
 
-@lowers(*_BINARY)
+@elementwise(*_BINARY)
 def _lower_binary(low: Lowering, call: Call) -> None:
     a, name = call.arguments, call.name
     left, right = a["self"], a["exponent" if name == "pow" else "other"]
@@ -408,7 +326,7 @@ def _lower_binary(low: Lowering, call: Call) -> None:
     low.returns(call, low.add("Not", out) if name == "ne" else out)
 
 
-@lowers("masked_fill", "where")
+@elementwise("masked_fill", "where")
 def _lower_where(low: Lowering, call: Call) -> None:
     a, dtype = call.arguments, low.typed(call.outputs[0])
     names = ("condition", "self", "other") if call.name == "where" else ("mask", "value", "self")
@@ -417,7 +335,7 @@ def _lower_where(low: Lowering, call: Call) -> None:
     low.returns(call, low.add("Where", typed_operand(low, condition, "bool"), *values))
 
 
-@lowers("copy", "fill", "zero")
+@elementwise("copy", "fill", "zero")
 def _lower_filled(low: Lowering, call: Call) -> None:
     """A value in the shape of another one."""
     a = call.arguments

@@ -28,7 +28,7 @@ are not the call's output."""
 Rule = Callable[[Inference, Call], None]
 WorkRule = Callable[[Inference, Call], Products]
 LoweringRule = Callable[["Lowering", Call], None]
-OnnxRule = Callable[..., Any]
+OnnxRule = TypeVar("OnnxRule", bound=Callable[..., Any])
 """Appends an operation's nodes: (lowering, arguments by the names of the schema) -> the value, or a tuple of values."""
 # By the operation's name without overload:
 RULES: dict[str, Rule] = {}

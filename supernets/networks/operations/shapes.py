@@ -19,6 +19,7 @@ from supernets.networks.capture.dimensions import (
 from supernets.networks.capture.inference import Inference, reshaped
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering
+from supernets.networks.operations.elementwise import elementwise
 from supernets.networks.operations.registry import axes, axis, lowers, rule_of
 
 
@@ -151,16 +152,14 @@ def _expand_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, out)
 
 
-@lowers("expand", "broadcast_to", "expand_as")
+@elementwise("expand_as")
+def _lower_expand_as(low: Lowering, call: Call) -> None:
+    x, other = low.tensor(call.arguments["self"]), low.tensor(call.arguments["other"])
+    low.returns(call, low.add("Expand", x, low.add("Shape", other)))
+
+
+@lowers("expand", "broadcast_to")
 def _lower_expand(low: Lowering, call: Call) -> None:
-    if call.name == "expand_as":
-        low.returns(
-            call,
-            low.add(
-                "Expand", low.tensor(call.arguments["self"]), low.add("Shape", low.tensor(call.arguments["other"]))
-            ),
-        )
-        return
     sizes = cast(tuple[Argument, ...], call.arguments["size"])
     parts = [low.size(1 if size == -1 else size) for size in sizes]  # a size of 1 gives way
     shape = low.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
