@@ -14,16 +14,14 @@ from threading import Lock, RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.errors import LoweringError, SpaceError
 from supernets.networks.capture.branches import Branch, module_branch
-from supernets.networks.capture.costs import ProgramCosts
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.program import BATCH, TIED, Call, Program, Ref, needed_calls
+from supernets.networks.capture.program_blocks import ProgramBlocks
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
@@ -36,7 +34,7 @@ from supernets.networks.family_checks import (
 )
 from supernets.networks.own_operations import NAMESPACE
 from supernets.space import Architecture
-from supernets.space.axes import Dim, NamedDims, axes_in
+from supernets.space.axes import Dim, NamedDims
 from supernets.space.cost import CostTable, Counts, lies_in
 
 if TYPE_CHECKING:
@@ -94,7 +92,6 @@ class FamilyProgram:
         self.elastic, self.prefix, self.constants, self._family = elastic, prefix, dict(constants), family
         self.exact = True
         self._branches: dict[str, Branch | None] = {}
-        self._parts: dict[frozenset[str], int] = {frozenset(): 0}
 
     def branch(self, name: str) -> Branch | None:
         """The calls of a module that networks may lack; None if it has none."""
@@ -116,81 +113,41 @@ class FamilyProgram:
     @cached_property
     def block_of_call(self) -> list[int]:
         """The index of the block of each call of the largest network; -1 for calls in none."""
-        paths = [call.module.removeprefix(self.prefix) for call in self.elastic.program.calls]
-        return [self._block_of(path) for path in paths]
-
-    def _block_of(self, path: str) -> int:
-        return _index_of_block(path, self._family.blocks)
+        return _blocks_of_calls(self.elastic.program, self._family.blocks, self.prefix)
 
     @cached_property
     def block_of_value(self) -> dict[str, str]:
         """The names of blocks by the values that they compute."""
         return blocks_by_value(self.elastic.program, self._family.blocks, self.prefix)
 
-    def cost_model(self) -> ProgramCosts:
-        """Computes the costs of networks for the family's example.
+    @cached_property
+    def program_blocks(self) -> ProgramBlocks:
+        """The blocks of networks, with costs for the family's example.
 
         Raises:
             SpaceError: a parameter lies in no block.
         """
-        of_tensor = {name: self._block_of(name) for name in self.elastic.program.trainable}
+        blocks = self._family.blocks
+        of_tensor = {name: _index_of_block(name, blocks) for name in self.elastic.program.trainable}
         if outside := [name for name, block in of_tensor.items() if block < 0]:
-            text = f"the tensor {outside[0]} lies in none of the blocks {', '.join(self._family.blocks)}"
+            text = f"the tensor {outside[0]} lies in none of the blocks {', '.join(blocks)}"
             raise SpaceError(text, code="family.inconsistent")
         example, (dims, *_) = self._family.example(), self.elastic.program.input_dims
         lengths = {name: size for name, size in zip(dims, example.shape, strict=True) if name}
-        return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, lengths)
+        return ProgramBlocks(self.elastic, self.branches, blocks, self.block_of_call, of_tensor, lengths)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
-        """Returns the properties that decide each block's computation in n networks, one array (n, d) for each block.
-
-        Args:
-            sizes: (n,) by axis.
-            dropped: the modules that each network lacks.
-        """
-        blocks = self._family.blocks
-        present = np.array([[not lies_in(block, names) for block in blocks] for names in dropped])
-        following, outside = _following(present), self._lacking("", dropped)
-        variants = []
-        for block, (name, axes) in enumerate(zip(blocks, self._axes_by_block, strict=True)):
-            # Operations without parameters before the next block belong to this one.
-            properties = [following[:, block], outside, self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
-            is_present = present[:, block]
-            # An absent block has one variant: the sizes of its axes do not matter.
-            variants.append(np.stack([is_present, *(values * is_present for values in properties)], axis=1))
-        return variants
-
-    @cached_property
-    def _axes_by_block(self) -> list[list[str]]:
-        """The axes on which each block's computation depends, in the family's order."""
-        axes = [set[str]() for _ in self._family.blocks]
-        for call, block in zip(self.elastic.program.calls, self.block_of_call, strict=True):
-            if block >= 0:
-                values = (name for name in (*call.reads(), *call.outputs) if name)
-                axes[block].update(
-                    axis for name in values for dim in self.elastic.shapes[name] for axis in axes_in(dim)
-                )
-        return [[axis for axis in self._family.axes if axis in names] for names in axes]
-
-    def _lacking(self, block: str, dropped: Sequence[frozenset[str]]) -> Counts:
-        """A number for the parts of a block that each network lacks: 0 for none, equal in every call for equal parts.
-
-        Args:
-            block: "" for the modules in none, which others may include.
-        """
-        names = frozenset[str]().union(*dropped)
-        parts_of_block = {
-            name for name in names if (name.startswith(f"{block}.") if block else self._block_of(name) < 0)
-        }
-        if not parts_of_block:
-            return np.zeros(len(dropped), dtype=np.int64)
-        parts = [drop & parts_of_block for drop in dropped]
-        return np.array([self._parts.setdefault(lacking, len(self._parts)) for lacking in parts], dtype=np.int64)
+        """Returns the properties that decide each block's computation, see `ProgramBlocks.variants`."""
+        return self.program_blocks.variants(sizes, dropped)
 
 
 def _index_of_block(path: str, blocks: Sequence[str]) -> int:
     """The first block that a module is or lies in; -1 for none."""
     return next((i for i, name in enumerate(blocks) if lies_in(path, [name])), -1)
+
+
+def _blocks_of_calls(program: Program, blocks: Sequence[str], prefix: str) -> list[int]:
+    return [_index_of_block(call.module.removeprefix(prefix), blocks) for call in program.calls]
 
 
 def blocks_by_value(program: Program, blocks: Sequence[str], prefix: str = "") -> dict[str, str]:
@@ -202,18 +159,17 @@ def blocks_by_value(program: Program, blocks: Sequence[str], prefix: str = "") -
     for block in blocks:
         if outer := [name for name in blocks if name != block and lies_in(block, [name])]:
             raise LoweringError(f"blocks {block} and {outer[0]} overlap; name one of them", code="export.invalid-block")
-    indices = [_index_of_block(call.module.removeprefix(prefix), blocks) for call in program.calls]
-    calls = zip(program.calls, indices, strict=True)
+    return named_blocks(program, blocks, _blocks_of_calls(program, blocks, prefix))
+
+
+def named_blocks(program: Program, blocks: Sequence[str], of_call: Sequence[int]) -> dict[str, str]:
+    """The names of blocks by the values that they compute.
+
+    Args:
+        of_call: the index of each call's block; -1 for calls in none.
+    """
+    calls = zip(program.calls, of_call, strict=True)
     return {name: blocks[block] for call, block in calls if block >= 0 for name in call.outputs if name}
-
-
-def _following(present: NDArray[np.bool_]) -> Counts:
-    """The index of the next present block after each, (n, n_blocks); n_blocks after the last."""
-    n_blocks = present.shape[1]
-    positions = np.pad(
-        np.where(present, np.arange(n_blocks), n_blocks)[:, 1:], ((0, 0), (0, 1)), constant_values=n_blocks
-    )
-    return np.minimum.accumulate(positions[:, ::-1], axis=1)[:, ::-1]
 
 
 def _with_lengths_of_others(elastic: ElasticProgram, dropped: Sequence[Branch]) -> ElasticProgram:
@@ -270,7 +226,6 @@ class Programs:
 
     def __init__(self, family: Family) -> None:
         self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
-        self._costs: ProgramCosts | None = None
         self._dims: Mapping[str, tuple[Dim, ...]] | None = None
         self._stored: Mapping[str, Program] = {}
         self._fingerprint = ""
@@ -302,10 +257,8 @@ class Programs:
         return self._dims
 
     def costs(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> CostTable:
-        """The costs of n networks for one example, see `ProgramCosts.costs`."""
-        if self._costs is None:
-            self._costs = self.of().cost_model()
-        return self._costs.costs(sizes, dropped)
+        """The costs of n networks for one example, see `ProgramBlocks.costs`."""
+        return self.of().program_blocks.costs(sizes, dropped)
 
     def to_json(self) -> dict[str, Any]:
         """The programs of all views as plain data, for checkpoints; `restore` reads it."""

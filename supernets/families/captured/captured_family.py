@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from supernets.errors import CheckpointError, LoweringError, SpaceError
 from supernets.networks.capture.blocks import Division
 from supernets.networks.capture.branches import Branch, layer_of
-from supernets.networks.capture.costs import ProgramCosts
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, bookkeeping_names
 from supernets.networks.capture.program import Program, Ref, ValueSpec
+from supernets.networks.capture.program_blocks import ProgramBlocks
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
 from supernets.networks.capture.specialisation import specialised, without_branches
-from supernets.networks.family_program import FamilyProgram, Programs
+from supernets.networks.family_program import FamilyProgram, Programs, named_blocks
 from supernets.networks.live_subnets import channels_last
 from supernets.sharing.base import Family
 from supernets.space import Architecture
@@ -52,8 +52,8 @@ class CapturedFamily(Family):
         self._names = bookkeeping_names(program)
         self._stated = {f"{self._names[0]}.{i}": (name, 0) for i, name in enumerate(self.axes)}
         division = Division(self.elastic)
-        self._division = division if len(division.blocks) > 1 else None
-        self.blocks = layer_names(program) if self._division is None else tuple(block.name for block in division.blocks)
+        self._division = division if len(division.names) > 1 else None
+        self.blocks = layer_names(program) if self._division is None else division.names
         self._unused: dict[frozenset[int], frozenset[str]] = {}
         # Programs that refer to this family would keep its tensors in memory until a garbage collection.
         without_tensors = copy.copy(self)
@@ -121,7 +121,7 @@ class CapturedFamily(Family):
             trainable=self.source.trainable & frozenset(tensor_names),
             values={**program.values, **values},
         )
-        blocks = {} if self._division is None else self._division.block_by_value
+        blocks = {} if self._division is None else self.program.block_of_value
         return PlainNetwork(program, _zeros(program), sizes, blocks, copied=False, stated=self._names[0])
 
     def _branches(self, indices: Iterable[int]) -> list[Branch]:
@@ -200,7 +200,6 @@ class CapturedProgram(FamilyProgram):
         super().__init__(family, elastic)
         self._division = division
         self._branches = {f"{layers}.{i}": branch for i, branch in enumerate(elastic.branches)}
-        self._indices = {name: i for i, name in enumerate(self._branches)}
 
     def branch(self, name: str) -> Branch | None:
         return self._branches.get(name)
@@ -208,39 +207,39 @@ class CapturedProgram(FamilyProgram):
     @cached_property
     def block_of_call(self) -> list[int]:
         if self._division is not None:
-            return [int(block) for block in self._division.block_by_call]
+            return self._division.block_by_call()
         return [_layer_of(call.module, self._family.blocks) for call in self.elastic.program.calls]
 
-    def cost_model(self) -> ProgramCosts:
+    @cached_property
+    def program_blocks(self) -> ProgramBlocks:
         program = self.elastic.program
         if self._division is None:
             return self.layer_costs(self._family.blocks)
         readers = program.consumers()
         of_tensor = {name: min(self.block_of_call[i] for i in readers[name]) for name in program.trainable}
-        return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, {})
+        return ProgramBlocks(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, {})
 
-    def layer_costs(self, layers: Sequence[str]) -> ProgramCosts:
+    def layer_costs(self, layers: Sequence[str]) -> ProgramBlocks:
         """Costs by modules; what lies in none of them belongs to the last one."""
         program = self.elastic.program
         of_call = [_layer_of(call.module, layers) for call in program.calls]
         of_tensor = {name: _layer_of(name.rpartition(".")[0], layers) for name in program.trainable}
-        return ProgramCosts(self.elastic, self.branches, layers, of_call, of_tensor, {})
+        return ProgramBlocks(self.elastic, self.branches, layers, of_call, of_tensor, {})
 
     @cached_property
     def block_of_value(self) -> dict[str, str]:
-        return dict(self._divided().block_by_value)
+        self._check_divided()
+        return named_blocks(self.elastic.program, self._family.blocks, self.block_of_call)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
-        indices = self._indices
-        dropped_branches = [frozenset(indices[name] for name in names if name in indices) for names in dropped]
-        return self._divided().variants(sizes, dropped_branches)
+        self._check_divided()
+        return super().block_variants(sizes, dropped)
 
-    def _divided(self) -> Division:
+    def _check_divided(self) -> None:
         if self._division is None:
             raise LoweringError(
                 "the network has no blocks with one value between each and the next", code="export.invalid-block"
             )
-        return self._division
 
 
 def _layer_of(path: str, layers: Sequence[str]) -> int:
