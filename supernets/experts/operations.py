@@ -15,7 +15,7 @@ from supernets.networks.capture.program import Call
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.elementwise import gelu, silu
-from supernets.networks.operations.registry import Products, dims_of, onnx_of, own, rule_of, work_of
+from supernets.networks.operations.registry import Products, ResultDims, dims_of, onnx_of, own, rule_of, work_of
 
 
 class _Experts:
@@ -77,7 +77,7 @@ class _Experts:
 
 
 @rule_of(own("mixed_experts"), neutral=("active", "top_p", "gates", "activation"))
-def _mixed_experts_dims(ctx: Inference, call: Call) -> None:
+def _mixed_experts_dims(ctx: Inference, call: Call) -> ResultDims:
     x, logits, up, down = (ctx.tensor_dims(call.arguments[name]) for name in ("x", "logits", "up", "down"))
     unify(x[-1], up[2])
     unify(up[0], down[0])
@@ -89,7 +89,7 @@ def _mixed_experts_dims(ctx: Inference, call: Call) -> None:
     n_experts, n_logits = find(up[0]).size, find(logits[-1]).size
     experts = logits[-1] if n_experts == n_logits else split(logits[-1], [n_experts, n_logits - n_experts])[0]
     unify(experts, up[0])
-    ctx.returns(call, [*x[:-1], down[1]])
+    return [*x[:-1], down[1]]
 
 
 @work_of(own("mixed_experts"))

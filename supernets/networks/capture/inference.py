@@ -120,7 +120,7 @@ class Inference:
             self.lengths[name] = Dimension(size, fixed=reason, label=name, dynamic=name)
         return self.lengths[name]
 
-    def run(self, rules: dict[str, Callable[[Inference, Call], None]]) -> None:
+    def run(self, rules: Mapping[str, Callable[[Inference, Call], Dims | tuple[Dims, ...]]]) -> None:
         """Applies the rule of each call; an operation without one, or that its rule does not fit, fixes its dimensions."""
         for index, call in enumerate(self.program.calls):
             self._call = index
@@ -130,7 +130,7 @@ class Inference:
                 self.fix_call(call, f"{call.name} has no rule", remedy(call))
                 continue
             try:
-                rule(self, call)
+                self._set_outputs(call, rule(self, call))
             except (MismatchError, IndexError, ValueError, TypeError, RecursionError) as error:
                 self.symbolic.pop(index, None)
                 self.fix_call(call, f"{call.name} is used in an unknown way ({error})")
@@ -177,9 +177,9 @@ class Inference:
         """Returns whether a value is computed from parameters, buffers and constants alone."""
         return isinstance(argument, Ref) and argument.name in self._state
 
-    def returns(self, call: Call, *dims: Sequence[Dimension]) -> None:
+    def _set_outputs(self, call: Call, dims: Dims | tuple[Dims, ...]) -> None:
         """Sets the dimensions of the call's outputs; a size that differs is a `MismatchError`."""
-        for name, output_dims in zip(call.outputs, dims, strict=False):
+        for name, output_dims in zip(call.outputs, dims if isinstance(dims, tuple) else (dims,), strict=False):
             if not name:
                 continue
             sizes = tuple(find(dimension).size for dimension in output_dims)

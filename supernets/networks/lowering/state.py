@@ -77,11 +77,16 @@ class Lowering(Graph):
         self._x, self._batch = self.value(name), None
 
     def lower(self, call: Call) -> None:
-        """Appends the nodes of a call."""
+        """Appends the nodes of a call, and sets its outputs, with their shapes."""
         rule = LOWERED.get(call.name)
         if rule is None:
             raise LoweringError(f"there is no rule for {call.op} in {call.module or 'the network'}")
-        rule(self, call)
+        results = rule(self, call)
+        for name, value in zip(call.outputs, [results] if isinstance(results, Value) else results, strict=False):
+            if name:
+                if (dtype := self.typed(name)) not in TYPES:
+                    raise LoweringError(f"there is no rule for {call.op} of {dtype}")
+                self._values[name] = self.input(value.name, marked_shape(self.program, name), integer=dtype == "int64")
 
     def value(self, name: str) -> Value:
         """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
@@ -137,14 +142,6 @@ class Lowering(Graph):
             if isinstance(value, Size):
                 raise LoweringError(f"there is no rule for {op} whose {key} depends on the size of the batch")
         return super().add_many(op, inputs, n, **attributes)
-
-    def returns(self, call: Call, *values: Value) -> None:
-        """Sets the call's outputs, with their shapes."""
-        for name, value in zip(call.outputs, values, strict=False):
-            if name:
-                if (dtype := self.typed(name)) not in TYPES:
-                    raise LoweringError(f"there is no rule for {call.op} of {dtype}")
-                self._values[name] = self.input(value.name, marked_shape(self.program, name), integer=dtype == "int64")
 
     def batch(self) -> Value:
         """The batch size as a vector of one integer."""

@@ -12,7 +12,6 @@ from supernets.networks.operations import (
     selection,
     shapes,
     tokens,
-    windows,
 )  # they fill the tables
 from supernets.networks.operations.arguments import may_return_view, operation
 from supernets.networks.operations.registry import LOWERED, RULES, WORK
@@ -34,5 +33,4 @@ __all__ = [
     "selection",
     "shapes",
     "tokens",
-    "windows",
 ]

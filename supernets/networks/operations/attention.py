@@ -13,12 +13,12 @@ from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Value
-from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
+from supernets.networks.operations.registry import Products, ResultDims, ResultValues, dims_of, lowers, rule_of, work_of
 from supernets.networks.own_operations import NAMESPACE
 
 
 @rule_of("scaled_dot_product_attention")
-def _attention_dims(ctx: Inference, call: Call) -> None:
+def _attention_dims(ctx: Inference, call: Call) -> ResultDims:
     query, key, value = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value"))
     if call.arguments["is_causal"]:
         for position in (query[-2], key[-2]):
@@ -38,7 +38,7 @@ def _attention_dims(ctx: Inference, call: Call) -> None:
             outer[i] = q
     if (mask := ctx.optional_dims(call.arguments["attn_mask"])) is not None:
         ctx.broadcast([mask, [*outer, query[-2], key[-2]]])
-    ctx.returns(call, [*outer, query[-2], value[-1]])
+    return [*outer, query[-2], value[-1]]
 
 
 @work_of(f"{NAMESPACE}.attend_grouped", "scaled_dot_product_attention")
@@ -48,15 +48,14 @@ def _attention_work(inference: Inference, call: Call) -> Products:
 
 
 @lowers("scaled_dot_product_attention")
-def _lower_attention(low: Lowering, call: Call) -> None:
+def _lower_attention(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     if a["dropout_p"]:
         raise LoweringError("there is no rule for attention with dropout")
     query, key, value = (low.shape(cast(Ref, a[name]).name) for name in ("query", "key", "value"))
     scale = query[-1] ** -0.5 if a["scale"] is None else cast(float, a["scale"])
     if _is_stacked(low, call):
-        low.returns(call, _attend_stacked(low, call, scale))
-        return
+        return _attend_stacked(low, call, scale)
     x, keys, values = (low.tensor(a[name]) for name in ("query", "key", "value"))
     mask = None if a["attn_mask"] is None else low.tensor(a["attn_mask"])
     grouped = bool(a["enable_gqa"]) and query[-3] != key[-3]
@@ -75,7 +74,7 @@ def _lower_attention(low: Lowering, call: Call) -> None:
     out = low.add("MatMul", low.add("Softmax", scores, axis=-1), values)
     if grouped:
         out = low.add("Reshape", out, low.numbers([0, query[1], -1, value[-1]]))
-    low.returns(call, out)
+    return out
 
 
 def _masked(low: Lowering, call: Call, scores: Value, mask: Value | None) -> Value:

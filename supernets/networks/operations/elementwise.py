@@ -15,14 +15,14 @@ from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref, refs
 from supernets.networks.lowering.state import TYPES, Lowering
 from supernets.networks.onnx_graph.ir import Value
-from supernets.networks.operations.registry import LoweringRule, axis, lowers, rule_of
+from supernets.networks.operations.registry import LoweringRule, ResultDims, ResultValues, axis, lowers, rule_of
 
 
-def _elementwise_dims(ctx: Inference, call: Call) -> None:
+def _elementwise_dims(ctx: Inference, call: Call) -> ResultDims:
     operands = [ctx.tensor_dims(Ref(name)) for name in refs(call.arguments.values())]
     if call.name == "type_as":
         operands = operands[:1]
-    ctx.returns(call, ctx.broadcast(operands))
+    return ctx.broadcast(operands)
 
 
 def elementwise(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[LoweringRule], LoweringRule]:
@@ -127,7 +127,7 @@ def common_type(low: Lowering, *arguments: Argument) -> str:
 
 
 @elementwise(*_SAME_NAME)
-def _lower_unary(low: Lowering, call: Call) -> None:
+def _lower_unary(low: Lowering, call: Call) -> ResultValues:
     a, name, dtype = call.arguments, call.name, low.typed(call.outputs[0])
     if a.get("decimals"):
         raise LoweringError("there is no rule for rounding to decimals")
@@ -135,11 +135,10 @@ def _lower_unary(low: Lowering, call: Call) -> None:
         raise LoweringError(f"there is no rule for {name} of {dtype}")
     x = typed_operand(low, a["self"], dtype)
     if name == "softplus":
-        low.returns(call, _softplus(low, x, cast(float, a["beta"]), cast(float, a["threshold"])))
-    elif dtype == "int64" and name not in _OF_INTEGERS:  # integers are rounded already
-        low.returns(call, low.add("Identity", x))
-    else:
-        low.returns(call, low.add(_SAME_NAME[name], x))
+        return _softplus(low, x, cast(float, a["beta"]), cast(float, a["threshold"]))
+    if dtype == "int64" and name not in _OF_INTEGERS:  # integers are rounded already
+        return low.add("Identity", x)
+    return low.add(_SAME_NAME[name], x)
 
 
 _SOFTPLUS_THRESHOLD = 20.0
@@ -158,23 +157,23 @@ def _softplus(low: Lowering, x: Value, beta: float, threshold: float) -> Value:
 
 
 @elementwise("clone", "contiguous", "alias", "dropout")
-def _lower_same(low: Lowering, call: Call) -> None:
+def _lower_same(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     if a.get("train") and a.get("p"):
         raise LoweringError("there is no rule for a dropout of units in evaluation mode")
-    low.returns(call, low.add("Identity", low.tensor(a["input" if call.name == "dropout" else "self"])))
+    return low.add("Identity", low.tensor(a["input" if call.name == "dropout" else "self"]))
 
 
 @elementwise("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double", neutral=("dtype", "other"))
-def _lower_cast(low: Lowering, call: Call) -> None:
+def _lower_cast(low: Lowering, call: Call) -> ResultValues:
     x = call.arguments["self"]
     out = typed_operand(low, x, low.typed(call.outputs[0]))
-    low.returns(call, low.add("Identity", out) if out is low.tensor(x) else out)
+    return low.add("Identity", out) if out is low.tensor(x) else out
 
 
 @elementwise("silu")
-def _lower_silu(low: Lowering, call: Call) -> None:
-    low.returns(call, silu(low, low.tensor(call.arguments["self"])))
+def _lower_silu(low: Lowering, call: Call) -> ResultValues:
+    return silu(low, low.tensor(call.arguments["self"]))
 
 
 def silu(low: Lowering, x: Value) -> Value:
@@ -183,9 +182,9 @@ def silu(low: Lowering, x: Value) -> Value:
 
 
 @elementwise("gelu")
-def _lower_gelu(low: Lowering, call: Call) -> None:
+def _lower_gelu(low: Lowering, call: Call) -> ResultValues:
     x, approximate = low.tensor(call.arguments["self"]), cast(str, call.arguments["approximate"])
-    low.returns(call, gelu(low, x, approximate))
+    return gelu(low, x, approximate)
 
 
 def gelu(low: Lowering, x: Value, approximate: str = "none") -> Value:
@@ -199,12 +198,12 @@ def gelu(low: Lowering, x: Value, approximate: str = "none") -> Value:
 
 
 @elementwise("hardsigmoid")
-def _lower_hardsigmoid(low: Lowering, call: Call) -> None:
-    low.returns(call, low.add("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5))
+def _lower_hardsigmoid(low: Lowering, call: Call) -> ResultValues:
+    return low.add("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5)
 
 
 @elementwise("relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
-def _lower_clip(low: Lowering, call: Call) -> None:
+def _lower_clip(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
     if call.name == "relu6":
@@ -215,63 +214,61 @@ def _lower_clip(low: Lowering, call: Call) -> None:
     if isinstance(low_bound, Ref) or isinstance(high, Ref):
         for op, bound in zip(("Max", "Min"), bounds, strict=True):
             x = x if bound is None else low.add(op, x, bound)
-        low.returns(call, x)
-        return
-    low.returns(call, low.add("Clip", x, *bounds))
+        return x
+    return low.add("Clip", x, *bounds)
 
 
 @elementwise("elu", "leaky_relu", "celu")
-def _lower_with_slope(low: Lowering, call: Call) -> None:
+def _lower_with_slope(low: Lowering, call: Call) -> ResultValues:
     name = {"elu": "Elu", "leaky_relu": "LeakyRelu", "celu": "Celu"}[call.name]
     a = call.arguments
     if a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
         raise LoweringError("there is no rule for a scaled elu")
     slope = float(cast(float, a["negative_slope" if call.name == "leaky_relu" else "alpha"]))
-    low.returns(call, low.add(name, low.tensor(a["self"]), alpha=slope))
+    return low.add(name, low.tensor(a["self"]), alpha=slope)
 
 
 @elementwise("log_sigmoid")
-def _lower_log_sigmoid(low: Lowering, call: Call) -> None:
+def _lower_log_sigmoid(low: Lowering, call: Call) -> ResultValues:
     # The logarithm of a sigmoid would be that of zero for large negative numbers.
-    low.returns(call, low.add("Neg", low.add("Softplus", low.add("Neg", low.tensor(call.arguments["self"])))))
+    return low.add("Neg", low.add("Softplus", low.add("Neg", low.tensor(call.arguments["self"]))))
 
 
 @elementwise("rsqrt")
-def _lower_rsqrt(low: Lowering, call: Call) -> None:
-    low.returns(call, low.add("Reciprocal", low.add("Sqrt", low.tensor(call.arguments["self"]))))
+def _lower_rsqrt(low: Lowering, call: Call) -> ResultValues:
+    return low.add("Reciprocal", low.add("Sqrt", low.tensor(call.arguments["self"])))
 
 
 @elementwise("log2", "log1p", "expm1")
-def _lower_logarithm(low: Lowering, call: Call) -> None:
+def _lower_logarithm(low: Lowering, call: Call) -> ResultValues:
     x = low.tensor(call.arguments["self"])
     if call.name == "log2":
-        low.returns(call, low.add("Mul", low.add("Log", x), low.scalar(1 / math.log(2))))
-    elif call.name == "log1p":
-        low.returns(call, low.add("Log", low.add("Add", x, low.scalar(1.0))))
-    else:
-        low.returns(call, low.add("Sub", low.add("Exp", x), low.scalar(1.0)))
+        return low.add("Mul", low.add("Log", x), low.scalar(1 / math.log(2)))
+    if call.name == "log1p":
+        return low.add("Log", low.add("Add", x, low.scalar(1.0)))
+    return low.add("Sub", low.add("Exp", x), low.scalar(1.0))
 
 
 @elementwise("addcmul", "addcdiv")
-def _lower_add_product(low: Lowering, call: Call) -> None:
+def _lower_add_product(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     dtype = low.typed(call.outputs[0])
     x, first, second, value = (typed_operand(low, a[name], dtype) for name in ("self", "tensor1", "tensor2", "value"))
     product = low.add("Mul" if call.name == "addcmul" else "Div", first, second)
-    low.returns(call, low.add("Add", x, product if a["value"] == 1 else low.add("Mul", product, value)))
+    return low.add("Add", x, product if a["value"] == 1 else low.add("Mul", product, value))
 
 
 @elementwise("lerp")
-def _lower_lerp(low: Lowering, call: Call) -> None:
+def _lower_lerp(low: Lowering, call: Call) -> ResultValues:
     names, dtype = ("self", "end", "weight"), low.typed(call.outputs[0])
     start, end, weight = (typed_operand(low, call.arguments[name], dtype) for name in names)
-    low.returns(call, low.add("Add", start, low.add("Mul", weight, low.add("Sub", end, start))))
+    return low.add("Add", start, low.add("Mul", weight, low.add("Sub", end, start)))
 
 
 @elementwise("square")
-def _lower_square(low: Lowering, call: Call) -> None:
+def _lower_square(low: Lowering, call: Call) -> ResultValues:
     x = low.tensor(call.arguments["self"])
-    low.returns(call, low.add("Mul", x, x))
+    return low.add("Mul", x, x)
 
 
 _BINARY = {
@@ -302,7 +299,7 @@ _OF_TRUTH_VALUES = {"add": "Or", "mul": "And", "maximum": "Or", "minimum": "And"
 
 
 @elementwise(*_BINARY)
-def _lower_binary(low: Lowering, call: Call) -> None:
+def _lower_binary(low: Lowering, call: Call) -> ResultValues:
     a, name = call.arguments, call.name
     left, right = a["self"], a["exponent" if name == "pow" else "other"]
     if name == "rsub":
@@ -323,52 +320,52 @@ def _lower_binary(low: Lowering, call: Call) -> None:
     if (alpha := a.get("alpha", 1)) != 1:
         y = low.add("Mul", y, typed_operand(low, alpha, dtype))
     out = low.add(op, x, y)
-    low.returns(call, low.add("Not", out) if name == "ne" else out)
+    return low.add("Not", out) if name == "ne" else out
 
 
 @elementwise("masked_fill", "where")
-def _lower_where(low: Lowering, call: Call) -> None:
+def _lower_where(low: Lowering, call: Call) -> ResultValues:
     a, dtype = call.arguments, low.typed(call.outputs[0])
     names = ("condition", "self", "other") if call.name == "where" else ("mask", "value", "self")
     condition, *branches = (a[name] for name in names)
     values = [typed_operand(low, branch, dtype) for branch in branches]
-    low.returns(call, low.add("Where", typed_operand(low, condition, "bool"), *values))
+    return low.add("Where", typed_operand(low, condition, "bool"), *values)
 
 
 @elementwise("copy", "fill", "zero")
-def _lower_filled(low: Lowering, call: Call) -> None:
+def _lower_filled(low: Lowering, call: Call) -> ResultValues:
     """A value in the shape of another one."""
     a = call.arguments
     value = a.get("src", a.get("value", 0.0))
     filling = typed_operand(low, value, low.typed(call.outputs[0]))
-    low.returns(call, low.add("Expand", filling, low.add("Shape", low.tensor(a["self"]))))
+    return low.add("Expand", filling, low.add("Shape", low.tensor(a["self"])))
 
 
 @rule_of("prelu", "_prelu_kernel")
-def _prelu_dims(ctx: Inference, call: Call) -> None:
+def _prelu_dims(ctx: Inference, call: Call) -> ResultDims:
     x, weight = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["weight"])
     if len(weight) == 1 and find(weight[0]).size != 1 and len(x) > 1:
         unify(x[1], weight[0])
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("prelu", "_prelu_kernel")
-def _lower_prelu(low: Lowering, call: Call) -> None:
+def _lower_prelu(low: Lowering, call: Call) -> ResultValues:
     x, weight = call.arguments["self"], call.arguments["weight"]
     slope = low.tensor(weight)
     if call.name == "prelu" and low.shape(cast(Ref, weight).name) != (1,):
         slope = low.add("Reshape", slope, low.numbers([-1] + [1] * (low.rank(x) - 2)))
-    low.returns(call, low.add("PRelu", low.tensor(x), slope))
+    return low.add("PRelu", low.tensor(x), slope)
 
 
 @rule_of("softmax", "log_softmax", "_softmax", "_log_softmax", neutral=("dim", "half_to_float"))
-def _softmax_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, ctx.tensor_dims(call.arguments["self"]))
+def _softmax_dims(ctx: Inference, call: Call) -> ResultDims:
+    return ctx.tensor_dims(call.arguments["self"])
 
 
 @lowers("softmax", "log_softmax", neutral=("dtype",))
-def _lower_softmax(low: Lowering, call: Call) -> None:
+def _lower_softmax(low: Lowering, call: Call) -> ResultValues:
     x = call.arguments["self"]
     op = "Softmax" if call.name == "softmax" else "LogSoftmax"
     typed = typed_operand(low, x, low.typed(call.outputs[0]))
-    low.returns(call, low.add(op, typed, axis=axis(call, low.rank(x))))
+    return low.add(op, typed, axis=axis(call, low.rank(x)))

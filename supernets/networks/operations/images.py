@@ -1,4 +1,4 @@
-"""Operations on images: padding, pooling, resizing, and shuffles of channels and pixels."""
+"""Operations on images: padding, pooling, resizing, shuffles of channels and pixels, and windows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import (
@@ -31,6 +32,10 @@ from supernets.networks.onnx_graph.ir import Attribute, Value
 from supernets.networks.operations.arguments import operation
 from supernets.networks.operations.elementwise import typed_operand
 from supernets.networks.operations.registry import (
+    ResultDims,
+    ResultValues,
+    axis,
+    by_rank,
     check_batched,
     extents,
     is_symbolic_extent,
@@ -51,7 +56,7 @@ def _padding(call: Call) -> tuple[str, tuple[int, ...]]:
 
 
 @rule_of("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
-def _pad_dims(ctx: Inference, call: Call) -> None:
+def _pad_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     mode, amounts = _padding(call)
     for i in range(len(amounts) // 2):
@@ -67,11 +72,11 @@ def _pad_dims(ctx: Inference, call: Call) -> None:
             x[position] = fixed(ctx.shape(call.outputs[0])[position], "padded")
         else:
             x[position] = concatenation([fixed(before, "padding"), x[position], fixed(after, "padding")])
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
-def _lower_pad(low: Lowering, call: Call) -> None:
+def _lower_pad(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     mode, amounts = _padding(call)
     if mode not in _MODES:
@@ -82,22 +87,15 @@ def _lower_pad(low: Lowering, call: Call) -> None:
         before[rank - 1 - i], after[rank - 1 - i] = amounts[2 * i], amounts[2 * i + 1]
     pads = low.numbers([*before, *after])
     if mode == "constant" and not a.get("value"):
-        low.returns(call, low.add("Pad", low.tensor(a["self"]), pads))
-        return
+        return low.add("Pad", low.tensor(a["self"]), pads)
     value = typed_operand(low, a.get("value") or 0, low.typed(call.outputs[0]))
-    low.returns(call, low.add("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode]))
+    return low.add("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode])
 
 
 @rule_of(
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
+    *by_rank("max_pool"),
+    *by_rank("avg_pool"),
+    *by_rank("adaptive_avg_pool"),
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "max_pool2d_with_indices",
@@ -127,7 +125,7 @@ def _lower_pad(low: Lowering, call: Call) -> None:
         "scales_w",
     ),
 )
-def _pool_dims(ctx: Inference, call: Call) -> None:
+def _pool_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self" if "self" in call.arguments else "input"])
     if call.name in ("max_pool2d", "avg_pool2d") and any(is_symbolic_extent(ctx, extent) for extent in x[-2:]):
         a = call.arguments
@@ -137,26 +135,25 @@ def _pool_dims(ctx: Inference, call: Call) -> None:
             ints(argument, 2) for argument in (a["kernel_size"], a["stride"] or a["kernel_size"], a["padding"])
         )
         out = [derived(extent, 2 * p - k, s) for extent, k, s, p in zip(x[-2:], kernel, strides, pads, strict=True)]
-        ctx.returns(call, [*x[:-2], *out])
-        return
+        return [*x[:-2], *out]
     n = n_extents(call)
     for extent in x[-n:]:
         fix(extent, "an extent of the image")
-    ctx.returns(call, *([*x[:-n], *extents(ctx, call, -n, i)] for i, name in enumerate(call.outputs) if name))
+    return tuple([*x[:-n], *extents(ctx, call, -n, i)] for i, name in enumerate(call.outputs) if name)
 
 
 @rule_of("grid_sampler", "grid_sampler_2d", neutral=("interpolation_mode", "padding_mode", "align_corners"))
-def _sampled_dims(ctx: Inference, call: Call) -> None:
+def _sampled_dims(ctx: Inference, call: Call) -> ResultDims:
     x, grid = ctx.tensor_dims(call.arguments["input"]), ctx.tensor_dims(call.arguments["grid"])
     n = len(x) - 2
     unify(x[0], grid[0])
     for extent in (*x[2:], *grid[1:]):
         fix(extent, "an extent of the image")
-    ctx.returns(call, [*x[:2], *extents(ctx, call, -n)])
+    return [*x[:2], *extents(ctx, call, -n)]
 
 
-@lowers("max_pool1d", "max_pool2d", "max_pool3d", neutral=("ceil_mode",))
-def _lower_max_pool(low: Lowering, call: Call) -> None:
+@lowers(*by_rank("max_pool"), neutral=("ceil_mode",))
+def _lower_max_pool(low: Lowering, call: Call) -> ResultValues:
     a, n = call.arguments, n_extents(call)
     check_batched(call, low.rank(a["self"]))
     kernel, dilations, pads = (ints(a[name], n) for name in ("kernel_size", "dilation", "padding"))
@@ -172,56 +169,42 @@ def _lower_max_pool(low: Lowering, call: Call) -> None:
     if any(end >= width for end, width in zip(ends, kernel, strict=True)):  # runtimes reject such a pooling
         amounts = low.numbers([0, 0, *pads, 0, 0, *ends])
         x, pads, ends = low.add("Pad", x, amounts, low.scalar(-math.inf)), (0,) * n, (0,) * n
-    low.returns(
-        call,
-        low.add(
-            "MaxPool", x, kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations, ceil_mode=0
-        ),
+    return low.add(
+        "MaxPool", x, kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations, ceil_mode=0
     )
 
 
-@lowers("avg_pool1d", "avg_pool2d", "avg_pool3d", neutral=("ceil_mode",))
-def _lower_avg_pool(low: Lowering, call: Call) -> None:
+@lowers(*by_rank("avg_pool"), neutral=("ceil_mode",))
+def _lower_avg_pool(low: Lowering, call: Call) -> ResultValues:
     a, n = call.arguments, n_extents(call)
     check_batched(call, low.rank(a["self"]))
-    kernel = ints(a["kernel_size"], n)
-    before, strides, pads = low.shape(cast(Ref, a["self"]).name)[-n:], a["stride"] or kernel, ints(a["padding"], n)
-    sizes = zip(before, kernel, ints(strides, n), pads, strict=True)
+    kernel, strides, pads = (
+        ints(argument, n) for argument in (a["kernel_size"], a["stride"] or a["kernel_size"], a["padding"])
+    )
+    sizes = zip(low.shape(cast(Ref, a["self"]).name)[-n:], kernel, strides, pads, strict=True)
     full_windows = tuple((size + 2 * pad - width) // stride + 1 for size, width, stride, pad in sizes)
     if a.get("divisor_override") is not None or full_windows != low.shape(call.outputs[0])[-n:]:
         raise LoweringError("there is no rule for an average pooling with divisor_override or of parts of windows")
-    low.returns(
-        call,
-        low.add(
-            "AveragePool",
-            low.tensor(a["self"]),
-            kernel_shape=kernel,
-            strides=ints(a["stride"] or kernel, n),
-            pads=ints(a["padding"], n) * 2,
-            count_include_pad=int(bool(a["count_include_pad"])),
-        ),
-    )
+    counted, x = int(bool(a["count_include_pad"])), low.tensor(a["self"])
+    return low.add("AveragePool", x, kernel_shape=kernel, strides=strides, pads=pads * 2, count_include_pad=counted)
 
 
-@lowers(
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", neutral=("output_size",)
-)
-def _lower_adaptive_pool(low: Lowering, call: Call) -> None:
+@lowers(*by_rank("adaptive_avg_pool"), "adaptive_max_pool2d", neutral=("output_size",))
+def _lower_adaptive_pool(low: Lowering, call: Call) -> ResultValues:
     x, n = low.tensor(call.arguments["self"]), n_extents(call)
     check_batched(call, low.rank(call.arguments["self"]))
     before, after = low.shape(cast(Ref, call.arguments["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
     kind = "Max" if "max" in call.name else "Average"
     if math.prod(after) == 1:
-        low.returns(call, low.add(f"Global{kind}Pool", x))
-    elif before == after:
-        low.returns(call, low.add("Identity", x))
-    elif all(b % s == 0 for b, s in zip(before, after, strict=True)):
+        return low.add(f"Global{kind}Pool", x)
+    if before == after:
+        return low.add("Identity", x)
+    if all(b % s == 0 for b, s in zip(before, after, strict=True)):
         kernel = tuple(b // s for b, s in zip(before, after, strict=True))
-        low.returns(call, low.add(f"{kind}Pool", x, kernel_shape=kernel, strides=kernel))
-    elif kind == "Average" and n == 2:
-        low.returns(call, _by_matrices(low, x, before, after))
-    else:
-        raise LoweringError(f"there is no rule for an adaptive pooling of {before} to {after}")
+        return low.add(f"{kind}Pool", x, kernel_shape=kernel, strides=kernel)
+    if kind == "Average" and n == 2:
+        return _by_matrices(low, x, before, after)
+    raise LoweringError(f"there is no rule for an adaptive pooling of {before} to {after}")
 
 
 def _by_matrices(low: Lowering, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
@@ -231,7 +214,7 @@ def _by_matrices(low: Lowering, x: Value, before: Sequence[int], after: Sequence
     return low.add("MatMul", left, low.constant(np.ascontiguousarray(columns.T)))
 
 
-def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _windows(before: int, after: int) -> NDArray[np.float32]:
     matrix = np.zeros((after, before), dtype=np.float32)
     for i in range(after):
         start, end = i * before // after, -(-(i + 1) * before // after)
@@ -242,7 +225,7 @@ def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 @lowers(
     "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "upsample_linear1d", "upsample_nearest1d"
 )
-def _lower_interpolate(low: Lowering, call: Call) -> None:
+def _lower_interpolate(low: Lowering, call: Call) -> ResultValues:
     """A product with a constant matrix for each dimension: runtimes differ in weights, antialiasing and rounded scales."""
     a = call.arguments
     x = low.tensor(a["self" if "self" in a else "input"])
@@ -255,10 +238,10 @@ def _lower_interpolate(low: Lowering, call: Call) -> None:
             x = low.add("MatMul", x, low.constant(weights))
         else:
             x = low.add("MatMul", low.constant(np.ascontiguousarray(weights.T)), x)
-    low.returns(call, low.add("Identity", x))
+    return low.add("Identity", x)
 
 
-def _resizing(call: Call, sizes: Sequence[int], position: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _resizing(call: Call, sizes: Sequence[int], position: int) -> NDArray[np.float32]:
     """The matrix of torch's resizing along one dimension, (size before, size after): its outputs for unit vectors."""
     units = torch.eye(sizes[position])[:, None]
     for i in range(len(sizes)):
@@ -273,7 +256,7 @@ def _resizing(call: Call, sizes: Sequence[int], position: int) -> np.ndarray[Any
 
 
 @lowers("upsample_nearest2d", "upsample_bilinear2d", neutral=("output_size",))
-def _lower_resize(low: Lowering, call: Call) -> None:
+def _lower_resize(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     x = a["self" if "self" in a else "input"]
     before, after = low.shape(cast(Ref, x).name), low.shape(call.outputs[0])
@@ -281,8 +264,7 @@ def _lower_resize(low: Lowering, call: Call) -> None:
     factors = cast(tuple[float | None, ...], scales_or_none or (None, None))
     for size, new_size, factor in zip(before[2:], after[2:], factors, strict=True):
         if new_size % size or factor not in (None, new_size / size):
-            _lower_interpolate(low, call)
-            return
+            return _lower_interpolate(low, call)
     scales = np.array([1, 1, after[2] / before[2], after[3] / before[3]], dtype=np.float32)
     bilinear = call.name == "upsample_bilinear2d"
     if not bilinear:
@@ -294,36 +276,36 @@ def _lower_resize(low: Lowering, call: Call) -> None:
     else:
         mode = "align_corners" if a["align_corners"] else "half_pixel"
         settings = {"mode": "linear", "coordinate_transformation_mode": mode}
-    low.returns(call, low.add("Resize", low.tensor(x), None, low.constant(scales), **settings))
+    return low.add("Resize", low.tensor(x), None, low.constant(scales), **settings)
 
 
 @rule_of("pixel_shuffle")
-def _pixel_shuffle_dims(ctx: Inference, call: Call) -> None:
+def _pixel_shuffle_dims(ctx: Inference, call: Call) -> ResultDims:
     x, factor = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
     channels, square = divide(x[-3], [find(x[-3]).size // factor**2, factor**2])
     for dimension in (square, *x[-2:]):
         fix(dimension, "pixels")
-    ctx.returns(call, [*x[:-3], channels, *extents(ctx, call, -2)])
+    return [*x[:-3], channels, *extents(ctx, call, -2)]
 
 
 @lowers("pixel_shuffle")
-def _lower_pixel_shuffle(low: Lowering, call: Call) -> None:
+def _lower_pixel_shuffle(low: Lowering, call: Call) -> ResultValues:
     factor = cast(int, call.arguments["upscale_factor"])
     if low.rank(call.arguments["self"]) != 4:
         raise LoweringError("there is no rule for a pixel shuffle of another rank than 4")
-    low.returns(call, low.add("DepthToSpace", low.tensor(call.arguments["self"]), blocksize=factor, mode="CRD"))
+    return low.add("DepthToSpace", low.tensor(call.arguments["self"]), blocksize=factor, mode="CRD")
 
 
 @rule_of("pixel_unshuffle")
-def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> None:
+def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> ResultDims:
     x, factor = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
     for extent in x[-2:]:
         fix(extent, "pixels")
-    ctx.returns(call, [*x[:-3], product([x[-3], fixed(factor**2, "pixels")]), *extents(ctx, call, -2)])
+    return [*x[:-3], product([x[-3], fixed(factor**2, "pixels")]), *extents(ctx, call, -2)]
 
 
 @lowers("pixel_unshuffle")
-def _lower_pixel_unshuffle(low: Lowering, call: Call) -> None:
+def _lower_pixel_unshuffle(low: Lowering, call: Call) -> ResultValues:
     """Channels of the result are ordered by channel first, and SpaceToDepth's by pixel."""
     factor, shape = cast(int, call.arguments["downscale_factor"]), low.shape(call.outputs[0])
     if len(shape) != 4:
@@ -332,21 +314,94 @@ def _lower_pixel_unshuffle(low: Lowering, call: Call) -> None:
     x = low.add("SpaceToDepth", low.tensor(call.arguments["self"]), blocksize=factor)
     x = low.add("Reshape", x, low.numbers([0, factor**2, channels // factor**2, height, width]))
     x = low.add("Transpose", x, perm=(0, 2, 1, 3, 4))
-    low.returns(call, low.add("Reshape", x, low.numbers([0, channels, height, width])))
+    return low.add("Reshape", x, low.numbers([0, channels, height, width]))
 
 
 @rule_of("channel_shuffle", "native_channel_shuffle")
-def _channel_shuffle_dims(ctx: Inference, call: Call) -> None:
+def _channel_shuffle_dims(ctx: Inference, call: Call) -> ResultDims:
     x, n = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["groups"])
     groups, units = divide(x[1], [n, find(x[1]).size // n])
     fix(groups, "groups of a shuffle")
     x[1] = product([units, groups])
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("channel_shuffle", "native_channel_shuffle")
-def _lower_channel_shuffle(low: Lowering, call: Call) -> None:
+def _lower_channel_shuffle(low: Lowering, call: Call) -> ResultValues:
     groups, shape = cast(int, call.arguments["groups"]), low.shape(call.outputs[0])
     x = low.add("Reshape", low.tensor(call.arguments["self"]), low.numbers([0, groups, -1, *shape[2:]]))
     x = low.add("Transpose", x, perm=(0, 2, 1, *range(3, len(shape) + 1)))
-    low.returns(call, low.add("Reshape", x, low.numbers([0, *shape[1:]])))
+    return low.add("Reshape", x, low.numbers([0, *shape[1:]]))
+
+
+@rule_of("im2col", neutral=("dilation", "padding", "stride"))
+def _windows_dims(ctx: Inference, call: Call) -> ResultDims:
+    x = ctx.tensor_dims(call.arguments["self"])
+    for extent in x[-2:]:
+        fix(extent, "an extent of the image")
+    size = fixed(math.prod(cast(tuple[int, ...], call.arguments["kernel_size"])), "a window")
+    return [*x[:-3], product([x[-3], size]), *extents(ctx, call, -1)]
+
+
+def _starts(n: int, step: int, size: int, dilation: int = 1) -> NDArray[np.int64]:
+    """Positions of the elements of n windows, (n, size)."""
+    positions: NDArray[Any] = np.arange(n)[:, None] * step + np.arange(size)[None] * dilation
+    return positions.astype(np.int64)
+
+
+@lowers("im2col")
+def _lower_windows(low: Lowering, call: Call) -> ResultValues:
+    """Two gathers: of the rows of every window, then of the columns."""
+    a = call.arguments
+    check_batched(call, low.rank(a["self"]))
+    x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
+    kernel, dilations, pads, steps = (ints(a[name], 2) for name in ("kernel_size", "dilation", "padding", "stride"))
+    if any(pads):
+        x = low.add("Pad", x, low.numbers([0, 0, *pads, 0, 0, *pads]))
+    for i, (size, width, dilation, pad, step) in enumerate(zip(shape[2:], kernel, dilations, pads, steps, strict=True)):
+        n = (size + 2 * pad - dilation * (width - 1) - 1) // step + 1
+        x = low.add("Gather", x, low.constant(_starts(n, step, width, dilation).T.copy()), axis=2 + 2 * i)
+    x = low.add("Transpose", x, perm=(0, 1, 2, 4, 3, 5))
+    return low.add("Reshape", x, low.numbers([0, *low.shape(call.outputs[0])[1:]]))
+
+
+@rule_of("col2im", neutral=("output_size", "dilation", "padding", "stride"))
+def _image_dims(ctx: Inference, call: Call) -> ResultDims:
+    x, size = ctx.tensor_dims(call.arguments["self"]), math.prod(cast(tuple[int, ...], call.arguments["kernel_size"]))
+    channels, window = divide(x[-2], [find(x[-2]).size // size, size])
+    fix(window, "a window")
+    fix(x[-1], "windows of the image")
+    return [*x[:-2], channels, *extents(ctx, call, -2)]
+
+
+@lowers("col2im")
+def _lower_image(low: Lowering, call: Call) -> ResultValues:
+    a = call.arguments
+    return low.add(
+        "Col2Im",
+        low.tensor(a["self"]),
+        low.numbers(ints(a["output_size"], 2)),
+        low.numbers(ints(a["kernel_size"], 2)),
+        dilations=ints(a["dilation"], 2),
+        pads=ints(a["padding"], 2) * 2,
+        strides=ints(a["stride"], 2),
+    )
+
+
+@rule_of("unfold", neutral=("step",))
+def _unfold_dims(ctx: Inference, call: Call) -> ResultDims:
+    x = ctx.tensor_dims(call.arguments["self"])
+    position = axis(call, len(x), "dimension")
+    fix(x[position], "windows are taken out of it")
+    x[position] = fixed(ctx.shape(call.outputs[0])[position], "windows")
+    return [*x, fixed(cast(int, call.arguments["size"]), "a window")]
+
+
+@lowers("unfold")
+def _lower_unfold(low: Lowering, call: Call) -> ResultValues:
+    a = call.arguments
+    rank = low.rank(a["self"])
+    axis, size, step = cast(int, a["dimension"]) % rank, cast(int, a["size"]), cast(int, a["step"])
+    n = low.shape(call.outputs[0])[axis]
+    x = low.add("Gather", low.tensor(a["self"]), low.constant(_starts(n, step, size)), axis=axis)
+    return low.add("Transpose", x, perm=(*range(axis + 1), *range(axis + 2, rank + 1), axis + 1))

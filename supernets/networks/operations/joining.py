@@ -10,11 +10,11 @@ from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.elementwise import typed_operand
-from supernets.networks.operations.registry import axis, lowers, rule_of
+from supernets.networks.operations.registry import ResultDims, ResultValues, axis, lowers, rule_of
 
 
 @rule_of("cat", "concat")
-def _cat_dims(ctx: Inference, call: Call) -> None:
+def _cat_dims(ctx: Inference, call: Call) -> ResultDims:
     parts = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
     parts = [part for part in parts if len(part) > 1 or find(part[0]).size]
     position = axis(call, len(parts[0]))
@@ -22,34 +22,34 @@ def _cat_dims(ctx: Inference, call: Call) -> None:
     for part in parts[1:]:
         out = [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(out)]
     out[position] = concatenation([part[position] for part in parts])
-    ctx.returns(call, out)
+    return out
 
 
 @lowers("cat", "concat")
-def _lower_concatenate(low: Lowering, call: Call) -> None:
+def _lower_concatenate(low: Lowering, call: Call) -> ResultValues:
     tensors = [tensor for tensor in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(tensor.name) != (0,)]
     parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
-    low.returns(call, low.add("Concat", *parts, axis=cast(int, call.arguments["dim"])))
+    return low.add("Concat", *parts, axis=cast(int, call.arguments["dim"]))
 
 
 @rule_of("stack")
-def _stack_dims(ctx: Inference, call: Call) -> None:
+def _stack_dims(ctx: Inference, call: Call) -> ResultDims:
     parts = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
     out = parts[0]
     for part in parts[1:]:
         out = [unify(a, b) for a, b in zip(out, part, strict=True)]
     out = list(out)
     out.insert(axis(call, len(out) + 1), fixed(len(parts), "stacked"))
-    ctx.returns(call, out)
+    return out
 
 
 @lowers("stack")
-def _lower_stack(low: Lowering, call: Call) -> None:
+def _lower_stack(low: Lowering, call: Call) -> ResultValues:
     position = axis(call, len(low.shape(call.outputs[0])))
     tensors = cast(tuple[Argument, ...], call.arguments["tensors"])
     parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
     columns = [low.add("Unsqueeze", part, low.numbers([position])) for part in parts]
-    low.returns(call, low.add("Concat", *columns, axis=position))
+    return low.add("Concat", *columns, axis=position)
 
 
 def _split_sizes(call: Call, size: int) -> list[int]:
@@ -67,54 +67,53 @@ def _split_sizes(call: Call, size: int) -> list[int]:
 
 
 @rule_of("split", "split_with_sizes", "chunk", "tensor_split")
-def _split_dims(ctx: Inference, call: Call) -> None:
+def _split_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     pieces = split(x[position], _split_sizes(call, find(x[position]).size))
     ctx.depends(split_sizes=tuple(pieces))
-    ctx.returns(call, *([*x[:position], piece, *x[position + 1 :]] for piece in pieces))
+    return tuple([*x[:position], piece, *x[position + 1 :]] for piece in pieces)
 
 
 @lowers("split_with_sizes", "split", "chunk", "tensor_split")
-def _lower_split(low: Lowering, call: Call) -> None:
+def _lower_split(low: Lowering, call: Call) -> ResultValues:
     x = call.arguments["self"]
     position, n = axis(call, low.rank(x)), len(call.outputs)
     if position in low.program.dynamic.get(cast(Ref, x).name, ()):
         raise LoweringError("there is no rule for a division of the batch")
     sizes = _split_sizes(call, low.shape(cast(Ref, x).name)[position])
     if len(set(sizes)) == 1:
-        low.returns(call, *low.add_many("Split", [low.tensor(x)], n, axis=position, num_outputs=n))
-    else:
-        low.returns(call, *low.add_many("Split", [low.tensor(x), low.numbers(sizes)], n, axis=position))
+        return low.add_many("Split", [low.tensor(x)], n, axis=position, num_outputs=n)
+    return low.add_many("Split", [low.tensor(x), low.numbers(sizes)], n, axis=position)
 
 
 @rule_of("glu")
-def _glu_dims(ctx: Inference, call: Call) -> None:
+def _glu_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     half = find(x[position]).size // 2
     first, second = split(x[position], [half, half])
     x[position] = unify(first, second)
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("glu")
-def _lower_glu(low: Lowering, call: Call) -> None:
+def _lower_glu(low: Lowering, call: Call) -> ResultValues:
     axis = cast(int, call.arguments["dim"])
     a, b = low.add_many("Split", [low.tensor(call.arguments["self"])], 2, axis=axis, num_outputs=2)
-    low.returns(call, low.add("Mul", a, low.add("Sigmoid", b)))
+    return low.add("Mul", a, low.add("Sigmoid", b))
 
 
 @rule_of("unbind")
-def _unbind_dims(ctx: Inference, call: Call) -> None:
+def _unbind_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "taken apart unit by unit")
-    ctx.returns(call, *([dimension for i, dimension in enumerate(x) if i != position] for _ in call.outputs))
+    return tuple([dimension for i, dimension in enumerate(x) if i != position] for _ in call.outputs)
 
 
 @lowers("unbind")
-def _lower_unbind(low: Lowering, call: Call) -> None:
+def _lower_unbind(low: Lowering, call: Call) -> ResultValues:
     axis, n = cast(int, call.arguments["dim"]), len(call.outputs)
     parts = low.add_many("Split", [low.tensor(call.arguments["self"])], n, axis=axis, num_outputs=n)
-    low.returns(call, *[low.add("Squeeze", part, low.numbers([axis])) for part in parts])
+    return [low.add("Squeeze", part, low.numbers([axis])) for part in parts]

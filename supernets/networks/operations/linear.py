@@ -21,14 +21,18 @@ from supernets.networks.capture.dimensions import (
 from supernets.networks.capture.inference import Dims, Inference
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering, ints
-from supernets.networks.onnx_graph.ir import Value
+from supernets.networks.onnx_graph.ir import Attribute, Value
 from supernets.networks.operations.registry import (
     Products,
+    ResultDims,
+    ResultValues,
+    by_rank,
     check_batched,
     dims_of,
     extents,
     is_symbolic_extent,
     lowers,
+    n_extents,
     rule_of,
     work_of,
 )
@@ -36,12 +40,12 @@ from supernets.networks.own_operations import NAMESPACE
 
 
 @rule_of("linear")
-def _linear_dims(ctx: Inference, call: Call) -> None:
+def _linear_dims(ctx: Inference, call: Call) -> ResultDims:
     x, weight = ctx.tensor_dims(call.arguments["input"]), ctx.tensor_dims(call.arguments["weight"])
     unify(x[-1], weight[1])
     if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
-    ctx.returns(call, [*x[:-1], weight[0]])
+    return [*x[:-1], weight[0]]
 
 
 @work_of("linear")
@@ -50,15 +54,14 @@ def _linear_work(inference: Inference, call: Call) -> Products:
 
 
 @lowers("linear")
-def _lower_linear(low: Lowering, call: Call) -> None:
+def _lower_linear(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     x, weight = low.tensor(a["input"]), low.tensor(a["weight"])
     bias = low.tensor(a["bias"]) if a["bias"] is not None else None
     if low.rank(a["input"]) == 2:
-        low.returns(call, low.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
-        return
+        return low.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
     product = linear(low, x, weight)
-    low.returns(call, product if bias is None else low.add("Add", product, bias))
+    return product if bias is None else low.add("Add", product, bias)
 
 
 def linear(low: Lowering, x: Value, weight: Value) -> Value:
@@ -76,8 +79,8 @@ def _convolved(ctx: Inference, call: Call) -> tuple[Dims, Dims, int]:
     return x, weight, cast(int, a["groups"])
 
 
-@rule_of("conv1d", "conv2d", "conv3d")
-def _convolution_dims(ctx: Inference, call: Call) -> None:
+@rule_of(*by_rank("conv"))
+def _convolution_dims(ctx: Inference, call: Call) -> ResultDims:
     x, weight, n_groups = _convolved(ctx, call)
     if n_groups == 1:
         unify(x[1], weight[1])
@@ -88,7 +91,7 @@ def _convolution_dims(ctx: Inference, call: Call) -> None:
         ctx.depends(groups=unify(groups, same))
     if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
-    ctx.returns(call, [x[0], weight[0], *_extents(ctx, call, x[2:], weight[2:])])
+    return [x[0], weight[0], *_extents(ctx, call, x[2:], weight[2:])]
 
 
 def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimension]) -> list[Dimension]:
@@ -144,36 +147,31 @@ def _amounts(call: Call) -> tuple[int, ...]:
     return amounts[-2::-2] + amounts[::-2]
 
 
-@work_of("conv1d", "conv2d", "conv3d")
+@work_of(*by_rank("conv"))
 def _convolution_work(inference: Inference, call: Call) -> Products:
     return [[*inference.dims[call.outputs[0]], *dims_of(inference, call.arguments["weight"])[1:]]]
 
 
-@lowers("conv1d", "conv2d", "conv3d")
-def _lower_convolution(low: Lowering, call: Call) -> None:
-    a = call.arguments
-    n = low.rank(a["input"]) - 2
-    inputs, kernel = _operands(low, call)
-    low.returns(
-        call,
-        low.add(
-            "Conv",
-            *inputs,
-            kernel_shape=tuple(kernel),
-            strides=ints(a["stride"], n),
-            dilations=ints(a["dilation"], n),
-            pads=_pads(a["padding"], kernel, ints(a["dilation"], n)),
-            group=cast(int, a["groups"]),
-        ),
+@lowers(*by_rank("conv"), *by_rank("conv_transpose"))
+def _lower_convolution(low: Lowering, call: Call) -> ResultValues:
+    a, n = call.arguments, n_extents(call)
+    check_batched(call, low.rank(a["input"]))
+    inputs = [low.tensor(a[name]) for name in ("input", "weight", "bias") if a[name] is not None]
+    kernel, strides, dilations = (
+        low.shape(cast(Ref, a["weight"]).name)[2:],
+        ints(a["stride"], n),
+        ints(a["dilation"], n),
     )
-
-
-def _operands(low: Lowering, call: Call) -> tuple[list[Value], tuple[int, ...]]:
-    """The input, weight and bias of a convolution, and the sizes of its kernel."""
-    check_batched(call, low.rank(call.arguments["input"]))
-    names = [name for name in ("input", "weight", "bias") if call.arguments[name] is not None]
-    kernel = low.shape(cast(Ref, call.arguments["weight"]).name)[2:]
-    return [low.tensor(call.arguments[name]) for name in names], tuple(kernel)
+    settings: dict[str, Attribute] = {"kernel_shape": kernel, "strides": strides, "dilations": dilations}
+    if call.name.startswith("conv_transpose"):
+        settings |= {"pads": ints(a["padding"], n) * 2, "output_padding": (extra := ints(a["output_padding"], n))}
+        if any(size >= stride for size, stride in zip(extra, strides, strict=True)):
+            raise LoweringError(
+                "there is no rule for a transposed convolution whose output_padding is not below its stride"
+            )
+        return low.add("ConvTranspose", *inputs, **settings, group=cast(int, a["groups"]))
+    settings["pads"] = _pads(a["padding"], kernel, dilations)
+    return low.add("Conv", *inputs, **settings, group=cast(int, a["groups"]))
 
 
 def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
@@ -187,12 +185,10 @@ def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) ->
 
 
 @rule_of(
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
+    *by_rank("conv_transpose"),
     neutral=("stride", "padding", "output_padding", "dilation"),
 )
-def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
+def _transposed_convolution_dims(ctx: Inference, call: Call) -> ResultDims:
     x, weight, n_groups = _convolved(ctx, call)
     unify(x[1], weight[0])
     out = weight[1]
@@ -204,36 +200,12 @@ def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
         unify(bias[0], out)
     for extent in [*x[2:], *weight[2:]]:
         fix(extent, "a kernel or an extent of the image")
-    ctx.returns(call, [x[0], out, *extents(ctx, call, 2)])
+    return [x[0], out, *extents(ctx, call, 2)]
 
 
-@work_of("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+@work_of(*by_rank("conv_transpose"))
 def _transposed_convolution_work(inference: Inference, call: Call) -> Products:
     return [[*dims_of(inference, call.arguments["input"]), *dims_of(inference, call.arguments["weight"])[1:]]]
-
-
-@lowers("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-def _lower_transposed_convolution(low: Lowering, call: Call) -> None:
-    a = call.arguments
-    n = low.rank(a["input"]) - 2
-    inputs, kernel = _operands(low, call)
-    if any(extra >= stride for extra, stride in zip(ints(a["output_padding"], n), ints(a["stride"], n), strict=True)):
-        raise LoweringError(
-            "there is no rule for a transposed convolution whose output_padding is not below its stride"
-        )
-    low.returns(
-        call,
-        low.add(
-            "ConvTranspose",
-            *inputs,
-            kernel_shape=tuple(kernel),
-            strides=ints(a["stride"], n),
-            dilations=ints(a["dilation"], n),
-            pads=ints(a["padding"], n) * 2,
-            output_padding=ints(a["output_padding"], n),
-            group=cast(int, a["groups"]),
-        ),
-    )
 
 
 def _contract(ctx: Inference, a: Dimension, b: Dimension, left: Argument, right: Argument) -> None:
@@ -256,8 +228,8 @@ def _factors(call: Call) -> tuple[Argument, Argument]:
 
 
 @rule_of("matmul", "mm", "bmm")
-def _matmul_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, _product(ctx, *_factors(call)))
+def _matmul_dims(ctx: Inference, call: Call) -> ResultDims:
+    return _product(ctx, *_factors(call))
 
 
 def _product(ctx: Inference, left: Argument, right: Argument) -> Dims:
@@ -280,21 +252,21 @@ def _product_work(inference: Inference, call: Call) -> Products:
 
 
 @lowers("matmul", "bmm", "mm")
-def _lower_matmul(low: Lowering, call: Call) -> None:
-    low.returns(call, low.add("MatMul", *map(low.tensor, _factors(call))))
+def _lower_matmul(low: Lowering, call: Call) -> ResultValues:
+    return low.add("MatMul", *map(low.tensor, _factors(call)))
 
 
 @rule_of("addmm", "baddbmm")
-def _add_product_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, ctx.broadcast([ctx.tensor_dims(call.arguments["self"]), _product(ctx, *_factors(call))]))
+def _add_product_dims(ctx: Inference, call: Call) -> ResultDims:
+    return ctx.broadcast([ctx.tensor_dims(call.arguments["self"]), _product(ctx, *_factors(call))])
 
 
 @lowers("addmm", "baddbmm")
-def _lower_add_product(low: Lowering, call: Call) -> None:
+def _lower_add_product(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     if a.get("alpha", 1) != 1 or a.get("beta", 1) != 1:
         raise LoweringError(f"there is no rule for {call.name} with alpha or beta")
-    low.returns(call, low.add("Add", low.add("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"])))
+    return low.add("Add", low.add("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"]))
 
 
 def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]], str]:
@@ -314,7 +286,7 @@ def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]
 
 
 @rule_of("einsum")
-def _einsum_dims(ctx: Inference, call: Call) -> None:
+def _einsum_dims(ctx: Inference, call: Call) -> ResultDims:
     terms, output = _einsum_terms(ctx, call)
     by_letter, readers_of = dict[str, Dimension](), dict[str, list[Argument]]()
     for term, operand in terms:
@@ -325,7 +297,7 @@ def _einsum_dims(ctx: Inference, call: Call) -> None:
         of_activations = len(readers) > 1 and not any(map(ctx.is_state, readers))
         if letter not in output and of_activations and not ctx.is_declared(by_letter[letter]):
             fix(by_letter[letter], "a size over which two activations are multiplied (the size of a head)")
-    ctx.returns(call, [by_letter[letter] for letter in output])
+    return [by_letter[letter] for letter in output]
 
 
 @work_of("einsum")
@@ -346,21 +318,19 @@ def _einsum_work(inference: Inference, call: Call) -> Products:
 
 
 @lowers("einsum")
-def _lower_einsum(low: Lowering, call: Call) -> None:
+def _lower_einsum(low: Lowering, call: Call) -> ResultValues:
     operands = [low.tensor(operand) for operand in cast(tuple[Argument, ...], call.arguments["tensors"])]
-    low.returns(call, low.add("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
+    return low.add("Einsum", *operands, equation=cast(str, call.arguments["equation"]))
 
 
 @rule_of("embedding", f"{NAMESPACE}.rows_at")
-def _embedding_dims(ctx: Inference, call: Call) -> None:
+def _embedding_dims(ctx: Inference, call: Call) -> ResultDims:
     names = ("weight", "indices") if call.name == "embedding" else ("table", "positions")
     weight, indices = (ctx.tensor_dims(call.arguments[name]) for name in names)
     fix(weight[0], "the rows of an embedding")
-    ctx.returns(call, [*indices, weight[1]])
+    return [*indices, weight[1]]
 
 
 @lowers("embedding")
-def _lower_embedding(low: Lowering, call: Call) -> None:
-    low.returns(
-        call, low.add("Gather", low.tensor(call.arguments["weight"]), low.tensor(call.arguments["indices"]), axis=0)
-    )
+def _lower_embedding(low: Lowering, call: Call) -> ResultValues:
+    return low.add("Gather", low.tensor(call.arguments["weight"]), low.tensor(call.arguments["indices"]), axis=0)

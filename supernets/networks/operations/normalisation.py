@@ -11,20 +11,20 @@ from supernets.networks.capture.dimensions import divide, find, unify
 from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Call, Ref
 from supernets.networks.lowering.state import Lowering
-from supernets.networks.operations.registry import axis, lowers, rule_of
+from supernets.networks.operations.registry import ResultDims, ResultValues, axis, lowers, rule_of
 
 
 @rule_of("batch_norm", "instance_norm", "_native_batch_norm_legit", neutral=("training", "use_input_stats"))
-def _batch_norm_dims(ctx: Inference, call: Call) -> None:
+def _batch_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["input"])
     for name in ("weight", "bias", "running_mean", "running_var"):
         if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             unify(parameter[0], x[1])
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("batch_norm", "instance_norm")
-def _lower_batch_norm(low: Lowering, call: Call) -> None:
+def _lower_batch_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     own_statistics = a.get("training", a.get("use_input_stats"))
     name, shape = cast(Ref, a["input"]).name, low.shape(cast(Ref, a["input"]).name)
@@ -37,14 +37,13 @@ def _lower_batch_norm(low: Lowering, call: Call) -> None:
     )
     inputs, epsilon = [low.tensor(a["input"]), scale, shift], cast(float, a["eps"])
     if own_statistics:
-        low.returns(call, low.add("InstanceNormalization", *inputs, epsilon=epsilon))
-        return
+        return low.add("InstanceNormalization", *inputs, epsilon=epsilon)
     inputs += [low.tensor(a["running_mean"]), low.tensor(a["running_var"])]
-    low.returns(call, low.add("BatchNormalization", *inputs, epsilon=epsilon))
+    return low.add("BatchNormalization", *inputs, epsilon=epsilon)
 
 
 @rule_of("layer_norm", "rms_norm")
-def _layer_norm_dims(ctx: Inference, call: Call) -> None:
+def _layer_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["input"])
     n = len(cast(tuple[int, ...], call.arguments["normalized_shape"]))
     for name in ("weight", "bias"):
@@ -52,31 +51,31 @@ def _layer_norm_dims(ctx: Inference, call: Call) -> None:
             for a, b in zip(parameter, x[-n:], strict=True):
                 unify(a, b)
     ctx.depends(normalized_shape=tuple(x[-n:]))
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("layer_norm")
-def _lower_layer_norm(low: Lowering, call: Call) -> None:
+def _lower_layer_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     sizes = cast(tuple[int, ...], a["normalized_shape"])
     scale = low.constant(np.ones(sizes, dtype=np.float32)) if a["weight"] is None else low.tensor(a["weight"])
     inputs = [low.tensor(a["input"]), scale] + ([] if a["bias"] is None else [low.tensor(a["bias"])])
-    low.returns(call, low.add("LayerNormalization", *inputs, axis=-len(sizes), epsilon=cast(float, a["eps"])))
+    return low.add("LayerNormalization", *inputs, axis=-len(sizes), epsilon=cast(float, a["eps"]))
 
 
 @lowers("rms_norm")
-def _lower_rms_norm(low: Lowering, call: Call) -> None:
+def _lower_rms_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     x, n = low.tensor(a["input"]), len(cast(tuple[int, ...], a["normalized_shape"]))
     eps = float(np.finfo(np.float32).eps) if a["eps"] is None else cast(float, a["eps"])
     # Runtimes recognise the norm by Pow and replace it by one operation; a product of x with itself they do not.
     mean = low.add("ReduceMean", low.add("Pow", x, low.scalar(2.0)), low.numbers(list(range(-n, 0))), keepdims=1)
     out = low.add("Div", x, low.add("Sqrt", low.add("Add", mean, low.scalar(eps))))
-    low.returns(call, out if a["weight"] is None else low.add("Mul", out, low.tensor(a["weight"])))
+    return out if a["weight"] is None else low.add("Mul", out, low.tensor(a["weight"]))
 
 
 @rule_of("group_norm")
-def _group_norm_dims(ctx: Inference, call: Call) -> None:
+def _group_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     x, n_groups = ctx.tensor_dims(call.arguments["input"]), cast(int, call.arguments["num_groups"])
     if n_groups > 1:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
@@ -84,11 +83,11 @@ def _group_norm_dims(ctx: Inference, call: Call) -> None:
     for name in ("weight", "bias"):
         if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             unify(parameter[0], x[1])
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("group_norm")
-def _lower_group_norm(low: Lowering, call: Call) -> None:
+def _lower_group_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     shape, groups = low.shape(cast(Ref, a["input"]).name), cast(int, a["num_groups"])
     ones, zeros = (low.constant(np.full(groups, fill, dtype=np.float32)) for fill in (1.0, 0.0))
@@ -99,20 +98,20 @@ def _lower_group_norm(low: Lowering, call: Call) -> None:
         if a[name] is not None:
             column = low.add("Reshape", low.tensor(a[name]), low.numbers([-1] + [1] * (len(shape) - 2)))
             out = low.add(op, out, column)
-    low.returns(call, out)
+    return out
 
 
 @rule_of("_weight_norm")
-def _weight_norm_dims(ctx: Inference, call: Call) -> None:
+def _weight_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     direction, length = ctx.tensor_dims(call.arguments["v"]), ctx.tensor_dims(call.arguments["g"])
     unify(length[axis(call, len(direction))], direction[axis(call, len(direction))])
-    ctx.returns(call, direction)
+    return direction
 
 
 @lowers("_weight_norm")
-def _lower_weight_norm(low: Lowering, call: Call) -> None:
+def _lower_weight_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     direction, rank = low.tensor(a["v"]), low.rank(a["v"])
     axes = low.numbers([i for i in range(rank) if i != cast(int, a["dim"]) % rank])
     norm = low.add("ReduceL2", direction, axes, keepdims=1)
-    low.returns(call, low.add("Div", low.add("Mul", direction, low.tensor(a["g"])), norm))
+    return low.add("Div", low.add("Mul", direction, low.tensor(a["g"])), norm)

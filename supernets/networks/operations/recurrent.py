@@ -19,7 +19,7 @@ from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref, refs
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Attribute, Value
-from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
+from supernets.networks.operations.registry import Products, ResultDims, ResultValues, dims_of, lowers, rule_of, work_of
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 """The number of gates, whose weights are stacked, by operation."""
@@ -41,7 +41,7 @@ def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
 
 
 @rule_of(*GATES)
-def _recurrent_dims(ctx: Inference, call: Call) -> None:
+def _recurrent_dims(ctx: Inference, call: Call) -> ResultDims:
     """All layers and both directions share the size of the state, which one tensor holds for all of them."""
     x, parameters = ctx.tensor_dims(call.arguments["input"]), layers(call)
     fix(x[1 if call.arguments["batch_first"] else 0], "a recurrent layer depends on the order")
@@ -62,7 +62,7 @@ def _recurrent_dims(ctx: Inference, call: Call) -> None:
                 unify(stacked[0], gates)
         features = hidden if len(layer) == 1 else concatenation([hidden] * len(layer))
     state = [fixed(find(initial[0][0]).size, "layers"), batch, hidden]
-    ctx.returns(call, [*x[:2], features], *([state] * len(initial)))
+    return [*x[:2], features], *([state] * len(initial))
 
 
 @work_of("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -77,7 +77,7 @@ _ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
 
 
 @lowers(*_ORDER)
-def _lower_recurrent(low: Lowering, call: Call) -> None:
+def _lower_recurrent(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     states = a["hx"] if isinstance(a["hx"], tuple) else (a["hx"],)
     x, parameters = low.tensor(a["input"]), layers(call)
@@ -110,7 +110,7 @@ def _lower_recurrent(low: Lowering, call: Call) -> None:
         layer_states[0] if len(layer_states) == 1 else low.add("Concat", *layer_states, axis=0)
         for layer_states in zip(*last, strict=True)
     ]
-    low.returns(call, x, *finals)
+    return x, *finals
 
 
 def _weights(low: Lowering, kind: str, layer: list[tuple[Argument, ...]]) -> list[Value | None]:

@@ -11,7 +11,7 @@ from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.elementwise import typed_operand
-from supernets.networks.operations.registry import axes, lowers, rule_of
+from supernets.networks.operations.registry import ResultDims, ResultValues, axes, lowers, rule_of
 
 
 @rule_of(
@@ -34,11 +34,10 @@ from supernets.networks.operations.registry import axes, lowers, rule_of
     "argmax",
     "argmin",
 )
-def _reduce_dims(ctx: Inference, call: Call) -> None:
+def _reduce_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     if "other" in call.arguments:
-        ctx.returns(call, ctx.broadcast([x, ctx.tensor_dims(call.arguments["other"])]))
-        return
+        return ctx.broadcast([x, ctx.tensor_dims(call.arguments["other"])])
     chosen = axes(call.arguments.get("dim"), len(x))
     if call.name in ("argmax", "argmin") or (call.name in ("max", "min") and len(call.outputs) > 1):
         for position in chosen:
@@ -47,7 +46,7 @@ def _reduce_dims(ctx: Inference, call: Call) -> None:
         out = [fixed(1, "a size of 1") if i in chosen else dimension for i, dimension in enumerate(x)]
     else:
         out = [dimension for i, dimension in enumerate(x) if i not in chosen]
-    ctx.returns(call, *([out] * len(call.outputs)))
+    return tuple([out] * len(call.outputs))
 
 
 _REDUCTIONS = {
@@ -68,22 +67,21 @@ def _positions(low: Lowering, call: Call) -> list[int]:
 
 
 @lowers(*_REDUCTIONS, "linalg_vector_norm", "norm", neutral=("dtype",))
-def _lower_reduce(low: Lowering, call: Call) -> None:
+def _lower_reduce(low: Lowering, call: Call) -> ResultValues:
     a, dims = call.arguments, _positions(low, call)
     x = typed_operand(low, a["self"], low.typed(call.outputs[0]))
     if call.name == "mean" and low.rank(a["self"]) == 4 and dims == [2, 3]:
         # Runtimes compute this pooling in their own layout of channels.
         pooled = low.add("GlobalAveragePool", x)
-        low.returns(call, pooled if a.get("keepdim") else low.add("Flatten", pooled, axis=1))
-        return
+        return pooled if a.get("keepdim") else low.add("Flatten", pooled, axis=1)
     if call.name in ("linalg_vector_norm", "norm") and a["ord" if "ord" in a else "p"] not in (2, None):
         raise LoweringError("there is no rule for a norm of another order than 2")
     op = _REDUCTIONS.get(call.name, "ReduceL2")
-    low.returns(call, low.add(op, x, low.numbers(dims), keepdims=int(bool(a.get("keepdim")))))
+    return low.add(op, x, low.numbers(dims), keepdims=int(bool(a.get("keepdim"))))
 
 
 @lowers("var", "std", "var_mean", "std_mean")
-def _lower_variance(low: Lowering, call: Call) -> None:
+def _lower_variance(low: Lowering, call: Call) -> ResultValues:
     a, dims = call.arguments, _positions(low, call)
     x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
     n, positions, keep = math.prod(shape[d] for d in dims), low.numbers(dims), int(bool(a.get("keepdim")))
@@ -97,18 +95,17 @@ def _lower_variance(low: Lowering, call: Call) -> None:
     if call.name.startswith("std"):
         spread = low.add("Sqrt", spread)
     mean = [low.add("ReduceMean", x, positions, keepdims=keep)] if call.name.endswith("_mean") else []
-    low.returns(call, spread, *mean)
+    return spread, *mean
 
 
 @lowers("max", "min")
-def _lower_extreme(low: Lowering, call: Call) -> None:
+def _lower_extreme(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     if "other" in a:
         operands = [typed_operand(low, a[name], low.typed(call.outputs[0])) for name in ("self", "other")]
-        low.returns(call, low.add(call.name.capitalize(), *operands))
-        return
+        return low.add(call.name.capitalize(), *operands)
     positions = low.numbers(_positions(low, call))
     if low.is_read(call.outputs[1]):
         raise LoweringError(f"there is no rule for the positions that a {call.name} returns")
     keep = int(bool(a["keepdim"]))
-    low.returns(call, low.add(f"Reduce{call.name.capitalize()}", low.tensor(a["self"]), positions, keepdims=keep))
+    return low.add(f"Reduce{call.name.capitalize()}", low.tensor(a["self"]), positions, keepdims=keep)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Union, cast
 
 from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import Dimension, MismatchError, fixed, is_plain, singles
@@ -21,13 +21,18 @@ from supernets.networks.own_operations import NAMESPACE
 
 if TYPE_CHECKING:
     from supernets.networks.lowering.state import Lowering
+    from supernets.networks.onnx_graph.ir import Value
 
 Products = list[list[Dimension]] | list[tuple[list[Dimension], list[Dimension]]]
 """The dimensions over which each product of matrices in a call loops; with those of its result, where these
 are not the call's output."""
-Rule = Callable[[Inference, Call], None]
+ResultDims = Dims | tuple[Dims, ...]
+"""The dimensions of the output of a call, or of several."""
+Rule = Callable[[Inference, Call], ResultDims]
 WorkRule = Callable[[Inference, Call], Products]
-LoweringRule = Callable[["Lowering", Call], None]
+ResultValues = Union["Value", Sequence["Value"]]
+"""The values of the graph for the outputs of a call."""
+LoweringRule = Callable[["Lowering", Call], ResultValues]
 OnnxRule = TypeVar("OnnxRule", bound=Callable[..., Any])
 """Appends an operation's nodes: (lowering, arguments by the names of the schema) -> the value, or a tuple of values."""
 # By the operation's name without overload:
@@ -35,10 +40,11 @@ RULES: dict[str, Rule] = {}
 WORK: dict[str, WorkRule] = {}
 LOWERED: dict[str, LoweringRule] = {}
 State = TypeVar("State", "Inference", "Lowering")
+Result = TypeVar("Result")
 
 
 def rule_of(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
-    """Registers what operations do to dimensions.
+    """Registers what operations do to dimensions; the rule returns those of the results.
 
     Where a call has an argument that the rule does not read, its dimensions are fixed.
 
@@ -65,7 +71,7 @@ def work_of(*names: str) -> Callable[[WorkRule], WorkRule]:
 
 
 def lowers(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[LoweringRule], LoweringRule]:
-    """Registers how operations become nodes of ONNX.
+    """Registers how operations become nodes of ONNX, whose results the rule returns.
 
     A call with an argument that the rule does not read is a `LoweringError`.
 
@@ -91,9 +97,11 @@ def onnx_of(name: str) -> Callable[[OnnxRule], OnnxRule]:
 
     def register(rule: OnnxRule) -> OnnxRule:
         @lowers(own(name))
-        def lower(low: Lowering, call: Call) -> None:
-            results = rule(low, **{key: _graph_argument(low, value) for key, value in call.arguments.items()})
-            low.returns(call, *(results if isinstance(results, tuple) else (results,)))
+        def lower(low: Lowering, call: Call) -> ResultValues:
+            results: ResultValues = rule(
+                low, **{key: _graph_argument(low, value) for key, value in call.arguments.items()}
+            )
+            return results
 
         return rule
 
@@ -110,19 +118,20 @@ def _graph_argument(low: Lowering, argument: Argument) -> Any:
 
 
 def _accounting(
-    rule: Callable[[State, Call], None],
+    rule: Callable[[State, Call], Result],
     neutral: tuple[str, ...],
     neutral_numbers: Collection[str],
     error: type[MismatchError | LoweringError],
-) -> Callable[[State, Call], None]:
+) -> Callable[[State, Call], Result]:
     """The rule, which raises an error for an argument that it does not read."""
 
     @wraps(rule)
-    def accounting(state: State, call: Call) -> None:
+    def accounting(state: State, call: Call) -> Result:
         arguments = RecordedArguments(call.arguments)
-        rule(state, replace(call, arguments=arguments))
+        result = rule(state, replace(call, arguments=arguments))
         if unread := unread_arguments(call, arguments.names_read, neutral, neutral_numbers):
             raise error(f"there is no rule for {call.op} with {' and '.join(unread)}")
+        return result
 
     accounting.neutral = neutral  # type: ignore[attr-defined]
     accounting.neutral_numbers = neutral_numbers  # type: ignore[attr-defined]
@@ -150,6 +159,11 @@ def axes(argument: Argument, rank: int) -> list[int]:
 def extents(ctx: Inference, call: Call, start: int, output: int = 0) -> Dims:
     """New fixed dimensions for the spatial extents of an output."""
     return [fixed(size, "an extent of the image") for size in ctx.shape(call.outputs[output])[start:]]
+
+
+def by_rank(name: str) -> list[str]:
+    """The names of an operation for one, two and three spatial dimensions."""
+    return [f"{name}{n}d" for n in (1, 2, 3)]
 
 
 def n_extents(call: Call) -> int:

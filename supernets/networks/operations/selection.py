@@ -21,7 +21,7 @@ from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering, ints
 from supernets.networks.operations.elementwise import typed_operand
-from supernets.networks.operations.registry import axes, axis, lowers, rule_of
+from supernets.networks.operations.registry import ResultDims, ResultValues, axes, axis, lowers, rule_of
 
 
 @rule_of(
@@ -35,7 +35,7 @@ from supernets.networks.operations.registry import axes, axis, lowers, rule_of
     "topk",
     neutral=("diagonal", "shifts", "descending", "stable", "largest", "sorted"),
 )
-def _ordered_dims(ctx: Inference, call: Call) -> None:
+def _ordered_dims(ctx: Inference, call: Call) -> ResultDims:
     """Operations that depend on the order of the units."""
     x = ctx.tensor_dims(call.arguments["self"])
     if call.name in ("tril", "triu"):
@@ -47,17 +47,17 @@ def _ordered_dims(ctx: Inference, call: Call) -> None:
         fix(x[position], f"{call.name} depends on the order")
     if call.name == "topk":
         x[positions[0]] = fixed(cast(int, call.arguments["k"]), "topk")
-    ctx.returns(call, *([x] * len(call.outputs)))
+    return tuple([x] * len(call.outputs))
 
 
 @lowers("cumsum", neutral=("dtype",))
-def _lower_cumulated(low: Lowering, call: Call) -> None:
+def _lower_cumulated(low: Lowering, call: Call) -> ResultValues:
     x = typed_operand(low, call.arguments["self"], low.typed(call.outputs[0]))
-    low.returns(call, low.add("CumSum", x, low.whole(cast(int, call.arguments["dim"]))))
+    return low.add("CumSum", x, low.whole(cast(int, call.arguments["dim"])))
 
 
 @lowers("roll")
-def _lower_roll(low: Lowering, call: Call) -> None:
+def _lower_roll(low: Lowering, call: Call) -> ResultValues:
     x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
     dims = cast(tuple[int, ...], call.arguments["dims"])
     dynamic = low.program.dynamic.get(call.outputs[0], ())
@@ -69,53 +69,49 @@ def _lower_roll(low: Lowering, call: Call) -> None:
         if boundary:
             parts = low.add_many("Split", [x, low.numbers([boundary, size - boundary])], 2, axis=dim)
             x = low.add("Concat", parts[1], parts[0], axis=dim)
-    low.returns(call, low.add("Identity", x))
+    return low.add("Identity", x)
 
 
 @lowers("flip")
-def _lower_flip(low: Lowering, call: Call) -> None:
+def _lower_flip(low: Lowering, call: Call) -> ResultValues:
     dims = list(cast(tuple[int, ...], call.arguments["dims"]))
     n = len(dims)
-    low.returns(
-        call,
-        low.add(
-            "Slice",
-            low.tensor(call.arguments["self"]),
-            low.numbers([-1] * n),
-            low.numbers([-(2**62)] * n),
-            low.numbers(dims),
-            low.numbers([-1] * n),
-        ),
+    return low.add(
+        "Slice",
+        low.tensor(call.arguments["self"]),
+        low.numbers([-1] * n),
+        low.numbers([-(2**62)] * n),
+        low.numbers(dims),
+        low.numbers([-1] * n),
     )
 
 
 @rule_of("select", neutral=("index",))
-def _select_dims(ctx: Inference, call: Call) -> None:
+def _select_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "one unit of it is selected")
-    ctx.returns(call, [dimension for i, dimension in enumerate(x) if i != position])
+    return [dimension for i, dimension in enumerate(x) if i != position]
 
 
 @lowers("select")
-def _lower_select(low: Lowering, call: Call) -> None:
+def _lower_select(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     x, x_name = low.tensor(a["self"]), cast(Ref, a["self"]).name
     axis, index = cast(int, a["dim"]), cast(int, a["index"])
     n_readers = sum(name == x_name for reader in low.program.calls for name in reader.reads())
     if low.declared or n_readers > 1:  # of several selections, runtimes make one Split
         selected = low.add("Gather", x, low.numbers([index]), axis=axis)
-        low.returns(call, low.add("Squeeze", selected, low.numbers([axis])))
-    else:
-        low.returns(call, low.add("Gather", x, low.whole(index), axis=axis))
+        return low.add("Squeeze", selected, low.numbers([axis]))
+    return low.add("Gather", x, low.whole(index), axis=axis)
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))
-def _slice_dims(ctx: Inference, call: Call) -> None:
+def _slice_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     x[position] = _part(ctx, call, x[position], ctx.shape(call.outputs[0])[position])
-    ctx.returns(call, x)
+    return x
 
 
 def _part(ctx: Inference, call: Call, dimension: Dimension, n_taken: int) -> Dimension:
@@ -151,7 +147,7 @@ def _with_empty(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension
 
 
 @lowers("slice", "narrow")
-def _lower_slice(low: Lowering, call: Call) -> None:
+def _lower_slice(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     start = a["start"] or 0
     end = a["end"] if call.name == "slice" else cast(int, start) + cast(int, a["length"])
@@ -160,28 +156,28 @@ def _lower_slice(low: Lowering, call: Call) -> None:
         raise LoweringError("there is no rule for a slice of the batch")
     numbers = (a["dim"], a.get("step", 1), *bounds)
     dims, steps, starts, ends = (low.numbers([cast(int, number)]) for number in numbers)
-    low.returns(call, low.add("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
+    return low.add("Slice", low.tensor(a["self"]), starts, ends, dims, steps)
 
 
 @rule_of("slice_scatter", neutral=("end",))
-def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
+def _slice_scatter_dims(ctx: Inference, call: Call) -> ResultDims:
     x, part = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["src"])
     position = axis(call, len(x))
     unify(_part(ctx, call, x[position], find(part[position]).size), part[position])
-    ctx.returns(call, [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(x)])
+    return [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(x)]
 
 
 @rule_of("select_scatter", neutral=("index",))
-def _select_scatter_dims(ctx: Inference, call: Call) -> None:
+def _select_scatter_dims(ctx: Inference, call: Call) -> ResultDims:
     x, part = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["src"])
     position = axis(call, len(x))
     fix(x[position], "one unit of it is selected")
     part.insert(position, x[position])
-    ctx.returns(call, [unify(a, b) for a, b in zip(x, part, strict=True)])
+    return [unify(a, b) for a, b in zip(x, part, strict=True)]
 
 
 @lowers("slice_scatter", "select_scatter")
-def _lower_scattered(low: Lowering, call: Call) -> None:
+def _lower_scattered(low: Lowering, call: Call) -> ResultValues:
     """A tensor with a part replaced: what lies before it, the new part, and what lies after it."""
     a = call.arguments
     x, part, shape = low.tensor(a["self"]), low.tensor(a["src"]), low.shape(cast(Ref, a["self"]).name)
@@ -199,11 +195,11 @@ def _lower_scattered(low: Lowering, call: Call) -> None:
         parts.insert(0, low.add("Slice", x, low.numbers([0]), low.numbers([start]), low.numbers([axis])))
     if end < size:
         parts.append(low.add("Slice", x, low.numbers([end]), low.numbers([size]), low.numbers([axis])))
-    low.returns(call, low.add("Concat", *parts, axis=axis) if len(parts) > 1 else low.add("Identity", part))
+    return low.add("Concat", *parts, axis=axis) if len(parts) > 1 else low.add("Identity", part)
 
 
 @rule_of("gather")
-def _gather_dims(ctx: Inference, call: Call) -> None:
+def _gather_dims(ctx: Inference, call: Call) -> ResultDims:
     x, index = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["index"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
@@ -212,44 +208,39 @@ def _gather_dims(ctx: Inference, call: Call) -> None:
             unify(dimension, chosen)
         elif i != position:
             fix(dimension, "a part of it is taken")
-    ctx.returns(call, index)
+    return index
 
 
 @lowers("gather")
-def _lower_gather(low: Lowering, call: Call) -> None:
+def _lower_gather(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
-    low.returns(
-        call, low.add("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
-    )
+    return low.add("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
 
 
 @rule_of("index_select")
-def _index_select_dims(ctx: Inference, call: Call) -> None:
+def _index_select_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
     x[position] = ctx.tensor_dims(call.arguments["index"])[0]
-    ctx.returns(call, x)
+    return x
 
 
 @rule_of("take_along_dim", "scatter", "index_add")
-def _by_index_dims(ctx: Inference, call: Call) -> None:
+def _by_index_dims(ctx: Inference, call: Call) -> ResultDims:
     raise MismatchError("an index of all dimensions")
 
 
 @lowers("index_select")
-def _lower_index_select(low: Lowering, call: Call) -> None:
+def _lower_index_select(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
-    low.returns(
-        call,
-        low.add(
-            "Gather", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]) % low.rank(a["self"])
-        ),
+    return low.add(
+        "Gather", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]) % low.rank(a["self"])
     )
 
 
 @rule_of("index")
-def _index_dims(ctx: Inference, call: Call) -> None:
+def _index_dims(ctx: Inference, call: Call) -> ResultDims:
     x, indices = ctx.tensor_dims(call.arguments["self"]), cast(tuple[Argument, ...], call.arguments["indices"])
     used = [i for i, index in enumerate(indices) if index is not None]
     if any(ctx.program.values[cast(Ref, indices[i]).name].dtype == "bool" for i in used):
@@ -259,14 +250,14 @@ def _index_dims(ctx: Inference, call: Call) -> None:
     if used != list(range(used[0], used[0] + len(used))):
         raise MismatchError("indices that are apart")
     chosen = ctx.broadcast([ctx.tensor_dims(indices[i]) for i in used])
-    ctx.returns(call, [*x[: used[0]], *chosen, *x[used[-1] + 1 :]])
+    return [*x[: used[0]], *chosen, *x[used[-1] + 1 :]]
 
 
 @lowers("index")
-def _lower_index(low: Lowering, call: Call) -> None:
+def _lower_index(low: Lowering, call: Call) -> ResultValues:
     indices = cast(tuple[Argument, ...], call.arguments["indices"])
     used = [(i, index) for i, index in enumerate(indices) if index is not None]
     if len(used) != 1 or low.dtype(used[0][1]) != "int64":
         raise LoweringError("there is no rule for an index in several dimensions")
     axis, index = used[0]
-    low.returns(call, low.add("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))
+    return low.add("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis)

@@ -20,37 +20,37 @@ from supernets.networks.capture.inference import Inference, reshaped
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.elementwise import elementwise
-from supernets.networks.operations.registry import axes, axis, lowers, rule_of
+from supernets.networks.operations.registry import ResultDims, ResultValues, axes, axis, lowers, rule_of
 
 
 @rule_of("view", "reshape", "_unsafe_view", "_reshape_copy", neutral=("size", "shape"))
-def _view_dims(ctx: Inference, call: Call) -> None:
+def _view_dims(ctx: Inference, call: Call) -> ResultDims:
     if not call.op.endswith("default"):
         raise MismatchError("a view as another type")
     out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
     ctx.depends(**{"size" if "size" in call.arguments else "shape": tuple(out)})
-    ctx.returns(call, out)
+    return out
 
 
 @rule_of("flatten", neutral=("start_dim", "end_dim"))
-def _flatten_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0])))
+def _flatten_dims(ctx: Inference, call: Call) -> ResultDims:
+    return reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
 
 
 @rule_of("view_as", "reshape_as")
-def _view_as_dims(ctx: Inference, call: Call) -> None:
+def _view_as_dims(ctx: Inference, call: Call) -> ResultDims:
     out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
-    ctx.returns(call, [unify(a, b) for a, b in zip(out, ctx.tensor_dims(call.arguments["other"]), strict=True)])
+    return [unify(a, b) for a, b in zip(out, ctx.tensor_dims(call.arguments["other"]), strict=True)]
 
 
 @rule_of("unflatten")
-def _unflatten_dims(ctx: Inference, call: Call) -> None:
+def _unflatten_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     position, n = axis(call, len(x)), len(cast(tuple[int, ...], call.arguments["sizes"]))
     sizes = ctx.shape(call.outputs[0])[position : position + n]
     parts = divide(x[position], sizes)
     ctx.depends(sizes=tuple(parts))
-    ctx.returns(call, [*x[:position], *parts, *x[position + 1 :]])
+    return [*x[:position], *parts, *x[position + 1 :]]
 
 
 @lowers(
@@ -63,8 +63,8 @@ def _unflatten_dims(ctx: Inference, call: Call) -> None:
     "reshape_as",
     neutral=("size", "shape", "start_dim", "end_dim", "dim", "sizes", "other"),
 )
-def _lower_reshape(low: Lowering, call: Call) -> None:
-    low.returns(call, low.reshaped(call, low.tensor(call.arguments["self"])))
+def _lower_reshape(low: Lowering, call: Call) -> ResultValues:
+    return low.reshaped(call, low.tensor(call.arguments["self"]))
 
 
 def _squeezable(call: Call, rank: int) -> list[int]:
@@ -74,33 +74,33 @@ def _squeezable(call: Call, rank: int) -> list[int]:
 
 
 @rule_of("squeeze")
-def _squeeze_dims(ctx: Inference, call: Call) -> None:
+def _squeeze_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     chosen = _squeezable(call, len(x))
     for position in chosen:
         fix(x[position], "it would be squeezed where its size is 1")
     squeezed = {i for i in chosen if find(x[i]).size == 1}
-    ctx.returns(call, [dimension for i, dimension in enumerate(x) if i not in squeezed])
+    return [dimension for i, dimension in enumerate(x) if i not in squeezed]
 
 
 @lowers("squeeze")
-def _lower_squeeze(low: Lowering, call: Call) -> None:
+def _lower_squeeze(low: Lowering, call: Call) -> ResultValues:
     x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
     squeezed = [i for i in _squeezable(call, len(shape)) if shape[i] == 1]
-    low.returns(call, low.add("Squeeze", x, low.numbers(squeezed)) if squeezed else low.add("Identity", x))
+    return low.add("Squeeze", x, low.numbers(squeezed)) if squeezed else low.add("Identity", x)
 
 
 @rule_of("unsqueeze")
-def _unsqueeze_dims(ctx: Inference, call: Call) -> None:
+def _unsqueeze_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     x.insert(axis(call, len(x) + 1), fixed(1, "a size of 1"))
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("unsqueeze")
-def _lower_unsqueeze(low: Lowering, call: Call) -> None:
+def _lower_unsqueeze(low: Lowering, call: Call) -> ResultValues:
     axis = cast(int, call.arguments["dim"]) % len(low.shape(call.outputs[0]))
-    low.returns(call, low.add("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis])))
+    return low.add("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis]))
 
 
 _PERMUTATIONS = ("permute", "transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT", "movedim", "moveaxis")
@@ -128,19 +128,19 @@ def _order(call: Call, rank: int) -> list[int]:
 
 
 @rule_of(*_PERMUTATIONS)
-def _permute_dims(ctx: Inference, call: Call) -> None:
+def _permute_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
-    ctx.returns(call, [x[i] for i in _order(call, len(x))])
+    return [x[i] for i in _order(call, len(x))]
 
 
 @lowers(*_PERMUTATIONS)
-def _lower_permute(low: Lowering, call: Call) -> None:
+def _lower_permute(low: Lowering, call: Call) -> ResultValues:
     x = call.arguments["self"]
-    low.returns(call, low.add("Transpose", low.tensor(x), perm=tuple(_order(call, low.rank(x)))))
+    return low.add("Transpose", low.tensor(x), perm=tuple(_order(call, low.rank(x))))
 
 
 @rule_of("expand", "broadcast_to", neutral=("size",))
-def _expand_dims(ctx: Inference, call: Call) -> None:
+def _expand_dims(ctx: Inference, call: Call) -> ResultDims:
     x, sizes = ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0])
     x = [fixed(1, "a size of 1") for _ in range(len(sizes) - len(x))] + x
     out = []
@@ -149,25 +149,25 @@ def _expand_dims(ctx: Inference, call: Call) -> None:
             dimension = ctx.batch if i == 0 and size == ctx.program.batch else fixed(size, "expanded")
         out.append(dimension)
     ctx.depends(size=tuple(out))
-    ctx.returns(call, out)
+    return out
 
 
 @elementwise("expand_as")
-def _lower_expand_as(low: Lowering, call: Call) -> None:
+def _lower_expand_as(low: Lowering, call: Call) -> ResultValues:
     x, other = low.tensor(call.arguments["self"]), low.tensor(call.arguments["other"])
-    low.returns(call, low.add("Expand", x, low.add("Shape", other)))
+    return low.add("Expand", x, low.add("Shape", other))
 
 
 @lowers("expand", "broadcast_to")
-def _lower_expand(low: Lowering, call: Call) -> None:
+def _lower_expand(low: Lowering, call: Call) -> ResultValues:
     sizes = cast(tuple[Argument, ...], call.arguments["size"])
     parts = [low.size(1 if size == -1 else size) for size in sizes]  # a size of 1 gives way
     shape = low.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
-    low.returns(call, low.add("Expand", low.tensor(call.arguments["self"]), shape))
+    return low.add("Expand", low.tensor(call.arguments["self"]), shape)
 
 
 @rule_of("repeat", "tile")
-def _repeat_dims(ctx: Inference, call: Call) -> None:
+def _repeat_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["self"])
     times = list(cast(tuple[int, ...], call.arguments["repeats" if call.name == "repeat" else "dims"]))
     times = [1] * (len(x) - len(times)) + times
@@ -180,17 +180,14 @@ def _repeat_dims(ctx: Inference, call: Call) -> None:
     ]
     if call.name == "repeat":
         ctx.depends(repeats=tuple(counts))
-    ctx.returns(
-        call,
-        [
-            dimension if n == 1 else product([n if isinstance(n, Dimension) else fixed(n, "repeated"), dimension])
-            for dimension, n in zip(x, counts, strict=True)
-        ],
-    )
+    return [
+        dimension if n == 1 else product([n if isinstance(n, Dimension) else fixed(n, "repeated"), dimension])
+        for dimension, n in zip(x, counts, strict=True)
+    ]
 
 
 @lowers("repeat", "tile")
-def _lower_repeat(low: Lowering, call: Call) -> None:
+def _lower_repeat(low: Lowering, call: Call) -> ResultValues:
     repeats = cast(tuple[Argument, ...], call.arguments["repeats" if call.name == "repeat" else "dims"])
     x = low.tensor(call.arguments["self"])
     n_missing = len(repeats) - low.rank(call.arguments["self"])
@@ -198,31 +195,31 @@ def _lower_repeat(low: Lowering, call: Call) -> None:
         repeats = (*(1 for _ in range(-n_missing)), *repeats)
     elif n_missing:
         x = low.add("Unsqueeze", x, low.numbers(list(range(n_missing))))
-    low.returns(call, low.add("Tile", x, low.add("Concat", *[low.size(repeat) for repeat in repeats], axis=0)))
+    return low.add("Tile", x, low.add("Concat", *[low.size(repeat) for repeat in repeats], axis=0))
 
 
 @rule_of("repeat_interleave", neutral=("output_size",))
-def _repeat_interleave_dims(ctx: Inference, call: Call) -> None:
+def _repeat_interleave_dims(ctx: Inference, call: Call) -> ResultDims:
     x, n = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["repeats"])
     position = axis(call, len(x))
     x[position] = product([x[position], fixed(n, "repeated")])
-    ctx.returns(call, x)
+    return x
 
 
 @lowers("repeat_interleave", neutral=("output_size",))
-def _lower_repeat_interleave(low: Lowering, call: Call) -> None:
+def _lower_repeat_interleave(low: Lowering, call: Call) -> ResultValues:
     repeats, rank = call.arguments["repeats"], low.rank(call.arguments["self"])
     if not isinstance(repeats, int) or call.arguments["dim"] is None:
         raise LoweringError("there is no rule for units that are repeated differently often")
     axis = cast(int, call.arguments["dim"]) % rank
     column = low.add("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis + 1]))
     times = [repeats if i == axis + 1 else 1 for i in range(rank + 1)]
-    low.returns(call, low.reshaped(call, low.add("Tile", column, low.numbers(times))))
+    return low.reshaped(call, low.add("Tile", column, low.numbers(times)))
 
 
 @rule_of("new_zeros", "new_ones", "new_full", "new_empty", neutral=("self", "size"))
-def _new_dims(ctx: Inference, call: Call) -> None:
+def _new_dims(ctx: Inference, call: Call) -> ResultDims:
     sizes = ctx.shape(call.outputs[0])
     out = [ctx.batch if not i and n == ctx.program.batch else fixed(n, "created") for i, n in enumerate(sizes)]
     ctx.depends(size=tuple(out))
-    ctx.returns(call, out)
+    return out

@@ -13,7 +13,7 @@ from supernets.networks.capture.program import Argument, Call, refs
 from supernets.networks.lowering.state import FLOAT, Lowering
 from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.linear import linear
-from supernets.networks.operations.registry import Products, dims_of, onnx_of, own, rule_of, work_of
+from supernets.networks.operations.registry import Products, ResultDims, dims_of, onnx_of, own, rule_of, work_of
 from supernets.networks.resizing import onnx_scale
 from supernets.networks.tokens import MASKED
 
@@ -49,15 +49,15 @@ def _attended(query: Dims, key: Dims, value: Dims) -> Dims:
 
 
 @rule_of(own("resize"))
-def _resize_dims(ctx: Inference, call: Call) -> None:
+def _resize_dims(ctx: Inference, call: Call) -> ResultDims:
     x, side = ctx.tensor_dims(call.arguments["x"]), cast(int, call.arguments["side"])
-    ctx.returns(call, [*x[:2], *(fixed(side, "an extent of the image") for _ in range(2))])
+    return [*x[:2], *(fixed(side, "an extent of the image") for _ in range(2))]
 
 
 @rule_of(own("resized"))
-def _resized_dims(ctx: Inference, call: Call) -> None:
+def _resized_dims(ctx: Inference, call: Call) -> ResultDims:
     x, pixels = ctx.tensor_dims(call.arguments["x"]), ctx.tensor_dims(call.arguments["pixels"])
-    ctx.returns(call, [*x[:2], pixels[0], pixels[0]])
+    return [*x[:2], pixels[0], pixels[0]]
 
 
 @onnx_of("resize")
@@ -77,9 +77,9 @@ def resized(low: Lowering, x: Value, pixels: Value) -> Value:
 
 
 @rule_of(own("padding_mask"), neutral=("padding",))
-def _padding_mask_dims(ctx: Inference, call: Call) -> None:
+def _padding_mask_dims(ctx: Inference, call: Call) -> ResultDims:
     ids = ctx.tensor_dims(call.arguments["ids"])
-    ctx.returns(call, [ids[0], fixed(1, ONE), fixed(1, ONE), ids[1]])
+    return [ids[0], fixed(1, ONE), fixed(1, ONE), ids[1]]
 
 
 @onnx_of("padding_mask")
@@ -91,10 +91,10 @@ def padding_mask(low: Lowering, ids: Value, padding: int) -> Value:
 
 
 @rule_of(own("first_rows"))
-def _first_rows_dims(ctx: Inference, call: Call) -> None:
+def _first_rows_dims(ctx: Inference, call: Call) -> ResultDims:
     table, ids = ctx.tensor_dims(call.arguments["table"]), ctx.tensor_dims(call.arguments["ids"])
     fix(table[0], "the rows of a table")
-    ctx.returns(call, [ids[1], table[1]])
+    return [ids[1], table[1]]
 
 
 @onnx_of("first_rows")
@@ -105,12 +105,12 @@ def first_rows(low: Lowering, table: Value, ids: Value) -> Value:
 
 
 @rule_of(own("attend"), neutral=("mask",))
-def _attend_dims(ctx: Inference, call: Call) -> None:
+def _attend_dims(ctx: Inference, call: Call) -> ResultDims:
     query, key, value = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value"))
     for channels in (query[2], key[2], value[2]):
         _heads(channels, call)
     unify(unify(query[2], key[2]), value[2])
-    ctx.returns(call, query)
+    return query
 
 
 @work_of(own("attend"))
@@ -158,9 +158,9 @@ def _number_range(low: Lowering, start: Value, end: Value, axes: list[int]) -> V
 
 
 @rule_of(own("token_positions"), neutral=("past", "filled"))
-def _token_positions_dims(ctx: Inference, call: Call) -> None:
+def _token_positions_dims(ctx: Inference, call: Call) -> ResultDims:
     ids, padding = ctx.tensor_dims(call.arguments["ids"]), ctx.optional_dims(call.arguments["padding"])
-    ctx.returns(call, [fixed(1, ONE) if padding is None else ids[0], ids[1]])
+    return [fixed(1, ONE) if padding is None else ids[0], ids[1]]
 
 
 @onnx_of("token_positions")
@@ -176,11 +176,11 @@ def token_positions(
 
 
 @rule_of(own("causal_mask"), neutral=("filled",))
-def _causal_mask_dims(ctx: Inference, call: Call) -> None:
+def _causal_mask_dims(ctx: Inference, call: Call) -> ResultDims:
     ids, padding, past = (ctx.optional_dims(call.arguments[name]) for name in ("ids", "padding", "past"))
     assert ids is not None
     total = ids[1] if past is None else _all_tokens(ctx, past[2], ids[1])
-    ctx.returns(call, [fixed(1, ONE) if padding is None else ids[0], fixed(1, ONE), ids[1], total])
+    return [fixed(1, ONE) if padding is None else ids[0], fixed(1, ONE), ids[1], total]
 
 
 @onnx_of("causal_mask")
@@ -204,11 +204,11 @@ def causal_mask(
 
 
 @rule_of(own("rotation"))
-def _rotation_dims(ctx: Inference, call: Call) -> None:
+def _rotation_dims(ctx: Inference, call: Call) -> ResultDims:
     positions = ctx.tensor_dims(call.arguments["positions"])
     n = len(cast(tuple[float, ...], call.arguments["frequencies"]))
     angles = [positions[0], fixed(1, ONE), positions[1], fixed(n, "the frequencies of rotary positions")]
-    ctx.returns(call, angles, angles)
+    return angles, angles
 
 
 @onnx_of("rotation")
@@ -220,10 +220,10 @@ def rotation(low: Lowering, positions: Value, frequencies: tuple[float, ...]) ->
 
 
 @rule_of(own("rotated"), neutral=("cosine", "sine"))
-def _rotated_dims(ctx: Inference, call: Call) -> None:
+def _rotated_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["x"])
     fix(x[-1], "the size of a head")
-    ctx.returns(call, x)
+    return x
 
 
 @onnx_of("rotated")
@@ -242,10 +242,10 @@ def rows_at(low: Lowering, table: Value, positions: Value) -> Value:
 
 
 @rule_of(own("by_head"))
-def _by_head_dims(ctx: Inference, call: Call) -> None:
+def _by_head_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["x"])
     heads, size = _heads(x[2], call)
-    ctx.returns(call, [x[0], heads, x[1], size])
+    return [x[0], heads, x[1], size]
 
 
 @onnx_of("by_head")
@@ -262,10 +262,10 @@ def _divided_by_head(low: Lowering, x: Value, heads: int, head_size: int) -> Val
 
 
 @rule_of(own("appended"))
-def _appended_dims(ctx: Inference, call: Call) -> None:
+def _appended_dims(ctx: Inference, call: Call) -> ResultDims:
     past, new = ctx.tensor_dims(call.arguments["past"]), ctx.tensor_dims(call.arguments["new"])
     batch, heads, size = (unify(past[i], new[i]) for i in (0, 1, 3))
-    ctx.returns(call, [batch, heads, _all_tokens(ctx, past[2], new[2]), size])
+    return [batch, heads, _all_tokens(ctx, past[2], new[2]), size]
 
 
 @onnx_of("appended")
@@ -275,10 +275,10 @@ def appended(low: Lowering, past: Value, new: Value) -> Value:
 
 
 @rule_of(own("attend_grouped"))
-def _attend_grouped_dims(ctx: Inference, call: Call) -> None:
+def _attend_grouped_dims(ctx: Inference, call: Call) -> ResultDims:
     query, key, value, mask = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value", "mask"))
     unify(unify(key[2], value[2]), mask[3])
-    ctx.returns(call, _attended(query, key, value))
+    return _attended(query, key, value)
 
 
 @onnx_of("attend_grouped")
@@ -304,13 +304,13 @@ def attend_grouped(low: Lowering, query: Value, key: Value, value: Value, mask: 
 
 
 @rule_of(own("attend_filled"), neutral=("mask", "filled"))
-def _attend_filled_dims(ctx: Inference, call: Call) -> None:
+def _attend_filled_dims(ctx: Inference, call: Call) -> ResultDims:
     query, key, value, keys, values = (
         ctx.tensor_dims(call.arguments[n]) for n in ("query", "key", "value", "keys", "values")
     )
     unify(key[1], keys[1])
     unify(value[1], values[1])
-    ctx.returns(call, _attended(query, key, value), keys, values)
+    return _attended(query, key, value), keys, values
 
 
 @onnx_of("attend_filled")
@@ -335,13 +335,13 @@ def attend_filled(
 
 
 @rule_of(own("gated_heads"))
-def _gated_heads_dims(ctx: Inference, call: Call) -> None:
+def _gated_heads_dims(ctx: Inference, call: Call) -> ResultDims:
     x, gates, key = (ctx.tensor_dims(call.arguments[name]) for name in ("x", "gates", "key"))
     n_groups, n_experts = find(key[1]).size, find(gates[2]).size
     groups, experts, _ = divide(x[2], [n_groups, n_experts, find(x[2]).size // n_groups // n_experts])
     unify(groups, key[1])
     unify(experts, gates[2])
-    ctx.returns(call, x)
+    return x
 
 
 @onnx_of("gated_heads")
@@ -355,9 +355,9 @@ def gated_heads(low: Lowering, x: Value, gates: Value, key: Value) -> Value:
 
 
 @rule_of(own("last_token"))
-def _last_token_dims(ctx: Inference, call: Call) -> None:
+def _last_token_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["x"])
-    ctx.returns(call, [x[0], x[2]])
+    return [x[0], x[2]]
 
 
 @onnx_of("last_token")
@@ -367,10 +367,10 @@ def last_token(low: Lowering, x: Value) -> Value:
 
 
 @rule_of(own("divided"))
-def _divided_dims(ctx: Inference, call: Call) -> None:
+def _divided_dims(ctx: Inference, call: Call) -> ResultDims:
     ids, first = ctx.tensor_dims(call.arguments["ids"]), cast(int, call.arguments["first"])
     remaining = ctx.dynamic(CONTEXT_NAME, find(ids[1]).size - first)
-    ctx.returns(call, [ids[0], fixed(first, "the tokens of a source")], [ids[0], remaining])
+    return [ids[0], fixed(first, "the tokens of a source")], [ids[0], remaining]
 
 
 @onnx_of("divided")
@@ -382,7 +382,7 @@ def divided(low: Lowering, ids: Value, first: int) -> tuple[Value, Value]:
 
 
 @rule_of(own("cross_memory"))
-def _cross_memory_dims(ctx: Inference, call: Call) -> None:
+def _cross_memory_dims(ctx: Inference, call: Call) -> ResultDims:
     outputs = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["encoded"])]
     first = outputs[0]
     for output in outputs[1:]:
@@ -392,7 +392,7 @@ def _cross_memory_dims(ctx: Inference, call: Call) -> None:
     unify(value[1], first[2])
     heads, size = _heads(unify(key[0], value[0]), call)
     memory = [first[0], heads, product([attended[0], first[1]]), size]
-    ctx.returns(call, memory, memory)
+    return memory, memory
 
 
 @work_of(own("cross_memory"))
@@ -416,9 +416,9 @@ def cross_memory(
 
 
 @rule_of(own("repeated_mask"))
-def _repeated_mask_dims(ctx: Inference, call: Call) -> None:
+def _repeated_mask_dims(ctx: Inference, call: Call) -> ResultDims:
     mask, attended = ctx.tensor_dims(call.arguments["mask"]), ctx.tensor_dims(call.arguments["attended"])
-    ctx.returns(call, [*mask[:3], product([attended[0], mask[3]])])
+    return [*mask[:3], product([attended[0], mask[3]])]
 
 
 @onnx_of("repeated_mask")
@@ -432,10 +432,10 @@ def _concatenated(low: Lowering, parts: Sequence[Value], dim: int) -> Value:
 
 
 @rule_of(own("token_losses"))
-def _token_losses_dims(ctx: Inference, call: Call) -> None:
+def _token_losses_dims(ctx: Inference, call: Call) -> ResultDims:
     ids, logits = ctx.tensor_dims(call.arguments["ids"]), ctx.tensor_dims(call.arguments["logits"])
     fix(logits[2], "the vocabulary")
-    ctx.returns(call, [ids[0], ctx.dynamic(PAST_NAME, find(ids[1]).size - 1)])
+    return [ids[0], ctx.dynamic(PAST_NAME, find(ids[1]).size - 1)]
 
 
 @onnx_of("token_losses")

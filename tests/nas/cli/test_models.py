@@ -144,7 +144,7 @@ class TestAnUnprovedModel:
 
     @pytest.fixture(autouse=True)
     def _wrong_rule(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(RULES, "flip", lambda ctx, call: ctx.returns(call, ctx.tensor_dims(call.arguments["self"])))
+        monkeypatch.setitem(RULES, "flip", lambda ctx, call: ctx.tensor_dims(call.arguments["self"]))
 
     def test_inspecting_it_shows_all_and_fails(self, shell: Shell) -> None:
         shown = shell.nas("inspect", self.NAME, *INPUT)

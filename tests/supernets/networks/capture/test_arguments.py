@@ -151,13 +151,13 @@ def test_a_rule_that_ignores_an_argument_fixes_the_dimensions_or_is_no_lowering(
         monkeypatch.setitem(table, "sum", table["sum"])
 
     @rule_of("sum")
-    def _without_keepdim(ctx: Any, call: Call) -> None:
+    def _without_keepdim(ctx: Any, call: Call) -> list[Any]:
         x = ctx.tensor_dims(call.arguments["self"])
-        ctx.returns(call, [x[0], fixed(call.arguments["dim"][0], "a size of 1")])
+        return [x[0], fixed(call.arguments["dim"][0], "a size of 1")]
 
     @lowers("sum")
-    def _of_nothing(low: Any, call: Call) -> None:
-        low(call.arguments["self"], call.arguments["dim"])
+    def _of_nothing(low: Any, call: Call) -> Any:
+        return low(call.arguments["self"], call.arguments["dim"])
 
     reasons = list(infer_axes(found.program).fixed)
     assert any("there is no rule for aten.sum.dim_IntList with keepdim=True" in reason for reason in reasons)
