@@ -75,10 +75,7 @@ def standalone(tree: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         tensor = new.detach().to("meta" if new.is_meta else "cpu", dtype).clone(memory_format=layout)
         return nn.Parameter(tensor, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else tensor
 
-    tensors = {
-        **dict(tree.named_parameters(remove_duplicate=False)),
-        **dict(tree.named_buffers(remove_duplicate=False)),
-    }
+    tensors = tensors_in(tree)
     if differing := sorted(tensors.keys() ^ weights.keys()):
         raise KeyError(f"only one of the network and its weights has {', '.join(differing[:5])}")
     for module in tree.modules():  # a cloned tree shares its hooks with the template

@@ -135,7 +135,7 @@ def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dic
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all():
             noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.4 - 0.2
-            tensor = tensor + noise * max(1.0 if name.endswith(("running_var", "weight")) else 0.5, 0.0)
+            tensor = tensor + noise * (1.0 if name.endswith(("running_var", "weight")) else 0.5)
         varied[name] = tensor
     return varied
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import keyword
 import re
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
+import torch
 from torch import nn
 
 from supernets.errors import CaptureError
-from supernets.networks.capture.program import BATCH, Argument, Program, Ref, Size
-from supernets.networks.capture.python_calls import call_text, returns_several
-from supernets.networks.capture.python_layers import layers_of
+from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.networks.operations import operation
 from supernets.space.axes import Concat, Dim, axes_in
 
 CLASS = "Network"
@@ -58,7 +61,7 @@ def source_of(program: Program, *, about: str) -> str:
         program: specialised, so that sizes depend on the batch alone.
         about: one line on the network.
     """
-    layers = layers_of(program)
+    layers = _layers_of(program)
     runs = {id(call): path for path, layer in layers.items() for call in layer.calls}
     owned = {name for layer in layers.values() for name in layer.tensors}
     parts = [f"put(self, {quoted(path)}, {layer.constructor})" for path, layer in layers.items()]
@@ -84,10 +87,10 @@ def source_of(program: Program, *, about: str) -> str:
         value = (
             f"{access(path)}({texts['indices' if call.name == 'embedding' else 'input']})"
             if path
-            else call_text(call, texts)
+            else _call_text(call, texts)
         )
         targets = [names.get(name, "_") for name in call.outputs]
-        lines.append(f"{', '.join(targets)} = {value}{'[0]' if len(targets) == 1 and returns_several(call) else ''}")
+        lines.append(f"{', '.join(targets)} = {value}{'[0]' if len(targets) == 1 and _returns_several(call) else ''}")
     outputs = [names[name] for name in program.outputs]
     return (
         _PART
@@ -189,3 +192,253 @@ def _size(dim: Dim) -> str:
         raise CaptureError(f"the size {dim} is not fixed", code="capture.failed")
     factors = [_size(part) for part in dim if part != 1]
     return " * ".join(factors) or "1"
+
+
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+_METHODS = frozenset(("split", "unflatten"))
+"""Methods that are written in Python, with the arguments of their operations."""
+_FUNCTIONS = frozenset(
+    (
+        "hardswish",
+        "hardsigmoid",
+        "hardtanh",
+        "silu",
+        "gelu",
+        "mish",
+        "relu6",
+        "leaky_relu",
+        "glu",
+        "avg_pool2d",
+        "max_pool2d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "avg_pool1d",
+        "pad",
+        "linear",
+        "scaled_dot_product_attention",
+    )
+)
+"""Functions of `torch.nn.functional` with the arguments of their operations, in their order."""
+_END = 2**62
+"""The end of a slice that has none."""
+
+
+def _call_text(call: Call, texts: Mapping[str, str]) -> str:
+    """The expression of a call.
+
+    Args:
+        texts: Texts of its arguments, by name.
+    """
+    argument_names = list(texts)
+    if (
+        call.name in _SIGNS
+        and len(argument_names) > 1
+        and texts.get("alpha", "1") == "1"
+        and "rounding_mode" not in texts
+    ):
+        return f"{texts[argument_names[0]]} {_SIGNS[call.name]} {texts[argument_names[1]]}"
+    if call.op == "aten.index.Tensor":
+        indices: Any = call.arguments["indices"]
+        shown = texts["indices"][1:-1].split(", ")
+        return f"{texts['self']}[{', '.join(':' if i is None else s for i, s in zip(indices, shown, strict=True))}]"
+    if call.op == "aten.slice.Tensor" and isinstance(slice_text := _slice(call, texts), str):
+        return slice_text
+    schema = operation(call)._schema
+    method = getattr(torch.Tensor, call.name, None)
+    if argument_names[0] == "self" and (isinstance(method, types.MethodDescriptorType) or call.name in _METHODS):
+        return f"{texts['self']}.{call.name}({_argument_list(schema, texts, skip=1)})"
+    if call.name in _FUNCTIONS:
+        return f"F.{call.name}({_argument_list(schema, texts, names=False)})"
+    if isinstance(getattr(torch, call.name, None), types.BuiltinFunctionType):
+        return f"torch.{call.name}({_argument_list(schema, texts)})"
+    return f"torch.ops.{call.op}({_argument_list(schema, texts)})"
+
+
+def _returns_several(call: Call) -> bool:
+    """Returns whether the operation returns a tuple or a list."""
+    returns = operation(call)._schema.returns
+    return len(returns) > 1 or isinstance(returns[0].type, torch.ListType)
+
+
+def _slice(call: Call, texts: Mapping[str, str]) -> str | None:
+    """An expression with brackets; None where the dimension is counted from the end."""
+    dim, end = call.arguments["dim"], call.arguments.get("end")
+    if not isinstance(dim, int) or dim < 0:
+        return None
+    start = "" if texts.get("start") in (None, "None", "0") else texts["start"]
+    stop = "" if end is None or (isinstance(end, int) and end >= _END) else texts["end"]
+    step = "" if texts.get("step", "1") == "1" else f":{texts['step']}"
+    return f"{texts['self']}[{':, ' * dim}{start}:{stop}{step}]"
+
+
+def _argument_list(schema: Any, texts: Mapping[str, str], *, skip: int = 0, names: bool = True) -> str:
+    """The arguments without those at their defaults.
+
+    Args:
+        names: True if arguments after one that is left out may be given by name; else none before them is left out.
+    """
+    arguments = [(argument, texts[argument.name]) for argument in schema.arguments if argument.name in texts][skip:]
+    needed = [not argument.has_default_value() or repr(argument.default_value) != text for argument, text in arguments]
+    last = max((i for i, need in enumerate(needed) if need and not arguments[i][0].kwarg_only), default=-1)
+    parts, positional = [], True
+    for i, (argument, text) in enumerate(arguments):
+        if argument.kwarg_only:
+            if needed[i]:
+                parts.append(f"{argument.name}={text}")
+        elif needed[i] or (not names and i <= last):
+            parts.append(text if positional else f"{argument.name}={text}")
+        else:
+            positional = False
+    return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class _LayerSource:
+    """A layer of `torch.nn`.
+
+    Attributes:
+        constructor: the expression that makes it.
+        tensors: Tensors of its state, by their names in the program.
+        calls: Calls that run it.
+    """
+
+    constructor: str
+    tensors: tuple[str, ...]
+    calls: tuple[Call, ...]
+
+
+def _layers_of(program: Program) -> dict[str, _LayerSource]:
+    """The layers by their paths: calls whose tensors are all of one module, and read by calls like it alone."""
+    readers = program.consumers()
+    children: dict[str, set[str]] = {}
+    for name in program.tensors:
+        parts = name.split(".")
+        for i in range(len(parts)):
+            children.setdefault(".".join(parts[:i]), set()).add(name)
+    layers: dict[str, _LayerSource] = {}
+    for call in program.calls:
+        path, source = _layer(call, program)
+        if source is None or path in layers:
+            continue
+        constructor, tensors = source
+        calls = tuple(program.calls[i] for i in dict.fromkeys(i for name in tensors for i in readers[name]))
+        if children[path] == set(tensors) and all(_layer(reader, program) == (path, source) for reader in calls):
+            layers[path] = _LayerSource(constructor, tensors, calls)
+    return layers
+
+
+def _layer(call: Call, program: Program) -> tuple[str, tuple[str, tuple[str, ...]] | None]:
+    """The path of a call's tensors, with the constructor and the tensors if they are those of a layer."""
+    make = _LAYERS.get(call.name)
+    weight = call.arguments.get("weight")
+    if make is None or not isinstance(weight, Ref) or weight.name not in program.trainable:
+        return "", None
+    path, _, leaf = weight.name.rpartition(".")
+    tensor_names = [
+        argument.name for key, argument in call.arguments.items() if key in _STATE_KEYS and isinstance(argument, Ref)
+    ]
+    key_by_name = {f"{path}.{key}": key for key in _STATE_KEYS}
+    if (
+        leaf != "weight"
+        or not path
+        or any(name not in key_by_name or name not in program.tensors for name in tensor_names)
+    ):
+        return "", None
+    if any(call.arguments.get(key_by_name[name]) != Ref(name) for name in tensor_names):
+        return "", None
+    constructor = make(call, program)
+    return path, None if constructor is None else (constructor, tuple(tensor_names))
+
+
+_STATE_KEYS = ("weight", "bias", "running_mean", "running_var")
+
+
+def _constructor(kind: str, *sizes: object, **options: tuple[object, object]) -> str:
+    """A constructor's call; each option has its value and torch's default."""
+    keywords = [f"{key}={value!r}" for key, (value, default) in options.items() if value != default]
+    return f"nn.{kind}({', '.join([*map(repr, sizes), *keywords])})"
+
+
+def _shape(call: Call, program: Program, key: str) -> tuple[int, ...]:
+    argument = call.arguments[key]
+    return program.values[argument.name].shape if isinstance(argument, Ref) else ()
+
+
+def _single_if_equal(value: Any) -> Any:
+    """One number for equal ones."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def _convolution(call: Call, program: Program) -> str | None:
+    weight, arguments = _shape(call, program, "weight"), call.arguments
+    n = len(weight) - 2
+    groups: Any = arguments["groups"]
+    options = {
+        "stride": (_single_if_equal(arguments["stride"]), 1),
+        "padding": (_single_if_equal(arguments["padding"]), 0),
+        "dilation": (_single_if_equal(arguments["dilation"]), 1),
+        "groups": (groups, 1),
+        "bias": (arguments["bias"] is not None, True),
+    }
+    if call.name.startswith("conv_transpose"):
+        options["output_padding"] = (_single_if_equal(arguments["output_padding"]), 0)
+        return _constructor(
+            f"ConvTranspose{n}d", weight[0], weight[1] * groups, _single_if_equal(weight[2:]), **options
+        )
+    return _constructor(f"Conv{n}d", weight[1] * groups, weight[0], _single_if_equal(weight[2:]), **options)
+
+
+def _linear(call: Call, program: Program) -> str | None:
+    outputs, inputs = _shape(call, program, "weight")
+    return _constructor("Linear", inputs, outputs, bias=(call.arguments["bias"] is not None, True))
+
+
+def _batch_norm(call: Call, program: Program) -> str | None:
+    arguments = call.arguments
+    if (
+        arguments["training"]
+        or arguments["bias"] is None
+        or arguments["running_mean"] is None
+        or arguments["running_var"] is None
+    ):
+        return None
+    kind = {4: "BatchNorm2d", 5: "BatchNorm3d"}.get(len(_shape(call, program, "input")), "BatchNorm1d")
+    (size,) = _shape(call, program, "weight")
+    return _constructor(kind, size, eps=(arguments["eps"], 1e-5), momentum=(arguments["momentum"], 0.1))
+
+
+def _layer_norm(call: Call, program: Program) -> str | None:
+    arguments = call.arguments
+    shape = (
+        _single_if_equal(arguments["normalized_shape"])
+        if len(_shape(call, program, "weight")) == 1
+        else arguments["normalized_shape"]
+    )
+    return _constructor("LayerNorm", shape, eps=(arguments["eps"], 1e-5), bias=(arguments["bias"] is not None, True))
+
+
+def _group_norm(call: Call, program: Program) -> str | None:
+    arguments = call.arguments
+    (size,) = _shape(call, program, "weight")
+    return (
+        None
+        if arguments["bias"] is None
+        else _constructor("GroupNorm", arguments["num_groups"], size, eps=(arguments["eps"], 1e-5))
+    )
+
+
+def _embedding(call: Call, program: Program) -> str | None:
+    padding: Any = call.arguments["padding_idx"]
+    return _constructor(
+        "Embedding", *_shape(call, program, "weight"), padding_idx=(padding if padding >= 0 else None, None)
+    )
+
+
+_LAYERS: Mapping[str, Callable[[Call, Program], str | None]] = {
+    "linear": _linear,
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "embedding": _embedding,
+    **{f"conv{kind}{n}d": _convolution for kind in ("", "_transpose") for n in (1, 2, 3)},
+}

@@ -55,18 +55,6 @@ class SpaceOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class DepthGroup:
-    """Layers of which a choice keeps some.
-
-    Attributes:
-        order: indices of the units in the order in which they are kept, spread over the group.
-    """
-
-    name: str
-    order: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ChoiceMembers:
     """A choice with what it changes.
 
@@ -102,8 +90,8 @@ class CapturedSpace:
         self._check_kept()
         self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
         self._depths = self._depth_groups()
-        choices = [Choice(group.name, _depths(len(group.order))) for group in self._depths]
-        needs = LayerNeeds(elastic, {group.name: group.order for group in self._depths})
+        choices = [Choice(name, _depths(len(units))) for name, units in self._depths.items()]
+        needs = LayerNeeds(elastic, self._depths)
         choices += [
             Choice(name, self._width_options(axes), _required(needs.need_of(axes)))
             for name, axes in self._widths.items()
@@ -164,7 +152,8 @@ class CapturedSpace:
             return max(1, round(full * fraction))
         return max(multiple, round(full * fraction / multiple) * multiple)
 
-    def _depth_groups(self) -> list[DepthGroup]:
+    def _depth_groups(self) -> dict[str, tuple[int, ...]]:
+        """The units of which each choice keeps some, by their indices in the order in which they are kept, spread over them."""
         groups: dict[str, list[int]] = {}
         previous: tuple[str, object] | None = None
         key = ""
@@ -183,14 +172,14 @@ class CapturedSpace:
                     key = f"{parent}:{n + 1}.depth" if n else f"{parent}.depth"
             previous = kind
             groups.setdefault(key, []).append(index)
-        return [DepthGroup(name, tuple(units[i] for i in _spread(len(units)))) for name, units in groups.items()]
+        return {name: tuple(units[i] for i in _spread(len(units))) for name, units in groups.items()}
 
     def members(self) -> tuple[ChoiceMembers, ...]:
         """The choices with the axes or layers that each changes, in the order of the space."""
         members = []
-        for group in self._depths:
-            layers = tuple(self._elastic.units[i].name for i in group.order)
-            members.append(ChoiceMembers(group.name, "depth", tuple(map(float, _depths(len(layers)))), layers))
+        for name, units in self._depths.items():
+            layers = tuple(self._elastic.units[i].name for i in units)
+            members.append(ChoiceMembers(name, "depth", tuple(map(float, _depths(len(layers)))), layers))
         for name, axes in self._widths.items():
             options = self._width_options(axes)
             sizes = tuple(self._size(axes[0], fraction) for fraction in options)
@@ -210,8 +199,8 @@ class CapturedSpace:
         """The branches that an architecture lacks."""
         values = self.space.values(architecture)
         branches: set[int] = set()
-        for group in self._depths:
-            for unit in group.order[cast(int, values[group.name]) :]:
+        for name, units in self._depths.items():
+            for unit in units[cast(int, values[name]) :]:
                 branches.update(self._elastic.units[unit].branches)
         return frozenset(branches)
 

@@ -31,6 +31,7 @@ from supernets.networks.capture.traced_graph import (
     remove_whole_slices,
     without_mutations,
 )
+from supernets.networks.live_subnets import tensors_in
 from supernets.networks.own_operations import recording
 
 ModuleCall = Callable[..., Any]
@@ -188,9 +189,7 @@ class _Reader:
     def __init__(self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...]) -> None:
         self._graph, self._names = inlined(exported.graph_module), _placeholders(exported)
         self._results = [spec.kind is OutputKind.USER_OUTPUT for spec in exported.graph_signature.output_specs]
-        self._state = dict(flat.model.named_parameters(remove_duplicate=False)) | dict(
-            flat.model.named_buffers(remove_duplicate=False)
-        )
+        self._state = tensors_in(flat.model)
         self._canonical = _canonical_names(self._state)
         self._trainable = {name for name, _ in flat.model.named_parameters()}
         self._batch = len(example[0])

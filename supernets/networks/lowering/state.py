@@ -155,19 +155,11 @@ class Lowering(Graph):
             return self.numbers([argument])
         if not isinstance(argument, Size):
             raise LoweringError(f"expected a size, got {argument!r}")
-        return self._size(argument.dim)
-
-    def _size(self, dim: Dim) -> Value:
-        if isinstance(dim, int):
-            return self.numbers([dim])
-        if dim == BATCH:
-            return self.batch()
-        if isinstance(dim, tuple):
-            parts = list(_factors(dim))
-            factor, n_batches = math.prod(part for part in parts if isinstance(part, int)), parts.count(BATCH)
-            if n_batches == 1 and all(part == BATCH or isinstance(part, int) for part in parts):
-                return self.add("Mul", self.batch(), self.numbers([factor]))
-        raise LoweringError(f"there is no rule for the size {dim}")
+        *others, batch = sorted(_factors(argument.dim), key=lambda part: part == BATCH)
+        if batch != BATCH or not all(isinstance(part, int) for part in others):
+            raise LoweringError(f"there is no rule for the size {argument.dim}")
+        factor = math.prod(part for part in others if isinstance(part, int))
+        return self.add("Mul", self.batch(), self.numbers([factor])) if others else self.batch()
 
     def reshaped(self, call: Call, source: Value) -> Value:
         """A value in the shape of the call's output."""

@@ -53,27 +53,32 @@ def _lower_attention(low: Lowering, call: Call) -> ResultValues:
     if a["dropout_p"]:
         raise LoweringError("there is no rule for attention with dropout")
     query, key, value = (low.shape(cast(Ref, a[name]).name) for name in ("query", "key", "value"))
-    scale = query[-1] ** -0.5 if a["scale"] is None else cast(float, a["scale"])
-    if _is_stacked(low, call):
-        return _attend_stacked(low, call, scale)
     x, keys, values = (low.tensor(a[name]) for name in ("query", "key", "value"))
     mask = None if a["attn_mask"] is None else low.tensor(a["attn_mask"])
-    grouped = bool(a["enable_gqa"]) and query[-3] != key[-3]
-    if grouped:  # the queries of a group have a dimension of their own, in which they share keys and values
-        if len(query) != 4:
+    scale = query[-1] ** -0.5 if a["scale"] is None else cast(float, a["scale"])
+    grouped, stacked, rank = bool(a["enable_gqa"]) and query[-3] != key[-3], _is_stacked(low, call), len(query)
+    if stacked:  # the queries of a group's heads one below the other: one product for each head of the keys
+        n_stacked = query[1] // key[1] * query[2]
+        x = low.add("Reshape", x, low.numbers([0, key[1], n_stacked, query[3]]))
+    elif grouped:  # the queries of a group have a dimension of their own, in which they share keys and values
+        if rank != _RANK:
             raise LoweringError("there is no rule for attention with grouped queries of another rank than 4")
-        x = low.add("Reshape", x, low.numbers([0, key[1], query[1] // key[1], -1, query[-1]]))
+        x, rank = low.add("Reshape", x, low.numbers([0, key[1], query[1] // key[1], -1, query[-1]])), 5
         keys, values = (low.add("Unsqueeze", tensor, low.numbers([2])) for tensor in (keys, values))
         mask = None if mask is None else _grouped_mask(low, a["attn_mask"], mask, key[1])
-    rank = len(query) + grouped
-    order = (*range(rank - 2), rank - 1, rank - 2)
-    if len(key) + grouped != rank or len(value) + grouped != rank:
+    if len(key) != len(query) or len(value) != len(query):
         raise LoweringError("there is no rule for attention whose keys have another rank than its queries")
+    order = (*range(rank - 2), rank - 1, rank - 2)
     scores = low.add("MatMul", low.add("Mul", x, low.scalar(scale)), low.add("Transpose", keys, perm=order))
-    scores = _masked(low, call, scores, mask)
-    out = low.add("MatMul", low.add("Softmax", scores, axis=-1), values)
+    by_head = stacked and (mask is not None or a["is_causal"])
+    if by_head:
+        scores = low.add("Reshape", scores, low.numbers([0, query[1], query[2], key[2]]))
+    weights = low.add("Softmax", _masked(low, call, scores, mask), axis=-1)
+    if by_head:
+        weights = low.add("Reshape", weights, low.numbers([0, key[1], n_stacked, key[2]]))
+    out = low.add("MatMul", weights, values)
     if grouped:
-        out = low.add("Reshape", out, low.numbers([0, query[1], -1, value[-1]]))
+        out = low.add("Reshape", out, low.numbers([0, query[1], query[2] if stacked else -1, value[-1]]))
     return out
 
 
@@ -105,25 +110,6 @@ def _is_stacked(low: Lowering, call: Call) -> bool:
 
 _RANK = 4
 """Dimensions of queries: examples, heads, tokens and channels."""
-
-
-def _attend_stacked(low: Lowering, call: Call, scale: float) -> Value:
-    """Attention with the queries of a group's heads one below the other: one product for each head of the keys."""
-    a = call.arguments
-    query, key, value = (low.shape(cast(Ref, a[name]).name) for name in ("query", "key", "value"))
-    x, keys, values = (low.tensor(a[name]) for name in ("query", "key", "value"))
-    mask = None if a["attn_mask"] is None else low.tensor(a["attn_mask"])
-    n_heads, n_stacked, n_keys = query[1], query[1] // key[1] * query[2], key[2]
-    x = low.add("Reshape", x, low.numbers([0, key[1], n_stacked, query[3]]))
-    scores = low.add("MatMul", low.add("Mul", x, low.scalar(scale)), low.add("Transpose", keys, perm=(0, 1, 3, 2)))
-    if mask is None and not a["is_causal"]:
-        weights = low.add("Softmax", scores, axis=-1)
-    else:
-        scores = low.add("Reshape", scores, low.numbers([0, n_heads, query[2], n_keys]))
-        weights = low.add("Softmax", _masked(low, call, scores, mask), axis=-1)
-        weights = low.add("Reshape", weights, low.numbers([0, key[1], n_stacked, n_keys]))
-    out = low.add("MatMul", weights, values)
-    return low.add("Reshape", out, low.numbers([0, n_heads, query[2], value[3]]))
 
 
 def _grouped_mask(low: Lowering, argument: Argument, mask: Value, n_groups: int) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -171,14 +171,28 @@ def _lower_cast(low: Lowering, call: Call) -> ResultValues:
     return low.add("Identity", out) if out is low.tensor(x) else out
 
 
-@elementwise("silu")
-def _lower_silu(low: Lowering, call: Call) -> ResultValues:
-    return silu(low, low.tensor(call.arguments["self"]))
-
-
 def silu(low: Lowering, x: Value) -> Value:
     """x * sigmoid(x)."""
     return low.add("Mul", x, low.add("Sigmoid", x))
+
+
+_COMPOSED: Mapping[str, Callable[[Lowering, Value], Value]] = {
+    "silu": silu,
+    "hardsigmoid": lambda low, x: low.add("HardSigmoid", x, alpha=1 / 6, beta=0.5),
+    # The logarithm of a sigmoid would be that of zero for large negative numbers.
+    "log_sigmoid": lambda low, x: low.add("Neg", low.add("Softplus", low.add("Neg", x))),
+    "rsqrt": lambda low, x: low.add("Reciprocal", low.add("Sqrt", x)),
+    "log2": lambda low, x: low.add("Mul", low.add("Log", x), low.scalar(1 / math.log(2))),
+    "log1p": lambda low, x: low.add("Log", low.add("Add", x, low.scalar(1.0))),
+    "expm1": lambda low, x: low.add("Sub", low.add("Exp", x), low.scalar(1.0)),
+    "square": lambda low, x: low.add("Mul", x, x),
+}
+"""Operations of one tensor of floating-point numbers, without other arguments."""
+
+
+@elementwise(*_COMPOSED)
+def _lower_composed(low: Lowering, call: Call) -> ResultValues:
+    return _COMPOSED[call.name](low, low.tensor(call.arguments["self"]))
 
 
 @elementwise("gelu")
@@ -195,11 +209,6 @@ def gelu(low: Lowering, x: Value, approximate: str = "none") -> Value:
     else:
         bent = low.add("Erf", low.add("Div", x, low.scalar(math.sqrt(2))))
     return low.add("Mul", low.add("Mul", x, low.add("Add", bent, low.scalar(1.0))), low.scalar(0.5))
-
-
-@elementwise("hardsigmoid")
-def _lower_hardsigmoid(low: Lowering, call: Call) -> ResultValues:
-    return low.add("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5)
 
 
 @elementwise("relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
@@ -228,27 +237,6 @@ def _lower_with_slope(low: Lowering, call: Call) -> ResultValues:
     return low.add(name, low.tensor(a["self"]), alpha=slope)
 
 
-@elementwise("log_sigmoid")
-def _lower_log_sigmoid(low: Lowering, call: Call) -> ResultValues:
-    # The logarithm of a sigmoid would be that of zero for large negative numbers.
-    return low.add("Neg", low.add("Softplus", low.add("Neg", low.tensor(call.arguments["self"]))))
-
-
-@elementwise("rsqrt")
-def _lower_rsqrt(low: Lowering, call: Call) -> ResultValues:
-    return low.add("Reciprocal", low.add("Sqrt", low.tensor(call.arguments["self"])))
-
-
-@elementwise("log2", "log1p", "expm1")
-def _lower_logarithm(low: Lowering, call: Call) -> ResultValues:
-    x = low.tensor(call.arguments["self"])
-    if call.name == "log2":
-        return low.add("Mul", low.add("Log", x), low.scalar(1 / math.log(2)))
-    if call.name == "log1p":
-        return low.add("Log", low.add("Add", x, low.scalar(1.0)))
-    return low.add("Sub", low.add("Exp", x), low.scalar(1.0))
-
-
 @elementwise("addcmul", "addcdiv")
 def _lower_add_product(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
@@ -263,12 +251,6 @@ def _lower_lerp(low: Lowering, call: Call) -> ResultValues:
     names, dtype = ("self", "end", "weight"), low.typed(call.outputs[0])
     start, end, weight = (typed_operand(low, call.arguments[name], dtype) for name in names)
     return low.add("Add", start, low.add("Mul", weight, low.add("Sub", end, start)))
-
-
-@elementwise("square")
-def _lower_square(low: Lowering, call: Call) -> ResultValues:
-    x = low.tensor(call.arguments["self"])
-    return low.add("Mul", x, x)
 
 
 _BINARY = {

@@ -23,24 +23,26 @@ from supernets.networks.operations.elementwise import elementwise
 from supernets.networks.operations.registry import ResultDims, ResultValues, axes, axis, lowers, rule_of
 
 
-@rule_of("view", "reshape", "_unsafe_view", "_reshape_copy", neutral=("size", "shape"))
+@rule_of(
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "_reshape_copy",
+    "flatten",
+    "view_as",
+    "reshape_as",
+    neutral=("size", "shape", "start_dim", "end_dim"),
+)
 def _view_dims(ctx: Inference, call: Call) -> ResultDims:
-    if not call.op.endswith("default"):
+    if call.op == "aten.view.dtype":
         raise MismatchError("a view as another type")
     out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
-    ctx.depends(**{"size" if "size" in call.arguments else "shape": tuple(out)})
+    for name in ("size", "shape"):
+        if name in call.arguments:
+            ctx.depends(**{name: tuple(out)})
+    if (other := ctx.optional_dims(call.arguments.get("other"))) is not None:
+        out = [unify(a, b) for a, b in zip(out, other, strict=True)]
     return out
-
-
-@rule_of("flatten", neutral=("start_dim", "end_dim"))
-def _flatten_dims(ctx: Inference, call: Call) -> ResultDims:
-    return reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
-
-
-@rule_of("view_as", "reshape_as")
-def _view_as_dims(ctx: Inference, call: Call) -> ResultDims:
-    out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
-    return [unify(a, b) for a, b in zip(out, ctx.tensor_dims(call.arguments["other"]), strict=True)]
 
 
 @rule_of("unflatten")

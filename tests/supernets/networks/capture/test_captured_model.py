@@ -27,9 +27,8 @@ from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.execution import outputs_of
 from supernets.networks.capture.model_names import is_file, is_function, is_library
-from supernets.networks.capture.opening import open_model, open_module
+from supernets.networks.capture.opening import matching, open_model, open_module, read_weights
 from supernets.networks.capture.user_model import Preprocessing, own_model, unwrapped
-from supernets.networks.capture.weights import matching, read_weights
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
 from tests.supernets.networks.capture.networks import example, network
