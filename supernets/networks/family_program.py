@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import LoweringError, SpaceError
+from supernets.networks.capture.blocks import ProgramBlocks
 from supernets.networks.capture.branches import Branch, module_branch
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.program import BATCH, TIED, Call, Program, Ref, needed_calls
-from supernets.networks.capture.program_blocks import ProgramBlocks
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared

@@ -133,16 +133,6 @@ def rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
-@own_operation("(Tensor table, Tensor positions) -> Tensor")
-def rows_at(table: Tensor, positions: Tensor) -> Tensor:
-    """The rows of a table at positions: (rows, width), (m, tokens) -> (m, tokens, width).
-
-    Raises:
-        IndexError: a position is beyond the table.
-    """
-    return functional.embedding(positions, table)
-
-
 @own_operation("(Tensor x, int head_size) -> Tensor")
 def by_head(x: Tensor, head_size: int) -> Tensor:
     """Channels divided among heads: (n, tokens, heads x head_size) -> (n, heads, tokens, head_size)."""

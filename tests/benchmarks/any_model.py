@@ -50,12 +50,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hardware_profiles.runtime import run_calls
 from supernets.errors import LoweringError
 from supernets.families.captured.captured_family import CapturedFamily
+from supernets.networks.capture.blocks import elastic_share
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.execution import outputs_of
 from supernets.networks.capture.model_proof import prove_model, randomised
-from supernets.networks.capture.program_blocks import elastic_share
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import Captured, capture
 from supernets.networks.live_subnets import channels_last

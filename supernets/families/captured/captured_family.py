@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import CheckpointError, LoweringError, SpaceError
-from supernets.networks.capture.blocks import Division
+from supernets.networks.capture.blocks import Division, ProgramBlocks
 from supernets.networks.capture.branches import Branch, layer_of
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, bookkeeping_names
 from supernets.networks.capture.program import Program, Ref, ValueSpec
-from supernets.networks.capture.program_blocks import ProgramBlocks
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
 from supernets.networks.capture.specialisation import specialised, without_branches

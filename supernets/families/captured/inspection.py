@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from supernets.families.captured.captured_family import CapturedFamily, layer_names
+from supernets.networks.capture.blocks import elastic_share
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.model_proof import Proof, prove_model
-from supernets.networks.capture.program_blocks import elastic_share
 from supernets.networks.capture.space import ChoiceMembers, SpaceOptions
 from supernets.space.cost import Cost
 

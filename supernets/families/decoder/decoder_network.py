@@ -19,7 +19,6 @@ from supernets.networks.tokens import (
     gated_heads,
     rotated,
     rotation,
-    rows_at,
     token_positions,
 )
 
@@ -162,7 +161,7 @@ class Embedding(nn.Module):
             x = x * self.scale
         if self.positions is None:
             return cast(Tensor, x)
-        return cast(Tensor, x + rows_at(self.positions, token_positions(ids, padding, past, filled)))
+        return cast(Tensor, x + functional.embedding(token_positions(ids, padding, past, filled), self.positions))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
         """Does nothing for a live subnet: no attribute repeats the shape of the positions."""

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 from supernets.errors import SpaceError
 from supernets.networks.capture.branches import starred
@@ -91,11 +91,10 @@ class CapturedSpace:
         self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
         self._depths = self._depth_groups()
         choices = [Choice(name, _depths(len(units))) for name, units in self._depths.items()]
-        needs = LayerNeeds(elastic, self._depths)
-        choices += [
-            Choice(name, self._width_options(axes), _required(needs.need_of(axes)))
-            for name, axes in self._widths.items()
-        ]
+        around, calls_by_axis = self._layers_around(), _calls_by_axis(elastic)
+        for name, axes in self._widths.items():
+            layers = [around.get(call, []) for axis in axes for call in calls_by_axis.get(axis, ())]
+            choices.append(Choice(name, self._width_options(axes), self._required(layers)))
         if not choices:
             reasons = "".join(
                 f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(elastic.fixed.items())[:_MOST]
@@ -174,6 +173,30 @@ class CapturedSpace:
             groups.setdefault(key, []).append(index)
         return {name: tuple(units[i] for i in _spread(len(units))) for name, units in groups.items()}
 
+    def _layers_around(self) -> dict[int, list[tuple[str, int]]]:
+        """For each call that may be left out, the groups of the layers around it, with its layer's position in the order."""
+        around = dict[int, list[tuple[str, int]]]()
+        for group, units in self._depths.items():
+            for position, unit in enumerate(units):
+                branches = [self._elastic.branches[i] for i in self._elastic.units[unit].branches]
+                for call in {call for branch in branches for call in branch.calls}:
+                    around.setdefault(call, []).append((group, position))
+        return around
+
+    def _required(self, layers_around: Sequence[Sequence[tuple[str, int]]]) -> tuple[str, int] | None:
+        """The level of a group's choice with which one of some calls is there; None if one always is, or for several groups.
+
+        Args:
+            layers_around: for each of the calls, see `_layers_around`.
+        """
+        groups = {group for layers in layers_around for group, _ in layers}
+        if len(groups) != 1 or not all(layers_around):
+            return None
+        (group,) = groups
+        first = min(max(position for _, position in layers) for layers in layers_around)
+        level = next(level for level, n in enumerate(_depths(len(self._depths[group]))) if n > first)
+        return (group, level) if level else None
+
     def members(self) -> tuple[ChoiceMembers, ...]:
         """The choices with the axes or layers that each changes, in the order of the space."""
         members = []
@@ -205,48 +228,6 @@ class CapturedSpace:
         return frozenset(branches)
 
 
-class Need(NamedTuple):
-    """The number of layers of a group that a network must keep, and the number that the group has.
-
-    Attributes:
-        group: Name of the group.
-        n_kept: Number of layers that must be kept.
-        n_layers: Number of layers of the group.
-    """
-
-    group: str
-    n_kept: int
-    n_layers: int
-
-
-class LayerNeeds:
-    """The layers that the axes of a captured network need.
-
-    Args:
-        groups: indices of units in the order in which they are kept, by group.
-    """
-
-    def __init__(self, elastic: ElasticProgram, groups: Mapping[str, Sequence[int]]) -> None:
-        self._groups = groups
-        self._around: dict[int, list[tuple[str, int]]] = {}
-        """For each call that may be left out, the groups of the layers around it, with its layer's position in the order."""
-        for group, units in groups.items():
-            for position, unit in enumerate(units):
-                for call in {call for i in elastic.units[unit].branches for call in elastic.branches[i].calls}:
-                    self._around.setdefault(call, []).append((group, position))
-        self._calls = _calls_by_axis(elastic)
-
-    def need_of(self, axes: Sequence[str]) -> Need | None:
-        """The need of some axes together; None if every network has one of them, or if they are in layers of several groups."""
-        around = [self._around.get(call, []) for axis in axes for call in self._calls.get(axis, ())]
-        names = {group for layers in around for group, _ in layers}
-        if len(names) != 1 or not all(around):
-            return None
-        (group,) = names
-        first = min(max(position for _, position in layers) for layers in around)
-        return Need(group, first + 1, len(self._groups[group]))
-
-
 def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:
     """The calls on values that depend on the inputs whose computation has each axis."""
     program, calls_by_axis = elastic.program, dict[str, list[int]]()
@@ -261,14 +242,6 @@ def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:
         for axis in axes_in(tuple(dims)):
             calls_by_axis.setdefault(axis, []).append(index)
     return calls_by_axis
-
-
-def _required(need: Need | None) -> tuple[str, int] | None:
-    """The level of a group's choice with which enough of its layers are kept; None if every level keeps them."""
-    if need is None:
-        return None
-    level = next(level for level, n_kept in enumerate(_depths(need.n_layers)) if n_kept >= need.n_kept)
-    return (need.group, level) if level else None
 
 
 def _depths(n: int) -> tuple[int, ...]:

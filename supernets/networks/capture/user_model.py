@@ -72,15 +72,8 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it."""
-        fields = {
-            "image_size": self.image_size,
-            "channels": self.channels,
-            "mean": self.mean,
-            "std": self.std,
-            "interpolation": self.interpolation,
-            "crop": self.crop,
-        }
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+        values = {key: value for key, value in vars(self).items() if key != "squeezed"}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:

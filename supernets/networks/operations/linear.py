@@ -36,7 +36,6 @@ from supernets.networks.operations.registry import (
     rule_of,
     work_of,
 )
-from supernets.networks.own_operations import NAMESPACE
 
 
 @rule_of("linear")
@@ -323,10 +322,9 @@ def _lower_einsum(low: Lowering, call: Call) -> ResultValues:
     return low.add("Einsum", *operands, equation=cast(str, call.arguments["equation"]))
 
 
-@rule_of("embedding", f"{NAMESPACE}.rows_at")
+@rule_of("embedding")
 def _embedding_dims(ctx: Inference, call: Call) -> ResultDims:
-    names = ("weight", "indices") if call.name == "embedding" else ("table", "positions")
-    weight, indices = (ctx.tensor_dims(call.arguments[name]) for name in names)
+    weight, indices = (ctx.tensor_dims(call.arguments[name]) for name in ("weight", "indices"))
     fix(weight[0], "the rows of an embedding")
     return [*indices, weight[1]]
 

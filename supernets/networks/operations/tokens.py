@@ -235,12 +235,6 @@ def rotated(low: Lowering, x: Value, cosine: Value, sine: Value) -> Value:
     return low.add("Concat", turned_first, turned_second, axis=3)
 
 
-@onnx_of("rows_at")
-def rows_at(low: Lowering, table: Value, positions: Value) -> Value:
-    """`supernets.networks.tokens.rows_at`: (rows, width), (m, tokens) -> (m, tokens, width)."""
-    return low.add("Gather", table, positions, axis=0)
-
-
 @rule_of(own("by_head"))
 def _by_head_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["x"])

@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
 from supernets.families.captured.captured_family import CapturedFamily
+from supernets.networks.capture.blocks import elastic_share
 from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.execution import outputs_of, values_of
 from supernets.networks.capture.program import BATCH
-from supernets.networks.capture.program_blocks import elastic_share
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.module_to_onnx import INPUT, lower
