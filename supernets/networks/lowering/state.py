@@ -66,7 +66,7 @@ class Lowering(Graph):
         """The input; sentences, which may be shorter than the captured ones, are padded at their ends."""
         if self.program.padding is None:
             return self._x
-        tokens = self.shape(self.program.inputs[0])[1]
+        tokens = self.program.values[self.program.inputs[0]].shape[1]
         missing = self.add("Sub", self.numbers([tokens]), self.add("Shape", self._x, start=1, end=2))
         ends = self.add("Concat", self.numbers([0, 0, 0]), missing, axis=0)
         padded = self.add("Pad", self._x, ends, self.whole(self.program.padding), mode="constant")
@@ -84,7 +84,7 @@ class Lowering(Graph):
         results = rule(self, call)
         for name, value in zip(call.outputs, [results] if isinstance(results, Value) else results, strict=False):
             if name:
-                if (dtype := self.typed(name)) not in TYPES:
+                if (dtype := self._type_of(name)) not in TYPES:
                     raise LoweringError(f"there is no rule for {call.op} of {dtype}")
                 self._values[name] = self.input(value.name, marked_shape(self.program, name), integer=dtype == "int64")
 
@@ -115,22 +115,33 @@ class Lowering(Graph):
         """Returns whether a call reads a value."""
         return any(name in call.reads() for call in self.program.calls)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a value in the captured batch."""
-        return self.program.values[name].shape
+    def shape(self, argument: Argument) -> tuple[int, ...]:
+        """The shape of a tensor argument in the captured batch."""
+        return self.program.values[cast(Ref, argument).name].shape
 
-    def dtype(self, argument: Argument) -> str:
-        """The type that a tensor argument has in the graph."""
-        return self.typed(argument.name) if isinstance(argument, Ref) else ""
-
-    def typed(self, name: str) -> str:
-        """The type that a value has in the graph."""
-        dtype = self.program.values[name].dtype
-        return "int64" if dtype == "int32" else dtype
+    def dynamic(self, argument: Argument) -> Mapping[int, str]:
+        """The dimensions of a tensor argument whose sizes only inputs decide, see `Program.dynamic`."""
+        return self.program.dynamic.get(cast(Ref, argument).name, {})
 
     def rank(self, argument: Argument) -> int:
         """The number of dimensions of a tensor argument."""
-        return len(self.shape(cast(Ref, argument).name))
+        return len(self.shape(argument))
+
+    def dtype(self, argument: Argument) -> str:
+        """The type that a tensor argument has in the graph; "" for other arguments."""
+        return self._type_of(argument.name) if isinstance(argument, Ref) else ""
+
+    def result_shape(self, call: Call) -> tuple[int, ...]:
+        """The shape of a call's first result in the captured batch."""
+        return self.program.values[call.outputs[0]].shape
+
+    def result_type(self, call: Call) -> str:
+        """The type that a call's first result has in the graph."""
+        return self._type_of(call.outputs[0])
+
+    def _type_of(self, name: str) -> str:
+        dtype = self.program.values[name].dtype
+        return "int64" if dtype == "int32" else dtype
 
     def add_many(self, op: str, inputs: Sequence[Value | None], n: int, **attributes: Attribute) -> list[Value]:
         """Appends a node with n outputs.
@@ -166,7 +177,7 @@ class Lowering(Graph):
         dynamic = self.program.dynamic.get(call.outputs[0], ())
         if len(dynamic) > 1:
             raise LoweringError("a reshape has several sizes that depend on the batch")
-        sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
+        sizes = [-1 if i in dynamic else size for i, size in enumerate(self.result_shape(call))]
         # The batch is computed, not copied by a size of 0, of users' models, too: else ONNX Runtime would see that the terms of
         # sums have one shape, and fuse sums and norms to SkipLayerNormalization, which takes longer than both on a CPU.
         return self.add("Reshape", source, self.numbers(sizes))

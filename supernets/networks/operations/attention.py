@@ -10,7 +10,7 @@ import numpy as np
 from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import divide, find, fix, unify
 from supernets.networks.capture.inference import Inference
-from supernets.networks.capture.program import Argument, Call, Ref
+from supernets.networks.capture.program import Argument, Call
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.registry import Products, ResultDims, ResultValues, dims_of, lowers, rule_of, work_of
@@ -52,7 +52,7 @@ def _lower_attention(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     if a["dropout_p"]:
         raise LoweringError("there is no rule for attention with dropout")
-    query, key, value = (low.shape(cast(Ref, a[name]).name) for name in ("query", "key", "value"))
+    query, key, value = (low.shape(a[name]) for name in ("query", "key", "value"))
     x, keys, values = (low.tensor(a[name]) for name in ("query", "key", "value"))
     mask = None if a["attn_mask"] is None else low.tensor(a["attn_mask"])
     scale = query[-1] ** -0.5 if a["scale"] is None else cast(float, a["scale"])
@@ -85,9 +85,9 @@ def _lower_attention(low: Lowering, call: Call) -> ResultValues:
 def _masked(low: Lowering, call: Call, scores: Value, mask: Value | None) -> Value:
     """The scores of attention after its masks."""
     a = call.arguments
-    query, key = (low.shape(cast(Ref, a[name]).name) for name in ("query", "key"))
+    query, key = (low.shape(a[name]) for name in ("query", "key"))
     if a["is_causal"]:
-        if {len(query) - 2, len(key) - 2}.intersection(low.program.dynamic.get(cast(Ref, a["query"]).name, ())):
+        if {len(query) - 2, len(key) - 2}.intersection(low.dynamic(a["query"])):
             raise LoweringError("there is no rule for causal attention over a dynamic number of tokens")
         constant = np.triu(np.full((query[-2], key[-2]), -np.inf, dtype=np.float32), 1)
         scores = low.add("Add", scores, low.constant(constant))
@@ -100,12 +100,12 @@ def _masked(low: Lowering, call: Call, scores: Value, mask: Value | None) -> Val
 
 def _is_stacked(low: Lowering, call: Call) -> bool:
     """Returns whether the queries of a group are stacked: of users' models, where the batch alone is dynamic."""
-    names = [cast(Ref, call.arguments[name]).name for name in ("query", "key", "value")]
-    query, key, value = map(low.shape, names)
+    operands = [call.arguments[name] for name in ("query", "key", "value")]
+    query, key, value = map(low.shape, operands)
     if not call.arguments["enable_gqa"] or query[-3:-2] == key[-3:-2] or low.declared:
         return False
     same_rank = len(query) == len(key) == len(value) == _RANK and key[1] == value[1]
-    return same_rank and all(set(low.program.dynamic.get(name, {})) <= {0} for name in names)
+    return same_rank and all(set(low.dynamic(operand)) <= {0} for operand in operands)
 
 
 _RANK = 4
@@ -114,10 +114,10 @@ _RANK = 4
 
 def _grouped_mask(low: Lowering, argument: Argument, mask: Value, n_groups: int) -> Value:
     """A mask of attention for queries whose heads are divided into groups."""
-    shape = low.shape(cast(Ref, argument).name)
+    shape = low.shape(argument)
     if len(shape) < 3 or shape[-3] == 1:
         return mask if len(shape) < 4 else low.add("Unsqueeze", mask, low.numbers([2]))
-    dynamic = low.program.dynamic.get(cast(Ref, argument).name, ())
+    dynamic = low.dynamic(argument)
     if len(dynamic) > 1:
         raise LoweringError("there is no rule for a mask of each head with several dynamic sizes")
     *examples, heads, queries, keys = (-1 if i in dynamic else size for i, size in enumerate(shape))

@@ -128,7 +128,7 @@ def common_type(low: Lowering, *arguments: Argument) -> str:
 
 @elementwise(*_SAME_NAME)
 def _lower_unary(low: Lowering, call: Call) -> ResultValues:
-    a, name, dtype = call.arguments, call.name, low.typed(call.outputs[0])
+    a, name, dtype = call.arguments, call.name, low.result_type(call)
     if a.get("decimals"):
         raise LoweringError("there is no rule for rounding to decimals")
     if name in ("bitwise_not", "relu") and dtype != ("bool" if name == "bitwise_not" else "float32"):
@@ -167,7 +167,7 @@ def _lower_same(low: Lowering, call: Call) -> ResultValues:
 @elementwise("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double", neutral=("dtype", "other"))
 def _lower_cast(low: Lowering, call: Call) -> ResultValues:
     x = call.arguments["self"]
-    out = typed_operand(low, x, low.typed(call.outputs[0]))
+    out = typed_operand(low, x, low.result_type(call))
     return low.add("Identity", out) if out is low.tensor(x) else out
 
 
@@ -217,7 +217,7 @@ def _lower_clip(low: Lowering, call: Call) -> ResultValues:
     low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
     if call.name == "relu6":
         low_bound, high = 0.0, 6.0
-    dtype = low.typed(call.outputs[0])
+    dtype = low.result_type(call)
     x = typed_operand(low, a["self"], dtype)
     bounds = [None if bound is None else typed_operand(low, bound, dtype) for bound in (low_bound, high)]
     if isinstance(low_bound, Ref) or isinstance(high, Ref):
@@ -240,7 +240,7 @@ def _lower_with_slope(low: Lowering, call: Call) -> ResultValues:
 @elementwise("addcmul", "addcdiv")
 def _lower_add_product(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
-    dtype = low.typed(call.outputs[0])
+    dtype = low.result_type(call)
     x, first, second, value = (typed_operand(low, a[name], dtype) for name in ("self", "tensor1", "tensor2", "value"))
     product = low.add("Mul" if call.name == "addcmul" else "Div", first, second)
     return low.add("Add", x, product if a["value"] == 1 else low.add("Mul", product, value))
@@ -248,7 +248,7 @@ def _lower_add_product(low: Lowering, call: Call) -> ResultValues:
 
 @elementwise("lerp")
 def _lower_lerp(low: Lowering, call: Call) -> ResultValues:
-    names, dtype = ("self", "end", "weight"), low.typed(call.outputs[0])
+    names, dtype = ("self", "end", "weight"), low.result_type(call)
     start, end, weight = (typed_operand(low, call.arguments[name], dtype) for name in names)
     return low.add("Add", start, low.add("Mul", weight, low.add("Sub", end, start)))
 
@@ -292,7 +292,7 @@ def _lower_binary(low: Lowering, call: Call) -> ResultValues:
     if name.startswith("logical"):
         dtype = "bool"
     elif name in ("div", "true_divide"):
-        dtype = low.typed(call.outputs[0])
+        dtype = low.result_type(call)
     elif name.startswith("bitwise") and dtype != "bool":
         raise LoweringError(f"there is no rule for {name} of {dtype}")
     op = _OF_TRUTH_VALUES.get(name, _BINARY[name]) if dtype == "bool" else _BINARY[name]
@@ -307,7 +307,7 @@ def _lower_binary(low: Lowering, call: Call) -> ResultValues:
 
 @elementwise("masked_fill", "where")
 def _lower_where(low: Lowering, call: Call) -> ResultValues:
-    a, dtype = call.arguments, low.typed(call.outputs[0])
+    a, dtype = call.arguments, low.result_type(call)
     names = ("condition", "self", "other") if call.name == "where" else ("mask", "value", "self")
     condition, *branches = (a[name] for name in names)
     values = [typed_operand(low, branch, dtype) for branch in branches]
@@ -319,7 +319,7 @@ def _lower_filled(low: Lowering, call: Call) -> ResultValues:
     """A value in the shape of another one."""
     a = call.arguments
     value = a.get("src", a.get("value", 0.0))
-    filling = typed_operand(low, value, low.typed(call.outputs[0]))
+    filling = typed_operand(low, value, low.result_type(call))
     return low.add("Expand", filling, low.add("Shape", low.tensor(a["self"])))
 
 
@@ -335,7 +335,7 @@ def _prelu_dims(ctx: Inference, call: Call) -> ResultDims:
 def _lower_prelu(low: Lowering, call: Call) -> ResultValues:
     x, weight = call.arguments["self"], call.arguments["weight"]
     slope = low.tensor(weight)
-    if call.name == "prelu" and low.shape(cast(Ref, weight).name) != (1,):
+    if call.name == "prelu" and low.shape(weight) != (1,):
         slope = low.add("Reshape", slope, low.numbers([-1] + [1] * (low.rank(x) - 2)))
     return low.add("PRelu", low.tensor(x), slope)
 
@@ -349,5 +349,5 @@ def _softmax_dims(ctx: Inference, call: Call) -> ResultDims:
 def _lower_softmax(low: Lowering, call: Call) -> ResultValues:
     x = call.arguments["self"]
     op = "Softmax" if call.name == "softmax" else "LogSoftmax"
-    typed = typed_operand(low, x, low.typed(call.outputs[0]))
+    typed = typed_operand(low, x, low.result_type(call))
     return low.add(op, typed, axis=axis(call, low.rank(x)))

@@ -88,7 +88,7 @@ def _lower_pad(low: Lowering, call: Call) -> ResultValues:
     pads = low.numbers([*before, *after])
     if mode == "constant" and not a.get("value"):
         return low.add("Pad", low.tensor(a["self"]), pads)
-    value = typed_operand(low, a.get("value") or 0, low.typed(call.outputs[0]))
+    value = typed_operand(low, a.get("value") or 0, low.result_type(call))
     return low.add("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode])
 
 
@@ -158,7 +158,7 @@ def _lower_max_pool(low: Lowering, call: Call) -> ResultValues:
     check_batched(call, low.rank(a["self"]))
     kernel, dilations, pads = (ints(a[name], n) for name in ("kernel_size", "dilation", "padding"))
     strides = ints(a["stride"] or kernel, n)
-    before, after = low.shape(cast(Ref, a["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
+    before, after = low.shape(a["self"])[-n:], low.result_shape(call)[-n:]
     # ONNX counts windows that begin after the last unit, too, so that parts of windows are padded here.
     windows = zip(before, after, kernel, strides, dilations, pads, strict=True)
     ends = tuple(
@@ -181,9 +181,9 @@ def _lower_avg_pool(low: Lowering, call: Call) -> ResultValues:
     kernel, strides, pads = (
         ints(argument, n) for argument in (a["kernel_size"], a["stride"] or a["kernel_size"], a["padding"])
     )
-    sizes = zip(low.shape(cast(Ref, a["self"]).name)[-n:], kernel, strides, pads, strict=True)
+    sizes = zip(low.shape(a["self"])[-n:], kernel, strides, pads, strict=True)
     full_windows = tuple((size + 2 * pad - width) // stride + 1 for size, width, stride, pad in sizes)
-    if a.get("divisor_override") is not None or full_windows != low.shape(call.outputs[0])[-n:]:
+    if a.get("divisor_override") is not None or full_windows != low.result_shape(call)[-n:]:
         raise LoweringError("there is no rule for an average pooling with divisor_override or of parts of windows")
     counted, x = int(bool(a["count_include_pad"])), low.tensor(a["self"])
     return low.add("AveragePool", x, kernel_shape=kernel, strides=strides, pads=pads * 2, count_include_pad=counted)
@@ -193,7 +193,7 @@ def _lower_avg_pool(low: Lowering, call: Call) -> ResultValues:
 def _lower_adaptive_pool(low: Lowering, call: Call) -> ResultValues:
     x, n = low.tensor(call.arguments["self"]), n_extents(call)
     check_batched(call, low.rank(call.arguments["self"]))
-    before, after = low.shape(cast(Ref, call.arguments["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
+    before, after = low.shape(call.arguments["self"])[-n:], low.result_shape(call)[-n:]
     kind = "Max" if "max" in call.name else "Average"
     if math.prod(after) == 1:
         return low.add(f"Global{kind}Pool", x)
@@ -229,7 +229,7 @@ def _lower_interpolate(low: Lowering, call: Call) -> ResultValues:
     """A product with a constant matrix for each dimension: runtimes differ in weights, antialiasing and rounded scales."""
     a = call.arguments
     x = low.tensor(a["self" if "self" in a else "input"])
-    before = low.shape(cast(Ref, a["self" if "self" in a else "input"]).name)[2:]
+    before = low.shape(a["self" if "self" in a else "input"])[2:]
     for i in range(len(before)):
         weights = _resizing(call, before, i)
         if np.array_equal(weights, np.eye(before[i])):
@@ -259,7 +259,7 @@ def _resizing(call: Call, sizes: Sequence[int], position: int) -> NDArray[np.flo
 def _lower_resize(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     x = a["self" if "self" in a else "input"]
-    before, after = low.shape(cast(Ref, x).name), low.shape(call.outputs[0])
+    before, after = low.shape(x), low.result_shape(call)
     scales_or_none = a["scale_factors"] if "scale_factors" in a else (a["scales_h"], a["scales_w"])
     factors = cast(tuple[float | None, ...], scales_or_none or (None, None))
     for size, new_size, factor in zip(before[2:], after[2:], factors, strict=True):
@@ -307,7 +307,7 @@ def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> ResultDims:
 @lowers("pixel_unshuffle")
 def _lower_pixel_unshuffle(low: Lowering, call: Call) -> ResultValues:
     """Channels of the result are ordered by channel first, and SpaceToDepth's by pixel."""
-    factor, shape = cast(int, call.arguments["downscale_factor"]), low.shape(call.outputs[0])
+    factor, shape = cast(int, call.arguments["downscale_factor"]), low.result_shape(call)
     if len(shape) != 4:
         raise LoweringError("there is no rule for a pixel unshuffle of another rank than 4")
     _, channels, height, width = shape
@@ -328,7 +328,7 @@ def _channel_shuffle_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @lowers("channel_shuffle", "native_channel_shuffle")
 def _lower_channel_shuffle(low: Lowering, call: Call) -> ResultValues:
-    groups, shape = cast(int, call.arguments["groups"]), low.shape(call.outputs[0])
+    groups, shape = cast(int, call.arguments["groups"]), low.result_shape(call)
     x = low.add("Reshape", low.tensor(call.arguments["self"]), low.numbers([0, groups, -1, *shape[2:]]))
     x = low.add("Transpose", x, perm=(0, 2, 1, *range(3, len(shape) + 1)))
     return low.add("Reshape", x, low.numbers([0, *shape[1:]]))
@@ -354,7 +354,7 @@ def _lower_windows(low: Lowering, call: Call) -> ResultValues:
     """Two gathers: of the rows of every window, then of the columns."""
     a = call.arguments
     check_batched(call, low.rank(a["self"]))
-    x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
+    x, shape = low.tensor(a["self"]), low.shape(a["self"])
     kernel, dilations, pads, steps = (ints(a[name], 2) for name in ("kernel_size", "dilation", "padding", "stride"))
     if any(pads):
         x = low.add("Pad", x, low.numbers([0, 0, *pads, 0, 0, *pads]))
@@ -362,7 +362,7 @@ def _lower_windows(low: Lowering, call: Call) -> ResultValues:
         n = (size + 2 * pad - dilation * (width - 1) - 1) // step + 1
         x = low.add("Gather", x, low.constant(_starts(n, step, width, dilation).T.copy()), axis=2 + 2 * i)
     x = low.add("Transpose", x, perm=(0, 1, 2, 4, 3, 5))
-    return low.add("Reshape", x, low.numbers([0, *low.shape(call.outputs[0])[1:]]))
+    return low.add("Reshape", x, low.numbers([0, *low.result_shape(call)[1:]]))
 
 
 @rule_of("col2im", neutral=("output_size", "dilation", "padding", "stride"))
@@ -402,6 +402,6 @@ def _lower_unfold(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     rank = low.rank(a["self"])
     axis, size, step = cast(int, a["dimension"]) % rank, cast(int, a["size"]), cast(int, a["step"])
-    n = low.shape(call.outputs[0])[axis]
+    n = low.result_shape(call)[axis]
     x = low.add("Gather", low.tensor(a["self"]), low.constant(_starts(n, step, size)), axis=axis)
     return low.add("Transpose", x, perm=(*range(axis + 1), *range(axis + 2, rank + 1), axis + 1))

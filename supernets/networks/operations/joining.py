@@ -27,8 +27,8 @@ def _cat_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @lowers("cat", "concat")
 def _lower_concatenate(low: Lowering, call: Call) -> ResultValues:
-    tensors = [tensor for tensor in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(tensor.name) != (0,)]
-    parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
+    tensors = [tensor for tensor in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(tensor) != (0,)]
+    parts = [typed_operand(low, tensor, low.result_type(call)) for tensor in tensors]
     return low.add("Concat", *parts, axis=cast(int, call.arguments["dim"]))
 
 
@@ -45,9 +45,9 @@ def _stack_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @lowers("stack")
 def _lower_stack(low: Lowering, call: Call) -> ResultValues:
-    position = axis(call, len(low.shape(call.outputs[0])))
+    position = axis(call, len(low.result_shape(call)))
     tensors = cast(tuple[Argument, ...], call.arguments["tensors"])
-    parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
+    parts = [typed_operand(low, tensor, low.result_type(call)) for tensor in tensors]
     columns = [low.add("Unsqueeze", part, low.numbers([position])) for part in parts]
     return low.add("Concat", *columns, axis=position)
 
@@ -79,9 +79,9 @@ def _split_dims(ctx: Inference, call: Call) -> ResultDims:
 def _lower_split(low: Lowering, call: Call) -> ResultValues:
     x = call.arguments["self"]
     position, n = axis(call, low.rank(x)), len(call.outputs)
-    if position in low.program.dynamic.get(cast(Ref, x).name, ()):
+    if position in low.dynamic(x):
         raise LoweringError("there is no rule for a division of the batch")
-    sizes = _split_sizes(call, low.shape(cast(Ref, x).name)[position])
+    sizes = _split_sizes(call, low.shape(x)[position])
     if len(set(sizes)) == 1:
         return low.add_many("Split", [low.tensor(x)], n, axis=position, num_outputs=n)
     return low.add_many("Split", [low.tensor(x), low.numbers(sizes)], n, axis=position)

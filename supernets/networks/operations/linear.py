@@ -157,7 +157,7 @@ def _lower_convolution(low: Lowering, call: Call) -> ResultValues:
     check_batched(call, low.rank(a["input"]))
     inputs = [low.tensor(a[name]) for name in ("input", "weight", "bias") if a[name] is not None]
     kernel, strides, dilations = (
-        low.shape(cast(Ref, a["weight"]).name)[2:],
+        low.shape(a["weight"])[2:],
         ints(a["stride"], n),
         ints(a["dilation"], n),
     )

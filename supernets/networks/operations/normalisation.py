@@ -27,7 +27,7 @@ def _batch_norm_dims(ctx: Inference, call: Call) -> ResultDims:
 def _lower_batch_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     own_statistics = a.get("training", a.get("use_input_stats"))
-    name, shape = cast(Ref, a["input"]).name, low.shape(cast(Ref, a["input"]).name)
+    name, shape = cast(Ref, a["input"]).name, low.shape(a["input"])
     weights_alone = not low.program.dynamic.get(name) and shape[0] == 1  # a convolution's standardised weights
     if call.name == "batch_norm" and own_statistics and not weights_alone:
         raise LoweringError("a batch norm has no running statistics, so that its outputs depend on the batch")
@@ -89,7 +89,7 @@ def _group_norm_dims(ctx: Inference, call: Call) -> ResultDims:
 @lowers("group_norm")
 def _lower_group_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
-    shape, groups = low.shape(cast(Ref, a["input"]).name), cast(int, a["num_groups"])
+    shape, groups = low.shape(a["input"]), cast(int, a["num_groups"])
     ones, zeros = (low.constant(np.full(groups, fill, dtype=np.float32)) for fill in (1.0, 0.0))
     grouped = low.add("Reshape", low.tensor(a["input"]), low.numbers([0, groups, -1]))
     normed = low.add("InstanceNormalization", grouped, ones, zeros, epsilon=cast(float, a["eps"]))

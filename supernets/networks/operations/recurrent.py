@@ -16,7 +16,7 @@ from supernets.networks.capture.dimensions import (
     unify,
 )
 from supernets.networks.capture.inference import Inference
-from supernets.networks.capture.program import Argument, Call, Ref, refs
+from supernets.networks.capture.program import Argument, Call, refs
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Attribute, Value
 from supernets.networks.operations.registry import Products, ResultDims, ResultValues, dims_of, lowers, rule_of, work_of
@@ -81,7 +81,7 @@ def _lower_recurrent(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     states = a["hx"] if isinstance(a["hx"], tuple) else (a["hx"],)
     x, parameters = low.tensor(a["input"]), layers(call)
-    n, size = len(parameters[0]), low.shape(cast(Ref, states[0]).name)[2]
+    n, size = len(parameters[0]), low.shape(states[0])[2]
     settings: dict[str, Attribute] = {
         "hidden_size": size,
         "direction": "bidirectional" if n == 2 else "forward",

@@ -8,7 +8,7 @@ from typing import cast
 from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import fix, fixed
 from supernets.networks.capture.inference import Inference
-from supernets.networks.capture.program import Call, Ref
+from supernets.networks.capture.program import Call
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.elementwise import typed_operand
 from supernets.networks.operations.registry import ResultDims, ResultValues, axes, lowers, rule_of
@@ -69,7 +69,7 @@ def _positions(low: Lowering, call: Call) -> list[int]:
 @lowers(*_REDUCTIONS, "linalg_vector_norm", "norm", neutral=("dtype",))
 def _lower_reduce(low: Lowering, call: Call) -> ResultValues:
     a, dims = call.arguments, _positions(low, call)
-    x = typed_operand(low, a["self"], low.typed(call.outputs[0]))
+    x = typed_operand(low, a["self"], low.result_type(call))
     if call.name == "mean" and low.rank(a["self"]) == 4 and dims == [2, 3]:
         # Runtimes compute this pooling in their own layout of channels.
         pooled = low.add("GlobalAveragePool", x)
@@ -83,11 +83,11 @@ def _lower_reduce(low: Lowering, call: Call) -> ResultValues:
 @lowers("var", "std", "var_mean", "std_mean")
 def _lower_variance(low: Lowering, call: Call) -> ResultValues:
     a, dims = call.arguments, _positions(low, call)
-    x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
+    x, shape = low.tensor(a["self"]), low.shape(a["self"])
     n, positions, keep = math.prod(shape[d] for d in dims), low.numbers(dims), int(bool(a.get("keepdim")))
     correction = cast(float, a.get("correction", int(bool(a.get("unbiased", True)))))
     correction = 1.0 if correction is None else correction
-    if any(d in low.program.dynamic.get(cast(Ref, a["self"]).name, ()) for d in dims) or n <= correction:
+    if any(d in low.dynamic(a["self"]) for d in dims) or n <= correction:
         raise LoweringError(f"there is no rule for a {call.name} over the batch or over one number")
     centred = low.add("Sub", x, low.add("ReduceMean", x, positions, keepdims=1))
     total = low.add("ReduceSumSquare", centred, positions, keepdims=keep)
@@ -102,7 +102,7 @@ def _lower_variance(low: Lowering, call: Call) -> ResultValues:
 def _lower_extreme(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     if "other" in a:
-        operands = [typed_operand(low, a[name], low.typed(call.outputs[0])) for name in ("self", "other")]
+        operands = [typed_operand(low, a[name], low.result_type(call)) for name in ("self", "other")]
         return low.add(call.name.capitalize(), *operands)
     positions = low.numbers(_positions(low, call))
     if low.is_read(call.outputs[1]):

@@ -52,13 +52,13 @@ def _ordered_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @lowers("cumsum", neutral=("dtype",))
 def _lower_cumulated(low: Lowering, call: Call) -> ResultValues:
-    x = typed_operand(low, call.arguments["self"], low.typed(call.outputs[0]))
+    x = typed_operand(low, call.arguments["self"], low.result_type(call))
     return low.add("CumSum", x, low.whole(cast(int, call.arguments["dim"])))
 
 
 @lowers("roll")
 def _lower_roll(low: Lowering, call: Call) -> ResultValues:
-    x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
+    x, shape = low.tensor(call.arguments["self"]), low.shape(call.arguments["self"])
     dims = cast(tuple[int, ...], call.arguments["dims"])
     dynamic = low.program.dynamic.get(call.outputs[0], ())
     if not dims or any(dim % len(shape) in dynamic for dim in dims):
@@ -180,7 +180,7 @@ def _select_scatter_dims(ctx: Inference, call: Call) -> ResultDims:
 def _lower_scattered(low: Lowering, call: Call) -> ResultValues:
     """A tensor with a part replaced: what lies before it, the new part, and what lies after it."""
     a = call.arguments
-    x, part, shape = low.tensor(a["self"]), low.tensor(a["src"]), low.shape(cast(Ref, a["self"]).name)
+    x, part, shape = low.tensor(a["self"]), low.tensor(a["src"]), low.shape(a["self"])
     axis = cast(int, a["dim"]) % len(shape)
     size = shape[axis]
     if call.name == "select_scatter":

@@ -17,7 +17,7 @@ from supernets.networks.capture.dimensions import (
     unify,
 )
 from supernets.networks.capture.inference import Inference, reshaped
-from supernets.networks.capture.program import Argument, Call, Ref
+from supernets.networks.capture.program import Argument, Call
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.elementwise import elementwise
 from supernets.networks.operations.registry import ResultDims, ResultValues, axes, axis, lowers, rule_of
@@ -87,7 +87,7 @@ def _squeeze_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @lowers("squeeze")
 def _lower_squeeze(low: Lowering, call: Call) -> ResultValues:
-    x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
+    x, shape = low.tensor(call.arguments["self"]), low.shape(call.arguments["self"])
     squeezed = [i for i in _squeezable(call, len(shape)) if shape[i] == 1]
     return low.add("Squeeze", x, low.numbers(squeezed)) if squeezed else low.add("Identity", x)
 
@@ -101,7 +101,7 @@ def _unsqueeze_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @lowers("unsqueeze")
 def _lower_unsqueeze(low: Lowering, call: Call) -> ResultValues:
-    axis = cast(int, call.arguments["dim"]) % len(low.shape(call.outputs[0]))
+    axis = cast(int, call.arguments["dim"]) % len(low.result_shape(call))
     return low.add("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis]))
 
 
