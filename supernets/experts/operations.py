@@ -15,7 +15,16 @@ from supernets.networks.capture.program import Call
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.elementwise import gelu, silu
-from supernets.networks.operations.registry import Products, ResultDims, dims_of, onnx_of, own, rule_of, work_of
+from supernets.networks.operations.registry import (
+    Products,
+    ResultDims,
+    dims_of,
+    onnx_of,
+    own,
+    rule_of,
+    unify_parameters,
+    work_of,
+)
 
 
 class _Experts:
@@ -82,10 +91,8 @@ def _mixed_experts_dims(ctx: Inference, call: Call) -> ResultDims:
     unify(x[-1], up[2])
     unify(up[0], down[0])
     unify(up[1], down[2])
-    for name, expected in (("gate", up), ("up_bias", up[:2])):
-        if (dims := ctx.optional_dims(call.arguments[name])) is not None:
-            for a, b in zip(dims, expected, strict=True):
-                unify(a, b)
+    unify_parameters(ctx, call, up, "gate")
+    unify_parameters(ctx, call, up[:2], "up_bias")
     n_experts, n_logits = find(up[0]).size, find(logits[-1]).size
     experts = logits[-1] if n_experts == n_logits else split(logits[-1], [n_experts, n_logits - n_experts])[0]
     unify(experts, up[0])

@@ -289,10 +289,10 @@ class Programs:
         if view is not None:
             self.of()  # whether the stored programs are those of the family's code
         family, network = self._family, outline(self._family)
-        program = self._restored("" if view is None else view.name, network)
-        if program is not None:
+        stored = self._stored.get("" if view is None else view.name)
+        if stored is not None and self._fingerprint == _fingerprint(network):
             try:
-                source = self._read(view, network, program)
+                source = self._read(view, network, stored)
                 if source.exact:
                     return source
             except SpaceError:
@@ -319,12 +319,6 @@ class Programs:
             with torch.device("cpu"):  # not on `meta`, where the caller may be
                 source.exact = computes_the_same(family, source)
         return source
-
-    def _restored(self, name: str, network: nn.Module) -> Program | None:
-        """The program of a view from a checkpoint; None if there is none of the network's code."""
-        if name not in self._stored or self._fingerprint != _fingerprint(network):
-            return None
-        return self._stored[name]
 
 
 def _captured(family: Family, view: View | None, network: nn.Module) -> tuple[Program, dict[str, Tensor]]:

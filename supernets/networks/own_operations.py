@@ -56,7 +56,8 @@ def own_operation(schema: str, shapes: Callable[..., Any] | None = None) -> Call
 
     Args:
         schema: the arguments and results as torch's registry writes them, ``(Tensor x, int size) -> Tensor``.
-        shapes: the function for tensors without values, where the function itself reads values; results must be new tensors.
+        shapes: the function for tensors without values, where the function itself reads or makes values; results must be
+            new tensors.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

@@ -21,10 +21,6 @@ def _mask_shapes(
     return ids.new_empty((1 if padding is None else ids.shape[0], 1, ids.shape[1], total), dtype=torch.float32)
 
 
-def _attended_shape(query: Tensor) -> Tensor:
-    return query.new_empty((query.shape[0], query.shape[2], query.shape[1] * query.shape[3]))
-
-
 @own_operation(
     "(Tensor ids, int padding) -> Tensor",
     lambda ids, padding: ids.new_empty((ids.shape[0], 1, 1, ids.shape[1]), dtype=torch.float32),
@@ -50,10 +46,7 @@ def first_rows(table: Tensor, ids: Tensor) -> Tensor:
     return table[: ids.shape[1]]
 
 
-@own_operation(
-    "(Tensor query, Tensor key, Tensor value, int head_size, Tensor? mask=None) -> Tensor",
-    lambda query, *_: torch.empty_like(query),
-)
+@own_operation("(Tensor query, Tensor key, Tensor value, int head_size, Tensor? mask=None) -> Tensor")
 def attend(query: Tensor, key: Tensor, value: Tensor, head_size: int, mask: Tensor | None = None) -> Tensor:
     """Attention of several heads.
 
@@ -145,10 +138,7 @@ def appended(past: Tensor, new: Tensor) -> Tensor:
     return torch.cat([past, new], dim=2)
 
 
-@own_operation(
-    "(Tensor query, Tensor key, Tensor value, Tensor mask) -> Tensor",
-    lambda query, *_: _attended_shape(query),
-)
+@own_operation("(Tensor query, Tensor key, Tensor value, Tensor mask) -> Tensor")
 def attend_grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Attention in which a group of heads of queries shares one head of keys and values (arXiv 2305.13245).
 
@@ -168,7 +158,7 @@ def attend_grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> T
     "(Tensor query, Tensor key, Tensor value, Tensor keys, Tensor values, Tensor mask, Tensor filled)"
     " -> (Tensor, Tensor, Tensor)",
     lambda query, key, value, keys, values, *_: (
-        _attended_shape(query),
+        query.new_empty((query.shape[0], 1, query.shape[1] * query.shape[3])),
         torch.empty_like(keys),
         torch.empty_like(values),
     ),
@@ -220,10 +210,6 @@ def divided(ids: Tensor, first: int) -> tuple[Tensor, Tensor]:
 
 @own_operation(
     "(Tensor[] encoded, Tensor key, Tensor value, Tensor attended, int head_size) -> (Tensor, Tensor)",
-    lambda encoded, key, value, attended, head_size: tuple(
-        key.new_empty((len(encoded[0]), len(key) // head_size, len(attended) * encoded[0].shape[1], head_size))
-        for _ in range(2)
-    ),
 )
 def cross_memory(
     encoded: Sequence[Tensor], key: Tensor, value: Tensor, attended: Tensor, head_size: int

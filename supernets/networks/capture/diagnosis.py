@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from supernets.errors import CaptureError
+from supernets.networks.capture.program import first_names
 
 _NOT_OF_USERS = (
     str(Path(torch.__file__).parent),
@@ -48,7 +49,9 @@ def check_module(module: nn.Module, example: Sequence[Tensor], *, is_called: boo
         )
     tensors = [*module.named_parameters(), *module.named_buffers()]
     if lazy := [name for name, tensor in tensors if isinstance(tensor, UninitializedParameter)]:
-        raise _unusable(f"{_first_names(lazy)} of lazy layers have no size yet; run the module once on an input first")
+        raise _unusable(
+            f"{first_names(lazy, 3)} of lazy layers have no size yet; run the module once on an input first"
+        )
     for name, tensor in tensors:
         if tensor.device.type == "meta":
             raise _unusable(f"{name} is on the device meta, which holds no values; make the module on the CPU")
@@ -166,10 +169,6 @@ def _summary(error: BaseException) -> str:
     """The first paragraph of an error's text in one line."""
     text = " ".join(str(error).strip().split("\n\n")[0].split()).rstrip(".;")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _first_names(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _unusable(text: str) -> CaptureError:

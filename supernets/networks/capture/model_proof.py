@@ -15,7 +15,7 @@ from supernets.networks.capture.comparison import BATCHES, of_one_batch, relativ
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.execution import check_batch, outputs_of
 from supernets.networks.capture.memory import check_values
-from supernets.networks.capture.program import BATCH, Program, product_text, state_values
+from supernets.networks.capture.program import BATCH, Program, first_names, product_text, state_values
 from supernets.networks.capture.space import SpaceOptions, elastic_axes
 from supernets.space.axes import axes_in, permute_tensor, size_of
 
@@ -98,7 +98,7 @@ def unproved_error(name: str, proof: Proof) -> CaptureError:
     """The error for a proof that does not hold: which axes, in which tensors, and what to do."""
     if proof.permuted > EXACT:
         axes = "".join(
-            f"\n  {axis.name}, in {_listed(axis.tensors)}: the outputs change by {axis.change:.1e}"
+            f"\n  {axis.name}, in {first_names(axis.tensors, _MAX_TENSORS)}: the outputs change by {axis.change:.1e}"
             for axis in proof.wrong_axes
         )
         text = (
@@ -277,8 +277,3 @@ class _Prover:
                 yield axis
         if not one_alone:
             yield from (WrongAxis(name, tuple(self._tensors_by_axis[name]), change) for name in names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MAX_TENSORS} more" if len(names) > _MAX_TENSORS else ""
-    return ", ".join(names[:_MAX_TENSORS]) + more

@@ -55,7 +55,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         self.num_features = len(cast(Tensor, self.running_mean))
 
 
-class ProgramModule(nn.Module):
+class ProgramModule(Holder):
     """Runs a program; its tensors have the names of the captured network.
 
     A user's modules may have any names, those of attributes here, too; so no method of torch's finds or adds them.
@@ -122,9 +122,6 @@ class ProgramModule(nn.Module):
             if name in norms:
                 return name
         return cast(Callable[..., Any], operation(call))
-
-    def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """Nothing restates a shape here."""
 
     def captured_sizes(self) -> Mapping[str, int]:
         """The sizes of the axes; none in a plain network."""

@@ -60,18 +60,6 @@ def open_model(
             text = "arguments are those of a function that makes a model, and this is a file; leave them out"
             raise CaptureError(text, code="job.conflict")
         return _of_file(Path(name), weights)
-    return open_module(name, arguments, weights=weights, classifier=classifier, seed=seed)
-
-
-def open_module(
-    name: str,
-    arguments: Mapping[str, Any] | None = None,
-    *,
-    weights: str | None = None,
-    classifier: bool = False,
-    seed: int = 0,
-) -> UserModel:
-    """The model of a name that is no file, made by the library's or the user's function; see `open_model`."""
     source, _, model_name = name.partition(":")
     keywords, pretrained = dict(arguments or {}), weights == HUB
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

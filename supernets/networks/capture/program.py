@@ -180,6 +180,11 @@ def product_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape)) or "one number"
 
 
+def first_names(names: Sequence[str], n: int) -> str:
+    """The first n names in messages, with the number of the others."""
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+
+
 def state_values(program: Program) -> frozenset[str]:
     """The values that depend on parameters, buffers and constants alone."""
     names = set(program.tensors)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from supernets.errors import CaptureError
+from supernets.networks.capture.program import first_names
 from supernets.networks.capture.user_model import (
     RESAMPLING,
     Preprocessing,
@@ -92,7 +93,7 @@ def _notes(random: list[str] | None, *, of_all: int) -> tuple[tuple[str, ...], t
     layers = tuple(dict.fromkeys(name.rpartition(".")[0] for name in random))
     if not layers:
         return (), ()
-    some = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
+    some = first_names(layers, 5)
     return (f"the folder has no weights for {some} ({len(random)} of {of_all} tensors); they are fresh",), layers
 
 

@@ -34,6 +34,7 @@ from supernets.networks.operations.registry import (
     lowers,
     n_extents,
     rule_of,
+    unify_parameters,
     work_of,
 )
 
@@ -42,8 +43,7 @@ from supernets.networks.operations.registry import (
 def _linear_dims(ctx: Inference, call: Call) -> ResultDims:
     x, weight = ctx.tensor_dims(call.arguments["input"]), ctx.tensor_dims(call.arguments["weight"])
     unify(x[-1], weight[1])
-    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
-        unify(bias[0], weight[0])
+    unify_parameters(ctx, call, [weight[0]], "bias")
     return [*x[:-1], weight[0]]
 
 
@@ -88,8 +88,7 @@ def _convolution_dims(ctx: Inference, call: Call) -> ResultDims:
         unify(per_group, weight[1])
         same, _ = divide(weight[0], [n_groups, find(weight[0]).size // n_groups])
         ctx.depends(groups=unify(groups, same))
-    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
-        unify(bias[0], weight[0])
+    unify_parameters(ctx, call, [weight[0]], "bias")
     return [x[0], weight[0], *_extents(ctx, call, x[2:], weight[2:])]
 
 
@@ -195,8 +194,7 @@ def _transposed_convolution_dims(ctx: Inference, call: Call) -> ResultDims:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
         out = product([groups, weight[1]])
         ctx.depends(groups=groups)
-    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
-        unify(bias[0], out)
+    unify_parameters(ctx, call, [out], "bias")
     for extent in [*x[2:], *weight[2:]]:
         fix(extent, "a kernel or an extent of the image")
     return [x[0], out, *extents(ctx, call, 2)]

@@ -11,15 +11,13 @@ from supernets.networks.capture.dimensions import divide, find, unify
 from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Call, Ref
 from supernets.networks.lowering.state import Lowering
-from supernets.networks.operations.registry import ResultDims, ResultValues, axis, lowers, rule_of
+from supernets.networks.operations.registry import ResultDims, ResultValues, axis, lowers, rule_of, unify_parameters
 
 
 @rule_of("batch_norm", "instance_norm", "_native_batch_norm_legit", neutral=("training", "use_input_stats"))
 def _batch_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["input"])
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
-            unify(parameter[0], x[1])
+    unify_parameters(ctx, call, [x[1]], "weight", "bias", "running_mean", "running_var")
     return x
 
 
@@ -46,10 +44,7 @@ def _lower_batch_norm(low: Lowering, call: Call) -> ResultValues:
 def _layer_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     x = ctx.tensor_dims(call.arguments["input"])
     n = len(cast(tuple[int, ...], call.arguments["normalized_shape"]))
-    for name in ("weight", "bias"):
-        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
-            for a, b in zip(parameter, x[-n:], strict=True):
-                unify(a, b)
+    unify_parameters(ctx, call, x[-n:], "weight", "bias")
     ctx.depends(normalized_shape=tuple(x[-n:]))
     return x
 
@@ -80,9 +75,7 @@ def _group_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     if n_groups > 1:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
         ctx.depends(num_groups=groups)
-    for name in ("weight", "bias"):
-        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
-            unify(parameter[0], x[1])
+    unify_parameters(ctx, call, [x[1]], "weight", "bias")
     return x
 
 

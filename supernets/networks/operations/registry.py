@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, Union, cast
 
 from supernets.errors import LoweringError
-from supernets.networks.capture.dimensions import Dimension, MismatchError, fixed, is_plain, singles
+from supernets.networks.capture.dimensions import Dimension, MismatchError, fixed, is_plain, singles, unify
 from supernets.networks.capture.inference import Dims, Inference
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.operations.arguments import (
@@ -141,6 +141,14 @@ def _accounting(
 def dims_of(inference: Inference, argument: Argument) -> Dims:
     """The dimensions of a tensor argument after all rules; none of other arguments."""
     return inference.dims[argument.name] if isinstance(argument, Ref) else []
+
+
+def unify_parameters(ctx: Inference, call: Call, dims: Sequence[Dimension], *names: str) -> None:
+    """Gives the parameters of a call these dimensions, those that it has."""
+    for name in names:
+        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
+            for dimension, expected in zip(parameter, dims, strict=True):
+                unify(dimension, expected)
 
 
 def axis(call: Call, rank: int, name: str = "dim") -> int:

@@ -50,6 +50,6 @@ def test_options_choose_the_space() -> None:
 
 def test_a_module_whose_axes_are_not_understood_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RULES, "flip", lambda ctx, call: ctx.tensor_dims(call.arguments["self"]))
-    with raises("capture.unproved", "second.out, in second.weight, second.bias, third.weight", "nas.supernet_of"):
+    with raises("capture.unproved", "second.out, in second.weight, second.bias, third.weight", "(keep; in a job"):
         nas.supernet_of(Flipping(), torch.randn(2, 4))
     nas.supernet_of(Flipping(), torch.randn(2, 4), keep=("second.*",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,17 @@ from torch.nn import functional as F
 
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.model_proof import Proof, prove_model
+from supernets.networks.capture.opening import open_model
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import Captured, capture
+from supernets.networks.capture.user_model import UserModel
+
+
+def opened_module(name: str, arguments: Mapping[str, object] | None = None, **options: Any) -> UserModel:
+    """The model of a name that is no captured file, see `open_model`."""
+    model = open_model(name, arguments, **options)
+    assert isinstance(model, UserModel)
+    return model
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:

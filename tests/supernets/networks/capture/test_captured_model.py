@@ -27,11 +27,11 @@ from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.execution import outputs_of
 from supernets.networks.capture.model_names import is_file, is_function, is_library
-from supernets.networks.capture.opening import matching, open_model, open_module, read_weights
+from supernets.networks.capture.opening import matching, open_model, read_weights
 from supernets.networks.capture.user_model import Preprocessing, own_model, unwrapped
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
-from tests.supernets.networks.capture.networks import example, network
+from tests.supernets.networks.capture.networks import example, network, opened_module
 
 SOURCE = """
 import torch
@@ -211,14 +211,14 @@ def test_names_of_models_are_told_apart() -> None:
 
 
 def test_a_function_of_the_users_is_called_with_its_arguments(own_module: str) -> None:
-    model = open_module(f"{own_module}:build", {"width": 6})
+    model = opened_module(f"{own_module}:build", {"width": 6})
     assert model.module[0].out_features == 6  # type: ignore[index]
-    again = open_module(f"{own_module}:build", {"width": 6})
+    again = opened_module(f"{own_module}:build", {"width": 6})
     assert torch.equal(model.module[0].weight, again.module[0].weight)  # type: ignore[index]
 
 
 def test_half_precision_becomes_single_and_is_noted(own_module: str) -> None:
-    model = open_module(f"{own_module}:build", {"half": True})
+    model = opened_module(f"{own_module}:build", {"half": True})
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
     assert "float16" in model.notes[0]
 
@@ -243,13 +243,13 @@ def test_a_name_that_is_no_model_is_refused(own_module: str, name: str, code: st
 
 
 def test_what_a_function_prints_is_no_output(own_module: str, capsys: pytest.CaptureFixture[str]) -> None:
-    open_module(f"{own_module}:talking")
+    opened_module(f"{own_module}:talking")
     assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_a_function_has_no_weights_of_a_library(own_module: str) -> None:
     with raises("capture.weights-unusable", "hub", "file of weights"):
-        open_module(f"{own_module}:build", weights="hub")
+        opened_module(f"{own_module}:build", weights="hub")
 
 
 def test_how_images_are_made_for_the_model_is_a_note(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_how_images_are_made_for_the_model_is_a_note(tmp_path: Path) -> None:
 
 def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path: Path) -> None:
     pytest.importorskip("torchvision")
-    model = open_module("torchvision:mobilenet_v3_small")
+    model = opened_module("torchvision:mobilenet_v3_small")
     assert (model.preprocessing.interpolation, model.preprocessing.crop) == ("bilinear", 0.875)
     assert any("87.5%" in note for note in model.notes)
     transformers = pytest.importorskip("transformers")
@@ -280,7 +280,7 @@ def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path:
         "size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 16},
     }  # fmt: skip
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(found))
-    model = open_module(f"transformers:{tmp_path}")
+    model = opened_module(f"transformers:{tmp_path}")
     expected = Preprocessing(16, 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bicubic", 0.8)
     assert model.preprocessing == expected
     assert model.notes == expected.notes()
@@ -290,7 +290,7 @@ def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path:
 def test_a_library_that_is_not_installed_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supernets.networks.capture.user_model.find_spec", lambda name: None)
     with raises("capture.package-missing", f"pip install {library}"):
-        open_module(f"{library}:model")
+        opened_module(f"{library}:model")
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])

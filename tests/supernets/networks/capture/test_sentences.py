@@ -17,7 +17,6 @@ from supernets.families.encoder.encoder_family import EncoderFamily
 from supernets.networks.capture.batch_independence import without_row_numbers
 from supernets.networks.capture.captured_model import CapturedModel, capture_model, load_capture, save_capture
 from supernets.networks.capture.classifier import with_outputs
-from supernets.networks.capture.opening import open_module
 from supernets.networks.capture.program import Call, Program, Ref, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import SpaceOptions
@@ -26,13 +25,14 @@ from supernets.networks.module_to_onnx import lower
 from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets.networks.capture.encoders import KINDS, TOKENS, saved
+from tests.supernets.networks.capture.networks import opened_module
 
 SHORT = 15
 """Tokens of the sentences that are compared."""
 
 
 def captured(folder: Path) -> tuple[UserModel, CapturedModel]:
-    model = open_module(f"transformers:{folder}", classifier=True)
+    model = opened_module(f"transformers:{folder}", classifier=True)
     return model, capture_model(model, model.example((TOKENS,)))
 
 
@@ -100,7 +100,7 @@ def test_an_encoder_without_a_classifier_gets_a_fresh_one(tmp_path: Path) -> Non
     more = with_outputs(found, 5, seed=0)
     assert more.fresh == ("classifier.dense", "classifier.out_proj")
     assert more.outputs[0].shape == (2, 5)
-    alone = open_module(f"transformers:{tmp_path}")
+    alone = opened_module(f"transformers:{tmp_path}")
     assert (alone.fresh, alone.notes) == ((), ())
 
 
@@ -121,7 +121,7 @@ def test_its_axes_are_right_and_its_width_is_elastic(tmp_path: Path) -> None:
 def test_the_positions_and_the_tokenizer_are_read(tmp_path: Path) -> None:
     for kind, most in (("Bert", TOKENS + 4), ("Roberta", TOKENS + 3)):
         saved(tmp_path / kind, kind)
-        tokens = open_module(f"transformers:{tmp_path / kind}").tokens
+        tokens = opened_module(f"transformers:{tmp_path / kind}").tokens
         assert tokens is not None
         assert (tokens.max_tokens, tokens.padding, tokens.masked) == (most, 0, True)
         assert tokens.tokenizer == tmp_path / kind / "tokenizer.json"
