@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from supernets.errors import ExportError, LoweringError
 from supernets.networks.network import network_of
-from supernets.networks.onnx_graph import BATCH, INPUT, LENGTH_NAME, OPSET, OUTPUT
+from supernets.networks.onnx_graph.ir import BATCH, INPUT, LENGTH_NAME, OUTPUT
+from supernets.networks.onnx_graph.serialise import OPSET
 
 __all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "lower", "onnx_model", "to_onnx"]
 

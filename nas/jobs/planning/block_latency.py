@@ -21,7 +21,7 @@ from nas.jobs.planning.latencies import measure_all
 from supernets.data import head
 from supernets.networks.module_to_onnx import onnx_model
 from supernets.networks.network import BlockInput, BlockModel
-from supernets.networks.onnx_graph import INPUT, LENGTH, LENGTH_NAME
+from supernets.networks.onnx_graph.ir import INPUT, LENGTH, LENGTH_NAME
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 

@@ -13,7 +13,7 @@ from supernets.networks.capture.program import BATCH, TIED
 from supernets.networks.family_program import TOKENS_DIM, View, ViewInput
 from supernets.networks.language_models import N_EXAMPLES, token_inputs
 from supernets.networks.network import view_of
-from supernets.networks.onnx_graph import OUTPUT
+from supernets.networks.onnx_graph.ir import OUTPUT
 from supernets.networks.tokens import causal_mask, last_token
 
 if TYPE_CHECKING:  # a decoder has its served models

@@ -21,7 +21,7 @@ from supernets.networks.capture.program import BATCH, TIED
 from supernets.networks.family_program import TOKENS_DIM, View, ViewInput
 from supernets.networks.language_models import token_inputs
 from supernets.networks.network import view_of
-from supernets.networks.onnx_graph import OUTPUT
+from supernets.networks.onnx_graph.ir import OUTPUT
 from supernets.networks.tokens import padding_mask
 
 if TYPE_CHECKING:  # an encoder-decoder has its served models

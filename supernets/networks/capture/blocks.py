@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from supernets.networks.capture.branches import Branch, common_path, layer_of
 from supernets.networks.capture.elastic_program import ElasticProgram
-from supernets.networks.capture.program import BATCH, Call, state_sources, state_values
+from supernets.networks.capture.program import BATCH, Call, state_sources
 from supernets.space.axes import axes_in, size_of
 from supernets.space.cost import BYTES_PER_ACTIVATION, CostTable, Counts
 
@@ -86,8 +86,8 @@ class ProgramBlocks:
         for block, axes in enumerate(self._axes_by_block):
             properties = [following[:, block], outside, numbers[block], *(sizes[axis] for axis in axes)]
             # An absent block has one variant: the sizes of its axes do not matter.
-            here = is_present[:, block]
-            variants.append(np.stack([here, *(values * here for values in properties)], axis=1))
+            presence = is_present[:, block]
+            variants.append(np.stack([presence, *(values * presence for values in properties)], axis=1))
         return variants
 
     @cached_property
@@ -123,7 +123,7 @@ class ProgramBlocks:
         for names, row in distinct.items():
             for branch in self._branches(names):
                 present[row, [*branch.calls, branch.sum]] = 0
-        state = state_values(program)
+        state = program.state_values
         # Calls on parameters alone are there for those that read them.
         for index in reversed(range(len(program.calls))):
             call = program.calls[index]
@@ -167,7 +167,7 @@ class Division:
 
     def __init__(self, elastic: ElasticProgram) -> None:
         self._elastic = elastic
-        self._state = state_values(elastic.program)
+        self._state = elastic.program.state_values
         self._worked = frozenset(work.call for work in elastic.work)
         self._closure = state_sources(elastic.program)
         self._calls_by_block = self._join_runs(list(self._runs()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from supernets.errors import SpaceError
-from supernets.networks.capture.program import Call, Program, Ref, is_constant, state_values
+from supernets.networks.capture.program import Call, Program, Ref, is_constant
 from supernets.space.axes import Dim
 
 _INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
@@ -34,7 +34,7 @@ def residual_branches(program: Program) -> list[Branch]:
     """The branches between a value and a sum with that value, with no other way out, in the order of their sums."""
     producer = {name: index for index, call in enumerate(program.calls) for name in call.outputs if name}
     consumers = program.consumers()
-    state = state_values(program)
+    state = program.state_values
     branches = []
     for index, call in enumerate(program.calls):
         if call.name != "add" or call.arguments.get("alpha", 1) != 1:
@@ -102,7 +102,7 @@ def module_branch(program: Program, path: str, shapes: Mapping[str, tuple[Dim, .
     calls = [i for i, call in enumerate(program.calls) if call.module == path or call.module.startswith(f"{path}.")]
     if not calls:
         return None
-    within, state = set(calls), state_values(program)
+    within, state = set(calls), program.state_values
     consumers = program.consumers()
     computed = [name for i in calls for name in program.calls[i].outputs if name]
     read_names = [

@@ -11,7 +11,7 @@ from supernets.errors import SpaceError
 from supernets.networks.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.networks.capture.dimensions import Dimension, MismatchError, find, singles
 from supernets.networks.capture.inference import Inference, SymbolicArgument
-from supernets.networks.capture.program import Argument, Call, Program, Size, state_values
+from supernets.networks.capture.program import Argument, Call, Program, Size
 from supernets.networks.operations import RULES, WORK
 from supernets.space.axes import Axes, Axis, Concat, Derived, Dim, NamedDims, axes_in
 
@@ -45,9 +45,7 @@ class ElasticProgram:
         source: the captured program.
         program: the same with sizes in arguments that are `Size`.
         axes: the elastic axes by name.
-        dims: Dimensions of every tensor.
         shapes: the dimensions of every value.
-        streams: Dimensions of the value that each branch is added to.
         work: multiply-accumulates of calls.
         fixed: reasons why dimensions of parameters stay as they are, with the tensors that have them.
         unknown: operations without a rule, with the number of their calls.
@@ -57,15 +55,18 @@ class ElasticProgram:
     source: Program
     program: Program
     axes: Mapping[str, Axis]
-    dims: Mapping[str, tuple[Dim, ...]]
     shapes: Mapping[str, tuple[Dim, ...]]
     branches: tuple[Branch, ...]
     units: tuple[Unit, ...]
-    streams: tuple[tuple[Dim, ...], ...]
     work: tuple[Work, ...]
     fixed: Mapping[str, tuple[str, ...]]
     unknown: Mapping[str, int]
     lengths: Mapping[str, int]
+
+    @cached_property
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of every tensor."""
+        return {name: self.shapes[name] for name in self.source.tensors}
 
     @cached_property
     def reads(self) -> tuple[frozenset[str], ...]:
@@ -123,7 +124,6 @@ def infer_axes(
     if not declared:
         _fix_untrained(inference)
     names = _Names(inference)
-    dims = {name: tuple(map(names.dim, inference.dims[name])) for name in program.tensors}
     calls = tuple(
         _with_symbolic_sizes(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls)
     )
@@ -132,11 +132,9 @@ def infer_axes(
         source=program,
         program=replace(program, calls=calls),
         axes=names.axes,
-        dims=dims,
         shapes={name: tuple(map(names.dim, dimensions)) for name, dimensions in inference.dims.items()},
         branches=tuple(branches),
         units=tuple(depth_units(program, branches)),
-        streams=tuple(tuple(map(names.dim, inference.dims[branch.skip])) for branch in branches),
         work=tuple(_work(inference, names)),
         fixed=_fixed_sizes(inference),
         unknown=dict(inference.unknown),
@@ -146,9 +144,8 @@ def infer_axes(
 
 def _work(inference: Inference, names: _Names) -> Iterator[Work]:
     """The work of convolutions, linear layers, products of matrices and attention that read the inputs."""
-    state = state_values(inference.program)
     for index, call in enumerate(inference.program.calls):
-        if call.outputs[0] in state or call.name not in WORK:
+        if call.outputs[0] in inference.program.state_values or call.name not in WORK:
             continue
         outputs = tuple(map(names.dim, inference.dims[call.outputs[0]]))
         for products in WORK[call.name](inference, call):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import prod
 from types import EllipsisType
 
@@ -21,7 +20,7 @@ from supernets.networks.capture.dimensions import (
     singles,
     unify,
 )
-from supernets.networks.capture.program import BATCH, TIED, Argument, Call, Program, Ref, state_values
+from supernets.networks.capture.program import BATCH, TIED, Argument, Call, Program, Ref
 from supernets.space.axes import Axes, Concat, Dim, NamedDims
 
 Dims = list[Dimension]
@@ -164,10 +163,6 @@ class Inference:
         """The dimensions of a tensor argument, or None."""
         return self.tensor_dims(argument) if isinstance(argument, Ref) else None
 
-    @cached_property
-    def _state(self) -> frozenset[str]:
-        return state_values(self.program)
-
     def is_declared(self, dimension: Dimension) -> bool:
         """Returns whether a dimension has a declared axis, which is elastic even where others of its kind stay as they are."""
         roots = {id(find(axis)) for axis in self.axes.values()}
@@ -175,7 +170,7 @@ class Inference:
 
     def is_state(self, argument: Argument) -> bool:
         """Returns whether a value is computed from parameters, buffers and constants alone."""
-        return isinstance(argument, Ref) and argument.name in self._state
+        return isinstance(argument, Ref) and argument.name in self.program.state_values
 
     def _set_outputs(self, call: Call, dims: Dims | tuple[Dims, ...]) -> None:
         """Sets the dimensions of the call's outputs; a size that differs is a `MismatchError`."""

@@ -15,7 +15,7 @@ from supernets.networks.capture.comparison import BATCHES, of_one_batch, relativ
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.execution import check_batch, outputs_of
 from supernets.networks.capture.memory import check_values
-from supernets.networks.capture.program import BATCH, Program, first_names, product_text, state_values
+from supernets.networks.capture.program import BATCH, Program, first_names, product_text
 from supernets.networks.capture.space import SpaceOptions, elastic_axes
 from supernets.space.axes import axes_in, permute_tensor, size_of
 
@@ -217,7 +217,7 @@ class _Prover:
                 code="capture.nan",
             )
         program = self._elastic.program
-        sizes, state = {**self._elastic.full_sizes, BATCH: batch}, state_values(program)
+        sizes, state = {**self._elastic.full_sizes, BATCH: batch}, program.state_values
         for name, output in zip(program.outputs, outputs, strict=True):
             captured_shape, shape = program.values[name].shape, tuple(output.shape)
             expected = tuple(int(size_of(dim, sizes)) for dim in self._elastic.shapes[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from supernets.space.axes import Dim
@@ -166,6 +167,15 @@ class Program:
         """True if its first input is of whole numbers."""
         return "int" in self.values[self.inputs[0]].dtype
 
+    @cached_property
+    def state_values(self) -> frozenset[str]:
+        """The values that depend on parameters, buffers and constants alone."""
+        names = set(self.tensors)
+        for call in self.calls:
+            if all(name in names for name in call.reads()):
+                names.update(call.outputs)
+        return frozenset(names)
+
     def consumers(self) -> dict[str, list[int]]:
         """Indices of the calls that read each value."""
         readers: dict[str, list[int]] = {}
@@ -185,21 +195,11 @@ def first_names(names: Sequence[str], n: int) -> str:
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
-def state_values(program: Program) -> frozenset[str]:
-    """The values that depend on parameters, buffers and constants alone."""
-    names = set(program.tensors)
-    for call in program.calls:
-        if all(name in names for name in call.reads()):
-            names.update(call.outputs)
-    return frozenset(names)
-
-
 def state_sources(program: Program) -> dict[str, tuple[str, ...]]:
-    """The values that each value of `state_values` is computed from, and itself, by name."""
+    """The values that each value of `Program.state_values` is computed from, and itself, by name."""
     sources_by_value: dict[str, tuple[str, ...]] = {name: (name,) for name in program.tensors}
-    state = state_values(program)
     for call in program.calls:
-        if all(name in state for name in call.outputs if name):
+        if all(name in program.state_values for name in call.outputs if name):
             sources = dict.fromkeys(source for name in call.reads() for source in sources_by_value[name])
             sources_by_value.update((name, (*sources, name)) for name in call.outputs if name)
     return sources_by_value

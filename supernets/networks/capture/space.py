@@ -159,7 +159,8 @@ class CapturedSpace:
         for index, unit in enumerate(self._elastic.units):
             if self._options.keeps(unit.name):
                 continue
-            kind = (unit.container, self._elastic.streams[unit.branches[0]])
+            stream = self._elastic.branches[unit.branches[0]].skip
+            kind = (unit.container, self._elastic.shapes[stream])
             match self._options.granularity:
                 case "layer":
                     key = f"{unit.name}.depth"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import supernets.networks.operations  # noqa: F401  # it fills the table
 from supernets.errors import LoweringError
-from supernets.networks.capture.program import Program, needed_calls, state_values
+from supernets.networks.capture.program import Program, needed_calls
 from supernets.networks.lowering.simplification import simplified
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.block_division import Piece, block_pieces, piece_of
@@ -49,7 +49,7 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
     """
     lowering = Lowering(simplified(program), tensors, (INPUT,))
     program, ends = lowering.program, dict[str, tuple[int, int]]()
-    state = state_values(program)
+    state = program.state_values
     of_state = [call for call in program.calls if all(name in state for name in call.outputs if name)]
     computed = [call for call in program.calls if any(name not in state for name in call.outputs if name)]
     for block, run in groupby(computed, lambda call: blocks.get(next(filter(None, call.outputs)), "")):

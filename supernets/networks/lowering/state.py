@@ -166,11 +166,11 @@ class Lowering(Graph):
             return self.numbers([argument])
         if not isinstance(argument, Size):
             raise LoweringError(f"expected a size, got {argument!r}")
-        *others, batch = sorted(_factors(argument.dim), key=lambda part: part == BATCH)
-        if batch != BATCH or not all(isinstance(part, int) for part in others):
+        parts = list(_factors(argument.dim))
+        factors = [part for part in parts if isinstance(part, int)]
+        if parts.count(BATCH) != 1 or len(factors) != len(parts) - 1:
             raise LoweringError(f"there is no rule for the size {argument.dim}")
-        factor = math.prod(part for part in others if isinstance(part, int))
-        return self.add("Mul", self.batch(), self.numbers([factor])) if others else self.batch()
+        return self.add("Mul", self.batch(), self.numbers([math.prod(factors)])) if factors else self.batch()
 
     def reshaped(self, call: Call, source: Value) -> Value:
         """A value in the shape of the call's output."""

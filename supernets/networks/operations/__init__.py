@@ -1,6 +1,6 @@
 """Operations of programs: what each does to dimensions, how many multiply-accumulates it does, and how it becomes ONNX."""
 
-from supernets.networks.operations import (
+from supernets.networks.operations import (  # noqa: F401  # they fill the tables
     attention,
     elementwise,
     images,
@@ -12,25 +12,8 @@ from supernets.networks.operations import (
     selection,
     shapes,
     tokens,
-)  # they fill the tables
+)
 from supernets.networks.operations.arguments import may_return_view, operation
 from supernets.networks.operations.registry import LOWERED, RULES, WORK
 
-__all__ = [
-    "LOWERED",
-    "RULES",
-    "WORK",
-    "attention",
-    "elementwise",
-    "images",
-    "joining",
-    "linear",
-    "may_return_view",
-    "normalisation",
-    "operation",
-    "recurrent",
-    "reductions",
-    "selection",
-    "shapes",
-    "tokens",
-]
+__all__ = ["LOWERED", "RULES", "WORK", "may_return_view", "operation"]

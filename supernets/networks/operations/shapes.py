@@ -40,8 +40,8 @@ def _view_dims(ctx: Inference, call: Call) -> ResultDims:
     for name in ("size", "shape"):
         if name in call.arguments:
             ctx.depends(**{name: tuple(out)})
-    if (other := ctx.optional_dims(call.arguments.get("other"))) is not None:
-        out = [unify(a, b) for a, b in zip(out, other, strict=True)]
+    if (expected := ctx.optional_dims(call.arguments.get("other"))) is not None:
+        out = [unify(a, b) for a, b in zip(out, expected, strict=True)]
     return out
 
 
@@ -156,8 +156,8 @@ def _expand_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @elementwise("expand_as")
 def _lower_expand_as(low: Lowering, call: Call) -> ResultValues:
-    x, other = low.tensor(call.arguments["self"]), low.tensor(call.arguments["other"])
-    return low.add("Expand", x, low.add("Shape", other))
+    x, template = low.tensor(call.arguments["self"]), low.tensor(call.arguments["other"])
+    return low.add("Expand", x, low.add("Shape", template))
 
 
 @lowers("expand", "broadcast_to")

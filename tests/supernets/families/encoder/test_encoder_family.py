@@ -21,7 +21,7 @@ from supernets.families.encoder.encoder_spec import ENCODER, EncoderSpec, space_
 from supernets.families.shared.transformer_family import kept_layers
 from supernets.networks.module_to_onnx import lower, to_onnx
 from supernets.networks.network import BlockInput, network_of
-from supernets.networks.onnx_graph import INPUT, LENGTH
+from supernets.networks.onnx_graph.ir import INPUT, LENGTH
 from supernets.networks.tokens import padding_mask
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys

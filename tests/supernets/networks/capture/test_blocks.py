@@ -10,7 +10,7 @@ from torch import nn
 import nas
 from supernets.families.captured.captured_family import CapturedFamily
 from supernets.networks.network import network_of
-from supernets.networks.onnx_graph import LENGTH
+from supernets.networks.onnx_graph.ir import LENGTH
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
