@@ -116,7 +116,7 @@ class ProgramBlocks:
         return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in present], dtype=np.int64)
 
     def _present(self, dropped: Sequence[frozenset[str]]) -> tuple[Counts, NDArray[np.intp]]:
-        """For each distinct set of dropped modules 1 for a call that is there, else 0, (m, n_calls); and each network's set."""
+        """Returns 1 for each call that networks without a set of modules have, else 0, (m, n_calls), and each network's set."""
         program = self._elastic.program
         distinct = {names: row for row, names in enumerate(dict.fromkeys(dropped))}  # of many networks, few
         present = np.ones((len(distinct), len(program.calls)), dtype=np.int64)

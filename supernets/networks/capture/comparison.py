@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -85,7 +85,7 @@ class _Comparer:
             return Comparison(None, (text,))
         module_outputs = list(tensors_of(outputs))
         if any(output.isnan().any() for output in module_outputs):
-            raise _nan_error(self._captured, self._values(x))
+            raise self._nan_error(x)
         difference = relative_difference(program_outputs, module_outputs)
         if (
             difference > _OTHER
@@ -112,8 +112,15 @@ class _Comparer:
                 check_batch(self._elastic, len(x))
             return list(outputs_of(self._elastic, self._tensor_of, [x]))
         except Exception as error:  # of an operation whose arguments are those of the example's batch
-            _check_runs(self._module, self._x, self._call)
+            self._check_runs()
             raise of_one_batch(error, captured=self._captured.program.batch, batch=len(x)) from error
+
+    def _check_runs(self) -> None:
+        """Raises `CaptureError` if the module does not run on its own example: torch traces without values."""
+        try:
+            self._call(self._module, self._x)
+        except Exception as error:  # the user's forward may raise anything
+            raise raised(error) from error
 
     def _values(self, x: Tensor) -> dict[str, Tensor]:
         """All values of the program."""
@@ -137,17 +144,42 @@ class _Comparer:
         self, x: Tensor, program_outputs: list[Tensor], module_outputs: list[Tensor], difference: float
     ) -> CaptureError:
         """The error for outputs that are not the module's."""
-        origin_text = _first_difference(self._module, self._captured, self._values(x), x, self._call)
         shapes = [
             " x ".join(map(str, outputs[0].shape if outputs else ())) for outputs in (program_outputs, module_outputs)
         ]
         return CaptureError(
             f"with a batch of {len(x)} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
-            f"{self._captured.program.batch} (relative difference {difference:.1e}){origin_text}: a size of "
+            f"{self._captured.program.batch} (relative difference {difference:.1e}){self._first_difference(x)}: a size of "
             "the batch is written into its forward, or it depends on more than its input; take the size "
             "from the input, x.shape[0]",
             code="capture.example",
         )
+
+    def _first_difference(self, x: Tensor) -> str:
+        """The first call whose result has another shape when the module is captured with another batch; "" without one."""
+        values, calls = self._values(x), self._captured.program.calls
+        try:
+            recaptured = capture(self._module, [x], call=self._call).program
+        except CaptureError as error:
+            return f"; {error}"
+        for captured_call, recaptured_call in zip(calls, recaptured.calls, strict=False):
+            for name, recaptured_name in zip(captured_call.outputs, recaptured_call.outputs, strict=False):
+                if name and recaptured_name and tuple(values[name].shape) != recaptured.values[recaptured_name].shape:
+                    return f", from {captured_call.name} at {captured_call.place} on"
+        return ""
+
+    def _nan_error(self, x: Tensor) -> CaptureError:
+        """The error for outputs of NaN; the message names the call that made the first."""
+        program, values = self._captured.program, self._values(x)
+        text = "its outputs are NaN, and those of the captured one are not"
+        if weights := [name for name in program.tensors if _has_nan(values[name])]:
+            text = f"its outputs are NaN, because {weights[0]} has NaN; load other weights"
+        elif calls := [call for call in program.calls if any(_has_nan(values[name]) for name in call.outputs if name)]:
+            text = (
+                f"its outputs are NaN; {calls[0].name} at {calls[0].place or calls[0].module} is the first to return NaN; "
+                "correct it there, or, if random inputs are the reason, pass an example of real data to nas.supernet_of"
+            )
+        return CaptureError(text, code="capture.nan")
 
 
 def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError:
@@ -178,45 +210,6 @@ def relative_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
         first, second = (tensor.nan_to_num(posinf=0.0, neginf=0.0) for tensor in (first, second))
         worst = max(worst, (first - second).abs().max().item() / max(first.abs().max().item(), 1e-30))
     return worst
-
-
-def _check_runs(module: nn.Module, x: Tensor, call: ModuleCall) -> None:
-    """Raises `CaptureError` if a module does not run on its own example: torch traces without values."""
-    try:
-        call(module, x)
-    except Exception as error:  # the user's forward may raise anything
-        raise raised(error) from error
-
-
-def _first_difference(
-    module: nn.Module, captured: Captured, values: Mapping[str, Tensor], x: Tensor, call: ModuleCall
-) -> str:
-    """The first call whose result has another shape when the module is captured with another batch; "" without one."""
-    try:
-        recaptured = capture(module, [x], call=call).program
-    except CaptureError as error:
-        return f"; {error}"
-    for captured_call, recaptured_call in zip(captured.program.calls, recaptured.calls, strict=False):
-        for name, recaptured_name in zip(captured_call.outputs, recaptured_call.outputs, strict=False):
-            if name and recaptured_name and tuple(values[name].shape) != recaptured.values[recaptured_name].shape:
-                return f", from {captured_call.name} at {captured_call.place} on"
-    return ""
-
-
-def _nan_error(captured: Captured, values: Mapping[str, Tensor]) -> CaptureError:
-    """The error for outputs of NaN; the message names the call that made the first."""
-    if weights := [name for name in captured.program.tensors if _has_nan(values[name])]:
-        return CaptureError(
-            f"its outputs are NaN, because {weights[0]} has NaN; load other weights", code="capture.nan"
-        )
-    for call in captured.program.calls:
-        if any(_has_nan(values[name]) for name in call.outputs if name):
-            return CaptureError(
-                f"its outputs are NaN; {call.name} at {call.place or call.module} is the first to return NaN; correct it "
-                "there, or, if random inputs are the reason, pass an example of real data to nas.supernet_of",
-                code="capture.nan",
-            )
-    return CaptureError("its outputs are NaN, and those of the captured one are not", code="capture.nan")
 
 
 def _has_nan(value: Tensor) -> bool:

@@ -175,7 +175,7 @@ class CapturedSpace:
         return {name: tuple(units[i] for i in _spread(len(units))) for name, units in groups.items()}
 
     def _layers_around(self) -> dict[int, list[tuple[str, int]]]:
-        """For each call that may be left out, the groups of the layers around it, with its layer's position in the order."""
+        """The groups of the layers around each call that may be left out, with its layer's position in the order."""
         around = dict[int, list[tuple[str, int]]]()
         for group, units in self._depths.items():
             for position, unit in enumerate(units):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 from supernets.errors import LoweringError
@@ -129,21 +128,13 @@ def _part(ctx: Inference, call: Call, dimension: Dimension, n_taken: int) -> Dim
         return fixed(n_taken, "a part of a fixed size")
     first = start % size if start < 0 else min(start, size)
     sizes = [first, n_taken, size - first - n_taken]
-    before, piece, _ = (
-        split(dimension, [n for n in sizes if n])
-        if all(sizes)
-        else _with_empty(split(dimension, [n for n in sizes if n]), sizes)
-    )
+    pieces = iter(split(dimension, [n for n in sizes if n]))
+    before, piece, _ = (next(pieces) if n else fixed(0, "empty") for n in sizes)
     if "end" in call.arguments:
         ctx.depends(start=before, end=concatenation([before, piece]) if sizes[0] else piece)
     else:
         ctx.depends(start=before, length=piece)
     return piece
-
-
-def _with_empty(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension]:
-    left = iter(pieces)
-    return [next(left) if size else fixed(0, "empty") for size in sizes]
 
 
 @lowers("slice", "narrow")
