@@ -149,11 +149,9 @@ def _softplus(low: Lowering, x: Value, beta: float, threshold: float) -> Value:
     scaled = x if beta == 1 else low.add("Mul", x, low.scalar(beta))
     out = low.add("Softplus", scaled)
     out = out if beta == 1 else low.add("Div", out, low.scalar(beta))
-    return (
-        out
-        if threshold >= _SOFTPLUS_THRESHOLD
-        else low.add("Where", low.add("Greater", scaled, low.scalar(threshold)), x, out)
-    )
+    if threshold >= _SOFTPLUS_THRESHOLD:
+        return out
+    return low.add("Where", low.add("Greater", scaled, low.scalar(threshold)), x, out)
 
 
 @elementwise("clone", "contiguous", "alias", "dropout")

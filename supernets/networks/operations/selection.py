@@ -73,16 +73,9 @@ def _lower_roll(low: Lowering, call: Call) -> ResultValues:
 
 @lowers("flip")
 def _lower_flip(low: Lowering, call: Call) -> ResultValues:
-    dims = list(cast(tuple[int, ...], call.arguments["dims"]))
-    n = len(dims)
-    return low.add(
-        "Slice",
-        low.tensor(call.arguments["self"]),
-        low.numbers([-1] * n),
-        low.numbers([-(2**62)] * n),
-        low.numbers(dims),
-        low.numbers([-1] * n),
-    )
+    x, dims = low.tensor(call.arguments["self"]), cast(tuple[int, ...], call.arguments["dims"])
+    backwards, beyond_the_first = [-1] * len(dims), [-(2**62)] * len(dims)
+    return low.add("Slice", x, *map(low.numbers, (backwards, beyond_the_first, dims, backwards)))
 
 
 @rule_of("select", neutral=("index",))
@@ -224,10 +217,8 @@ def _by_index_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @lowers("index_select")
 def _lower_index_select(low: Lowering, call: Call) -> ResultValues:
-    a = call.arguments
-    return low.add(
-        "Gather", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]) % low.rank(a["self"])
-    )
+    x, index = call.arguments["self"], call.arguments["index"]
+    return low.add("Gather", low.tensor(x), low.tensor(index), axis=axis(call, low.rank(x)))
 
 
 @rule_of("index")
