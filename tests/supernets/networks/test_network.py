@@ -437,7 +437,7 @@ def sentences(module: Any, ids: Tensor) -> Tensor:
 def causal(module: Any, ids: Tensor) -> Tensor:
     """Causal attention; the keys of half of a text serve as a cache."""
     positions = tokens.token_positions(ids)
-    x = module.words(ids) + tokens.rows_at(module.table, positions)
+    x = module.words(ids) + functional.embedding(positions, module.table)
     query, key = tokens.by_head(functional.linear(x, module.wide), 2), tokens.by_head(x, 2)
     query = tokens.rotated(query, *tokens.rotation(positions, (1.0,)))
     all_keys = tokens.appended(key, key)
