@@ -60,6 +60,26 @@ def test_help_and_lists_load_nothing_heavy(arguments: list[str], words: str, loa
     assert not heavy
 
 
+def test_every_help_text_is_printed_without_what_is_heavy_numpy_and_databases() -> None:
+    names = ("numpy", "sqlalchemy", "pydantic", "httpx", *HEAVY)
+    code = f"""
+import sys
+from typer.main import get_command
+from nas.cli.commands import app
+
+def print_help(command, name):
+    command.main(["--help"], name, standalone_mode=False)
+    for name, below in getattr(command, "commands", {{}}).items():
+        print_help(below, name)
+
+print_help(get_command(app), "nas")
+print("heavy:", [n for n in {names!r} if n in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=PLAIN)
+    assert done.stdout.count("Usage: ") > 50
+    assert done.stdout.endswith("heavy: []\n")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

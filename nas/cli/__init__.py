@@ -8,7 +8,12 @@ import re
 import signal
 import sys
 
+from hardware_profiles.errors import ProfilingError
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
+from nas.errors import NasError
+from nas.plugins.parts import missing_part
+from predictors.errors import PredictorError
+from supernets.errors import SupernetError
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 _LONGEST_WORD, _EDGE = 400, 60
@@ -26,8 +31,6 @@ def main() -> None:
 
                 app()
             except ModuleNotFoundError as error:
-                from nas.plugins.parts import missing_part
-
                 raise missing_part(error) or error from None
             finally:
                 sys.stdout.flush()  # Python's own flush at the end cannot report an error
@@ -45,11 +48,6 @@ def main() -> None:
 
 
 def _is_user_error(error: Exception) -> bool:
-    from hardware_profiles.errors import ProfilingError
-    from nas.errors import NasError
-    from predictors.errors import PredictorError
-    from supernets.errors import SupernetError
-
     return isinstance(error, NasError | SupernetError | ProfilingError | PredictorError)
 
 

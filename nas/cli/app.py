@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+import nas.service
 from nas.cli.panels import CommandGroup, note_runs
 from nas.engine.store.folder import DEFAULT_ROOT
 from nas.errors import ServiceError
@@ -19,7 +20,6 @@ from supernets.files import check_regular
 
 if TYPE_CHECKING:
     from nas.service.api.schemas import RunSummary
-    from nas.service.client import NasClient
 
 # Heavy modules are imported inside the commands, which keeps `nas --help` fast.
 
@@ -103,10 +103,8 @@ def command_group(name: str, help: str, *, example: str) -> typer.Typer:
 
 
 @contextmanager
-def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
+def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[nas.service.NasClient]:
     """A client with the token from the option, the file or the environment."""
-    from nas.service.client import NasClient
-
     if token is not None and token_file is not None:
         raise ServiceError("--token and --token-file exclude each other; give one", code="service.invalid-token")
     if token_file is not None:
@@ -118,7 +116,7 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
             raise ServiceError(problem, code="service.invalid-token") from None
         if not token:
             raise ServiceError(f"--token-file {token_file}: is empty", code="service.invalid-token")
-    with NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
+    with nas.service.NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
         yield client
 
 

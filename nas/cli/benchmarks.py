@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import nas.results
+import nas.runs.bench
 from nas.cli.app import Json, argument, command_group, option
 from nas.cli.models import check_plot
-from nas.cli.output import print_json, print_table, stderr
+from nas.cli.output import print_json, print_table, progress_bar
 from nas.errors import SelectionError
 from nas.runs.bench import results_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nas.runs.bench.predictor import Row
 
 bench = command_group(
     "bench",
@@ -51,23 +52,17 @@ def predictor(
 
     With the mean, ridge, LightGBM and a Gaussian process, on the same rows of a table of measurements.
     """
-    from rich.progress import Progress
-
-    from nas.runs.bench.table import Table
-
-    loaded, counts, console = Table.load(table), _counts(train), stderr()
-    from nas.runs.bench.predictor import Row, bench_predictor  # takes seconds
-
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    loaded, counts = nas.runs.bench.Table.load(table), _counts(train)
+    with progress_bar() as progress:
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
         rows = list(
-            bench_predictor(
+            nas.runs.bench.bench_predictor(
                 loaded,
                 target,
                 train=counts,
                 test=test,
                 seeds=seeds,
-                results=None if results is None else results_file.ResultsFile(results, Row),
+                results=None if results is None else results_file.ResultsFile(results, nas.runs.bench.PredictorRow),
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )
@@ -108,15 +103,13 @@ def search(
     Counts the evaluations that they need to find the front of the table.
     """
     check_plot(plot, "nas bench search")
-    from nas.runs.bench.search import Replay, bench_search
-    from nas.runs.bench.table import Table
 
     columns = {name: _names(texts, name) for name, texts in (("maximize", maximize), ("minimize", minimize))}
-    replay = Replay.from_table(Table.load(table), **columns, exact=_names(exact, "exact"))
+    replay = nas.runs.bench.Replay.from_table(nas.runs.bench.Table.load(table), **columns, exact=_names(exact, "exact"))
     names = _names([algorithms], "algorithms")
     with _progress(evaluations) as (update, end):
         rows = []
-        for row in bench_search(
+        for row in nas.runs.bench.bench_search(
             replay,
             names,
             evaluations=evaluations,
@@ -141,10 +134,7 @@ def search(
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
     if plot is not None:  # last: a full disk must not lose hours of results
-        from nas.results.plots.style import write_picture
-        from nas.runs.bench.search_plot import search_figure
-
-        write_picture(plot, search_figure(rows, line))
+        nas.results.write_picture(plot, nas.runs.bench.search_figure(rows, line))
         print(f"wrote {plot}", file=sys.stderr)
 
 
@@ -153,10 +143,7 @@ def _progress(
     evaluations: int,
 ) -> Iterator[tuple[Callable[[str, int, int, float], None], Callable[[results_file.Row], None]]]:
     """Callbacks that show a run in progress and a finished run: a bar on a terminal, else a line per run."""
-    from rich.progress import Progress
-
-    console = stderr()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar() as progress:
         task = progress.add_task("", total=evaluations)
 
         def update(algorithm: str, seed: int, done: int, share: float) -> None:
@@ -180,14 +167,12 @@ def _names(texts: list[str] | None, option: str) -> list[str]:
 
 def _search_summary(rows: list[results_file.Row], shares: list[str]) -> list[list[str]]:
     """Medians and quartiles over the seeds, by algorithm."""
-    from nas.runs.bench.search import quartiles
-
     cells = []
     for name in dict.fromkeys(row.algorithm for row in rows):
         algorithm_rows = [row for row in rows if row.algorithm == name]
         max_evaluations = max(row.evaluations for row in algorithm_rows)
         counts = [
-            _spread(quartiles([row.evaluations_to[share] for row in algorithm_rows]), max_evaluations)
+            _spread(nas.runs.bench.quartiles([row.evaluations_to[share] for row in algorithm_rows]), max_evaluations)
             for share in shares
         ]
         end = f"{median(row.share for row in algorithm_rows):.2%}"
@@ -210,7 +195,7 @@ def _counts(text: str) -> list[int]:
         raise SelectionError(problem, code="option.invalid") from None
 
 
-def _summary(rows: list[Row]) -> list[list[str]]:
+def _summary(rows: list[nas.runs.bench.PredictorRow]) -> list[list[str]]:
     """Means over the seeds, by number of training rows and model."""
     cells = []
     for n in dict.fromkeys(row.train for row in rows):

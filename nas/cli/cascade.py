@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import nas.engine
+import nas.results
+import nas.search
 from nas.cli.app import DEFAULT_RUNS, AcceptPluginVersions, Json, RunId, Runs, app, option
 from nas.cli.output import print_json, print_table
-from nas.cli.running import check_run, folder
+from nas.cli.running import opened_run
+from nas.engine.formatting import format_value
 from nas.results.export.export_paths import cascade_paths
 
 if TYPE_CHECKING:
@@ -39,13 +43,10 @@ def cascade(
     """
     if row is None and (output is not None or test):
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
-    check_run(runs, run)
-    from nas.results.analysis.cascade_pairs import cascade_pairs
-    from nas.runs.run import Run
 
-    opened = Run.open(folder(runs), run)
+    opened = opened_run(runs, run)
     report = opened.report_of(profile)
-    cascade_pairs(report)
+    nas.results.cascade_pairs(report)
     if output is not None:
         cascade_paths(output, run)
     print(f"scoring {len(report.front)} networks on the validation part", file=sys.stderr)
@@ -66,9 +67,6 @@ def cascade(
 
 
 def _print_table(table: CascadeTable) -> None:
-    from nas.engine.formatting import format_value
-    from nas.search.problem.objectives import ACCURACY
-
     latency, n = table.latency, len(table.members[0].right)
     print(f"{table.run}: {len(table.cascades)} cascades of {len(table.members)} networks, {n:,} validation examples")
     rows = []
@@ -78,8 +76,20 @@ def _print_table(table: CascadeTable) -> None:
         if entry.threshold is not None:
             pair = [f"{entry.small} then {entry.large}", f"{entry.threshold:.4f}", f"{entry.share:.1%}"]
         p99 = "–" if entry.p99_ms is None else format_value(latency, entry.p99_ms)
-        times = [format_value(latency, entry.mean_ms, entry.mean_error_ms), format_value(latency, entry.worst_ms), p99]
-        rows.append([str(i), *pair, format_value(ACCURACY, entry.accuracy, entry.error), *times, _result(row)])
+        times = [
+            format_value(latency, entry.mean_ms, entry.mean_error_ms),
+            format_value(latency, entry.worst_ms),
+            p99,
+        ]
+        rows.append(
+            [
+                str(i),
+                *pair,
+                format_value(nas.search.ACCURACY, entry.accuracy, entry.error),
+                *times,
+                _result(row),
+            ]
+        )
     print_table(["#", "networks", "threshold", "passed on", "accuracy", "mean", "worst", "p99", "result"], rows)
     print(f"networks by their numbers on the front; latencies are computed from measured {latency.name}")
     if table.batch_size > 1:

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+import nas.cli.doctor_checks
+import nas.engine
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, Token, TokenFile, app, option, server_client
+from nas.cli.doctor_checks.finding import State
 from nas.cli.output import print_json, print_table
-from nas.cli.running import folder
+from nas.engine.store.folder import RunsFolder
 from nas.errors import RunHeldError, StoreError
 
 
@@ -28,10 +31,9 @@ def doctor(
 
     Prints problems with their remedies, also of a Ray cluster and of a server; exit code 1 if anything is wrong.
     """
-    from nas.cli.doctor_checks import State, Targets, examine
-
     with nullcontext() if server is None else server_client(server, token, token_file) as client:
-        findings = list(examine(Targets(folder(runs), os.environ, address, jobs_url, client)))
+        targets = nas.cli.doctor_checks.Targets(RunsFolder(runs), os.environ, address, jobs_url, client)
+        findings = list(nas.cli.doctor_checks.examine(targets))
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:
@@ -50,14 +52,12 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 
     Exit code 1 unless all are up to date afterwards.
     """
-    from nas.engine.store.opening import upgrade_store
-
     result_by_run: dict[str, str] = {}
     failed = False
-    folder(runs).check_exists()
-    for run in folder(runs).list():
+    RunsFolder(runs).check_exists()
+    for run in RunsFolder(runs).list():
         try:
-            result_by_run[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
+            result_by_run[run.id] = "brought up to date" if nas.engine.upgrade_store(run) else "is up to date"
         except RunHeldError:
             result_by_run[run.id] = "left to its live driver"
         except StoreError as error:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+import nas.runs
 from nas.cli.app import DEFAULT_RUNS, Address, Index, Inline, Json, Knee, LogTo, RunId, Runs, Select, Store, app, option
-from nas.cli.running import check_one_choice, check_run, driving, finish, folder
+from nas.cli.running import check_one_choice, driving, finish, opened_run
 
 
 @app.command(epilog="Example: nas finetune digits-cnn-1 --knee --epochs 5")
@@ -34,15 +35,10 @@ def finetune(
     check_one_choice(select, index, knee)
     if learning_rate is not None and not 0 < learning_rate <= 100:
         raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
-    check_run(runs, run)
-    from nas.runs.finetuning.job import finetuning_job
-    from nas.runs.run import Run
 
-    opened = Run.open(folder(runs), run)
+    opened = opened_run(runs, run)
     # It raises before anything is imported that takes longer.
-    finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+    nas.runs.finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:
-        from nas.runs.finetuning.run import finetune as finetune_run
-
-        new_run = finetune_run(opened, options, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+        new_run = nas.finetune(opened, options, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     return finish(new_run, as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import hardware_profiles
+import nas.engine
+import nas.jobs
+import nas.results
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_list, print_table
-from nas.cli.running import driving, folder, loaded_job
+from nas.cli.running import driving, loaded_job
 from nas.engine.evaluation.cluster import connected
-from nas.engine.store.folder import make_folder
+from nas.engine.formatting import share_text
+from nas.engine.store.folder import RunsFolder, make_folder
 from nas.plugins.parts import require
 
 if TYPE_CHECKING:
@@ -36,11 +42,9 @@ def catalog(context: typer.Context, as_json: Json = False) -> None:
 
     Without a command: the catalog of this installation.
     """
-    from hardware_profiles.catalog import known_profiles
-
     if context.invoked_subcommand is not None:
         return None
-    catalog_profiles = known_profiles()
+    catalog_profiles = hardware_profiles.known_profiles()
     rows = [[p.name, str(p.threads), str(p.batch_size), p.provider, p.description] for p in catalog_profiles]
     header = ["profile", "threads", "batch", "provider", "description"]
     return print_list(as_json, [asdict(p) for p in catalog_profiles], header, rows)
@@ -87,8 +91,6 @@ def profile(
 
     With --sweep JOB: latency against the widths of a job's stages. With --compare: one line for each runtime.
     """
-    from hardware_profiles.catalog import load_profile
-
     if (model is None) == (sweep is None):
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
     if sweep is not None:
@@ -97,9 +99,9 @@ def profile(
         raise typer.BadParameter(
             "--shape, --precision, --compare and --energy are for a model; a sweep measures the job's blocks in fp32"
         )
-    requested_profile = None if name is None else load_profile(name)
+    requested_profile = None if name is None else hardware_profiles.load_profile(name)
     if model is not None:
-        chosen = requested_profile or load_profile(DEFAULT_PROFILE)
+        chosen = requested_profile or hardware_profiles.load_profile(DEFAULT_PROFILE)
         with connected(address, spread=False, profiles=[chosen]):
             if compare is not None:
                 return _compare_runtimes(model, chosen, compare.split(","), shape or [], precision, energy, as_json)
@@ -108,17 +110,23 @@ def profile(
     return _sweep(sweep, requested_profile, output, address, runs, as_json)
 
 
+def _measurements(
+    model: Path, profiles: Sequence[HardwareProfile], shapes: list[str], precision: str, energy: bool
+) -> list[dict[str, Any]]:
+    """The values of the model on each profile."""
+    from hardware_profiles.model_file import measure_latency, parse_shapes, summary  # loads onnx
+
+    note = partial(print, file=sys.stderr)
+    measure = partial(
+        measure_latency, model, shapes=parse_shapes(shapes), precision=precision, energy=energy, on_wait=note
+    )
+    return [summary(profile, measure(profile=profile)) for profile in profiles]
+
+
 def _profile_model(
     model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, energy: bool, as_json: bool
 ) -> None:
-    from hardware_profiles.model_file import measure_latency, parse_shapes, summary
-    from nas.engine.formatting import share_text
-
-    note = partial(print, file=sys.stderr)
-    measured = measure_latency(
-        model, chosen, shapes=parse_shapes(shapes), precision=precision, energy=energy, on_wait=note
-    )
-    values = summary(chosen, measured)
+    [values] = _measurements(model, [chosen], shapes, precision, energy)
     if as_json:
         return print_json(values)
     latency = f"{values['latency_ms']:.4f} ± {values['latency_ms'] * values['resolution']:.4f} ms"
@@ -149,15 +157,10 @@ def _compare_runtimes(
 ) -> None:
     """Measures the model in each runtime, and prints their latencies in the given order."""
     from hardware_profiles.catalog import in_runtime
-    from hardware_profiles.model_file import measure_latency, parse_shapes, summary
     from hardware_profiles.runtimes.lookup import find_runtime
 
     profiles = [in_runtime(chosen, runtime.strip()) for runtime in runtimes]
-    note = partial(print, file=sys.stderr)
-    measure = partial(
-        measure_latency, model, shapes=parse_shapes(shapes), precision=precision, energy=energy, on_wait=note
-    )
-    measurements = [summary(variant, measure(profile=variant)) for variant in profiles]
+    measurements = _measurements(model, profiles, shapes, precision, energy)
     if as_json:
         return print_json(
             [
@@ -185,23 +188,20 @@ def _sweep(
     job: Path, requested_profile: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
     loaded = loaded_job(job, runs, trains=False)
-    from nas.jobs.build.prepared_job import prepare_job
-    from nas.jobs.planning.latency_sweep import job_snippet, sweep, to_json
-    from nas.results.plots.latency_sweep_plot import plot_sweep
 
-    prepared = prepare_job(loaded, folder(runs), source=str(job))
+    prepared = nas.jobs.prepare_job(loaded, RunsFolder(runs), source=str(job))
     chosen = requested_profile or prepared.job.profiles[0]
     with connected(address, spread=False, profiles=[chosen]), driving(runs, interruption_note="") as options:
         count = partial(options.observer.count, "measuring widths")
-        stages = sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
-    paths = plot_sweep(stages, chosen.name, output)
+        stages = nas.jobs.sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
+    paths = nas.results.plot_sweep(stages, chosen.name, output)
     if as_json:
         plots = [str(path) for path in paths]
-        return print_json({"profile": chosen.name, "stages": to_json(stages), "plots": plots})
+        return print_json({"profile": chosen.name, "stages": nas.jobs.stages_json(stages), "plots": plots})
     rows = [[str(s.stage), _widths_text(s.widths), _widths_text(s.aligned), _widths_text(s.chosen)] for s in stages]
     print_table(["stage", "widths measured", "aligned", "nearest to the job's"], rows)
     print("\n".join(str(path) for path in paths))
-    return print(f"in the job file:\n{job_snippet(stages)}")
+    return print(f"in the job file:\n{nas.jobs.job_snippet(stages)}")
 
 
 def _widths_text(widths: tuple[int, ...]) -> str:
@@ -230,20 +230,16 @@ def calibrate(
 
     The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
     """
-    from hardware_profiles.catalog import load_profile
-
-    chosen, loaded = load_profile(name), loaded_job(job, runs, trains=False)
+    chosen, loaded = hardware_profiles.load_profile(name), loaded_job(job, runs, trains=False)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
-    from nas.jobs.build.prepared_job import prepare_job
-    from nas.jobs.planning.calibrate import calibrate as calibrate_job
 
-    prepared = prepare_job(loaded, folder(runs), source=str(job))
+    prepared = nas.jobs.prepare_job(loaded, RunsFolder(runs), source=str(job))
     if source_tables:
         with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
             return _transfer(prepared, chosen, path, source_tables, samples, options.observer, as_json)
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
-        table = calibrate_job(
+        table = nas.jobs.calibrate(
             prepared,
             chosen,
             path,
@@ -253,7 +249,6 @@ def calibrate(
         )
     if as_json:
         return print_json(_table_json(table, path))
-    from nas.engine.formatting import share_text
 
     for precision, fit in table.fits.items():
         print(
@@ -284,10 +279,7 @@ def _transfer(
     observer: ProgressObserver,
     as_json: bool,
 ) -> None:
-    from nas.engine.formatting import share_text
-    from nas.jobs.planning.transfer import WIDE, transfer
-
-    transferred = transfer(
+    transferred = nas.jobs.transfer(
         prepared,
         chosen,
         path,
@@ -305,6 +297,6 @@ def _transfer(
             f"and {fit.n} measured networks; error of a latency ± {share_text(error)}, MAPE {share_text(fit.mape)} "
             "(leave-one-out)"
         )
-        if error > WIDE:
+        if error > nas.jobs.WIDE_ERROR:
             print(f"  that is much: measure more with --samples {2 * fit.n}")
     return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import nas.engine
+import nas.results
+from nas.engine.formatting import prediction_error_text
+
 if TYPE_CHECKING:
     from nas.results.analysis.importance import Importance
     from nas.results.analysis.insight import Insight
@@ -26,9 +30,7 @@ def print_insight(report: RunReport, insight: Insight) -> None:
 
 
 def _convergence(report: RunReport, insight: Insight) -> str:
-    from nas.results.plots.chart_data import convergence
-
-    curve, timeline = convergence(report), insight.timeline
+    curve, timeline = nas.results.convergence(report), insight.timeline
     if curve is None or curve.close_at is None:
         return ""
     close = f"convergence: {curve.close_text}{_after(insight, int((timeline.evaluations < curve.close_at).sum()))}"
@@ -44,8 +46,6 @@ def _after(insight: Insight, position: int) -> str:
 
 
 def _predictor_accuracy(objective: Objective, accuracy: PredictorAccuracy) -> str:
-    from nas.engine.formatting import prediction_error_text
-
     tau = "" if math.isnan(accuracy.kendall_tau) else f"Kendall tau {accuracy.kendall_tau:.2f}"
     error = prediction_error_text(objective, accuracy.errors)
     shown = ", ".join(filter(None, [tau, error, f"{100 * accuracy.coverage:.0f} % within their 90 % interval"]))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import nas.engine
+import nas.jobs
+import nas.search
 from nas.cli.app import (
     DEFAULT_RUNS,
     AcceptPluginVersions,
@@ -30,13 +33,11 @@ from nas.cli.app import (
 )
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
-from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
-from nas.engine.store.folder import write_atomically
+from nas.cli.running import check_resumable, driving, finish, loaded_job
+from nas.engine.formatting import duration
+from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.errors import JobError, UnknownNameError
 from nas.jobs.recipes import list_recipes, read_recipe
-
-if TYPE_CHECKING:
-    from nas.jobs.planning.plan import Plan
 
 
 @app.command(epilog="Example: nas init digits-cnn")
@@ -67,16 +68,13 @@ def init(
         rows = [[r.name, r.title] for r in recipes]
         return print_list(as_json, [{"name": n, "title": t} for n, t in rows], ["recipe", "description"], rows)
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
-    from nas.jobs.schema.job_schema import FILE, job_schema_text
 
     if data is not None:
-        from nas.jobs.planning.own_data import fill_recipe
-
-        text = fill_recipe(text, data, model=model, weights=weights)
+        text = nas.jobs.fill_recipe(text, data, model=model, weights=weights)
     elif (model or weights) is not None:
         raise typer.BadParameter("--model and --weights are filled in with your images: add --data FOLDER")
 
-    schema = Path(FILE)
+    schema = Path(nas.jobs.SCHEMA_FILE)
     _check_replaceable(schema)
     try:
         with path.open("x") as file:
@@ -86,17 +84,15 @@ def init(
     except OSError as error:
         path.unlink(missing_ok=True)
         raise JobError(f"{path} cannot be written: {error.strerror}", code="file.not-writable") from None
-    write_atomically(schema, job_schema_text().encode())
+    write_atomically(schema, nas.jobs.job_schema_text().encode())
     paths = {"path": str(path), "schema": str(schema)}
     return print_result(as_json, paths, f"wrote {path}, and {schema}, by which editors check it; next: nas plan {path}")
 
 
 def _check_replaceable(schema: Path) -> None:
     """Raises `JobError` if there is a file of the schema's name that `nas init` has not written."""
-    from nas.jobs.schema.job_schema import TITLE
-
     try:
-        is_schema = not schema.exists() or f'"title": "{TITLE}"' in schema.read_text(encoding="utf-8")
+        is_schema = not schema.exists() or f'"title": "{nas.jobs.SCHEMA_TITLE}"' in schema.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         is_schema = False
     if not is_schema:
@@ -112,9 +108,7 @@ def schema() -> None:
     Its names (of algorithms, hardware profiles, ...) are those of this installation. In a job file, the comment
     `# yaml-language-server: $schema=job.schema.json` refers to it, as in the files that `nas init` writes.
     """
-    from nas.jobs.schema.job_schema import job_schema_text
-
-    print(job_schema_text(), end="")
+    print(nas.jobs.job_schema_text(), end="")
 
 
 @app.command(epilog="Example: nas plan digits-cnn.yaml")
@@ -136,12 +130,11 @@ def plan(
     if plot is not None and loaded.supernet.model is None:
         raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
 
-    with driving(runs, inline=inline, address=address, interruption_note="") as options:
-        from nas.jobs.planning.plan import plan as make_plan
-        from nas.jobs.run.preparation import preparing_new
-
-        with preparing_new(loaded, "search", options, source=str(job), planning=True) as (prepared, reuse):
-            job_plan = make_plan(prepared, reuse, time=time, inline=options.scores_here)
+    with (
+        driving(runs, inline=inline, address=address, interruption_note="") as options,
+        nas.jobs.preparing_new(loaded, "search", options, source=str(job), planning=True) as (prepared, reuse),
+    ):
+        job_plan = nas.jobs.plan(prepared, reuse, time=time, inline=options.scores_here)
     if job_plan.model is not None:
         write_plot(plot, job_plan.model)
     if as_json:
@@ -152,9 +145,7 @@ def plan(
         raise error
 
 
-def _print_plan(job_plan: Plan) -> None:
-    from nas.engine.formatting import duration
-
+def _print_plan(job_plan: nas.jobs.Plan) -> None:
     print(f"{job_plan.name}: {job_plan.size:,} architectures ({job_plan.n_choices} choices)")
     if job_plan.model is not None:
         print("\n".join(inspection_lines(job_plan.model)))
@@ -189,7 +180,12 @@ def _print_plan(job_plan: Plan) -> None:
             print(line)
     if job_plan.times is not None:
         rows = [
-            [name, duration(span.seconds), f"{duration(span.low)} to {duration(span.high)}", span.origin]
+            [
+                name,
+                duration(span.seconds),
+                f"{duration(span.low)} to {duration(span.high)}",
+                span.origin,
+            ]
             for name, span in job_plan.times.parts().items()
         ]
         print_table(["time", "about", "between", "from"], rows)
@@ -209,13 +205,10 @@ def train(
     Any number of jobs can search it by `supernet: {from: RUN}`.
     """
     loaded = loaded_job(job, runs)
-    from nas.jobs.build.references import check_kind
 
-    check_kind(loaded, "training", source=str(job))
+    nas.jobs.check_kind(loaded, "training", source=str(job))
     with driving(runs, address=address, store=store, log_to=log_to) as options:
-        from nas.runs.driver import train as train_job
-
-        run = train_job(loaded, options, source=str(job))
+        run = nas.train(loaded, options, source=str(job))
     finish(run, as_json)
 
 
@@ -236,9 +229,7 @@ def search(
     """
     loaded = loaded_job(job, runs, replay=replay, inline=inline)
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
-        from nas.runs.driver import run as search_job
-
-        run = search_job(loaded, options, source=str(job))
+        run = nas.run(loaded, options, source=str(job))
     finish(run, as_json)
 
 
@@ -292,19 +283,15 @@ def resume(
             queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
         text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
         return print_result(as_json, queued, text)
-    from nas.search.problem.budget import check_extension
-
     elsewhere = os.environ.get("NAS_SERVER")
     try:
-        check_run(runs, run)
-        check_extension(evaluations=evaluations, minutes=minutes)
+        RunsFolder(runs).get(run)
+        nas.search.check_extension(evaluations=evaluations, minutes=minutes)
         check_resumable(runs, run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
         with driving(
             runs, inline=inline, address=address, log_to=log_to, accept_plugin_versions=accept_plugin_versions
         ) as options:
-            from nas.runs.driver import resume as resume_run
-
-            resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
+            resumed = nas.resume(run, options, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
     except UnknownNameError as error:
         if elsewhere:
             error.add_note(f"for a run on your server: nas resume {run} --server {elsewhere}")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from nas.cli.app import DEFAULT_RUNS, Json, RunId, Runs, Token, TokenFile, app, option, server_client
 from nas.cli.output import print_json
-from nas.cli.running import folder
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.labels import Labels, read_labels, write_labels
 
 
 @app.command(epilog='Example: nas label digits-cnn-1 --add thesis --note "first try"')
@@ -22,8 +23,6 @@ def label(
     as_json: Json = False,
 ) -> None:
     """Show or change the tags and the note of a run."""
-    from nas.engine.store.labels import Labels, read_labels, write_labels
-
     changes = bool(add or remove or note is not None)
     if server is not None:
         with server_client(server, token, token_file) as client:
@@ -33,7 +32,7 @@ def label(
                 labels = labels.edited(add or (), remove or (), note)
                 client.label(run, tags=labels.tags, note=labels.note)
     else:
-        run_folder = folder(runs).get(run)
+        run_folder = RunsFolder(runs).get(run)
         labels = read_labels(run_folder)
         if changes:
             labels = labels.edited(add or (), remove or (), note)

@@ -7,21 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
+import nas.jobs
+import nas.results
+import supernets.families.captured
+import supernets.networks.capture
 from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json
 from nas.errors import JobError
 from nas.plugins.parts import require
 from supernets.networks.formats.pretrained import GGUF, HUB, PACKAGE
-
-if TYPE_CHECKING:
-    from supernets.families.captured.inspection import Inspection
-    from supernets.networks.capture.captured_model import CapturedModel
-    from supernets.networks.capture.model_proof import Proof
-    from supernets.networks.capture.space import SpaceOptions
 
 Model = Annotated[
     str,
@@ -77,19 +75,18 @@ def inspect(
     that is pretrained (package:NAME, hub:OWNER/NAME or a .gguf file), what a job on it searches, its costs and tokenizer.
     The exit status is 1 where the proof does not hold.
     """
-    from supernets.families.captured.inspection import inspect_model
-    from supernets.networks.capture.model_proof import unproved_error
-
     check_plot(plot, "nas inspect")
     if model.startswith((PACKAGE, HUB)) or model.endswith(GGUF):
         _inspect_language_model(model, as_json, other_options=(weights, input_shape, arguments, keep, plot))
         return
     options = _space_options(granularity, keep or [])
-    inspection = inspect_model(_captured(model, weights, input_shape, arguments), options, proof=proof)
+    inspection = supernets.families.captured.inspect_model(
+        _captured(model, weights, input_shape, arguments), options, proof=proof
+    )
     write_plot(plot, inspection)
     print_json(inspection.to_json()) if as_json else print("\n".join(inspection_lines(inspection)))
     if inspection.proof is not None and not inspection.proof.holds:
-        raise unproved_error(inspection.model.name, inspection.proof)
+        raise supernets.networks.capture.unproved_error(inspection.model.name, inspection.proof)
 
 
 def _inspect_language_model(name: str, as_json: bool, *, other_options: Sequence[object]) -> None:
@@ -102,9 +99,8 @@ def _inspect_language_model(name: str, as_json: bool, *, other_options: Sequence
         raise typer.BadParameter(
             f"{name} is a pretrained language model, whose layers are known; leave the options out"
         )
-    from nas.jobs.planning.language_models import pretrained_language_model
 
-    language_model = pretrained_language_model(name)
+    language_model = nas.jobs.pretrained_language_model(name)
     return print_json(language_model.to_json()) if as_json else print("\n".join(language_model.lines()))
 
 
@@ -122,13 +118,9 @@ def capture(
     The file has the operations of the model's forward, its weights and its preprocessing. Jobs name it in
     `supernet: {model: FILE}`, and need the model's package no more.
     """
-    from supernets.networks.capture.captured_model import save_capture
-    from supernets.networks.capture.model_proof import check_model
-    from supernets.networks.capture.space import SpaceOptions
-
     captured = _captured(model, weights, input_shape, arguments)
-    check_model(captured, SpaceOptions())
-    save_capture(output, captured)
+    supernets.networks.capture.check_model(captured, supernets.networks.capture.SpaceOptions())
+    supernets.networks.capture.save_capture(output, captured)
     if as_json:
         return print_json(
             {
@@ -143,23 +135,23 @@ def capture(
     return print(f"wrote {output}: {len(captured.program.calls)} operations, {len(captured.tensors)} tensors")
 
 
-def _captured(name: str, weights: str | None, input_shape: str | None, arguments: str | None) -> CapturedModel:
+def _captured(
+    name: str, weights: str | None, input_shape: str | None, arguments: str | None
+) -> supernets.networks.capture.CapturedModel:
     """The model of a command's arguments, captured; raises `CaptureError`, `CheckpointError` or `JobError`."""
-    from supernets.networks.capture.captured_model import captured_for
-    from supernets.networks.capture.opening import open_model
-
     shape = None if input_shape is None else _shape(input_shape)
-    return captured_for(open_model(name, _mapping(arguments), weights=weights), shape)
+    return supernets.networks.capture.captured_for(
+        supernets.networks.capture.open_model(name, _mapping(arguments), weights=weights), shape
+    )
 
 
 def _mapping(arguments: str | None) -> dict[str, Any]:
     """The arguments of a model's function as users write them, ``{num_classes: 10}``; raises `JobError`."""
     if arguments is None:
         return {}
-    from nas.jobs.schema.strict_yaml import parse_mapping
 
     expected = "mapping from arguments to values, e.g. {num_classes: 10}"
-    return parse_mapping(arguments, source="--arguments", noun=expected)
+    return nas.jobs.parse_mapping(arguments, source="--arguments", noun=expected)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -171,40 +163,37 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
-def _space_options(granularity: str, keep: Sequence[str]) -> SpaceOptions:
+def _space_options(granularity: str, keep: Sequence[str]) -> supernets.networks.capture.SpaceOptions:
     """The options of a command; raises `JobError`."""
-    from supernets.networks.capture.space import Granularity, SpaceOptions
-
-    if granularity not in (options := get_args(Granularity)):
+    if granularity not in (options := get_args(supernets.networks.capture.Granularity)):
         expected = ", ".join(options)
         raise JobError(f"--granularity {granularity}: expected one of {expected}", code="job.invalid-value")
-    return SpaceOptions(granularity=cast(Granularity, granularity), keep=tuple(keep))
+    return supernets.networks.capture.SpaceOptions(
+        granularity=cast(supernets.networks.capture.Granularity, granularity), keep=tuple(keep)
+    )
 
 
 def check_plot(path: Path | None, command: str) -> None:
     """Raises `NasError` for a path of a picture that cannot be written, before anything that takes longer."""
     if path is not None:
         require("plots", f"{command} --plot")
-        from nas.results.plots.style import check_picture_path
 
-        check_picture_path(path)
+        nas.results.check_picture_path(path)
 
 
-def write_plot(path: Path | None, inspection: Inspection) -> None:
+def write_plot(path: Path | None, inspection: supernets.families.captured.Inspection) -> None:
     """Writes the picture of a model's layers, where a path is given."""
     if path is None:
         return
-    from nas.results.plots.elastic_layers import layers_figure
-    from nas.results.plots.style import write_picture
 
     rows = [(part.name, part.smallest, part.largest) for part in inspection.grouped(_MAX_BARS)]
     ends = f"{inspection.smallest.macs / 1e6:,.3g} to {inspection.largest.macs / 1e6:,.4g} million multiply-accumulates"
     line = f"{ends} · {inspection.share:.1%} elastic · {inspection.size:.3g} networks"
-    write_picture(path, layers_figure(rows, title=inspection.model.name, line=line))
+    nas.results.write_picture(path, nas.results.layers_figure(rows, title=inspection.model.name, line=line))
     print(f"wrote {path}", file=sys.stderr)
 
 
-def inspection_lines(inspection: Inspection) -> list[str]:
+def inspection_lines(inspection: supernets.families.captured.Inspection) -> list[str]:
     """The inspection as lines of at most 80 columns."""
     shape = " x ".join(map(str, inspection.model.input_shape))
     lines = _wrapped(f"{inspection.model.name}, for inputs of {shape}", indent="  ")
@@ -252,7 +241,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     return lines + (["", *_proof_lines(inspection.proof)] if inspection.proof is not None else [])
 
 
-def _bars(inspection: Inspection) -> list[str]:
+def _bars(inspection: supernets.families.captured.Inspection) -> list[str]:
     """The picture of the layers in characters: what every network has, and what may be left out."""
     parts = inspection.grouped(_MAX_LINES)
     max_macs = max((part.largest for part in parts), default=0)
@@ -268,7 +257,7 @@ def _bars(inspection: Inspection) -> list[str]:
     return lines
 
 
-def _proof_lines(proof: Proof) -> list[str]:
+def _proof_lines(proof: supernets.networks.capture.Proof) -> list[str]:
     rows = [
         ("all units permuted (float64)", proof.permuted, "about 0"),
         ("one tensor left out (control)", proof.control, "larger"),

@@ -7,23 +7,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nas.engine
+import nas.results
+import nas.search
 from nas.cli.remedies import remedy_text, run_command
+from nas.engine.formatting import (
+    change_text,
+    constraint_text,
+    format_value,
+    miss_text,
+    plain_text,
+    prediction_error_text,
+    score_text,
+    shown_scale,
+    shown_unit,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from nas.results.analysis.failures import FailedNetwork
-    from nas.results.analysis.finetuned_runs import Finetuning
-    from nas.results.analysis.finetuning_improvement import Improvement
-    from nas.results.analysis.report import RunReport
-    from nas.runs.run import Run
+    from rich.progress import Progress
 
 
 def print_training(training: dict[str, Any], *, following: str = "") -> None:
-    from nas.engine.formatting import plain_text
-    from nas.search.problem.tasks import TaskMetrics
-
-    metric = TaskMetrics.from_json(training["task"]).metrics[0]
+    metric = nas.search.TaskMetrics.from_json(training["task"]).metrics[0]
     of = "" if metric.name == "accuracy" else f"{metric.name}, "
     reason = f"; {training['reason']}" if training["reason"] else ""
     print(
@@ -74,8 +79,6 @@ def print_expert_usage(usage: Mapping[str, Any]) -> None:
 
 def print_nested(nested: Any, expression: str) -> None:
     """Prints the largest nested networks within limits."""
-    from nas.results.export.cost_selection import value_text
-
     matching = nested.satisfying(expression)
     timed = any("@" in name for name in matching[0][1])
     print(
@@ -85,7 +88,7 @@ def print_nested(nested: Any, expression: str) -> None:
     rows = [
         [
             "best" if i == 0 else "",
-            *(value_text(value) for value in costs.values()),
+            *(nas.results.value_text(value) for value in costs.values()),
             network.key,
             ", ".join(f"{name} {value}" for name, value in nested.supernet.space.values(network).items()),
         ]
@@ -96,12 +99,9 @@ def print_nested(nested: Any, expression: str) -> None:
     print(f"measure them with   supernet: {{from: {nested.run}}}   and   search: {{algorithm: random}}")
 
 
-def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
+def print_report(run: nas.Run, report: nas.results.RunReport, *, live: bool = False) -> None:
     """Prints a search: its state, front, anchors and predictors."""
-    from nas.engine.formatting import constraint_text, miss_text, prediction_error_text
-    from nas.engine.store.base import shown_status
-
-    status = shown_status(report.status, live=live)
+    status = nas.engine.shown_status(report.status, live=live)
     why = (run.waiting if live else "") or report.reason
     reason = f"; {why}" if why else ""
     print(f"{report.run}: {status}, {report.evaluations_text}{reason}")
@@ -134,21 +134,18 @@ def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
     """Prints the best network within limits, the front within them by its numbers in the run's, and the best one's blocks."""
-    from nas.engine.formatting import constraint_text
-    from nas.results.analysis.block_table import block_table
-
     text = ", ".join(constraint_text(c) for c in selected.constraints)
     print(f"{report.run}: the best of {len(report.candidates)} measured networks with {text}, then the front")
     replaced = ", ".join(constraint_text(c) for c in report.constraints)
     if replaced:
         print(f"replaces the job's constraints: {replaced}")
     print_points(selected, [("best", best), *((number(report, point), point) for point in selected.front)])
-    if (blocks := block_table(report, best)) is not None:
+    if (blocks := nas.results.block_table(report, best)) is not None:
         print(f"blocks of the best: {blocks.basis}")
         print_table(blocks.titles, [row.cells() for row in blocks.rows])
 
 
-def print_failures(run: str, failures: Sequence[FailedNetwork], *, retry: str) -> None:
+def print_failures(run: str, failures: Sequence[nas.results.FailedNetwork], *, retry: str) -> None:
     """Prints the networks that could not be measured, and the command that tries them again."""
     if not failures:
         return print(f"{run}: no measurement failed")
@@ -176,8 +173,6 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
 
     A star marks latencies measured only by the shorter protocol of the search.
     """
-    from nas.engine.formatting import score_text
-
     variant = [name for name in ("precision", "runtime") if any(getattr(point, name) for _, point in points)]
     header = ["#", *variant, *(o.name for o in report.columns), f"test {report.scored.name}", "architecture"]
     rows = []
@@ -191,18 +186,15 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from rich import console, table, text  # a command that prints JSON does without
 
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    grid = table.Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
-        table.add_column(name, overflow="fold")
+        grid.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+        grid.add_row(*(text.Text(cell) for cell in row))
+    stdout = console.Console()
+    (stdout if stdout.is_terminal else console.Console(width=200)).print(grid)
 
 
 def print_json(data: Any) -> None:
@@ -222,16 +214,18 @@ def print_list(as_json: bool, data: Any, header: list[str], rows: list[list[str]
     return print_table(header, rows) if rows or not empty_text else print(empty_text)
 
 
-def stderr() -> Console:
-    from rich.console import Console
+def progress_bar(*, of_bytes: bool = False) -> Progress:
+    """A bar on stderr that only a terminal shows; `of_bytes` is for downloads."""
+    from rich import console, progress
 
-    return Console(stderr=True)
+    stderr, columns = console.Console(stderr=True), progress.Progress.get_default_columns()
+    if of_bytes:
+        columns = (progress.TextColumn("{task.description}"), progress.BarColumn(28), progress.DownloadColumn())
+    return progress.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
 
 
-def print_improvement(run: str, improvement: Improvement) -> None:
+def print_improvement(run: str, improvement: nas.results.Improvement) -> None:
     """Prints a network's scores before and after fine-tuning, and whether they are distinguishable."""
-    from nas.engine.formatting import plain_text, shown_scale, shown_unit
-
     original, scored = improvement.of, improvement.scored
     scale, points = shown_scale(scored), " points" if shown_unit(scored) == "%" else ""
     digits = ".2f" if points else ".3g"
@@ -258,11 +252,10 @@ def print_improvement(run: str, improvement: Improvement) -> None:
         print(f"{better} no better in {original.precision}; keep the original{export}")
 
 
-def print_finetunings(finetunings: Sequence[Finetuning], *, runs: Path) -> None:
+def print_finetunings(finetunings: Sequence[nas.results.Finetuning], *, runs: Path) -> None:
     """Prints the fine-tuned networks of a run of this folder beside the originals; nothing if there are none."""
     if not finetunings:
         return
-    from nas.engine.formatting import change_text, format_value
 
     scored = finetunings[0].scored
     timed = list(dict.fromkeys(o for finetuning in finetunings for o in finetuning.metrics if o.profile is not None))

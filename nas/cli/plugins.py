@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nas.jobs
 from nas.cli.app import Json, app
 from nas.cli.output import print_list
 
@@ -12,9 +13,7 @@ def plugins(as_json: Json = False) -> None:
 
     Each is loaded, and found to have what its kind needs. A job names one by its short name, or any class as module:Class.
     """
-    from nas.jobs.build.plugin_listing import installed_plugins
-
-    installed = installed_plugins(loaded=True)
+    installed = nas.jobs.installed_plugins(loaded=True)
     rows = [
         [p.kind, p.name, p.target, f"{p.package} {p.version}".strip(), "no" if p.error else "yes"] for p in installed
     ]

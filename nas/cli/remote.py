@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import nas.engine
+import nas.jobs
+import nas.search
+import nas.service
 from nas.cli.app import (
     Index,
     Job,
@@ -27,7 +31,7 @@ from nas.cli.app import (
     with_server_client,
 )
 from nas.cli.interruption import INTERRUPTED
-from nas.cli.output import print_json, print_list, print_result, stderr
+from nas.cli.output import print_json, print_list, print_result, progress_bar
 from nas.cli.running import check_one_choice, read_text
 from nas.errors import JobError, ServiceError
 from supernets.networks.capture.model_names import is_file
@@ -66,10 +70,7 @@ def submit(
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     """The job with the server's name of its captured model, which is uploaded unless the server has it."""
-    from nas.jobs.schema.job_edit import edit_job
-    from nas.jobs.schema.strict_yaml import parse_mapping
-
-    supernet = parse_mapping(text, source="job", noun="job").get("supernet")
+    supernet = nas.jobs.parse_mapping(text, source="job", noun="job").get("supernet")
     model = supernet.get("model") if isinstance(supernet, dict) else None
     if not isinstance(model, str) or not is_file(model) or not (file := folder / Path(model).expanduser()).is_file():
         return text
@@ -80,7 +81,7 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     if name not in {uploaded.name for uploaded in client.models()}:
         client.add_model(name, file)
         print(f"uploaded {file} as the model {name}", file=sys.stderr)
-    return edit_job(text, {("supernet", "model"): f"models/{name}"}, source="job")
+    return nas.jobs.edit_job(text, {("supernet", "model"): f"models/{name}"}, source="job")
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")
@@ -186,11 +187,7 @@ def _print_status(export: Export) -> None:
 
 
 def _download(client: NasClient, export: Export, folder: Path) -> tuple[Path, ...]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    console = stderr()
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), DownloadColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar(of_bytes=True) as progress:
         task = progress.add_task("downloading", total=None)
         return client.fetch(
             export, folder, on_progress=lambda done, total: progress.update(task, completed=done, total=total)
@@ -239,17 +236,13 @@ def _next(summary: RunSummary, server: str) -> str:
 
 
 def _unreachable_text(run: str, error: ServiceError) -> str:
-    from nas.service.client.following import PATIENCE_S
-
-    return f"{run} continues; waiting up to {PATIENCE_S / 60:g} minutes for its server: {error}"
+    return f"{run} continues; waiting up to {nas.service.PATIENCE_S / 60:g} minutes for its server: {error}"
 
 
 def _follow(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
     """Shows progress on stderr or JSON on stdout; returns the last summary."""
-    from nas.engine.console import ConsoleProgress
-
     last: RunSummary | None = None
-    with ConsoleProgress(stderr()) as observer:
+    with nas.engine.ConsoleProgress() as observer:
         for summary in client.watch(run, on_gone=lambda error: observer.note(_unreachable_text(run, error))):
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
@@ -267,8 +260,6 @@ def _follow(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
 def _progress(summary: RunSummary) -> str:
     if summary.kind == "training" or summary.epoch < summary.epochs:
         return f"{summary.epoch} of {summary.epochs} epochs"
-    from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
-
-    counts = EvaluationCounts(**summary.counts.model_dump())
-    text = evaluations_text(summary.evaluations_wanted, counts, n_known=summary.known)
+    counts = nas.search.EvaluationCounts(**summary.counts.model_dump())
+    text = nas.search.evaluations_text(summary.evaluations_wanted, counts, n_known=summary.known)
     return f"{summary.evaluations} of {text}"

@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+import nas.engine
+import nas.jobs
+import nas.results
+import nas.runs
 from nas.cli.app import (
     DEFAULT_RUNS,
     AcceptPluginVersions,
@@ -37,13 +41,10 @@ from nas.cli.output import (
     print_training,
 )
 from nas.cli.remedies import next_text, run_command
-from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
-from nas.engine.store.folder import check_folder
+from nas.cli.running import check_choice, check_one_choice, no_collector, opened_run
+from nas.engine.store.folder import RunsFolder, check_folder
 from nas.plugins.parts import require
 from nas.results.export.export_paths import check_empty, export_path, torch_path
-
-if TYPE_CHECKING:
-    from nas.runs.run import Run
 
 
 @app.command("runs", epilog="Example: nas runs --tag thesis")
@@ -53,12 +54,10 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List all runs with their status and progress."""
-    from nas.engine.run_listing import run_rows
-
-    runs_folder = folder(runs)
+    runs_folder = RunsFolder(runs)
     if runs != DEFAULT_RUNS:
         runs_folder.check_exists()
-    rows = [row for row in run_rows(runs_folder) if tag is None or tag in row.tags]
+    rows = [row for row in nas.engine.run_rows(runs_folder) if tag is None or tag in row.tags]
     if as_json:
         return print_json([{**row.to_json(), "next": next_text(row.next, runs)} for row in rows])
     if not rows and tag is not None:
@@ -98,24 +97,15 @@ def show(
     Front, anchors, predictors and importance of genes; with --select, its networks within limits.
     """
     no_collector()
-    check_run(runs, run)
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
-    from nas.engine.store.opening import is_held
-    from nas.results.analysis.insight import insight_json
-    from nas.results.analysis.network_selection import best_within, parse_limits, within
-    from nas.results.analysis.report_json import selection_json, show_json
-    from nas.runs.finetuning.improvement import improvement_of, is_finetuning
-    from nas.runs.run import Run
 
-    opened = Run.open(folder(runs), run)
+    opened = opened_run(runs, run)
     if sum((failed, experts, any(is_listed for _, is_listed in parts))) > 1:
         raise typer.BadParameter("--failed, --experts and the lists of files exclude each other; give one of them")
     if any(is_listed for _, is_listed in parts):
         return _list_files(run, runs, [part for part, is_listed in parts if is_listed], as_json)
     if experts:
-        from nas.results.export.expert_usage import expert_usage
-
-        usage = expert_usage(folder(runs), run, select=select)
+        usage = nas.results.expert_usage(RunsFolder(runs), run, select=select)
         return print_json(usage) if as_json else print_expert_usage(usage)
     if failed:
         return _show_failed(opened, as_json, other_options=(select, profile))
@@ -123,13 +113,16 @@ def show(
         return _show_training(opened, select, as_json)
     if select is not None:
         report = opened.report_of(profile)
-        limits = parse_limits(report, select)
-        best = best_within(selected := within(report, limits), select)
+        limits = nas.results.parse_limits(report, select)
+        best = nas.results.best_within(selected := nas.results.within(report, limits), select)
         if as_json:
-            return print_json(selection_json(selected, limits, best))
+            return print_json(nas.results.selection_json(selected, limits, best))
         return print_selection(report, selected, best)
-    live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
-    improvement, further = improvement_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
+    live, (report, insight) = nas.engine.is_held(opened.folder), opened.report_and_insight(profile)
+    improvement, further = (
+        nas.runs.improvement_of(opened) if nas.runs.is_finetuning(opened) else None,
+        opened.finetunings(report),
+    )
     if as_json:
         run_fields = {
             "live": live,
@@ -138,7 +131,7 @@ def show(
             "finetunings": [finetuning.to_json() for finetuning in further],
         }
         run_fields |= {} if improvement is None else {"gain": improvement.to_json()}
-        return print_json({**show_json(report), "insight": insight_json(insight), **run_fields})
+        return print_json({**nas.results.show_json(report), "insight": nas.results.insight_json(insight), **run_fields})
     print_report(opened, report, live=live)
     if improvement is not None:
         print_improvement(opened.id, improvement)
@@ -147,7 +140,7 @@ def show(
     return print_finetunings(further, runs=opened.runs.root)
 
 
-def _show_failed(run: Run, as_json: bool, *, other_options: tuple[str | None, str | None]) -> None:
+def _show_failed(run: nas.Run, as_json: bool, *, other_options: tuple[str | None, str | None]) -> None:
     """Prints the networks of a run that could not be measured."""
     if any(value is not None for value in other_options):
         raise typer.BadParameter("--failed shows all networks that could not be measured; drop --select and --profile")
@@ -157,15 +150,11 @@ def _show_failed(run: Run, as_json: bool, *, other_options: tuple[str | None, st
     return print_failures(run.id, failures, retry=f"{run_command('resume', run.id, run.runs.root)} --retry-failed")
 
 
-def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
-    from nas.engine.run_listing import training_json
-
+def _show_training(opened: nas.Run, select: str | None, as_json: bool) -> None:
     if select is not None:
-        from nas.results.export.cost_selection import networks_by_cost  # loads torch
-
-        nested = networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
+        nested = nas.results.networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
         return print_json(nested.to_json(select)) if as_json else print_nested(nested, select)
-    training, further = training_json(opened), opened.finetunings(None)
+    training, further = nas.engine.training_json(opened), opened.finetunings(None)
     following = next_text(opened.next_step, opened.runs.root)
     if as_json:
         shown = {**training, "next": following}
@@ -176,10 +165,7 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
 
 def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> None:
     """Prints the names and classes of the examples in parts of a run's data, a line each, in the order of the part."""
-    from nas.engine.store.stored_run import StoredRun
-    from nas.jobs.build.prepared_job import load_run_data
-
-    data = load_run_data(StoredRun.open(folder(runs), run))
+    data = nas.jobs.load_run_data(nas.engine.StoredRun.open(RunsFolder(runs), run))
     path, names = data.config.data.path, data.dataset.class_names
     dataset_parts = {part: getattr(data.dataset, part) for part in parts}
     rows = {
@@ -232,19 +218,16 @@ def plot(
     """
     no_collector()
     require("plots", "nas plot")
-    check_run(runs, run)
+    opened = opened_run(runs, run)
     if output is not None:
         check_folder(output)
-    from nas.runs.run import Run
-
-    opened = Run.open(folder(runs), run)
     quality: dict[str, Any] = {}
     if experts:
-        from nas.results.export.expert_usage import expert_quality
-        from nas.results.plots.expert_plot import plot_experts
-
-        measured_experts = expert_quality(folder(runs), run, select=select)
-        paths, quality = plot_experts(measured_experts, output or opened.folder.plots), measured_experts.to_json()
+        measured_experts = nas.results.expert_quality(RunsFolder(runs), run, select=select)
+        paths, quality = (
+            nas.results.plot_experts(measured_experts, output or opened.folder.plots),
+            measured_experts.to_json(),
+        )
     else:
         paths = opened.plot(output, select=select)
     names = [str(path) for path in paths]
@@ -287,13 +270,11 @@ def export(
         return _export_torch(
             run, output, select, index, knee, runs, as_json, accept_plugin_versions=accept_plugin_versions
         )
-    check_run(runs, run)
     chosen = check_choice(runs, run, select, index)
     export_path(output, run, "" if chosen is None else chosen.key)
-    from nas.results.export.onnx_export import export_onnx
 
-    exported = export_onnx(
-        folder(runs),
+    exported = nas.results.export_onnx(
+        RunsFolder(runs),
         run,
         output,
         select=select,
@@ -325,9 +306,7 @@ def export(
 
 
 def _print_knee(runs: Path, run: str, *, chosen: bool) -> None:
-    from nas.runs.run import Run
-
-    if not chosen and Run.open(folder(runs), run).kind != "training":
+    if not chosen and opened_run(runs, run).kind != "training":
         print("exporting the network at the knee of the front; --select or --index chooses another")
 
 
@@ -342,13 +321,11 @@ def _export_torch(
     *,
     accept_plugin_versions: bool,
 ) -> None:
-    check_run(runs, run)
     chosen = check_choice(runs, run, select, index, largest=True)
     torch_path(output, run, "" if chosen is None else chosen.key)
-    from nas.results.export.torch_export import export_torch
 
-    exported = export_torch(
-        folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
+    exported = nas.results.export_torch(
+        RunsFolder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
     )
     if as_json:
         return print_json(exported)
@@ -380,13 +357,11 @@ def export_transformers(
     Its layers must be uniform. For a training: the largest network.
     """
     check_one_choice(select, index, knee)
-    check_run(runs, run)
-    check_empty(output)
     check_choice(runs, run, select, index, largest=True)
-    from nas.results.export.transformers_export import export_transformers as write
+    check_empty(output)
 
-    exported = write(
-        folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
+    exported = nas.results.export_transformers(
+        RunsFolder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
     )
     load = f"{exported['loader']}.from_pretrained({exported['path']!r})"
     print_result(as_json, exported, f"wrote {exported['path']} ({_values(exported)}); load it with {load}")
@@ -415,12 +390,9 @@ def export_study(
     For `optuna-dashboard` and Optuna's analyses.
     """
     require("optuna", "nas export-study")
-    check_run(runs, run)
-    from nas.results.export.optuna_study import export_study as write_study
-    from nas.runs.run import Run
 
-    opened = Run.open(folder(runs), run)
+    opened = opened_run(runs, run)
     with opened.store() as store:
-        study = write_study(opened.report, store, storage=storage, name=name or run, replace=replace)
+        study = nas.results.export_study(opened.report, store, storage=storage, name=name or run, replace=replace)
     failed = f", {study['failed']} of them without all values" if study["failed"] else ""
     print_result(as_json, study, f"wrote study {study['study']} to {storage}: {study['trials']} trials{failed}")

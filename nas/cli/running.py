@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
+import nas.engine
+import nas.jobs
+import nas.results
+import nas.runs
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
-from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
+from nas.cli.output import print_improvement, print_json, print_report, print_training
 from nas.cli.remedies import remedy_text, run_command
 from nas.engine.evaluation.cluster import check_address
+from nas.engine.loggers import open_loggers
 from nas.engine.progress import CompositeObserver
 from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, OutdatedStoreError, SelectionError, remedy_of
@@ -28,12 +33,6 @@ from supernets.files import check_regular
 
 if TYPE_CHECKING:
     from nas.jobs.schema import SearchJob
-    from nas.results.analysis.network_values import Point
-    from nas.runs.run import Run
-
-
-def folder(runs: Path) -> RunsFolder:
-    return RunsFolder(runs)
 
 
 def loaded_job(
@@ -44,20 +43,17 @@ def loaded_job(
     Args:
         trains: whether the command trains here, or plans to.
     """
-    from nas.jobs.schema import load_job
-
-    job = load_job(path)
-    from nas.jobs.build.references import check_references, check_training
-
-    check_references(job, folder(runs), source=str(path), replay=replay)
+    job = nas.load_job(path)
+    nas.jobs.check_references(job, RunsFolder(runs), source=str(path), replay=replay)
     if trains:
-        check_training(job, source=str(path), inline=inline)
+        nas.jobs.check_training(job, source=str(path), inline=inline)
     return job
 
 
-def check_run(runs: Path, run: str) -> None:
-    """Raises `UnknownNameError` where there is no such run: before anything is imported that takes longer."""
-    folder(runs).get(run)
+def opened_run(runs: Path, run: str) -> nas.Run:
+    """A run, for reading; `UnknownNameError` where there is none, before anything is imported that takes longer."""
+    RunsFolder(runs).get(run)
+    return nas.Run.open(RunsFolder(runs), run)
 
 
 def read_text(path: Path, *, hint: str = "") -> str:
@@ -74,7 +70,9 @@ def read_text(path: Path, *, hint: str = "") -> str:
         raise JobError(f"{path}: cannot be read: {why}{hint}", code="file.not-readable") from None
 
 
-def check_choice(runs: Path, run: str, select: str | None, index: int | None, *, largest: bool = False) -> Point | None:
+def check_choice(
+    runs: Path, run: str, select: str | None, index: int | None, *, largest: bool = False
+) -> nas.results.Point | None:
     """The network of a run that is selected, found before anything is imported that takes longer.
 
     None for a training, of which the limits alone are checked: its networks are in its checkpoint.
@@ -82,33 +80,25 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
     Args:
         largest: whether a training's largest network is selected without limits.
     """
-    from nas.jobs.schema.stored_job import stored_job
-    from nas.results.analysis.network_selection import choose, parse_cost_limits
-    from nas.runs.run import Run
-
-    opened = Run.open(folder(runs), run)
-    stored_job(opened)  # raises where the run's job file is missing or damaged
+    opened = opened_run(runs, run)
+    nas.jobs.stored_job(opened)  # raises where the run's job file is missing or damaged
     if opened.kind == "training" and select is not None:
         if "latency_ms" not in select:  # whose profiles are not read yet
-            parse_cost_limits(select)
+            nas.results.parse_cost_limits(select)
     elif opened.kind != "training" or index is not None or not largest:
-        return choose(opened.report, select, index)
+        return nas.results.choose(opened.report, select, index)
     return None
 
 
 def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: str | None, retry_failed: bool) -> None:
     """Raises `NasError` for a run that cannot continue so: before anything is imported that takes longer."""
-    from nas.engine.resumption import Resumption, check_ended
-    from nas.engine.store.opening import is_held
-    from nas.engine.store.stored_run import StoredRun
-    from nas.jobs.schema.stored_job import stored_job
-
-    opened, more = StoredRun.open(folder(runs), run), Resumption(evaluations, minutes, retry_failed=retry_failed)
-    if is_held(opened.folder):
+    opened = nas.engine.StoredRun.open(RunsFolder(runs), run)
+    more = nas.engine.Resumption(evaluations, minutes, retry_failed=retry_failed)
+    if nas.engine.is_held(opened.folder):
         return  # the driver says so
-    stored_job(opened)  # raises where the run's job file is missing or damaged
+    nas.jobs.stored_job(opened)  # raises where the run's job file is missing or damaged
     with suppress(OutdatedStoreError), opened.store() as store:  # a driver brings the tables up to date
-        check_ended(opened.folder, store, more)
+        nas.engine.check_ended(opened.folder, store, more)
         if more:
             more.check(store, run)
 
@@ -149,24 +139,19 @@ def driving(
     if address is not None:
         check_address(address)
     if store is not None:
-        from nas.engine.store.postgres import parse_url  # loads SQLAlchemy
-
-        parse_url(store)
-    from nas.engine.console import ConsoleProgress
-    from nas.engine.loggers import opened
-
+        nas.engine.parse_url(store)
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
     INTERRUPTION.handle(signal.SIGINT, signal.SIGTERM)
     # Ray reports dead workers on stdout, which is reserved for data.
     try:
         with (
             redirect_stdout(sys.stderr),
-            ConsoleProgress(stderr()) as console,
-            opened(log_to or (), console.note, experiment=experiment) as loggers,
+            nas.engine.ConsoleProgress() as console,
+            open_loggers(log_to or (), console.note, experiment=experiment) as loggers,
         ):
             observer = CompositeObserver([console, *loggers, INTERRUPTION])
             yield RunOptions(
-                folder(runs),
+                RunsFolder(runs),
                 inline=inline,
                 address=address,
                 replay=replay,
@@ -182,16 +167,12 @@ def driving(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def finish(run: Run, as_json: bool) -> None:
+def finish(run: nas.Run, as_json: bool) -> None:
     """Prints the result of a run: the training, the improvement by fine-tuning, or the front and its plots."""
-    from nas.engine.run_listing import training_json
-    from nas.results.analysis.report_json import search_json
-    from nas.runs.finetuning.improvement import is_finetuning
-
     if run.kind == "training":
-        training = training_json(run)
+        training = nas.engine.training_json(run)
         return print_json(training) if as_json else print_training(training)
-    if is_finetuning(run):
+    if nas.runs.is_finetuning(run):
         return _print_finetuning(run, as_json)
     report = run.report
     plots = has("plots")
@@ -200,7 +181,7 @@ def finish(run: Run, as_json: bool) -> None:
         again = f"{install('plots')}, then {run_command('plot', run.id, run.runs.root)}"
         print(f"no plots were made, since their part is not installed; for plots: {again}", file=sys.stderr)
     if as_json:
-        return print_json({**search_json(report), "plots": [str(path) for path in paths]})
+        return print_json({**nas.results.search_json(report), "plots": [str(path) for path in paths]})
     print_report(run, report)
     for path in paths:
         print(path)
@@ -210,20 +191,17 @@ def finish(run: Run, as_json: bool) -> None:
     return print(f"next: {run_command('export', run.id, run.runs.root)}")
 
 
-def _print_finetuning(run: Run, as_json: bool) -> None:
-    from nas.results.analysis.report_json import search_json
-    from nas.runs.finetuning.improvement import improvement_of
-    from nas.runs.run import Run
-
-    improvement = improvement_of(run)
-    origin = Run.open(run.runs, improvement.of.run)
+def _print_finetuning(run: nas.Run, as_json: bool) -> None:
+    improvement = nas.runs.improvement_of(run)
+    origin = nas.Run.open(run.runs, improvement.of.run)
     report = origin.report if origin.kind == "search" else None
     if as_json:
         stored_finetuning = next(finetuning for finetuning in origin.finetunings(report) if finetuning.run == run.id)
         record = replace(
             stored_finetuning, improvement=improvement
         ).to_json()  # missing if the original run is a training
-        return print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
+        search = nas.results.search_json(run.report)
+        return print_json({**search, "gain": improvement.to_json(), "finetuning": record})
     if report is not None:
         print_report(origin, report)
         print()

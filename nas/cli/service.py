@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+import nas.service
 from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, command_group, option
 from nas.cli.output import print_list, print_result
-from nas.cli.running import folder
+from nas.engine.store.folder import RunsFolder
 from nas.plugins.parts import require
 from nas.service.server_lock import exclusive
 from nas.service.settings import Limits, ServiceSettings
 
 if TYPE_CHECKING:
-    from nas.service.http.tokens import Tokens
+    pass
 
 token = command_group("token", "Access tokens for clients of a server.", example="nas token make ada")
 
@@ -76,11 +77,9 @@ def serve(
         return _stop_ray(runs)
     require("service", "nas serve")
     require("ray", "nas serve")
-    from nas.service.http.logs import log_to_stderr
-    from nas.service.http.server import serve as serve_runs
 
     settings = ServiceSettings(
-        folder(runs.absolute()),
+        RunsFolder(runs.absolute()),
         limits=Limits(task_s=60 * task_minutes, data_bytes=int(data_gib * 2**30)),
         host=host,
         port=port,
@@ -93,18 +92,16 @@ def serve(
         ray_address=address,
         ray_jobs_url=jobs_url,
     )
-    log_to_stderr(log_level)
-    return serve_runs(settings, lambda url: print(url, flush=True))
+    nas.service.log_to_stderr(log_level)
+    return nas.service.serve(settings, lambda url: print(url, flush=True))
 
 
 def _stop_ray(runs: Path) -> None:
-    from nas.service.jobs.ray_head import end_head
-
-    settings = ServiceSettings(folder(runs.absolute()))
+    settings = ServiceSettings(RunsFolder(runs.absolute()))
     ended = False
     if settings.folder.is_dir():
         with exclusive(settings):  # a server that runs would start Ray again
-            ended = end_head(settings.folder)
+            ended = nas.service.end_head(settings.folder)
     print("stopped Ray; runs continue when a server starts it again" if ended else "Ray was not running")
 
 
@@ -143,10 +140,8 @@ def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS) -> None:
     print(f"revoked {name}")
 
 
-def _tokens(runs: Path) -> Tokens:
-    from nas.service.http.tokens import Tokens
-
-    return Tokens(ServiceSettings(folder(runs)).tokens_file)
+def _tokens(runs: Path) -> nas.service.Tokens:
+    return nas.service.Tokens(ServiceSettings(RunsFolder(runs)).tokens_file)
 
 
 def _date(seconds: float | None) -> str | None:

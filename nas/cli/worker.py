@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+import nas.engine
+import nas.runs
 from nas.cli.app import DEFAULT_RUNS, Address, Inline, LogTo, RunId, Runs, app
 from nas.cli.running import driving
 from nas.service.jobs.task_process import run_task
@@ -30,12 +32,9 @@ def drive(
     log_to: LogTo = None,
 ) -> None:
     """Drive a queued or abandoned run from its current state; do nothing if it has ended."""
-    from nas.engine.resumption import Resumption
-    from nas.runs.driver import drive as drive_run
-
     with driving(runs, inline=inline, address=address, log_to=log_to) as options:
-        more = Resumption(evaluations, minutes, retry_failed=retry_failed, id=extension)
-        driven = drive_run(run, options, kind=kind, more=more)
+        more = nas.engine.Resumption(evaluations, minutes, retry_failed=retry_failed, id=extension)
+        driven = nas.runs.drive(run, options, kind=kind, more=more)
         with driven.store() as store:
             reason = store.reason()
             options.observer.note(f"{run}: {store.status()}" + (f"; {reason}" if reason else ""))

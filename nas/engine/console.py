@@ -45,9 +45,10 @@ class _ValuesColumn(ProgressColumn):
 
 
 class ConsoleProgress(ProgressObserver):
-    """Progress bars of training and search; everything shown is committed or checkpointed."""
+    """Progress bars of training and search, on stderr by default; everything shown is committed or checkpointed."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        console = console or Console(stderr=True)
         self._console, self._clock = console, clock
         self._paces: dict[str, Pace] = {}
         self._wait, self._waiting_since = "", 0.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from nas.engine.store.run_state import RunState
-from nas.search.problem.constraints import NearestInfeasible
-from nas.search.problem.objectives import Constraint, Objective
-from supernets.space import Option
+if TYPE_CHECKING:  # the command line loads this module at its start
+    from nas.engine.store.run_state import RunState
+    from nas.search.problem.constraints import NearestInfeasible
+    from nas.search.problem.objectives import Constraint, Objective
+    from supernets.space import Option
 
 _PARTS = 6
 """Parts of an outline at most."""

@@ -261,7 +261,9 @@ class MLflowWriter:
 
 
 @contextmanager
-def opened(wanted: Sequence[str], note: Callable[[str], None], *, experiment: str) -> Iterator[list[ProgressObserver]]:
+def open_loggers(
+    wanted: Sequence[str], note: Callable[[str], None], *, experiment: str
+) -> Iterator[list[ProgressObserver]]:
     """The loggers that ``log_to`` names, closed at the end; `note` is called when one fails later.
 
     Raises:

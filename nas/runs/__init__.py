@@ -5,3 +5,8 @@
 - `bench`: search algorithms and predictors compared on tables of measurements.
 - `finetuning`: further training of networks of a front.
 """
+
+import lazy_loader
+
+# The names of `__init__.pyi` are imported when they are first used: reading a run needs nothing that drives it.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nas.jobs
+import nas.results
 from nas.engine.formatting import wait_text
 from nas.engine.run_listing import next_step
 from nas.engine.store.folder import RunsFolder
@@ -34,9 +36,7 @@ class Run(StoredRun):
     @property
     def job(self) -> SearchJob:
         """The job file that the run was started with."""
-        from nas.jobs.schema.stored_job import stored_job  # loads pydantic, which reading a report does not need
-
-        return stored_job(self)
+        return nas.jobs.stored_job(self)
 
     @property
     def report(self) -> RunReport:
@@ -94,8 +94,6 @@ class Run(StoredRun):
             select: Limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
                 of what keeps them.
         """
-        from nas.results.plots.plot_files import write_plots
-
         with self.store() as store:
             steps = RecordedSteps.read(store)
             report = build_report(store, run=self.id, steps=steps)
@@ -105,7 +103,7 @@ class Run(StoredRun):
             insight = insight_of(report, store, steps)
             finetunings = finetunings_of(self.runs, self.id, report, store)
         folder = folder or self.folder.plots
-        return write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)
+        return nas.results.write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)
 
     def export(
         self,
@@ -118,9 +116,7 @@ class Run(StoredRun):
         data: object = None,
     ) -> dict[str, Any]:
         """Writes one network as checked ONNX; see `nas.results.export.onnx_export.export_onnx`."""
-        from nas.results.export.onnx_export import export_onnx  # torch, which reading does without
-
-        return export_onnx(
+        return nas.results.export_onnx(
             self.runs,
             self.id,
             Path(path),
@@ -141,9 +137,7 @@ class Run(StoredRun):
         data: object = None,
     ) -> dict[str, Any]:
         """Writes a network as a Python module of torch's layers; see `nas.results.export.torch_export.export_torch`."""
-        from nas.results.export.torch_export import export_torch
-
-        return export_torch(
+        return nas.results.export_torch(
             self.runs,
             self.id,
             Path(path),
@@ -163,9 +157,7 @@ class Run(StoredRun):
         data: object = None,
     ) -> dict[str, Any]:
         """Writes an encoder for the transformers library; see `nas.results.export.transformers_export.export_transformers`."""
-        from nas.results.export.transformers_export import export_transformers
-
-        return export_transformers(
+        return nas.results.export_transformers(
             self.runs,
             self.id,
             Path(folder),
@@ -179,9 +171,7 @@ class Run(StoredRun):
         self, *, profile: str | None = None, accept_plugin_versions: bool = False, data: object = None
     ) -> Cascades:
         """The cascades of two networks of its front: see `nas.results.export.cascade.Cascades`."""
-        from nas.results.export.cascade import Cascades
-
-        return Cascades(self, profile=profile, accept_plugin_versions=accept_plugin_versions, data=data)
+        return nas.results.Cascades(self, profile=profile, accept_plugin_versions=accept_plugin_versions, data=data)
 
     def examples(self, *, data: object = None) -> DataSet:
         """The run's data in its parts, ``train``, ``validation`` and ``test``, each with names, inputs and labels.
@@ -189,9 +179,7 @@ class Run(StoredRun):
         Args:
             data: The data set that the run was started with, where that was an object passed from Python.
         """
-        from nas.jobs.build.prepared_job import load_run_data  # torch, which reading does without
-
-        return load_run_data(self, data).dataset
+        return nas.jobs.load_run_data(self, data).dataset
 
 
 def open_run(run: str, runs: Path | str = "runs") -> Run:

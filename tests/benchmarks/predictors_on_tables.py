@@ -16,7 +16,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from nas.runs.bench.predictor import Row, bench_predictor
+from nas.runs.bench.predictor import PredictorRow, bench_predictor
 from nas.runs.bench.results_file import ResultsFile
 from nas.runs.bench.table import Table
 from tests.benchmarks.markdown import table_head, table_row
@@ -47,7 +47,9 @@ class Cell:
         return self.mape["auto"] / self.mape[baseline or self.best]
 
 
-def cells(path: Path, results: ResultsFile[Row], *, train: Sequence[int], test: int, seeds: int) -> Iterator[Cell]:
+def cells(
+    path: Path, results: ResultsFile[PredictorRow], *, train: Sequence[int], test: int, seeds: int
+) -> Iterator[Cell]:
     """The cells of a table; what the file of results lacks is measured."""
     table = Table.load(path)
     for target in table.values:
@@ -97,7 +99,7 @@ def main(
     seeds: int = 10,
 ) -> None:
     """Measures what is missing and prints the tables."""
-    file, numbers, found = ResultsFile(results, Row), [int(n) for n in train.split(",")], list[Cell]()
+    file, numbers, found = ResultsFile(results, PredictorRow), [int(n) for n in train.split(",")], list[Cell]()
     for path in tables:
         found += cells(path, file, train=numbers, test=test, seeds=seeds)
         print(path.stem, flush=True)

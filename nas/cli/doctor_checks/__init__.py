@@ -1,6 +1,6 @@
 """Diagnoses an installation: software, machine, runs, and server, with remedies."""
 
-from nas.cli.doctor_checks.all_checks import Targets, examine
-from nas.cli.doctor_checks.finding import Finding, State
+import lazy_loader
 
-__all__ = ["Finding", "State", "Targets", "examine"]
+# The names of `__init__.pyi` are imported when they are first used: a help text needs no check.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hardware_profiles.catalog import environment_for, known_profiles
+from hardware_profiles.environment import machine_key
 from hardware_profiles.errors import ProfileError
+from hardware_profiles.measuring.pace import is_quiet, usual_speed
+from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
+from hardware_profiles.measuring.worker import NoEnergyError, energy_counters, environment_of
 from hardware_profiles.requirements import check_requirements
 from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
 
@@ -26,8 +30,6 @@ _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 def environment() -> dict[str, Any]:
     """The description of this machine that its measuring process would send; needs ONNX Runtime."""
-    from hardware_profiles.measuring.worker import environment_of
-
     return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")
 
 
@@ -56,8 +58,6 @@ def energy(environment: Mapping[str, Any]) -> Iterator[Finding]:
 
     No finding is a problem: only jobs with ``energy_mj`` need it.
     """
-    from hardware_profiles.measuring.worker import NoEnergyError, energy_counters
-
     places = {"CPUExecutionProvider": "CPU", "CUDAExecutionProvider": "GPU"}
     for provider in (name for name in places if name in environment["available_providers"]):
         try:
@@ -103,10 +103,6 @@ def _less_disturbed(isolated: Path = Path("/sys/devices/system/cpu/isolated")) -
 
 def speed(environment: Mapping[str, Any]) -> Finding:
     """How well this machine's usual speed is known, at which latencies of one thread in ONNX Runtime are given."""
-    from hardware_profiles.environment import machine_key
-    from hardware_profiles.measuring.pace import is_quiet, usual_speed
-    from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
-
     sessions = SpeedRecord(default_folder(), machine_key).read(environment)
     usual, quiet = usual_speed(sessions), sum(map(is_quiet, sessions))
     remedy = "measure once while nothing else runs (`nas profile MODEL.onnx`): later latencies are given at that speed"

@@ -141,7 +141,7 @@ def nearest(aligned: Sequence[int], options: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({min(aligned, key=lambda width: (abs(width - option), width)) for option in options}))
 
 
-def to_json(sweeps: Sequence[WidthSweep]) -> list[dict[str, Any]]:
+def stages_json(sweeps: Sequence[WidthSweep]) -> list[dict[str, Any]]:
     """The stages in the output of `nas profile --sweep --json`."""
     keys = ("stage", "widths", "latency_ms", "errors_ms", "stepped", "aligned", "chosen")
     return [

@@ -28,7 +28,7 @@ from supernets.space import Architecture
 SAMPLES = 10
 MINIMUM_SAMPLES = 4
 """One more than the predictor needs, so that one can be left out."""
-WIDE = 0.1
+WIDE_ERROR = 0.1
 """Median error of predictions above which more measurements are advised."""
 _NETWORKS = 900
 """Random networks of which the measured ones are chosen, and on which the known devices are compared."""

@@ -21,9 +21,9 @@ from nas.search.problem.objectives import known_objectives
 from supernets.families.registry import FAMILIES
 from supernets.families.shared.spec import Options, Spec, Stages, dimensions
 
-FILE = "job.schema.json"
+SCHEMA_FILE = "job.schema.json"
 """The name that the modelines of the recipes refer to."""
-TITLE = "Job file of subnet-nas"
+SCHEMA_TITLE = "Job file of subnet-nas"
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 """The newest that all editors read; `$defs` of later ones is a plain path to them."""
 _PLUGIN = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"}
@@ -70,7 +70,7 @@ def job_schema() -> dict[str, Any]:
     _depend_on_family(definitions["SupernetConfig"], {n: refs[m, "validation"] for n, m in spaces.items()})
     del definitions["SpaceConfig"], definitions["PluginSpaceConfig"]
     job = definitions.pop(SearchJob.__name__)
-    schema: dict[str, Any] = _portable({"$schema": _DIALECT, **job, "title": TITLE, "$defs": definitions})
+    schema: dict[str, Any] = _portable({"$schema": _DIALECT, **job, "title": SCHEMA_TITLE, "$defs": definitions})
     return schema
 
 

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import nas.jobs
 from nas.engine.formatting import change_text
 from nas.engine.store.base import INTERRUPTED, RunStatus, RunStore, shown_status
 from nas.engine.store.folder import RunFolder, RunsFolder
@@ -150,10 +151,9 @@ def _jobs_of(runs: RunsFolder, run: str) -> Iterator[tuple[RunFolder, SearchJob]
     finetuning_folders = [folder for folder in folders if may_finetune(folder, of=run) and folder.holds_a_run]
     if not finetuning_folders:
         return
-    from nas.jobs.schema import load_job  # slow to import (pydantic), and needed here only
 
     for folder in sorted(finetuning_folders, key=lambda folder: (folder.written, folder.id)):
         with suppress(JobError):  # a damaged job file; `nas show` of that run reports it
-            job = load_job(folder.job_file, stored=True)
+            job = nas.jobs.load_job(folder.job_file, stored=True)
             if job.supernet.from_ == run and job.supernet.network is not None:
                 yield folder, job

@@ -32,7 +32,7 @@ MIN_TRAINING_ROWS = max(MINIMUM_ROWS, 10)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PredictorRow:
     """The scores of one model, trained on one split.
 
     Attributes:
@@ -64,7 +64,7 @@ class Row:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Row:
+    def from_json(cls, data: Mapping[str, Any]) -> PredictorRow:
         """The row of `to_json`'s data; `TypeError` if it is none."""
         return cls(**data)
 
@@ -76,9 +76,9 @@ def bench_predictor(
     train: Sequence[int],
     test: int,
     seeds: int,
-    results: ResultsFile[Row] | None = None,
+    results: ResultsFile[PredictorRow] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[Row]:
+) -> Iterator[PredictorRow]:
     """Rows of all models for each seed and each number of training rows, as they are fitted.
 
     A split is a function of the seed, the same for all models: the first `test` rows of a permutation are held out, and
@@ -102,7 +102,7 @@ def bench_predictor(
     settings = {"predictors": {"name": table.name, "digest": table.digest}, "target": target, "test": test}
     finished = {} if results is None else results.read(settings)
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[PredictorRow]:
         done = 0
         for seed in range(seeds):
             order = np.random.default_rng(seed).permutation(labelled)
@@ -135,7 +135,7 @@ def _models(features: TableFeatures, seed: int, *, positive: bool) -> Models:
 
 def _scored(
     name: str, seed: int, model: Predictor, training: tuple[Array, Array], held_out: tuple[Array, Array]
-) -> Row:
+) -> PredictorRow:
     """The scores of an unfitted model, from features and labels of the training rows and of those held out."""
     with one_thread():
         start = time.process_time()
@@ -143,7 +143,7 @@ def _scored(
         fit_s = time.process_time() - start
         predicted = model.predict(held_out[0])
     scores = Scores.of(held_out[1], predicted.mean, predicted.low, predicted.high).to_json()
-    return Row(name, len(training[0]), seed, scores["mape"], scores["kendall_tau"], scores["coverage"], fit_s)
+    return PredictorRow(name, len(training[0]), seed, scores["mape"], scores["kendall_tau"], scores["coverage"], fit_s)
 
 
 def _check(table: Table, target: str, n_known: int, *, train: Sequence[int], test: int, seeds: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import nas.jobs
+import nas.results
 from nas.engine.store.base import RunStatus
 from nas.engine.store.stored_run import StoredRun
 from nas.jobs.schema.stored_job import stored_job
@@ -37,8 +39,6 @@ def improvement_of(run: StoredRun) -> Improvement:
         if origin.kind != "training":
             return improvement_between(network_of(origin.id, before, network, variant), after, before)
         # A training has no measurements of its own: the network is scored now, in fp32.
-        from nas.jobs.build.prepared_job import load_trained_run
-        from nas.results.export.provenance import score_network
 
-        scored = score_network(origin.id, network, load_trained_run(origin))[1].store
+        scored = nas.results.score_network(origin.id, network, nas.jobs.load_trained_run(origin))[1].store
         return improvement_between(FinetunedNetwork(origin.id, network, variant, None), after, scored)

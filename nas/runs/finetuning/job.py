@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nas.results
 from nas.errors import REPEAT, Remedy, SelectionError
 from nas.jobs.schema import SearchJob, job_of
 from nas.jobs.schema.plugin_names import names_of_stored_jobs
@@ -96,9 +97,8 @@ def _select(run: Run, select: str | None, index: int | None) -> tuple[Architectu
                 code="run.not-a-search",
                 remedy=Remedy(REPEAT, options={"select": "LIMITS"}),
             )
-        from nas.results.export.cost_selection import networks_by_cost  # loads torch
 
-        return networks_by_cost(run).satisfying(select)[-1][0], run.job.first_variant
+        return nas.results.networks_by_cost(run).satisfying(select)[-1][0], run.job.first_variant
     point = choose(run.report, select, index)
     with run.store() as store:
         return store.search_facts().variants.split(point.architecture)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
+import nas.engine
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.metric_function import FunctionEvaluator, MetricFunction, name_of
 from nas.engine.progress import ProgressObserver
@@ -164,9 +165,7 @@ def _opened(store: RunStore | Path | str | None) -> Iterator[RunStore]:
     if store is None:
         yield MemoryStore()
     elif isinstance(store, str | Path):
-        from nas.engine.store.sql import SqlStore  # SQLAlchemy, which a search in memory does without
-
-        opened = SqlStore.open(store, create=True, driver=True)
+        opened = nas.engine.SqlStore.open(store, create=True, driver=True)
         try:
             yield opened
         finally:
@@ -197,11 +196,7 @@ def _observer(progress: bool | ProgressObserver) -> Iterator[ProgressObserver]:
     if isinstance(progress, ProgressObserver):
         yield progress
     elif progress and sys.stderr.isatty():
-        from rich.console import Console
-
-        from nas.engine.console import ConsoleProgress
-
-        with ConsoleProgress(Console(stderr=True)) as bars:
+        with nas.engine.ConsoleProgress() as bars:
             yield bars
     else:
         yield ProgressObserver()

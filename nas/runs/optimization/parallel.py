@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import nas.engine
 from nas.engine.evaluation.cluster import connected
 from nas.engine.evaluation.metric_function import Calls, CallsHere, MetricFunction
 from nas.engine.evaluation.process_calls import ProcessCalls
@@ -78,9 +79,7 @@ class RayWorkers:
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
         with connected(self.address, spread=True, cpus=self.n):
-            from nas.engine.evaluation.ray_calls import RayCalls
-
-            calls = RayCalls(function, metrics, workers=self.n, time_limit_s=self.time_limit_s)
+            calls = nas.engine.RayCalls(function, metrics, workers=self.n, time_limit_s=self.time_limit_s)
             try:
                 yield calls
             finally:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import nas.results
 from nas.errors import NasError
 from nas.plugins.parts import has, require
 from nas.results.analysis.network_values import Point
@@ -99,15 +100,11 @@ class OptimizationResult:
         require("plots", "OptimizationResult.plot()")
         import matplotlib as mpl
 
-        from nas.results.plots.front_panels import front_panels
-        from nas.results.plots.front_plot import convergence_figure, front_figure
-        from nas.results.plots.style import STYLE
-
         if kind not in ("front", "convergence"):
             raise NasError(f"plot({kind!r}): expected 'front' or 'convergence'", code="optimize.invalid")
-        with mpl.rc_context(STYLE):
-            panels = front_panels(self.report) if kind == "front" else []
-            figure = front_figure(self.report, panels) or convergence_figure(self.report)
+        with mpl.rc_context(nas.results.STYLE):
+            panels = nas.results.front_panels(self.report) if kind == "front" else []
+            figure = nas.results.front_figure(self.report, panels) or nas.results.convergence_figure(self.report)
         if figure is None:
             raise NasError("nothing to plot: the hypervolume is 0 so far; evaluate more", code="optimize.nothing-found")
         return figure
@@ -119,8 +116,6 @@ class OptimizationResult:
         """The front as a picture (where matplotlib is installed) and a table, for notebooks."""
         picture = None
         if has("plots"):
-            from nas.results.plots.style import files_of
-
             with suppress(NasError):  # nothing to draw
-                picture = files_of("front", self.plot())["front.svg"]
+                picture = nas.results.files_of("front", self.plot())["front.svg"]
         return html(self.report, picture)

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from nas.jobs.schema.job_schema import TITLE, job_schema
+from nas.jobs.schema.job_schema import SCHEMA_TITLE, job_schema
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.service.api import schemas
 from nas.service.http.concurrency_limit import ConcurrencyLimit
@@ -52,7 +52,7 @@ _EDIT: dict[str, Any] = {
     }
 }
 _SCHEMA: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": {"title": TITLE, "type": "object", "required": ["name"]}}}}
+    200: {"content": {"application/json": {"example": {"title": SCHEMA_TITLE, "type": "object", "required": ["name"]}}}}
 }
 _SchemaT = TypeVar("_SchemaT", bound=schemas.Schema)
 

@@ -11,6 +11,7 @@ from typing import Any
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import environment_for
 from hardware_profiles.errors import ProfileError
+from hardware_profiles.measuring.worker import environment_of
 from hardware_profiles.requirements import check_requirements, offering_node
 from nas.errors import ServiceError
 from nas.service.jobs.job_runner import JobRunner
@@ -69,6 +70,4 @@ class ProfileAvailability:
 @cache
 def this_machine() -> Mapping[str, Any]:
     """The description of this machine that its measuring process would send, as when it was first needed."""
-    from hardware_profiles.measuring.worker import environment_of  # with ONNX Runtime, which takes long to load
-
     return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")

@@ -19,6 +19,7 @@ from nas.engine.training_history import training_history
 from nas.errors import NasError, StoreAwayError
 from nas.jobs.schema import WHAT, SearchJob, is_profile_path, load_job, parse_stored_job
 from nas.jobs.schema.strict_yaml import read_text
+from nas.results.analysis.insight import genes_json
 from nas.results.analysis.report import RunReport
 from nas.runs.run import Run
 from nas.service.stamped_cache import StampedCache, fresh
@@ -170,8 +171,6 @@ class RunIndex:
             store.close()
 
     def _compute_genes(self, folder: RunFolder, _key: str | None) -> Mapping[str, Any]:
-        from nas.results.analysis.insight import genes_json
-
         return genes_json(self.report(folder.id))
 
     def _read_training(self, folder: RunFolder, _key: str | None) -> list[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,6 @@ def _in_single_precision(model: UserModel) -> UserModel:
 
 
 def _unknown(name: str, model: str, models: list[str]) -> CaptureError:
-    from difflib import get_close_matches
-
     near = get_close_matches(model, models, n=3, cutoff=0.4)
     remedy = (
         f"did you mean {', '.join(near)}?" if near else f"it has {len(models)} models, e.g. {', '.join(models[:3])}"

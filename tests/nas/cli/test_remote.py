@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-import nas.service.client
+import nas.service
 from nas.engine.store.folder import RunsFolder
 from nas.service.client import NasClient
 from nas.service.jobs.dispatcher import Dispatcher
@@ -45,7 +45,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Script]:
     def put(**answers: Any) -> Script:
         script = Script(**answers)
         through = partial(NasClient, wait=script.waited.append, through=httpx.MockTransport(script))
-        monkeypatch.setattr(nas.service.client, "NasClient", through)
+        monkeypatch.setattr(nas.service, "NasClient", through)
         return script
 
     return put

@@ -18,7 +18,7 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, 
 from nas.engine.store.folder import RunsFolder
 from nas.errors import EvaluationError
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
-from nas.jobs.planning.latency_sweep import WidthSweep, job_snippet, nearest, sweep, swept_widths, to_json
+from nas.jobs.planning.latency_sweep import WidthSweep, job_snippet, nearest, stages_json, sweep, swept_widths
 from nas.jobs.recipes import read_recipe
 from nas.jobs.schema import load_job
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
@@ -214,7 +214,7 @@ def test_a_sweep_on_this_machine(prepared: PreparedJob) -> None:
     for stage in found:
         assert min(stage.latency_ms) > 0
         assert all(0 < e < t for e, t in zip(stage.errors_ms, stage.latency_ms, strict=True))
-    assert [row["widths"] for row in json.loads(json.dumps(to_json(found)))] == [[16, 32], [16, 32, 48]]
+    assert [row["widths"] for row in json.loads(json.dumps(stages_json(found)))] == [[16, 32], [16, 32, 48]]
 
 
 def test_widths_range_from_half_the_least_to_the_vector_above_the_largest() -> None:

@@ -11,7 +11,7 @@ import pytest
 from nas.errors import JobError
 from nas.jobs.recipes import list_recipes, read_recipe
 from nas.jobs.schema import SearchJob, parse_job
-from nas.jobs.schema.job_schema import FILE, field_notes, job_schema
+from nas.jobs.schema.job_schema import SCHEMA_FILE, field_notes, job_schema
 from nas.jobs.schema.search_job import job_of
 from nas.jobs.schema.strict_yaml import parse_mapping
 from supernets.families.registry import FAMILIES
@@ -48,7 +48,7 @@ def test_the_schema_is_one() -> None:
 def test_a_recipe_satisfies_the_schema_and_refers_to_it(name: str) -> None:
     text = read_recipe(name)
     assert errors(text) == []
-    assert f"# yaml-language-server: $schema={FILE}\n" in text.partition("\nname:")[0]
+    assert f"# yaml-language-server: $schema={SCHEMA_FILE}\n" in text.partition("\nname:")[0]
 
 
 @pytest.mark.parametrize("name", RECIPES)

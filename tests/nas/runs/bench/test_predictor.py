@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from nas.runs.bench.predictor import Row, bench_predictor
+from nas.runs.bench.predictor import PredictorRow, bench_predictor
 from nas.runs.bench.results_file import ResultsFile
 from nas.runs.bench.table import Table
 from tests.errors import raises
@@ -42,11 +42,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 @pytest.fixture(scope="module")
-def found(table: Table) -> list[Row]:
+def found(table: Table) -> list[PredictorRow]:
     return list(bench_predictor(table, "latency_ms", train=[30, 20], test=60, seeds=2))
 
 
-def test_there_is_a_row_for_each_model_size_and_seed(found: list[Row]) -> None:
+def test_there_is_a_row_for_each_model_size_and_seed(found: list[PredictorRow]) -> None:
     assert [(r.model, r.train, r.seed) for r in found] == [(m, n, s) for s in (0, 1) for n in (20, 30) for m in MODELS]
     for row in found:
         data = json.loads(json.dumps(row.to_json(), allow_nan=False))
@@ -56,9 +56,9 @@ def test_there_is_a_row_for_each_model_size_and_seed(found: list[Row]) -> None:
 
 
 def test_rows_are_kept_when_they_come_and_an_interrupted_benchmark_goes_on(
-    table: Table, found: list[Row], tmp_path: Path
+    table: Table, found: list[PredictorRow], tmp_path: Path
 ) -> None:
-    results = ResultsFile(tmp_path / "results.jsonl", Row)
+    results = ResultsFile(tmp_path / "results.jsonl", PredictorRow)
     begun = bench_predictor(table, "latency_ms", train=[20], test=60, seeds=1, results=results)
     first = [next(begun), next(begun)]
     assert len(results.path.read_text().splitlines()) == 2
@@ -68,7 +68,7 @@ def test_rows_are_kept_when_they_come_and_an_interrupted_benchmark_goes_on(
     assert len(list(bench_predictor(table, "loss", train=[20], test=60, seeds=1, results=results))) == len(MODELS)
 
 
-def test_scores_are_those_of_the_split(table: Table, found: list[Row]) -> None:
+def test_scores_are_those_of_the_split(table: Table, found: list[PredictorRow]) -> None:
     """The mean's error by hand, on the rows that the seed's permutation holds out."""
     labels = np.array(table.values["latency_ms"])
     for row in found:
@@ -79,7 +79,7 @@ def test_scores_are_those_of_the_split(table: Table, found: list[Row]) -> None:
             assert row.kendall_tau is None
 
 
-def test_a_sum_over_layers_is_found(table: Table, found: list[Row]) -> None:
+def test_a_sum_over_layers_is_found(table: Table, found: list[PredictorRow]) -> None:
     by_model = {m: np.mean([r.mape for r in found if r.model == m and r.train == 30]) for m in MODELS}
     assert by_model["auto"] < 0.02
     assert by_model["auto"] <= 1.1 * min(by_model.values())
@@ -90,7 +90,7 @@ def test_a_sum_over_layers_is_found(table: Table, found: list[Row]) -> None:
     ) == pytest.approx(1.0)
 
 
-def test_equal_seeds_give_equal_rows(table: Table, found: list[Row]) -> None:
+def test_equal_seeds_give_equal_rows(table: Table, found: list[PredictorRow]) -> None:
     again = list(bench_predictor(table, "latency_ms", train=[20], test=60, seeds=1))
     for one, two in zip(found[:5], again, strict=True):
         assert (one.mape, one.kendall_tau, one.coverage) == (two.mape, two.kendall_tau, two.coverage)

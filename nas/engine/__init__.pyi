@@ -1,0 +1,12 @@
+from .console import ConsoleProgress as ConsoleProgress
+from .evaluation.ray_calls import RayCalls as RayCalls
+from .resumption import Resumption as Resumption
+from .resumption import check_ended as check_ended
+from .run_listing import run_rows as run_rows
+from .run_listing import training_json as training_json
+from .store.base import shown_status as shown_status
+from .store.opening import is_held as is_held
+from .store.opening import upgrade_store as upgrade_store
+from .store.postgres import parse_url as parse_url
+from .store.sql import SqlStore as SqlStore
+from .store.stored_run import StoredRun as StoredRun

@@ -1,0 +1,4 @@
+from .driver import drive as drive
+from .finetuning.improvement import improvement_of as improvement_of
+from .finetuning.improvement import is_finetuning as is_finetuning
+from .finetuning.job import finetuning_job as finetuning_job

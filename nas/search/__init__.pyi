@@ -1,0 +1,5 @@
+from .problem.budget import check_extension as check_extension
+from .problem.evaluation_counts import EvaluationCounts as EvaluationCounts
+from .problem.evaluation_counts import evaluations_text as evaluations_text
+from .problem.objectives import ACCURACY as ACCURACY
+from .problem.tasks import TaskMetrics as TaskMetrics

@@ -1,0 +1,9 @@
+from .captured_model import CapturedModel as CapturedModel
+from .captured_model import captured_for as captured_for
+from .captured_model import save_capture as save_capture
+from .model_proof import Proof as Proof
+from .model_proof import check_model as check_model
+from .model_proof import unproved_error as unproved_error
+from .opening import open_model as open_model
+from .space import Granularity as Granularity
+from .space import SpaceOptions as SpaceOptions
