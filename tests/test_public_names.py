@@ -14,7 +14,9 @@ from tests.docs.blocks import ROOT, read
 
 PACKAGES = ["nas", "supernets", "predictors", "hardware_profiles"]
 LIBRARIES = PACKAGES[1:]
-ROOMS = sorted(".".join(path.relative_to(ROOT).parts[:-1]) for name in PACKAGES for path in (ROOT / name).rglob("*.pyi"))
+ROOMS = sorted(
+    ".".join(path.relative_to(ROOT).parts[:-1]) for name in PACKAGES for path in (ROOT / name).rglob("*.pyi")
+)
 """All packages whose names are imported when they are first used."""
 
 
