@@ -58,13 +58,17 @@ class NasError(Exception):
         code: stable identifier of the kind of error, e.g. ``job.unknown-key``; each class has a default,
             which a raise may replace by a more specific one.
         remedy: the next step, where there is a concrete one.
+        parameter: name of the argument that is wrong, e.g. ``log_to``, where the message begins with it, or with the run and
+            then it; else "". The command line prints it as its option.
     """
 
     code = "nas.error"
 
-    def __init__(self, message: str, *, code: str | None = None, remedy: Remedy | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, remedy: Remedy | None = None, parameter: str = ""
+    ) -> None:
         super().__init__(message)
-        self.remedy = remedy
+        self.remedy, self.parameter = remedy, parameter
         if code is not None:
             self.code = code
 
@@ -85,8 +89,9 @@ class JobError(NasError):
         code: str | None = None,
         fields: Sequence[tuple[str, str]] = (),
         remedy: Remedy | None = None,
+        parameter: str = "",
     ) -> None:
-        super().__init__(message, code=code, remedy=remedy)
+        super().__init__(message, code=code, remedy=remedy, parameter=parameter)
         self.fields = tuple(fields)
 
 
@@ -117,7 +122,8 @@ class UnknownNameError(NasError):
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
         code = f"{kind.replace(' ', '-')}.unknown"
-        super().__init__(f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}", code=code, remedy=remedy)
+        message = f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}"
+        super().__init__(message, code=code, remedy=remedy, parameter=where)
 
 
 class PluginError(NasError):

@@ -10,12 +10,14 @@ class SupernetError(Exception):
     Attributes:
         code: stable identifier of the kind of error, e.g. ``data.missing``; each class has a default,
             which a raise may replace by a more specific one.
+        parameter: name of the argument that is wrong, where the message begins with it; else "".
     """
 
     code = "supernet.error"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, parameter: str = "") -> None:
         super().__init__(message)
+        self.parameter = parameter
         if code is not None:
             self.code = code
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 import nas.service
-from nas.cli.panels import CommandGroup, note_runs
+from nas.cli.panels import CommandGroup, NotingGroup, note_runs
 from nas.engine.store.folder import DEFAULT_ROOT
 from nas.errors import ServiceError
 from supernets.files import check_regular
@@ -97,7 +97,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 def command_group(name: str, help: str, *, example: str) -> typer.Typer:
     """A group of commands of the application, which prints its help where no command is given."""
-    group = typer.Typer(no_args_is_help=True, help=help, epilog=f"Example: {example}")
+    group = typer.Typer(cls=NotingGroup, no_args_is_help=True, help=help, epilog=f"Example: {example}")
     app.add_typer(group, name=name)
     return group
 

@@ -17,6 +17,7 @@ import nas.jobs
 import nas.results
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_list, print_table
+from nas.cli.panels import NotingGroup
 from nas.cli.running import driving, loaded_job
 from nas.engine.evaluation.cluster import connected
 from nas.engine.formatting import share_text
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_PROFILE = "cpu-1-thread"
 
 
-profiles = typer.Typer(invoke_without_command=True, epilog="Example: nas profiles")
+profiles = typer.Typer(cls=NotingGroup, invoke_without_command=True, epilog="Example: nas profiles")
 app.add_typer(profiles, name="profiles")
 
 

@@ -17,8 +17,11 @@ import supernets.families.captured
 import supernets.networks.capture
 from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json
-from nas.errors import JobError
+from nas.cli.remedies import CAPTURE
+from nas.errors import JobError, attach_remedy
 from nas.plugins.parts import require
+from supernets.errors import CaptureError
+from supernets.networks.capture.model_names import is_file
 from supernets.networks.formats.pretrained import GGUF, HUB, PACKAGE
 
 Model = Annotated[
@@ -80,9 +83,13 @@ def inspect(
         _inspect_language_model(model, as_json, other_options=(weights, input_shape, arguments, keep, plot))
         return
     options = _space_options(granularity, keep or [])
-    inspection = supernets.families.captured.inspect_model(
-        _captured(model, weights, input_shape, arguments), options, proof=proof
-    )
+    try:
+        captured_model = _captured(model, weights, input_shape, arguments)
+    except CaptureError as error:
+        if error.code == "capture.unknown-model" and is_file(model):
+            attach_remedy(error, CAPTURE)
+        raise
+    inspection = supernets.families.captured.inspect_model(captured_model, options, proof=proof)
     write_plot(plot, inspection)
     print_json(inspection.to_json()) if as_json else print("\n".join(inspection_lines(inspection)))
     if inspection.proof is not None and not inspection.proof.holds:

@@ -1,4 +1,4 @@
-"""The group of all commands: panels of `nas --help` in the order of use, flags without a type, next steps of errors."""
+"""The group of all commands: panels of `nas --help` in the order of use, flags without a type, errors with their options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from nas.cli.remedies import step_after
+from nas.cli.remedies import show_parameter, step_after
 from nas.engine.store.folder import DEFAULT_ROOT
 
 PANELS: Mapping[str, tuple[str, ...]] = {
@@ -34,8 +34,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Tools": ("plugins", "doctor", "upgrade", "bench"),
 }
 """The names of the commands by group."""
-_RUNS_FOLDER = "nas.runs"
-"""Key of the selected runs folder in the data that the contexts of a command share."""
+_RUNS_FOLDER, _OPTIONS = "nas.runs", "nas.options"
+"""Keys of the selected runs folder, and of the options of a command that failed, in the data that its contexts share."""
 
 
 def note_runs(context: typer.Context, runs: Path) -> Path:
@@ -44,7 +44,19 @@ def note_runs(context: typer.Context, runs: Path) -> Path:
     return runs
 
 
-class CommandGroup(TyperGroup):
+class NotingGroup(TyperGroup):
+    """A group of commands that notes the options of one that fails."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception:
+            failed = self.commands.get(ctx.invoked_subcommand, self)
+            ctx.meta.setdefault(_OPTIONS, {name for parameter in failed.params for name in parameter.opts})
+            raise
+
+
+class CommandGroup(NotingGroup):
     """The application's commands, listed by panel; one that `PANELS` lacks is listed before them."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -57,11 +69,12 @@ class CommandGroup(TyperGroup):
         _without_types_of_flags(self)
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs a command; an error gets a note with the command that the user types next, where there is one."""
+        """Runs a command; an error names its options, and has a note with the command that the user types next."""
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if step := step_after(error, ctx.meta.get(_RUNS_FOLDER, DEFAULT_ROOT)):
+            show_parameter(error, ctx.meta[_OPTIONS])
+            if step := step_after(error, ctx.meta.get(_RUNS_FOLDER, DEFAULT_ROOT), ctx.meta[_OPTIONS]):
                 error.add_note(f"next: {step}")
             raise
 

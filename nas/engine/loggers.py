@@ -149,7 +149,7 @@ class TensorBoardWriter:
     """Event files for TensorBoard, in a folder of the run's name below `folder`, which is made where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        require("tensorboard", "log_to tensorboard")
+        require("tensorboard", "log_to tensorboard", parameter="log_to")
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import RecordWriter
@@ -208,7 +208,7 @@ class MLflowWriter:
     def __init__(self, uri: str, experiment: str) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_TIMEOUT_S))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(_RETRIES))
-        require("mlflow", "log_to mlflow")
+        require("mlflow", "log_to mlflow", parameter="log_to")
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
@@ -276,13 +276,13 @@ def open_loggers(
 def _writer_of(text: str, experiment: str) -> LogWriter:
     kind, _, where = text.partition(":")
     if not where:
-        raise LoggerError(f"log_to {text!r}: expected {FORMS}")
+        raise LoggerError(f"log_to {text!r}: expected {FORMS}", parameter="log_to")
     match kind:
         case "tensorboard":
             return TensorBoardWriter(Path(where))
         case "mlflow":
             return MLflowWriter(where, experiment)
-    raise LoggerError(f"log_to {text!r}: unknown kind {kind!r}; expected {FORMS}")
+    raise LoggerError(f"log_to {text!r}: unknown kind {kind!r}; expected {FORMS}", parameter="log_to")
 
 
 def _parameters(facts: RunFacts, budget: Budget | None) -> dict[str, str]:

@@ -74,7 +74,8 @@ class Resumption:
         try:
             return extend_budget(state.budget, spent, evaluations=self.evaluations, minutes=self.minutes)
         except NasError as error:
-            raise NasError(f"run {run}: {error}", code=error.code, remedy=error.remedy) from None
+            message = f"run {run}: {error}"
+            raise NasError(message, code=error.code, remedy=error.remedy, parameter=error.parameter) from None
 
     def is_applied(self, state: RunState) -> bool:
         """True if a run in this state has it already."""

@@ -27,18 +27,19 @@ def has(part: str) -> bool:
     return all(map(_is_there, PARTS[part]))
 
 
-def require(part: str, feature: str) -> None:
+def require(part: str, feature: str, *, parameter: str = "") -> None:
     """Raises `PartError` (code ``part.missing``) if a part is not installed.
 
     Args:
         part: The name of the part, a key of `PARTS`.
         feature: The feature that needs it; begins the message.
+        parameter: name of the argument that asks for it, where the feature begins with it.
     """
     lacking = [module for module in PARTS[part] if not _is_there(module)]
     if lacking:
         *all_but_last, last = lacking
         listed = f"{', '.join(all_but_last)} and {last}" if all_but_last else last
-        raise PartError(f"{feature} needs {listed}; install it with: {install(part)}")
+        raise PartError(f"{feature} needs {listed}; install it with: {install(part)}", parameter=parameter)
 
 
 def install(part: str) -> str:

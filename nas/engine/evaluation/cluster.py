@@ -133,7 +133,7 @@ def check_address(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto" and (not host or "/" in host or not port.isdigit()):
         expected = "expected HOST:PORT, as `ray start --head` printed it, or auto for a cluster of this machine"
-        raise ClusterError(f"address {address!r}: {expected}", code="cluster.invalid-address")
+        raise ClusterError(f"address {address!r}: {expected}", code="cluster.invalid-address", parameter="address")
 
 
 def check_answers(address: str) -> None:

@@ -181,22 +181,27 @@ def parse_url(text: str, *, where: str = "store") -> URL:
     except (ArgumentError, ValueError):  # the latter for a port that is no number
         without = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", text)
         raise StoreError(
-            f"{where}: {without!r} is no URL of a database; expected {EXAMPLE}", code="store.invalid-url"
+            f"{where}: {without!r} is no URL of a database; expected {EXAMPLE}",
+            code="store.invalid-url",
+            parameter=where,
         ) from None
     shown = url.difference_update_query(_SECRETS).render_as_string()
     if url.drivername not in _DRIVERS:
         raise StoreError(
             f"{where} {shown}: runs are kept in PostgreSQL or, without a store, in a file of their own; expected {EXAMPLE}",
             code="store.invalid-url",
+            parameter=where,
         )
     if url.password is not None or not url.query.keys().isdisjoint(_SECRETS):
         raise StoreError(
             f"{where} {shown}: leave the password out, which would be kept with the run; set PGPASSWORD, or write it into "
             "~/.pgpass",
             code="store.password-in-url",
+            parameter=where,
         )
     if not url.database:
-        raise StoreError(f"{where} {shown}: names no database; expected {EXAMPLE}", code="store.invalid-url")
+        message = f"{where} {shown}: names no database; expected {EXAMPLE}"
+        raise StoreError(message, code="store.invalid-url", parameter=where)
     try:
         import psycopg  # noqa: F401  the driver may be missing, or the C library below it
     except ImportError as error:

@@ -177,7 +177,7 @@ def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
     try:
         return StoredRun.open(runs, run)
     except UnknownNameError as error:
-        raise NasError(f"{option}: {error}", code=error.code) from None
+        raise NasError(f"{option}: {error}", code=error.code, parameter=option) from None
 
 
 def _comparable_facts(run: str, store: RunStore, prepared: PreparedJob, option: str) -> RunFacts:
@@ -200,6 +200,7 @@ def _comparable_facts(run: str, store: RunStore, prepared: PreparedJob, option: 
                 f"{option} {run}: it searched another supernet, of the weights {was}; this job's has {now}, and "
                 "measurements are valid for their weights alone; name a run that searched this one, or none",
                 code="run.incompatible",
+                parameter=option,
             )
         del current["supernet"]
     elif "weights" in recorded["supernet"]:
@@ -207,6 +208,7 @@ def _comparable_facts(run: str, store: RunStore, prepared: PreparedJob, option: 
             f"{option} {run}: it searched a trained supernet, and this job trains its own; "
             "name the same one with supernet.from",
             code="run.incompatible",
+            parameter=option,
         )
     check_compatibility(
         f"{option}: run {run}", recorded, current, remedy="name a run that was made under this job's, or none"

@@ -76,7 +76,7 @@ def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
 def not_a_search(run: str, *, where: str) -> NasError:
     """The error of a run whose measurements are asked for, and that is a training."""
     text = f"{where} {run}: it is no search, so it has no measurements to take; name a search"
-    return NasError(text, code="run.not-a-search", remedy=Remedy("runs"))
+    return NasError(text, code="run.not-a-search", remedy=Remedy("runs"), parameter=where)
 
 
 def _has_file(folder: Path, pattern: str) -> bool:
@@ -137,4 +137,4 @@ def _check_run(run: str, runs: RunsFolder, *, where: str) -> None:
     try:
         runs.get(run)
     except UnknownNameError as error:
-        raise JobError(f"{where}: {error}", code=error.code) from None
+        raise JobError(f"{where}: {error}", code=error.code, parameter=where) from None

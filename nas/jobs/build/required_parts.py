@@ -36,7 +36,7 @@ def check_ray(
         source: name of the job file in errors.
     """
     if address is not None:
-        require("ray", f"address {address}")
+        require("ray", f"address {address}", parameter="address")
     if workers > 1:
         require("ray", f"{source}: training.workers: {workers} workers")
     for profile in profiles:

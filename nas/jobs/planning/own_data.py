@@ -47,16 +47,16 @@ def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str
     job = parse_job(text, source="recipe")
     where = f"data {data}"
     if (model or weights) is not None and job.supernet.model is None:
-        source = f"weights {weights}" if model is None else f"model {model}"
-        text = f"{source}: the recipe {job.name} has networks of its own; expected own-image-model"
-        raise JobError(text, code="recipe.without-model")
+        parameter, value = ("weights", weights) if model is None else ("model", model)
+        text = f"{parameter} {value}: the recipe {job.name} has networks of its own; expected own-image-model"
+        raise JobError(text, code="recipe.without-model", parameter=parameter)
     if job.data.path is None:
         recipe_names = "own-images, own-image-model, own-image-labels, own-numbers, own-sentences, minilm-text"
         with_path = f"{recipe_names}, iso-dates, shakespeare-decoder, shakespeare-experts or smollm2-domain"
         message = f"the recipe {job.name} has data of its own; expected {with_path}"
-        raise JobError(f"{where}: {message}", code="recipe.without-path")
+        raise JobError(f"{where}: {message}", code="recipe.without-path", parameter="data")
     if not data.exists():
-        raise JobError(f"{where}: does not exist; correct the path", code="data.missing")
+        raise JobError(f"{where}: does not exist; correct the path", code="data.missing", parameter="data")
     changes: dict[KeyPath, Any] = {("data", "path"): str(data)}
     if job.data.name == "image-folder":
         n_files, side = _survey_images(data, where=where)
@@ -71,7 +71,7 @@ def _survey_images(folder: Path, *, where: str) -> tuple[int, float]:
     """The number of images of a folder, and their typical short side in pixels."""
     if not folder.is_dir():
         message = "is a file; expected a folder with one folder of images for each class"
-        raise JobError(f"{where}: {message}", code="data.layout")
+        raise JobError(f"{where}: {message}", code="data.layout", parameter="data")
     files = [
         Path(root, name)
         for root, _, names in os.walk(folder)
@@ -81,7 +81,7 @@ def _survey_images(folder: Path, *, where: str) -> tuple[int, float]:
     sides = [side for file in files[:: max(1, len(files) // _N_SURVEYED)] if (side := _short_side(file)) is not None]
     if not sides:
         message = f"no image can be read; expected one folder for each class with {', '.join(SUFFIXES)} files"
-        raise JobError(f"{where}: {message}", code="data.layout")
+        raise JobError(f"{where}: {message}", code="data.layout", parameter="data")
     return len(files), median(sides)
 
 

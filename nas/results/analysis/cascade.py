@@ -147,12 +147,12 @@ class CascadeTable:
         """
         if not 0 <= number < len(self.rows):
             problem = f"row {number}: the table of run {self.run!r} has rows 0 to {len(self.rows) - 1}"
-            raise SelectionError(problem, code="selection.unknown-network")
+            raise SelectionError(problem, code="selection.unknown-network", parameter="row")
         row = self.rows[number].cascade
         if row.large is None or row.threshold is None:
             problem = f"row {number}: the row is a single network, number {row.small} of the front; export it alone"
             remedy = Remedy("export", self.run, {"index": row.small})
-            raise SelectionError(problem, code="cascade.single-network", remedy=remedy)
+            raise SelectionError(problem, code="cascade.single-network", remedy=remedy, parameter="row")
         return self.members[row.small], self.members[row.large], row.threshold
 
     def to_json(self) -> dict[str, Any]:

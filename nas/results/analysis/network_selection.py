@@ -178,7 +178,7 @@ def by_index(report: RunReport, index: int) -> Point:
     if not 0 <= index < len(front):
         expected = f"has {len(front)} members, numbered 0 to {len(front) - 1}"
         problem = f"index {index}: the front of run {report.run!r} {expected}"
-        raise SelectionError(problem, code="selection.unknown-network")
+        raise SelectionError(problem, code="selection.unknown-network", parameter="index")
     return front[index]
 
 
@@ -213,7 +213,7 @@ def nothing_measured(report: RunReport) -> SelectionError:
 
 def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> Limit:
     def malformed(problem: str) -> SelectionError:
-        return SelectionError(f"select {quoted(expression)}: {problem}", code="selection.malformed")
+        return SelectionError(f"select {quoted(expression)}: {problem}", code="selection.malformed", parameter="select")
 
     matched = _TERM.fullmatch(term)
     if matched is None:
@@ -225,7 +225,9 @@ def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequenc
     objective = Objective.parse(matched["name"], profiles, where="select", measured=metrics)
     if objective not in metrics:
         problem = f"{objective.name} is not measured here; expected one of {', '.join(o.name for o in metrics)}"
-        raise SelectionError(f"select {quoted(expression)}: {problem}", code="selection.unknown-metric")
+        raise SelectionError(
+            f"select {quoted(expression)}: {problem}", code="selection.unknown-metric", parameter="select"
+        )
     text = matched["bound"].strip()
     try:
         bound = float(text)

@@ -133,7 +133,8 @@ def _open(storage: str) -> BaseStorage:
         _check_no_run(storage)
         return RDBStorage(storage)
     if not storage:
-        raise _unusable("storage is empty; expected a database's URL or the path of a journal file")
+        message = "storage is empty; expected a database's URL or the path of a journal file"
+        raise ExportFailedError(message, code="export.storage-unusable", parameter="storage")
     path = Path(storage)
     if path.is_file() and not _is_journal(path):  # Optuna would append to it
         raise _unusable(f"{storage} exists and is not an Optuna journal; choose another file")

@@ -154,7 +154,7 @@ def _check(table: Table, target: str, n_known: int, *, train: Sequence[int], tes
     if test < 2:
         raise BenchmarkError(f"{test} test rows; expected at least 2, better some hundreds")
     if seeds < 1:
-        raise BenchmarkError(f"seeds: expected at least 1, got {seeds}")
+        raise BenchmarkError(f"seeds: expected at least 1, got {seeds}", parameter="seeds")
     if n_known < test + max(train):
         wanted = f"{test} for testing and {max(train)} for training"
         raise BenchmarkError(f"{table.name} has {n_known} rows with a value of {target!r}; expected at least {wanted}")

@@ -167,7 +167,7 @@ def bench_search(
     if not algorithms or len(set(algorithms)) != len(algorithms):
         raise BenchmarkError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
     if seeds < 1:
-        raise BenchmarkError(f"seeds: expected at least 1, got {seeds}")
+        raise BenchmarkError(f"seeds: expected at least 1, got {seeds}", parameter="seeds")
     check_numbers(evaluations=evaluations, target=target, batch=batch)
     settings = {**replay.to_json(), "evaluations": evaluations, "target": target, "batch": batch}
     finished = {} if results is None else results.read(settings)

@@ -117,14 +117,14 @@ def _total(name: str, amount: str | float, before: float, *, is_whole: bool) -> 
         number = 0
     if not 0 < number <= 1e6:
         expected = "a whole number" if is_whole else "a number"
-        message = f"{name} {amount}: expected {expected} above 0, or an addition with a plus, e.g. {name} +50"
-        raise NasError(message, code="budget.invalid")
+        message = f"{name} {amount}: expected {expected} above 0, or an addition with a plus, e.g. +50"
+        raise NasError(message, code="budget.invalid", parameter=name)
     return before + number if text.startswith("+") else number
 
 
 def _too_small(name: str, amount: str | float, used: str) -> NasError:
     message = f"{name} {amount}: the run has used {used} already; give a larger number, or an addition, e.g. +50"
-    return NasError(message, code="budget.invalid")
+    return NasError(message, code="budget.invalid", parameter=name)
 
 
 class StopReason(StrEnum):

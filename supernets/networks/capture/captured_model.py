@@ -128,6 +128,7 @@ def captured_for(model: UserModel | CapturedModel, shape: tuple[int, ...] | None
         raise CaptureError(
             f"input {sizes[0]}: {model.name} was captured with {sizes[1]}; capture the model again with the other size",
             code="job.conflict",
+            parameter="input",
         )
     return model
 

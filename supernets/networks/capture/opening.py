@@ -59,7 +59,7 @@ def open_model(
     if is_file(name):
         if arguments:
             text = "arguments are those of a function that makes a model, and this is a file; leave them out"
-            raise CaptureError(text, code="job.conflict")
+            raise CaptureError(text, code="job.conflict", parameter="arguments")
         return _of_file(Path(name), weights)
     source, _, model_name = name.partition(":")
     keywords, pretrained = dict(arguments or {}), weights == HUB

@@ -123,6 +123,7 @@ class CapturedSpace:
                     f"keep: {pattern} matches no axis, layer or tensor of the network; there are, for instance, "
                     f"{', '.join(dict.fromkeys(near))}; an inspection of the model lists all",
                     code="capture.unknown-name",
+                    parameter="keep",
                 )
 
     def _width_groups(self) -> dict[str, list[str]]:

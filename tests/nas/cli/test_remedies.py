@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from nas.cli.remedies import next_text, remedy_text, run_command, step_after
+from nas.cli.remedies import next_text, remedy_text, run_command, show_parameter, step_after
 from nas.errors import REPEAT, NasError, Remedy, attach_remedy, remedy_of
 from supernets.errors import CaptureError, CheckpointError
 from tests.nas.commands import Shell
@@ -44,11 +44,52 @@ def test_no_remedy_is_no_command() -> None:
 
 def test_an_error_of_a_library_has_its_next_step_by_its_code() -> None:
     error = CaptureError("net.capture: cannot be read", code="capture.malformed")
-    assert step_after(error, DEFAULT) == "nas capture MODEL -o FILE"
+    assert step_after(error, DEFAULT, set()) == "nas capture MODEL --output FILE"
     attach_remedy(error, Remedy("resume", "a-1"))
-    assert step_after(error, Path("x")) == "nas resume a-1 --runs x"
-    assert step_after(ValueError("no code"), DEFAULT) == ""
-    assert step_after(typer.Exit(3), DEFAULT) == ""
+    assert step_after(error, Path("x"), set()) == "nas resume a-1 --runs x"
+    assert step_after(ValueError("no code"), DEFAULT, set()) == ""
+    assert step_after(typer.Exit(3), DEFAULT, set()) == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CaptureError("its input is not known", code="capture.input-unknown"),
+        NasError("none is within them", remedy=Remedy(REPEAT, options={"input": "3x224x224"})),
+    ],
+)
+def test_an_option_is_suggested_only_for_a_command_that_has_it(error: Exception) -> None:
+    assert step_after(error, DEFAULT, {"--input", "--json"}) == "the same command with --input 3x224x224"
+    assert step_after(error, DEFAULT, {"--json"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message", "expected"),
+    [
+        ("index", "index 99: the front has 3 members, by index", "--index 99: the front has 3 members, by index"),
+        ("log_to", "log_to 'x': expected a kind", "--log-to 'x': expected a kind"),
+        ("evaluations", "run a-1: evaluations 3: too few", "run a-1: --evaluations 3: too few"),
+        ("arguments", "arguments are those of a function", "--arguments are those of a function"),
+        ("replay", "replay a-1: it is no search", "replay a-1: it is no search"),
+        ("", "index 99: no parameter", "index 99: no parameter"),
+    ],
+)
+def test_a_parameter_is_printed_as_the_option_of_the_command(parameter: str, message: str, expected: str) -> None:
+    error = NasError(message, parameter=parameter)
+    show_parameter(error, {"--index", "--log-to", "--evaluations", "--arguments"})
+    assert str(error) == expected
+
+
+def test_the_name_of_an_unknown_value_is_printed_as_an_option(after: Shell) -> None:
+    answer = after.nas("export", "small-1", "--select", "speed<=1")
+    assert answer.err.startswith("error: --select: unknown objective 'speed'")
+    assert after.nas("export", "small-1", "--index", "99").err.startswith("error: --index 99: the front of run")
+
+
+def test_a_file_that_does_not_exist_is_written_by_a_command(after: Shell) -> None:
+    expected = "next: nas capture MODEL --output FILE"
+    assert after.nas("inspect", "no-such-model").err.splitlines()[1:] == [expected]
+    assert after.nas("inspect", "torchvision:no-such-model").err.splitlines()[1:] == []
 
 
 def test_the_first_remedy_of_an_error_is_kept_also_of_another_package() -> None:

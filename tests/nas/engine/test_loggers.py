@@ -239,7 +239,7 @@ def test_a_command_with_a_wrong_one_makes_no_run(
         monkeypatch.setenv("NAS_LOG_TO", "wandb:x")
     found = shell.nas("search", shell.job(), "--inline", *(["--log-to", "wandb:x"] if way == "option" else []))
     assert found.code == 1
-    assert found.err == f"error: log_to 'wandb:x': unknown kind 'wandb'; expected {FORMS}\n"
+    assert found.err == f"error: --log-to 'wandb:x': unknown kind 'wandb'; expected {FORMS}\n"
     assert shell.runs() == set()
 
 
