@@ -2,14 +2,11 @@
 
 from nas.cli import (  # noqa: F401
     benchmarks,
-    cascade,
-    doctor,
-    finetune,
+    exports,
     hardware,
+    installation,
     jobs,
-    labels,
     models,
-    plugins,
     remote,
     results,
     service,

@@ -1,4 +1,4 @@
-"""Commands that take a job and drive a run: init, schema, plan, train, search, resume."""
+"""Commands that take a job and drive a run: init, schema, plan, train, search, resume, finetune."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ import typer
 
 import nas.engine
 import nas.jobs
+import nas.runs
 import nas.search
 from nas.cli.app import (
     DEFAULT_RUNS,
     AcceptPluginVersions,
     Address,
+    Index,
     Inline,
     Job,
     Json,
+    Knee,
     LogTo,
     Replay,
     RunId,
     Runs,
+    Select,
     Store,
     Token,
     TokenFile,
@@ -33,7 +37,7 @@ from nas.cli.app import (
 )
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
-from nas.cli.running import check_resumable, driving, finish, loaded_job
+from nas.cli.running import check_one_choice, check_resumable, driving, finish, loaded_job, opened_run
 from nas.engine.formatting import duration
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.errors import JobError, UnknownNameError
@@ -297,3 +301,36 @@ def resume(
             error.add_note(f"for a run on your server: nas resume {run} --server {elsewhere}")
         raise
     return finish(resumed, as_json)
+
+
+@app.command(epilog="Example: nas finetune digits-cnn-1 --knee --epochs 5")
+def finetune(
+    run: RunId,
+    select: Select = None,
+    index: Index = None,
+    knee: Knee = False,
+    epochs: Annotated[int, typer.Option(min=1, max=10**6, help="Number of epochs.")] = 5,
+    learning_rate: Annotated[
+        float | None, option(help="Peak learning rate; a tenth of the supernet's by default.")
+    ] = None,
+    runs: Runs = DEFAULT_RUNS,
+    inline: Inline = False,
+    address: Address = None,
+    store: Store = None,
+    log_to: LogTo = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune one network of a run and measure it.
+
+    It is distilled from the largest network. The result is a new run, which `nas export` exports.
+    """
+    check_one_choice(select, index, knee)
+    if learning_rate is not None and not 0 < learning_rate <= 100:
+        raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
+
+    opened = opened_run(runs, run)
+    # It raises before anything is imported that takes longer.
+    nas.runs.finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+    with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:
+        new_run = nas.finetune(opened, options, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+    return finish(new_run, as_json)

@@ -1,9 +1,9 @@
-"""Commands that read runs: runs, show, plot, export, export-transformers, export-study."""
+"""Commands that show runs: runs, show, plot, label."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,23 +15,22 @@ import nas.results
 import nas.runs
 from nas.cli.app import (
     DEFAULT_RUNS,
-    AcceptPluginVersions,
-    Index,
     Json,
-    Knee,
     RunId,
     Runs,
     Select,
-    WithPreprocessing,
+    Token,
+    TokenFile,
     app,
     option,
+    server_client,
 )
-from nas.cli.insight import print_insight
 from nas.cli.output import (
     print_expert_usage,
     print_failures,
     print_finetunings,
     print_improvement,
+    print_insight,
     print_json,
     print_nested,
     print_report,
@@ -41,10 +40,10 @@ from nas.cli.output import (
     print_training,
 )
 from nas.cli.remedies import next_text, run_command
-from nas.cli.running import check_choice, check_one_choice, no_collector, opened_run
+from nas.cli.running import no_collector, opened_run
 from nas.engine.store.folder import RunsFolder, check_folder
+from nas.engine.store.labels import Labels, read_labels, write_labels
 from nas.plugins.parts import require
-from nas.results.export.export_paths import check_empty, export_path, torch_path
 
 
 @app.command("runs", epilog="Example: nas runs --tag thesis")
@@ -103,9 +102,9 @@ def show(
     if sum((failed, experts, any(is_listed for _, is_listed in parts))) > 1:
         raise typer.BadParameter("--failed, --experts and the lists of files exclude each other; give one of them")
     if any(is_listed for _, is_listed in parts):
-        return _list_files(run, runs, [part for part, is_listed in parts if is_listed], as_json)
+        return _list_files(opened, [part for part, is_listed in parts if is_listed], as_json)
     if experts:
-        usage = nas.results.expert_usage(RunsFolder(runs), run, select=select)
+        usage = nas.results.expert_usage(opened.runs, run, select=select)
         return print_json(usage) if as_json else print_expert_usage(usage)
     if failed:
         return _show_failed(opened, as_json, other_options=(select, profile))
@@ -119,10 +118,8 @@ def show(
             return print_json(nas.results.selection_json(selected, limits, best))
         return print_selection(report, selected, best)
     live, (report, insight) = nas.engine.is_held(opened.folder), opened.report_and_insight(profile)
-    improvement, further = (
-        nas.runs.improvement_of(opened) if nas.runs.is_finetuning(opened) else None,
-        opened.finetunings(report),
-    )
+    improvement = nas.runs.improvement_of(opened) if nas.runs.is_finetuning(opened) else None
+    further = opened.finetunings(report)
     if as_json:
         run_fields = {
             "live": live,
@@ -163,9 +160,9 @@ def _show_training(opened: nas.Run, select: str | None, as_json: bool) -> None:
     return print_finetunings(further, runs=opened.runs.root)
 
 
-def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> None:
+def _list_files(run: nas.Run, parts: Sequence[str], as_json: bool) -> None:
     """Prints the names and classes of the examples in parts of a run's data, a line each, in the order of the part."""
-    data = nas.jobs.load_run_data(nas.engine.StoredRun.open(RunsFolder(runs), run))
+    data = nas.jobs.load_run_data(run)
     path, names = data.config.data.path, data.dataset.class_names
     dataset_parts = {part: getattr(data.dataset, part) for part in parts}
     rows = {
@@ -173,7 +170,7 @@ def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> No
         for part, p in dataset_parts.items()
     }
     if as_json:
-        return print_json({"run": run, "path": None if path is None else str(path), "parts": rows})
+        return print_json({"run": run.id, "path": None if path is None else str(path), "parts": rows})
     if path is not None:
         print(f"of {path}:", file=sys.stderr)
     lines = [[part, row["name"], _label_text(row)] for part, part_rows in rows.items() for row in part_rows]
@@ -223,176 +220,43 @@ def plot(
         check_folder(output)
     quality: dict[str, Any] = {}
     if experts:
-        measured_experts = nas.results.expert_quality(RunsFolder(runs), run, select=select)
-        paths, quality = (
-            nas.results.plot_experts(measured_experts, output or opened.folder.plots),
-            measured_experts.to_json(),
-        )
+        measured_experts = nas.results.expert_quality(opened.runs, run, select=select)
+        paths = nas.results.plot_experts(measured_experts, output or opened.folder.plots)
+        quality = measured_experts.to_json()
     else:
         paths = opened.plot(output, select=select)
     names = [str(path) for path in paths]
     print_result(as_json, {"paths": names, **quality}, "\n".join(names))
 
 
-@app.command(epilog='Example: nas export digits-cnn-1 --select "latency_ms<=0.05"')
-def export(
+@app.command(epilog='Example: nas label digits-cnn-1 --add thesis --note "first try"')
+def label(
     run: RunId,
-    output: Annotated[
-        Path,
-        option(
-            "-o",
-            "--output",
-            help="The ONNX file, or a folder to name it in after run and network, made if missing; by default here.",
-        ),
-    ] = Path(),
-    format: Annotated[
-        str,
-        option("--format", help="onnx; or torch, a Python file of torch's layers that needs nothing of this project."),
-    ] = "onnx",
-    select: Select = None,
-    index: Index = None,
-    knee: Knee = False,
-    with_preprocessing: WithPreprocessing = False,
-    accept_plugin_versions: AcceptPluginVersions = False,
+    add: Annotated[list[str] | None, option("--add", help="A tag to add; may be repeated.")] = None,
+    remove: Annotated[list[str] | None, option("--remove", help="A tag to remove; may be repeated.")] = None,
+    note: Annotated[str | None, option("--note", help='The note in place of the present one; "" removes it.')] = None,
     runs: Runs = DEFAULT_RUNS,
+    server: Annotated[str | None, option("--server", help="Label a run of this server.")] = None,
+    token: Token = None,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Export one network of a run as verified ONNX or torch.
-
-    It is verified against torch, and comes with its manifest, its weights and a script that runs it.
-    """
-    check_one_choice(select, index, knee)
-    if format != "onnx":
-        if format != "torch":
-            raise typer.BadParameter(f"--format {format}: expected onnx or torch; see also nas export-transformers")
-        if with_preprocessing:
-            raise typer.BadParameter("--with-preprocessing is for --format onnx: a module of torch takes tensors")
-        return _export_torch(
-            run, output, select, index, knee, runs, as_json, accept_plugin_versions=accept_plugin_versions
-        )
-    chosen = check_choice(runs, run, select, index)
-    export_path(output, run, "" if chosen is None else chosen.key)
-
-    exported = nas.results.export_onnx(
-        RunsFolder(runs),
-        run,
-        output,
-        select=select,
-        index=index,
-        with_preprocessing=with_preprocessing,
-        accept_plugin_versions=accept_plugin_versions,
-    )
-    if as_json:
-        return print_json(exported)
-    same, examples = exported["as_measured"], f"{exported['examples']} {exported['answered']}"
-    answers = "" if same is None else f", {same:.2%} of validation {examples} as when it was measured"
-    if exported["fidelity"] != "final" and any("@" in name for name in exported["values"]):
-        print("latency measured only by the search's shorter protocol")
-    _print_knee(runs, run, chosen=select is not None or index is not None or knee)
-    runtime = "" if exported["runtime"] == "onnxruntime" else f" in {exported['runtime']}"
-    print(f"wrote {exported['path']} ({_values(exported)}, {exported['precision']}{runtime})")
-    runtime_parities = [f", in {name} {parity:.1e}" for name, parity in exported.get("parity_in_runtimes", {}).items()]
-    served = f", as served {exported['served_parity']:.1e}" if "served_parity" in exported else ""
-    print(
-        f"parity with torch {exported['parity']:.1e}{''.join(runtime_parities)}{served}{answers}\nsha256 {exported['sha256']}"
-    )
-    files = [exported[name] for name in ("step", "weights", "tokenizer", "manifest", "script") if name in exported]
-    length_note = (
-        f"\nit reads texts of at most {exported['positions']:,} tokens, where the script stops"
-        if "positions" in exported
-        else ""
-    )
-    return print("\n".join(f"wrote {path}" for path in files) + length_note)
-
-
-def _print_knee(runs: Path, run: str, *, chosen: bool) -> None:
-    if not chosen and opened_run(runs, run).kind != "training":
-        print("exporting the network at the knee of the front; --select or --index chooses another")
-
-
-def _export_torch(
-    run: str,
-    output: Path,
-    select: str | None,
-    index: int | None,
-    knee: bool,
-    runs: Path,
-    as_json: bool,
-    *,
-    accept_plugin_versions: bool,
-) -> None:
-    chosen = check_choice(runs, run, select, index, largest=True)
-    torch_path(output, run, "" if chosen is None else chosen.key)
-
-    exported = nas.results.export_torch(
-        RunsFolder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
-    )
-    if as_json:
-        return print_json(exported)
-    _print_knee(runs, run, chosen=select is not None or index is not None or knee)
-    if exported["searched_precision"] != "fp32":
-        print(f"the search measured it in {exported['searched_precision']}; torch's layers are written in fp32")
-    print(f"wrote {exported['path']} ({_values(exported)})\nparity with the searched network {exported['parity']:.1e}")
-    print("\n".join(f"wrote {exported[name]}" for name in ("weights", "manifest")))
-    if exported["original"]:
-        print(f"the weights do not fit the original class: {exported['original']}")
+    """Show or change the tags and the note of a run."""
+    changes = bool(add or remove or note is not None)
+    if server is not None:
+        with server_client(server, token, token_file) as client:
+            now = client.status(run)
+            labels = Labels(now.tags, now.note)
+            if changes:
+                labels = labels.edited(add or (), remove or (), note)
+                client.label(run, tags=labels.tags, note=labels.note)
     else:
-        print("the weights fit the original class, too, with as many outputs: load_state_dict(..., strict=False)")
-    return print(f"use it: from {Path(exported['path']).stem} import load; network = load()")
-
-
-@app.command("export-transformers", epilog="Example: nas export-transformers minilm-text-1 -o encoder --knee")
-def export_transformers(
-    run: RunId,
-    output: Annotated[Path, option("-o", "--output", help="The folder to create.")],
-    select: Select = None,
-    index: Index = None,
-    knee: Knee = False,
-    accept_plugin_versions: AcceptPluginVersions = False,
-    runs: Runs = DEFAULT_RUNS,
-    as_json: Json = False,
-) -> None:
-    """Export a text model or a ViT for transformers.
-
-    Its layers must be uniform. For a training: the largest network.
-    """
-    check_one_choice(select, index, knee)
-    check_choice(runs, run, select, index, largest=True)
-    check_empty(output)
-
-    exported = nas.results.export_transformers(
-        RunsFolder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
-    )
-    load = f"{exported['loader']}.from_pretrained({exported['path']!r})"
-    print_result(as_json, exported, f"wrote {exported['path']} ({_values(exported)}); load it with {load}")
-
-
-def _values(exported: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in exported["values"].items())
-
-
-@app.command("export-study", epilog="Example: nas export-study digits-cnn-1 --storage study.log")
-def export_study(
-    run: RunId,
-    storage: Annotated[
-        str,
-        typer.Option(
-            "--storage", help="A database's URL, or the path of a journal file (*.log), which is quicker to write."
-        ),
-    ] = "sqlite:///study.db",
-    name: Annotated[str | None, option("--name", help="Name of the study; the run's id by default.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a study with the same name.")] = False,
-    runs: Runs = DEFAULT_RUNS,
-    as_json: Json = False,
-) -> None:
-    """Export a run as an Optuna study.
-
-    For `optuna-dashboard` and Optuna's analyses.
-    """
-    require("optuna", "nas export-study")
-
-    opened = opened_run(runs, run)
-    with opened.store() as store:
-        study = nas.results.export_study(opened.report, store, storage=storage, name=name or run, replace=replace)
-    failed = f", {study['failed']} of them without all values" if study["failed"] else ""
-    print_result(as_json, study, f"wrote study {study['study']} to {storage}: {study['trials']} trials{failed}")
+        run_folder = RunsFolder(runs).get(run)
+        labels = read_labels(run_folder)
+        if changes:
+            labels = labels.edited(add or (), remove or (), note)
+            write_labels(run_folder, labels)
+    if as_json:
+        return print_json({"run": run, "tags": list(labels.tags), "note": labels.note})
+    print(f"{run}: {', '.join(labels.tags) or 'no tags'}")
+    return print(labels.note) if labels.note else None

@@ -71,7 +71,7 @@ def read_text(path: Path, *, hint: str = "") -> str:
 
 
 def check_choice(
-    runs: Path, run: str, select: str | None, index: int | None, *, largest: bool = False
+    run: nas.Run, select: str | None, index: int | None, *, largest: bool = False
 ) -> nas.results.Point | None:
     """The network of a run that is selected, found before anything is imported that takes longer.
 
@@ -80,13 +80,12 @@ def check_choice(
     Args:
         largest: whether a training's largest network is selected without limits.
     """
-    opened = opened_run(runs, run)
-    nas.jobs.stored_job(opened)  # raises where the run's job file is missing or damaged
-    if opened.kind == "training" and select is not None:
+    nas.jobs.stored_job(run)  # raises where the run's job file is missing or damaged
+    if run.kind == "training" and select is not None:
         if "latency_ms" not in select:  # whose profiles are not read yet
             nas.results.parse_cost_limits(select)
-    elif opened.kind != "training" or index is not None or not largest:
-        return nas.results.choose(opened.report, select, index)
+    elif run.kind != "training" or index is not None or not largest:
+        return nas.results.choose(run.report, select, index)
     return None
 
 

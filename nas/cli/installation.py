@@ -1,4 +1,4 @@
-"""Commands about the installation: doctor, upgrade."""
+"""Commands about the installation: doctor, upgrade, plugins."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import typer
 
 import nas.cli.doctor_checks
 import nas.engine
+import nas.jobs
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, Token, TokenFile, app, option, server_client
 from nas.cli.doctor_checks.finding import State
-from nas.cli.output import print_json, print_table
+from nas.cli.output import print_json, print_list, print_table
 from nas.engine.store.folder import RunsFolder
 from nas.errors import RunHeldError, StoreError
 
@@ -68,3 +69,21 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
         print_table(["run", "result"], [[run, result] for run, result in result_by_run.items()])
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: nas plugins")
+def plugins(as_json: Json = False) -> None:
+    """List the plug-ins of installed packages.
+
+    Each is loaded, and found to have what its kind needs. A job names one by its short name, or any class as module:Class.
+    """
+    installed = nas.jobs.installed_plugins(loaded=True)
+    rows = [
+        [p.kind, p.name, p.target, f"{p.package} {p.version}".strip(), "no" if p.error else "yes"] for p in installed
+    ]
+    header = ["kind", "name", "class", "package", "loads"]
+    empty_text = "no installed package registers a plug-in (entry points of the groups subnet_nas.search, ...)"
+    print_list(as_json, [plugin.to_json() for plugin in installed], header, rows, empty_text=empty_text)
+    for plugin in installed:
+        if plugin.error and not as_json:
+            print(f"{plugin.name}: {plugin.error}")

@@ -1,0 +1,276 @@
+"""Commands that export networks of runs: export, export-transformers, export-study, cascade."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import nas.results
+import nas.search
+from nas.cli.app import (
+    DEFAULT_RUNS,
+    AcceptPluginVersions,
+    Index,
+    Json,
+    Knee,
+    RunId,
+    Runs,
+    Select,
+    WithPreprocessing,
+    app,
+    option,
+)
+from nas.cli.output import print_json, print_result, print_table
+from nas.cli.running import check_choice, check_one_choice, opened_run
+from nas.engine.formatting import format_value
+from nas.plugins.parts import require
+from nas.results.export.export_paths import cascade_paths, check_empty, export_path, torch_path
+
+if TYPE_CHECKING:
+    from nas.results.analysis.cascade import CascadeTable, Row
+
+
+@app.command(epilog='Example: nas export digits-cnn-1 --select "latency_ms<=0.05"')
+def export(
+    run: RunId,
+    output: Annotated[
+        Path,
+        option(
+            "-o",
+            "--output",
+            help="The ONNX file, or a folder to name it in after run and network, made if missing; by default here.",
+        ),
+    ] = Path(),
+    format: Annotated[
+        str,
+        option("--format", help="onnx; or torch, a Python file of torch's layers that needs nothing of this project."),
+    ] = "onnx",
+    select: Select = None,
+    index: Index = None,
+    knee: Knee = False,
+    with_preprocessing: WithPreprocessing = False,
+    accept_plugin_versions: AcceptPluginVersions = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Export one network of a run as verified ONNX or torch.
+
+    It is verified against torch, and comes with its manifest, its weights and a script that runs it.
+    """
+    check_one_choice(select, index, knee)
+    if format != "onnx":
+        if format != "torch":
+            raise typer.BadParameter(f"--format {format}: expected onnx or torch; see also nas export-transformers")
+        if with_preprocessing:
+            raise typer.BadParameter("--with-preprocessing is for --format onnx: a module of torch takes tensors")
+    opened = opened_run(runs, run)
+    chosen = check_choice(opened, select, index, largest=format == "torch")
+    key = "" if chosen is None else chosen.key
+    if format == "torch":
+        torch_path(output, run, key)
+        exported = opened.export_torch(
+            output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
+        )
+    else:
+        export_path(output, run, key)
+        exported = opened.export(
+            output,
+            select=select,
+            index=index,
+            with_preprocessing=with_preprocessing,
+            accept_plugin_versions=accept_plugin_versions,
+        )
+    if as_json:
+        return print_json(exported)
+    if format == "onnx" and exported["fidelity"] != "final" and any("@" in name for name in exported["values"]):
+        print("latency measured only by the search's shorter protocol")
+    if select is None and index is None and not knee and opened.kind != "training":
+        print("exporting the network at the knee of the front; --select or --index chooses another")
+    return _print_torch(exported) if format == "torch" else _print_onnx(exported)
+
+
+def _print_onnx(exported: Mapping[str, Any]) -> None:
+    same, examples = exported["as_measured"], f"{exported['examples']} {exported['answered']}"
+    answers = "" if same is None else f", {same:.2%} of validation {examples} as when it was measured"
+    runtime = "" if exported["runtime"] == "onnxruntime" else f" in {exported['runtime']}"
+    print(f"wrote {exported['path']} ({_values(exported)}, {exported['precision']}{runtime})")
+    runtime_parities = [f", in {name} {parity:.1e}" for name, parity in exported.get("parity_in_runtimes", {}).items()]
+    served = f", as served {exported['served_parity']:.1e}" if "served_parity" in exported else ""
+    print(
+        f"parity with torch {exported['parity']:.1e}{''.join(runtime_parities)}{served}{answers}\nsha256 {exported['sha256']}"
+    )
+    files = [exported[name] for name in ("step", "weights", "tokenizer", "manifest", "script") if name in exported]
+    length_note = (
+        f"\nit reads texts of at most {exported['positions']:,} tokens, where the script stops"
+        if "positions" in exported
+        else ""
+    )
+    print("\n".join(f"wrote {path}" for path in files) + length_note)
+
+
+def _print_torch(exported: Mapping[str, Any]) -> None:
+    if exported["searched_precision"] != "fp32":
+        print(f"the search measured it in {exported['searched_precision']}; torch's layers are written in fp32")
+    print(f"wrote {exported['path']} ({_values(exported)})\nparity with the searched network {exported['parity']:.1e}")
+    print("\n".join(f"wrote {exported[name]}" for name in ("weights", "manifest")))
+    if exported["original"]:
+        print(f"the weights do not fit the original class: {exported['original']}")
+    else:
+        print("the weights fit the original class, too, with as many outputs: load_state_dict(..., strict=False)")
+    print(f"use it: from {Path(exported['path']).stem} import load; network = load()")
+
+
+@app.command("export-transformers", epilog="Example: nas export-transformers minilm-text-1 -o encoder --knee")
+def export_transformers(
+    run: RunId,
+    output: Annotated[Path, option("-o", "--output", help="The folder to create.")],
+    select: Select = None,
+    index: Index = None,
+    knee: Knee = False,
+    accept_plugin_versions: AcceptPluginVersions = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Export a text model or a ViT for transformers.
+
+    Its layers must be uniform. For a training: the largest network.
+    """
+    check_one_choice(select, index, knee)
+    opened = opened_run(runs, run)
+    check_choice(opened, select, index, largest=True)
+    check_empty(output)
+    exported = opened.export_transformers(
+        output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
+    )
+    load = f"{exported['loader']}.from_pretrained({exported['path']!r})"
+    print_result(as_json, exported, f"wrote {exported['path']} ({_values(exported)}); load it with {load}")
+
+
+def _values(exported: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in exported["values"].items())
+
+
+@app.command("export-study", epilog="Example: nas export-study digits-cnn-1 --storage study.log")
+def export_study(
+    run: RunId,
+    storage: Annotated[
+        str,
+        typer.Option(
+            "--storage", help="A database's URL, or the path of a journal file (*.log), which is quicker to write."
+        ),
+    ] = "sqlite:///study.db",
+    name: Annotated[str | None, option("--name", help="Name of the study; the run's id by default.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a study with the same name.")] = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Export a run as an Optuna study.
+
+    For `optuna-dashboard` and Optuna's analyses.
+    """
+    require("optuna", "nas export-study")
+
+    opened = opened_run(runs, run)
+    with opened.store() as store:
+        study = nas.results.export_study(opened.report, store, storage=storage, name=name or run, replace=replace)
+    failed = f", {study['failed']} of them without all values" if study["failed"] else ""
+    print_result(as_json, study, f"wrote study {study['study']} to {storage}: {study['trials']} trials{failed}")
+
+
+@app.command(epilog="Example: nas cascade digits-cnn-1 --row 3 -o cascade")
+def cascade(
+    run: RunId,
+    row: Annotated[int | None, option("--row", help="A cascade of the table by its number.")] = None,
+    output: Annotated[
+        Path | None, option("-o", "--output", help="With --row: the folder to export the cascade to.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="With --row: score the cascade that you chose on the test part, too.")
+    ] = False,
+    profile: Annotated[str | None, option("--profile", help="The hardware profile whose latencies count.")] = None,
+    accept_plugin_versions: AcceptPluginVersions = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Pair networks of a front as a cascade.
+
+    A small network answers where it is confident, a large one elsewhere. Thresholds
+    are chosen on the validation part.
+    """
+    if row is None and (output is not None or test):
+        raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
+
+    opened = opened_run(runs, run)
+    report = opened.report_of(profile)
+    nas.results.cascade_pairs(report)
+    if output is not None:
+        cascade_paths(output, run)
+    print(f"scoring {len(report.front)} networks on the validation part", file=sys.stderr)
+    cascades = opened.cascades(profile=profile, accept_plugin_versions=accept_plugin_versions)
+    outputs: dict[str, Any] = {}
+    if row is not None:
+        cascades.table.pair(row)  # raises where it is no cascade
+        outputs |= {"test": cascades.tested(row)} if test else {}
+        outputs |= {} if output is None else {"export": cascades.export(row, output)}
+    if as_json:
+        return print_json({**cascades.table.to_json(), **outputs})
+    _print_table(cascades.table)
+    for name, score in outputs.get("test", {}).items():
+        share = "" if score["large"] is None else f", {score['share']:.1%} passed on"
+        accuracy = f"{100 * score['accuracy']:.2f} ± {100 * score['error']:.2f} %"
+        print(f"test part, {name}: accuracy {accuracy}, mean {score['mean_ms']:.4g} ms{share}")
+    return _print_export(outputs["export"]) if "export" in outputs else None
+
+
+def _print_table(table: CascadeTable) -> None:
+    latency, n = table.latency, len(table.members[0].right)
+    print(f"{table.run}: {len(table.cascades)} cascades of {len(table.members)} networks, {n:,} validation examples")
+    rows = []
+    for i, row in enumerate(table.rows):
+        entry = row.cascade
+        pair = [str(entry.small), "", ""]
+        if entry.threshold is not None:
+            pair = [f"{entry.small} then {entry.large}", f"{entry.threshold:.4f}", f"{entry.share:.1%}"]
+        p99 = "–" if entry.p99_ms is None else format_value(latency, entry.p99_ms)
+        times = [
+            format_value(latency, entry.mean_ms, entry.mean_error_ms),
+            format_value(latency, entry.worst_ms),
+            p99,
+        ]
+        rows.append(
+            [
+                str(i),
+                *pair,
+                format_value(nas.search.ACCURACY, entry.accuracy, entry.error),
+                *times,
+                _result(row),
+            ]
+        )
+    print_table(["#", "networks", "threshold", "passed on", "accuracy", "mean", "worst", "p99", "result"], rows)
+    print(f"networks by their numbers on the front; latencies are computed from measured {latency.name}")
+    if table.batch_size > 1:
+        print(f"a call has {table.batch_size} examples: those that are passed on are collected into full batches")
+
+
+def _result(row: Row) -> str:
+    """The gain of a row over the single networks, as text."""
+    if row.gain is None:
+        return "single network" if row.on_front else "single network, dominated"
+    gain = f"{100 * row.gain.difference:+.2f} ± {100 * row.gain.threshold:.2f} points"
+    return f"{gain} over {row.against}" if row.gain.distinguishable else f"a tie with {row.against}: {gain}"
+
+
+def _print_export(exported: dict[str, Any]) -> None:
+    examples = f"{exported['examples']:,} validation examples"
+    if exported["graph"] is None:
+        print(f"no conditional graph was written: {exported['rejected']}")
+    else:
+        print(
+            f"wrote {exported['graph']}, for a batch of 1: parity with the two networks {exported['parity']:.1e} on {examples}"
+        )
+    files = exported["small"]["path"], exported["large"]["path"], exported["manifest"], exported["script"]
+    print("\n".join(f"wrote {path}" for path in files))
