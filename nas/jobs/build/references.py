@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nas.engine
 from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, NasError, Remedy, UnknownNameError
 from nas.jobs.build.required_parts import check_parts
@@ -126,10 +127,8 @@ def _check_supernet(run_id: str | None, path: Path | None, runs: RunsFolder, *, 
 
 
 def _check_search(run: str, runs: RunsFolder, *, where: str) -> None:
-    from nas.engine.store.stored_run import StoredRun  # loads SQLAlchemy
-
     _check_run(run, runs, where=where)
-    if StoredRun.open(runs, run).kind == "training":
+    if nas.engine.StoredRun.open(runs, run).kind == "training":
         raise not_a_search(run, where=where)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+import nas.engine
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.environments import Environments
@@ -218,10 +219,8 @@ class _SearchExecution:
         options, data = self.run.options, self.run.prepared.data
         if options.scores_here:
             return InlineScoring(self.supernet, data.calibration, part, data.task)
-        from nas.engine.evaluation.ray_pool import RayPool
-
         settings = self.run.prepared.config.search
-        return RayPool(
+        return nas.engine.RayPool(
             self.supernet,
             data.calibration,
             part,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from nas.engine.loggers import FORMS, ProgressLogger, opened
+from nas.engine.loggers import FORMS, ProgressLogger, open_loggers
 from nas.engine.progress import CompositeObserver
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.folder import RunFolder, RunsFolder
@@ -158,7 +158,7 @@ def test_several_displays_are_told_the_same() -> None:
 
 @pytest.mark.parametrize("text", ["tensorboard", "tensorboard:", "wandb:project", ":x", ""])
 def test_what_is_no_sink(text: str) -> None:
-    with pytest.raises(LoggerError, match=FORMS), opened([text], print, experiment="e"):
+    with pytest.raises(LoggerError, match=FORMS), open_loggers([text], print, experiment="e"):
         pass
 
 
@@ -179,7 +179,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 class TestTensorBoard:
     def test_figures_are_in_the_files_of_the_run(self, tmp_path: Path) -> None:
-        with opened([f"tensorboard:{tmp_path / 'new' / 'logs'}"], print, experiment="e") as (sink,):
+        with open_loggers([f"tensorboard:{tmp_path / 'new' / 'logs'}"], print, experiment="e") as (sink,):
             sink.begin(RunFolder(tmp_path / "small-1"), FACTS, Budget(4), 0)
             sink.step(7, 10, 2.5)
             sink.epoch(epoch(1), 4)
@@ -192,7 +192,7 @@ class TestTensorBoard:
         n_threads = threading.active_count()
         with (
             files_of_at_most(1000),
-            opened([f"tensorboard:{tmp_path / 'logs'}"], notes.append, experiment="e") as (sink,),
+            open_loggers([f"tensorboard:{tmp_path / 'logs'}"], notes.append, experiment="e") as (sink,),
         ):
             sink.begin(RunFolder(tmp_path / "small-1"), FACTS, Budget(4), 0)
             for step in range(1000):  # more than a queue would hold
@@ -206,7 +206,7 @@ class TestTensorBoard:
         (tmp_path / "file").write_text("")
         with (
             pytest.raises(LoggerError, match="cannot be written"),
-            opened([f"tensorboard:{tmp_path / 'file' / 'logs'}"], print, experiment="e"),
+            open_loggers([f"tensorboard:{tmp_path / 'file' / 'logs'}"], print, experiment="e"),
         ):
             pass
 
@@ -218,12 +218,12 @@ class TestTensorBoard:
             source="job.yaml",
         )
         logs, runs = f"tensorboard:{tmp_path / 'logs'}", RunsFolder(tmp_path / "runs")
-        with opened([logs], print, experiment="e") as (sink,):
+        with open_loggers([logs], print, experiment="e") as (sink,):
             search(job, RunOptions(runs, inline=True, observer=sink))
         first = scalars(tmp_path / "logs" / "small-1")
         assert [step for step, _ in first["search/front"]] == [1, 2, 3, 4]
         assert [step for step, _ in first["epoch/loss"]] == [1]
-        with opened([logs], print, experiment="e") as (sink,):
+        with open_loggers([logs], print, experiment="e") as (sink,):
             resume("small-1", RunOptions(runs, inline=True, observer=sink), evaluations="+2")
         both = scalars(tmp_path / "logs" / "small-1")
         assert [step for step, _ in both["search/front"]] == [1, 2, 3, 4, 5, 6]
@@ -254,15 +254,15 @@ class TestMLflow:
 
     def test_a_run_and_its_resumption_are_one_run(self, tmp_path: Path) -> None:
         where = [f"mlflow:{(tmp_path / 'store').as_uri()}"]
-        with opened(where, print, experiment="team") as (sink,):
+        with open_loggers(where, print, experiment="team") as (sink,):
             sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, Budget(4), 0)
             sink.epoch(epoch(1), 4)
-        with suppress(KeyboardInterrupt), opened(where, print, experiment="team") as (sink,):
+        with suppress(KeyboardInterrupt), open_loggers(where, print, experiment="team") as (sink,):
             sink.begin(RunFolder(tmp_path / "it's" / "small-1"), FACTS, Budget(4), 1)
             sink.progress(SearchProgress("searching", 1, 2, front=1))
             sink.progress(SearchProgress("searching", 2, 2, front=2))
             raise KeyboardInterrupt
-        with opened(where, print, experiment="team") as (sink,):
+        with open_loggers(where, print, experiment="team") as (sink,):
             sink.begin(RunFolder(tmp_path / "other" / "small-1"), FACTS, Budget(4), 0)
         losses = list((tmp_path / "store").rglob("metrics/epoch/loss"))
         assert [path.read_text().split()[1:] for path in losses] == [["2.0", "1"]]
@@ -278,6 +278,6 @@ class TestMLflow:
     def test_a_server_that_is_not_there(self) -> None:
         with (
             pytest.raises(LoggerError, match=r"mlflow:http://127\.0\.0\.1:9: cannot be written"),
-            opened(["mlflow:http://127.0.0.1:9"], print, experiment="e"),
+            open_loggers(["mlflow:http://127.0.0.1:9"], print, experiment="e"),
         ):
             pass
