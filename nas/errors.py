@@ -111,6 +111,7 @@ class UnknownNameError(NasError):
         where: str = "",
         hint: str = "",
         remedy: Remedy | None = None,
+        parameter: str = "",
     ) -> None:
         self.kind = kind
         known = list(known)
@@ -123,7 +124,7 @@ class UnknownNameError(NasError):
         tail = f" {hint}" if hint else ""
         code = f"{kind.replace(' ', '-')}.unknown"
         message = f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}"
-        super().__init__(message, code=code, remedy=remedy, parameter=where)
+        super().__init__(message, code=code, remedy=remedy, parameter=parameter)
 
 
 class PluginError(NasError):

@@ -201,7 +201,7 @@ class Objective:
             listed = [o.name for o in measured] or available
             alone = len(profiles) == 1 and not profile
             short = [name.partition("@")[0] for name in listed if "@" in name and alone]
-            raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint)
+            raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint, parameter=where)
         kind = metrics[metric]
         return cls(text, kind.unit, kind.goal, scored=kind.scored and metric not in _METRICS)
 
