@@ -103,7 +103,6 @@ def search(
     Counts the evaluations that they need to find the front of the table.
     """
     check_plot(plot, "nas bench search")
-
     columns = {name: _names(texts, name) for name, texts in (("maximize", maximize), ("minimize", minimize))}
     replay = nas.runs.bench.Replay.from_table(nas.runs.bench.Table.load(table), **columns, exact=_names(exact, "exact"))
     names = _names([algorithms], "algorithms")

@@ -173,7 +173,6 @@ def export_study(
     For `optuna-dashboard` and Optuna's analyses.
     """
     require("optuna", "nas export-study")
-
     opened = opened_run(runs, run)
     with opened.store() as store:
         study = nas.results.export_study(opened.report, store, storage=storage, name=name or run, replace=replace)
@@ -203,7 +202,6 @@ def cascade(
     """
     if row is None and (output is not None or test):
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
-
     opened = opened_run(runs, run)
     report = opened.report_of(profile)
     nas.results.cascade_pairs(report)
@@ -236,20 +234,9 @@ def _print_table(table: CascadeTable) -> None:
         if entry.threshold is not None:
             pair = [f"{entry.small} then {entry.large}", f"{entry.threshold:.4f}", f"{entry.share:.1%}"]
         p99 = "–" if entry.p99_ms is None else format_value(latency, entry.p99_ms)
-        times = [
-            format_value(latency, entry.mean_ms, entry.mean_error_ms),
-            format_value(latency, entry.worst_ms),
-            p99,
-        ]
-        rows.append(
-            [
-                str(i),
-                *pair,
-                format_value(nas.search.ACCURACY, entry.accuracy, entry.error),
-                *times,
-                _result(row),
-            ]
-        )
+        times = [format_value(latency, entry.mean_ms, entry.mean_error_ms), format_value(latency, entry.worst_ms), p99]
+        accuracy = format_value(nas.search.ACCURACY, entry.accuracy, entry.error)
+        rows.append([str(i), *pair, accuracy, *times, _result(row)])
     print_table(["#", "networks", "threshold", "passed on", "accuracy", "mean", "worst", "p99", "result"], rows)
     print(f"networks by their numbers on the front; latencies are computed from measured {latency.name}")
     if table.batch_size > 1:

@@ -189,7 +189,6 @@ def _sweep(
     job: Path, requested_profile: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
     loaded = loaded_job(job, runs, trains=False)
-
     prepared = nas.jobs.prepare_job(loaded, RunsFolder(runs), source=str(job))
     chosen = requested_profile or prepared.job.profiles[0]
     with connected(address, spread=False, profiles=[chosen]), driving(runs, interruption_note="") as options:
@@ -234,12 +233,10 @@ def calibrate(
     chosen, loaded = hardware_profiles.load_profile(name), loaded_job(job, runs, trains=False)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
-
     prepared = nas.jobs.prepare_job(loaded, RunsFolder(runs), source=str(job))
-    if source_tables:
-        with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
-            return _transfer(prepared, chosen, path, source_tables, samples, options.observer, as_json)
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
+        if source_tables:
+            return _transfer(prepared, chosen, path, source_tables, samples, options.observer, as_json)
         table = nas.jobs.calibrate(
             prepared,
             chosen,
@@ -250,7 +247,6 @@ def calibrate(
         )
     if as_json:
         return print_json(_table_json(table, path))
-
     for precision, fit in table.fits.items():
         print(
             f"{precision}: {len(table.entries[precision])} blocks; latency = {fit.scale:.3f} x sum + {fit.offset_ms:.4f} "

@@ -72,7 +72,6 @@ def init(
         rows = [[r.name, r.title] for r in recipes]
         return print_list(as_json, [{"name": n, "title": t} for n, t in rows], ["recipe", "description"], rows)
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
-
     if data is not None:
         text = nas.jobs.fill_recipe(text, data, model=model, weights=weights)
     elif (model or weights) is not None:
@@ -209,7 +208,6 @@ def train(
     Any number of jobs can search it by `supernet: {from: RUN}`.
     """
     loaded = loaded_job(job, runs)
-
     nas.jobs.check_kind(loaded, "training", source=str(job))
     with driving(runs, address=address, store=store, log_to=log_to) as options:
         run = nas.train(loaded, options, source=str(job))
@@ -327,7 +325,6 @@ def finetune(
     check_one_choice(select, index, knee)
     if learning_rate is not None and not 0 < learning_rate <= 100:
         raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
-
     opened = opened_run(runs, run)
     # It raises before anything is imported that takes longer.
     nas.runs.finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)

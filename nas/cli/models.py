@@ -106,7 +106,6 @@ def _inspect_language_model(name: str, as_json: bool, *, other_options: Sequence
         raise typer.BadParameter(
             f"{name} is a pretrained language model, whose layers are known; leave the options out"
         )
-
     language_model = nas.jobs.pretrained_language_model(name)
     return print_json(language_model.to_json()) if as_json else print("\n".join(language_model.lines()))
 
@@ -156,7 +155,6 @@ def _mapping(arguments: str | None) -> dict[str, Any]:
     """The arguments of a model's function as users write them, ``{num_classes: 10}``; raises `JobError`."""
     if arguments is None:
         return {}
-
     expected = "mapping from arguments to values, e.g. {num_classes: 10}"
     return nas.jobs.parse_mapping(arguments, source="--arguments", noun=expected)
 
@@ -184,7 +182,6 @@ def check_plot(path: Path | None, command: str) -> None:
     """Raises `NasError` for a path of a picture that cannot be written, before anything that takes longer."""
     if path is not None:
         require("plots", f"{command} --plot")
-
         nas.results.check_picture_path(path)
 
 
@@ -192,7 +189,6 @@ def write_plot(path: Path | None, inspection: supernets.families.captured.Inspec
     """Writes the picture of a model's layers, where a path is given."""
     if path is None:
         return
-
     rows = [(part.name, part.smallest, part.largest) for part in inspection.grouped(_MAX_BARS)]
     ends = f"{inspection.smallest.macs / 1e6:,.3g} to {inspection.largest.macs / 1e6:,.4g} million multiply-accumulates"
     line = f"{ends} · {inspection.share:.1%} elastic · {inspection.size:.3g} networks"

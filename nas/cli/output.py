@@ -265,7 +265,6 @@ def print_finetunings(finetunings: Sequence[nas.results.Finetuning], *, runs: Pa
     """Prints the fine-tuned networks of a run of this folder beside the originals; nothing if there are none."""
     if not finetunings:
         return
-
     scored = finetunings[0].scored
     timed = list(dict.fromkeys(o for finetuning in finetunings for o in finetuning.metrics if o.profile is not None))
     rows = []

@@ -97,7 +97,6 @@ def show(
     """
     no_collector()
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
-
     opened = opened_run(runs, run)
     if sum((failed, experts, any(is_listed for _, is_listed in parts))) > 1:
         raise typer.BadParameter("--failed, --experts and the lists of files exclude each other; give one of them")

@@ -23,7 +23,6 @@ from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training
 from nas.cli.remedies import remedy_text, run_command
 from nas.engine.evaluation.cluster import check_address
-from nas.engine.loggers import open_loggers
 from nas.engine.progress import CompositeObserver
 from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, OutdatedStoreError, SelectionError, remedy_of
@@ -146,7 +145,7 @@ def driving(
         with (
             redirect_stdout(sys.stderr),
             nas.engine.ConsoleProgress() as console,
-            open_loggers(log_to or (), console.note, experiment=experiment) as loggers,
+            nas.engine.open_loggers(log_to or (), console.note, experiment=experiment) as loggers,
         ):
             observer = CompositeObserver([console, *loggers, INTERRUPTION])
             yield RunOptions(

@@ -77,7 +77,6 @@ def serve(
         return _stop_ray(runs)
     require("service", "nas serve")
     require("ray", "nas serve")
-
     settings = ServiceSettings(
         RunsFolder(runs.absolute()),
         limits=Limits(task_s=60 * task_minutes, data_bytes=int(data_gib * 2**30)),
