@@ -183,12 +183,7 @@ def _print_plan(job_plan: nas.jobs.Plan) -> None:
             print(line)
     if job_plan.times is not None:
         rows = [
-            [
-                name,
-                duration(span.seconds),
-                f"{duration(span.low)} to {duration(span.high)}",
-                span.origin,
-            ]
+            [name, duration(span.seconds), f"{duration(span.low)} to {duration(span.high)}", span.origin]
             for name, span in job_plan.times.parts().items()
         ]
         print_table(["time", "about", "between", "from"], rows)

@@ -48,6 +48,7 @@ def test_people_get_means_in_a_table(shell: Shell) -> None:
         ({"train": "20,20"}, "benchmark.invalid", ("20,20",)),
         ({"test": "1"}, "benchmark.invalid", ("1 test rows",)),
         ({"train": "450"}, "benchmark.invalid", ("480", "50", "450")),
+        ({"seeds": "0"}, "benchmark.invalid", ("--seeds: expected at least 1",)),
     ],
 )
 def test_invalid_predictor_benchmarks_are_rejected(
