@@ -62,6 +62,10 @@ def test_the_docstring_has_the_first_example_of_the_readme(package: str) -> None
             "import nas; nas.SearchSpace, nas.Objective, nas.SearchAlgorithm, nas.RayWorkers",
             ["torch", "ray", "sqlalchemy"],
         ),
+        ("import nas.engine as e; e.StoredRun, e.run_rows, e.is_held, e.ConsoleProgress", ["torch", "ray"]),
+        ("import nas.jobs as j; j.check_references, j.fill_recipe, j.parse_mapping, j.stored_job", ["torch", "ray"]),
+        ("import nas.results as r; r.show_json, r.choose, r.insight_json", ["torch", "matplotlib"]),
+        ("import nas.service as s; s.NasClient", ["torch", "sqlalchemy", "fastapi", "ray"]),
     ],
 )
 def test_what_is_light_loads_nothing_heavy(code: str, absent: list[str]) -> None:
