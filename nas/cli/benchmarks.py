@@ -141,10 +141,10 @@ def search(
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
     if plot is not None:  # last: a full disk must not lose hours of results
-        from nas.results.plots.style import write_picture
-        from nas.runs.bench.search_plot import search_figure
+        from nas.results.plots.picture_files import write_picture
+        from nas.runs.bench.search_chart import search_chart
 
-        write_picture(plot, search_figure(rows, line))
+        write_picture(plot, search_chart(rows, line))
         print(f"wrote {plot}", file=sys.stderr)
 
 

@@ -187,14 +187,15 @@ def _sweep(
     loaded = loaded_job(job, runs, trains=False)
     from nas.jobs.build.prepared_job import prepare_job
     from nas.jobs.planning.latency_sweep import job_snippet, sweep, to_json
-    from nas.results.plots.latency_sweep_plot import plot_sweep
+    from nas.results.plots.latency_sweep_chart import sweep_chart
+    from nas.results.plots.picture_files import write_chart
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))
     chosen = requested_profile or prepared.job.profiles[0]
     with connected(address, spread=False, profiles=[chosen]), driving(runs, interruption_note="") as options:
         count = partial(options.observer.count, "measuring widths")
         stages = sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
-    paths = plot_sweep(stages, chosen.name, output)
+    paths = write_chart("sweep", sweep_chart(stages, chosen.name), output)
     if as_json:
         plots = [str(path) for path in paths]
         return print_json({"profile": chosen.name, "stages": to_json(stages), "plots": plots})

@@ -26,7 +26,7 @@ def print_insight(report: RunReport, insight: Insight) -> None:
 
 
 def _convergence(report: RunReport, insight: Insight) -> str:
-    from nas.results.plots.chart_data import convergence
+    from nas.results.analysis.convergence import convergence
 
     curve, timeline = convergence(report), insight.timeline
     if curve is None or curve.close_at is None:

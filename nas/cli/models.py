@@ -185,7 +185,7 @@ def check_plot(path: Path | None, command: str) -> None:
     """Raises `NasError` for a path of a picture that cannot be written, before anything that takes longer."""
     if path is not None:
         require("plots", f"{command} --plot")
-        from nas.results.plots.style import check_picture_path
+        from nas.results.plots.picture_files import check_picture_path
 
         check_picture_path(path)
 
@@ -194,13 +194,13 @@ def write_plot(path: Path | None, inspection: Inspection) -> None:
     """Writes the picture of a model's layers, where a path is given."""
     if path is None:
         return
-    from nas.results.plots.elastic_layers import layers_figure
-    from nas.results.plots.style import write_picture
+    from nas.results.plots.layers_chart import layers_chart
+    from nas.results.plots.picture_files import write_picture
 
     rows = [(part.name, part.smallest, part.largest) for part in inspection.grouped(_MAX_BARS)]
     ends = f"{inspection.smallest.macs / 1e6:,.3g} to {inspection.largest.macs / 1e6:,.4g} million multiply-accumulates"
     line = f"{ends} · {inspection.share:.1%} elastic · {inspection.size:.3g} networks"
-    write_picture(path, layers_figure(rows, title=inspection.model.name, line=line))
+    write_picture(path, layers_chart(rows, title=inspection.model.name, line=line))
     print(f"wrote {path}", file=sys.stderr)
 
 

@@ -241,10 +241,12 @@ def plot(
     quality: dict[str, Any] = {}
     if experts:
         from nas.results.export.expert_usage import expert_quality
-        from nas.results.plots.expert_plot import plot_experts
+        from nas.results.plots.expert_chart import expert_chart
+        from nas.results.plots.picture_files import write_chart
 
         measured_experts = expert_quality(folder(runs), run, select=select)
-        paths, quality = plot_experts(measured_experts, output or opened.folder.plots), measured_experts.to_json()
+        paths = write_chart("experts", expert_chart(measured_experts), output or opened.folder.plots)
+        quality = measured_experts.to_json()
     else:
         paths = opened.plot(output, select=select)
     names = [str(path) for path in paths]

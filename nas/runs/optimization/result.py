@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+    from nas.results.plots.charts import Chart
+
 
 @dataclass(frozen=True)
 class OptimizationResult:
@@ -97,20 +99,21 @@ class OptimizationResult:
             NasError: there is nothing to draw: no candidate has values, or there is no hypervolume above 0.
         """
         require("plots", "OptimizationResult.plot()")
-        import matplotlib as mpl
-
-        from nas.results.plots.front_panels import front_panels
-        from nas.results.plots.front_plot import convergence_figure, front_figure
-        from nas.results.plots.style import STYLE
+        from nas.results.plots.matplotlib_charts import figure_of
 
         if kind not in ("front", "convergence"):
             raise NasError(f"plot({kind!r}): expected 'front' or 'convergence'", code="optimize.invalid")
-        with mpl.rc_context(STYLE):
-            panels = front_panels(self.report) if kind == "front" else []
-            figure = front_figure(self.report, panels) or convergence_figure(self.report)
-        if figure is None:
+        return figure_of(self._chart(kind))
+
+    def _chart(self, kind: Literal["front", "convergence"]) -> Chart:
+        from nas.results.plots.front_chart import front_chart
+        from nas.results.plots.search_charts import convergence_chart
+
+        front = front_chart(self.report) if kind == "front" else None
+        chart = front or convergence_chart(self.report)
+        if chart is None:
             raise NasError("nothing to plot: the hypervolume is 0 so far; evaluate more", code="optimize.nothing-found")
-        return figure
+        return chart
 
     def __repr__(self) -> str:
         return f"<OptimizationResult: {self.report.evaluations_text}, {len(self.front)} on the front>"
@@ -119,8 +122,8 @@ class OptimizationResult:
         """The front as a picture (where matplotlib is installed) and a table, for notebooks."""
         picture = None
         if has("plots"):
-            from nas.results.plots.style import files_of
+            from nas.results.plots.picture_files import files_of
 
             with suppress(NasError):  # nothing to draw
-                picture = files_of("front", self.plot())["front.svg"]
+                picture = files_of("front", self._chart("front"))["front.svg"]
         return html(self.report, picture)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,14 +17,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas.results.analysis.convergence import convergence
 from nas.results.analysis.network_selection import Limit, parse_limits, within
 from nas.results.analysis.report import RunReport, build_report
-from nas.results.plots import chart_data, colours, front_panels
-from nas.results.plots import front_plot as plots
-from nas.results.plots.chart_data import convergence, heading
-from nas.results.plots.front_panels import Networks, front_of_pair, is_joined, pairs
-from nas.results.plots.front_plot import convergence_figure, front_figure
+from nas.results.plots import charts, colours, front_chart
+from nas.results.plots.front_chart import Networks, front_of_pair, heading, is_joined, pairs
+from nas.results.plots.matplotlib_charts import figure_of
 from nas.results.plots.plot_files import write_plots
+from nas.results.plots.search_charts import convergence_chart
 from nas.search.problem.variants import Variants
 from tests.errors import raises
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, TWO, example_run, trained_further
@@ -37,6 +38,18 @@ def report() -> RunReport:
     return build_report(example_run(), run="example-1")
 
 
+def front_figure(report: RunReport, *arguments: Any) -> Figure:
+    chart = front_chart.front_chart(report, *arguments)
+    assert chart is not None
+    return figure_of(chart)
+
+
+def convergence_axis(report: RunReport) -> Axes:
+    chart = convergence_chart(report)
+    assert chart is not None
+    return figure_of(chart).axes[0]
+
+
 def series(axis: Axes, label: str) -> NDArray[np.float64]:
     (line,) = [line for line in axis.get_lines() if line.get_label() == label]
     return np.asarray(line.get_xydata(), dtype=np.float64)
@@ -44,31 +57,25 @@ def series(axis: Axes, label: str) -> NDArray[np.float64]:
 
 def test_a_finetuned_network_is_connected_to_its_values_before(report: RunReport) -> None:
     done, unfinished = trained_further(report)
-    panels = front_panels.front_panels(report, finetunings=[done, unfinished])
-    figure = front_figure(report, panels)
-    assert figure is not None
-    drawn = [found for found in figure.axes[0].get_lines() if found.get_label() == front_panels.FINETUNED_NAME]
+    figure = front_figure(report, (), [done, unfinished])
+    drawn = [found for found in figure.axes[0].get_lines() if found.get_label() == front_chart.FINETUNED_NAME]
     line, ring = (np.asarray(found.get_xydata()) for found in drawn)  # nothing of the unfinished one
     assert done.before is not None
     assert done.after is not None
     expected = [[p.values[LATENCY], 100 * p.values["accuracy"]] for p in (done.before, done.after)]
     assert line == pytest.approx(np.array(expected))
     assert ring == pytest.approx(np.array(expected[1:]))
-    assert front_panels.FINETUNED_NAME in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert front_panels.FINETUNED_NAME not in legend_of(report)
+    assert front_chart.FINETUNED_NAME in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert front_chart.FINETUNED_NAME not in legend_of(report)
 
 
 def drawn(report: RunReport, *, limits: Sequence[Limit] = ()) -> list[Axes]:
     """The axes of the front's figure that are shown."""
-    figure = front_figure(report, front_panels.front_panels(report, limits))
-    assert figure is not None
-    return [axis for axis in figure.axes if axis.get_visible()]
+    return [axis for axis in front_figure(report, limits).axes if axis.get_visible()]
 
 
 def legend_of(report: RunReport) -> list[str]:
-    figure = front_figure(report, front_panels.front_panels(report))
-    assert figure is not None
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+    return [text.get_text() for text in front_figure(report).legends[0].get_texts()]
 
 
 def bars_of(axis: Axes) -> NDArray[np.float64]:
@@ -126,9 +133,9 @@ def test_precisions_are_told_apart_and_each_has_its_front() -> None:
 
 @pytest.mark.parametrize("opacity", [0.75, 1.0])
 def test_hollow_symbols_have_an_edge(opacity: float) -> None:
-    axis, nothing = Figure().add_subplot(), np.array([])
-    look = front_panels.Look(colours.PREDICTED, "circle", hollow=True, opacity=opacity)
-    plots._draw_series(axis, front_panels.Series("", (), look, nothing, nothing, nothing, nothing))
+    nothing, look = np.array([]), charts.Look(colours.PREDICTED, "circle", hollow=True, opacity=opacity)
+    panel = charts.Panel(charts.Axis(), charts.Axis(), [charts.Series("", nothing, nothing, look)])
+    (axis,) = figure_of(charts.Chart("", "", [panel], (1.0, 1.0))).axes
     (line,) = axis.get_lines()
     assert line.get_markerfacecolor() == "none"
     assert line.get_markeredgewidth() > 0.5
@@ -162,7 +169,7 @@ def test_each_place_on_the_line_of_a_front_is_reached_by_a_network(cost: str) ->
     found = build_report(example_run(("accuracy", cost)), run="example-1")
     (axis,) = drawn(found)
     lines = {line.get_label(): line for line in axis.get_lines() if line.get_drawstyle() != "default"}
-    assert set(lines) == {front_panels.FRONT_NAME, front_panels.PREDICTED_NAME}
+    assert set(lines) == {front_chart.FRONT_NAME, front_chart.PREDICTED_NAME}
     sign = found.objectives[1].sign
     for line in lines.values():
         x, y = np.asarray(line.get_data(), dtype=np.float64)
@@ -189,12 +196,11 @@ def test_every_pair_of_objectives_has_a_panel_with_costs_along_x() -> None:
 
 
 def test_the_convergence_ends_at_all_of_its_volume(report: RunReport) -> None:
-    figure = convergence_figure(report)
-    assert figure is not None
-    curve = series(figure.axes[0], "hypervolume")
+    axis = convergence_axis(report)
+    curve = series(axis, "hypervolume")
     assert curve[:, 0].tolist() == list(range(1, 41))
     assert curve[-1, 1] == 100.0
-    assert len(series(figure.axes[0], "smallest and largest network")) == 2
+    assert len(series(axis, "smallest and largest network")) == 2
     facts = convergence(report)
     assert facts is not None
     assert facts.close_at is not None
@@ -203,7 +209,7 @@ def test_the_convergence_ends_at_all_of_its_volume(report: RunReport) -> None:
 
 def test_a_volume_of_zero_is_not_drawn(report: RunReport) -> None:
     """As where nothing keeps the limits: there is no share of it."""
-    assert convergence_figure(replace(report, hypervolume=((1, 0.0), (2, 0.0)))) is None
+    assert convergence_chart(replace(report, hypervolume=((1, 0.0), (2, 0.0)))) is None
 
 
 def test_all_files_are_written_whole(report: RunReport, tmp_path: Path) -> None:
@@ -229,7 +235,7 @@ def test_many_points_off_the_front_are_one_image_of_the_drawing(
     report: RunReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "<image" not in write_plots(report, tmp_path)[1].read_text()
-    monkeypatch.setattr(chart_data, "MANY_POINTS", 5)
+    monkeypatch.setattr(charts, "MANY_POINTS", 5)
     assert "<image" in write_plots(report, tmp_path)[1].read_text()
 
 
@@ -265,14 +271,14 @@ def test_each_profile_has_a_panel_with_its_own_front() -> None:
     for profile, pair, axis in zip((PROFILE, BOARD), shown, axes, strict=False):
         own = found.fronts[profile]
         expected = [[p.values[pair[0].name], 100 * p.values["accuracy"]] for p in own]
-        np.testing.assert_allclose(series(axis, front_panels.PROFILE_FRONT_NAME), expected, rtol=1e-12)
-        assert len(series(axis, front_panels.JOINT_NAME)) == len(found.front) - len(own) > 0
+        np.testing.assert_allclose(series(axis, front_chart.PROFILE_FRONT_NAME), expected, rtol=1e-12)
+        assert len(series(axis, front_chart.JOINT_NAME)) == len(found.front) - len(own) > 0
         assert front_of_pair(found, pair)[0] == own
         assert is_joined(found, pair)
     assert not is_joined(found, shown[2])
-    assert len(series(axes[2], front_panels.FRONT_NAME)) == len(found.front)
+    assert len(series(axes[2], front_chart.FRONT_NAME)) == len(found.front)
     names = legend_of(found)
-    assert {front_panels.PROFILE_FRONT_NAME, front_panels.JOINT_NAME, front_panels.FRONT_NAME} <= set(names)
+    assert {front_chart.PROFILE_FRONT_NAME, front_chart.JOINT_NAME, front_chart.FRONT_NAME} <= set(names)
     assert len(names) == len(set(names))
 
 
@@ -283,12 +289,12 @@ def test_what_breaks_a_limit_is_crossed_out(tmp_path: Path) -> None:
     broken = [p for p in found.evaluated if p.values[LATENCY] > 0.5 or p.values["macs"] > 1e7]
     elsewhere = {p.architecture for p in [*found.front, *found.anchors.values()]}  # on the front: by final values
     for axis in drawn(found):
-        assert len(series(axis, front_panels.BREAKING_NAME)) == len(
+        assert len(series(axis, front_chart.BREAKING_NAME)) == len(
             [p for p in broken if p.architecture not in elsewhere]
         )
     assert is_joined(found, shown[0])
     assert not is_joined(found, shown[1])
-    assert front_panels.NEAREST_NAME not in legend_of(found)
+    assert front_chart.NEAREST_NAME not in legend_of(found)
     text = write_plots(within(found, parse_limits(found, "latency_ms<=0.6")), tmp_path)[-1].read_text()
     assert "Limits: latency_ms@cpu-1-thread at most 0.6 ms." in text
 
@@ -297,7 +303,7 @@ def test_the_nearest_is_a_star_where_nothing_keeps_the_limits(tmp_path: Path) ->
     found = build_report(example_run(limits={"latency_ms": (None, 0.001)}), run="x")
     (axis,) = drawn(found)
     fastest = min(found.candidates, key=lambda p: p.values[LATENCY])
-    assert series(axis, front_panels.NEAREST_NAME)[0, 0] == fastest.values[LATENCY]
+    assert series(axis, front_chart.NEAREST_NAME)[0, 0] == fastest.values[LATENCY]
     assert "none satisfies the limits" in heading(found)[1]
     text = write_plots(found, tmp_path)[-1].read_text()
     assert "latency_ms@cpu-1-thread 0.07779 ms (at most 0.001 ms" in text
@@ -316,9 +322,7 @@ def test_one_objective_shows_its_best_so_far(tmp_path: Path) -> None:
     paths = write_plots(alone, tmp_path / "alone")
     assert [p.name for p in paths] == ["convergence.png", "convergence.svg", "front.html"]
     assert 'id="front"' not in paths[-1].read_text()
-    figure = convergence_figure(alone)
-    assert figure is not None
-    (axis,) = figure.axes
+    axis = convergence_axis(alone)
     assert axis.get_ylabel() == "Accuracy (%), best so far"
     accuracies = [100 * p.values["accuracy"] for p in alone.evaluated]
     np.testing.assert_allclose(series(axis, "best so far")[:, 1], np.maximum.accumulate(accuracies), rtol=1e-12)

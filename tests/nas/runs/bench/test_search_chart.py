@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.results.plots.style import write_picture
+from nas.results.plots.matplotlib_charts import figure_of
+from nas.results.plots.picture_files import write_picture
 from nas.runs.bench.results_file import Row
-from nas.runs.bench.search_plot import curves, search_figure
+from nas.runs.bench.search_chart import curves, search_chart
 
 
 def row(algorithm: str, seed: int, *pairs: tuple[int, float]) -> Row:
@@ -37,7 +38,7 @@ def test_curves_are_quartiles_of_the_steps() -> None:
 
 
 def test_the_figure_has_a_line_and_a_band_an_algorithm() -> None:
-    (axis,) = search_figure(ROWS, "a table: gain, cost").axes
+    (axis,) = figure_of(search_chart(ROWS, "a table: gain, cost")).axes
     assert [line.get_label() for line in axis.lines] == ["a", "b<c>"]
     assert len(axis.collections) == 2
     assert len({line.get_color() for line in axis.lines}) == 2
@@ -45,12 +46,12 @@ def test_the_figure_has_a_line_and_a_band_an_algorithm() -> None:
     assert x.tolist() == [2, 3, 4, 5]
     assert missing == pytest.approx([0.8, 0.8, 0.7, 0.1])
     assert axis.get_xscale() == "log"  # 700 evaluations
-    assert search_figure(ROWS[:3], "").axes[0].get_xscale() == "linear"
+    assert figure_of(search_chart(ROWS[:3], "")).axes[0].get_xscale() == "linear"
 
 
 def test_a_short_run_has_marks_on_both_axes() -> None:
     for pairs in ([(2, 0.16)], [(2, 0.7), (8, 0.86)], [(2, 0.9985)], [(2, 0.9991)]):
-        (axis,) = search_figure([row("a", 0, *pairs)], "").axes
+        (axis,) = figure_of(search_chart([row("a", 0, *pairs)], "")).axes
         low, high = sorted(axis.get_ylim())
         marks = [mark for mark in axis.get_yticks() if low * 0.999 <= mark <= high * 1.001]
         assert len(marks) >= 2
@@ -61,7 +62,7 @@ def test_a_short_run_has_marks_on_both_axes() -> None:
 
 def test_each_format_is_what_its_name_says(tmp_path: Path) -> None:
     for name in ("plot.png", "new/plot.svg"):
-        write_picture(tmp_path / name, search_figure(ROWS, "a table: gain & cost"))
+        write_picture(tmp_path / name, search_chart(ROWS, "a table: gain & cost"))
     with Image.open(tmp_path / "plot.png") as image:
         assert image.format == "PNG"
     ElementTree.parse(tmp_path / "new" / "plot.svg")

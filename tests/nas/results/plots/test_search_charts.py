@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.insight import Insight, insight_of
 from nas.results.analysis.report import RunReport, build_report
-from nas.results.plots import insight_plots
-from nas.results.plots.chart_data import PICTURES
+from nas.results.plots.matplotlib_charts import figure_of
 from nas.results.plots.plot_files import write_plots
+from nas.results.plots.search_charts import PICTURES, insight_charts
 from nas.search.problem.objectives import Objective
 from tests.contracts.run_facts import search_facts
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
@@ -26,8 +26,8 @@ BOARDS = (*TWO, f"latency_ms@{BOARD}")
 
 def insight_figures(report: RunReport, insight: Insight) -> dict[str, Figure]:
     """Those that there is something to show in."""
-    made = {name: make() for name, make in insight_plots.insight_figures(report, insight).items()}
-    return {name: figure for name, figure in made.items() if figure is not None}
+    made = insight_charts(report, insight)
+    return {name: figure_of(chart) for name, chart in made.items() if chart is not None}
 
 
 def test_predictions_stand_against_what_was_measured_then() -> None:
@@ -58,7 +58,7 @@ def test_bars_are_shares_and_cells_options_of_the_front() -> None:
     assert [text for text in texts if not text.startswith("in ")][:3] == ["1", "2", "3"]
     cells = options.collections[0].get_array()
     assert cells is not None
-    assert np.asarray(cells)[0, :3] == pytest.approx(list(insight.diversity.options["depth"].values()))
+    assert np.asarray(cells)[0, :3] / 100 == pytest.approx(list(insight.diversity.options["depth"].values()))
 
 
 def test_members_of_the_front_are_marked_when_they_were_found() -> None:

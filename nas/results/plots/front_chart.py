@@ -1,28 +1,30 @@
-"""The front of a run among all its networks, as panels of series that matplotlib, plotly and the service's pages draw."""
+"""The chart of the front of a run among all its networks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from itertools import combinations
+from textwrap import wrap
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nas.engine.formatting import bound_text, shown_scale, title_of
+from nas.engine.formatting import bound_text, format_value, score_text, shown_scale, title_of
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.fronts import broken_by, of_profile
 from nas.results.analysis.network_selection import Limit, nothing_measured
 from nas.results.analysis.network_values import Point, Points, errors_of, minimised_of, take_points, values_of
 from nas.results.analysis.report import RunReport
-from nas.results.plots import chart_data, colours
+from nas.results.plots import colours
+from nas.results.plots.charts import Axis, Chart, Guide, Look, Panel, Series
 from nas.results.plots.colours import Colour
 from nas.search.problem.objectives import Objective
 from nas.search.problem.pareto import non_dominated
 from nas.search.problem.variants import RUNTIME
 
-Array = NDArray[np.float64]
 Pair = tuple[Objective, Objective]
 """The metrics of a panel, along x and along y."""
 
@@ -71,92 +73,47 @@ class Group(NamedTuple):
 _SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
 _MUTED = 0.4
 """Opacity of error bars."""
+_THIN = 1.4
+"""Width of lines beside that of the front."""
 _PAIRED = 4
 """Up to this many objectives, every pair has a panel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The style in which points are drawn.
-
-    Attributes:
-        symbol: Plotly's name of the symbol; "" for a line without symbols.
-        size: Size of a symbol, in CSS pixels.
-        line: Style of a line through the points in their order; "" for none.
-        steps: True if the line is a staircase, along x first, the cheapest point first: between two
-            networks of a front, a straight line would promise others that do not exist.
-        errors: Opacity of each point's error bars; 0 for none.
-    """
-
-    colour: Colour
-    symbol: str = ""
-    size: float = 7
-    hollow: bool = False
-    opacity: float = 1.0
-    line: Literal["", "solid", "dash"] = ""
-    steps: bool = False
-    errors: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Points of a panel that are drawn alike.
-
-    Attributes:
-        name: Name in the legend, in which series of one name share an entry with the look of the last.
-        x, y: Values of the points in the units shown, (n,) each.
-        x_errors, y_errors: One standard error or the noise floor, (n,) each.
-    """
-
-    name: str
-    points: Sequence[Point]
-    look: Look
-    x: Array
-    y: Array
-    x_errors: Array
-    y_errors: Array
-
-    @property
-    def is_cloud(self) -> bool:
-        """True for more than `MANY_POINTS` points without lines: they are drawn as an image, with short hover texts."""
-        return len(self.points) > chart_data.MANY_POINTS and not (self.look.line or self.look.errors)
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One side of a panel.
-
-    Attributes:
-        title: Title of the axis.
-        ticks: Ticks of a logarithmic axis; empty for a linear one.
-        limits: Positions of the limits, in the unit shown, and their texts.
-    """
-
-    title: str
-    ticks: Sequence[float]
-    limits: Sequence[tuple[float, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """Two metrics of a run's networks; its series are in drawing order, the last on top."""
-
-    x: Axis
-    y: Axis
-    series: Sequence[Series]
-
-
-def front_panels(
+def front_chart(
     report: RunReport, limits: Sequence[Limit] = (), finetunings: Sequence[Finetuning] = ()
-) -> list[Panel]:
-    """The panels of a run's front, one for each of `pairs`.
+) -> Chart | None:
+    """The front among everything measured and predicted, a panel for each of `pairs`; None without any.
+
+    Args:
+        limits: Limits that are drawn as lines.
+        finetunings: Runs that fine-tuned networks of this run.
 
     Raises:
         SelectionError: Nothing is measured yet.
     """
-    shown, networks = pairs(report), Networks.from_report(report, report.evaluated, finetunings)
-    axes = {metric: _axis(report, metric, limits) for pair in shown for metric in pair}
-    return [Panel(axes[x], axes[y], networks.series((x, y))) for x, y in shown]
+    if not (shown := pairs(report)):
+        return None
+    networks = Networks.from_report(report, report.evaluated, finetunings)
+    panels = []
+    for x, y in shown:
+        guides = [*_guides("x", x, limits), *_guides("y", y, limits)]
+        panels.append(Panel(_axis(report, x), _axis(report, y), networks.series((x, y)), guides))
+    n_columns = 2 if len(panels) == 4 else min(3, len(panels))
+    n_rows = math.ceil(len(panels) / n_columns)
+    size = (8.0, 5.4) if len(panels) == 1 else (4.6 * n_columns, 4.1 * n_rows + 1.2)
+    return Chart(*heading(report), panels, size, n_columns, _HoverTexts(report, finetunings))
+
+
+def heading(report: RunReport) -> tuple[str, str]:
+    """The run's title, and a line of its profiles, size and state."""
+    title = report.run if report.run.startswith(report.name) else f"{report.name} · {report.run}"  # ids are NAME-N
+    timed = {metric.profile for metric in report.columns}
+    profiles = ", ".join(profile for profile in report.profiles if profile in timed)
+    front_text = f"{len(report.front)} on the front"
+    if report.nearest is not None and report.nearest.miss.broken:
+        front_text = "none satisfies the limits"
+    count = f"{report.evaluations_text}, {front_text}"
+    return title, " · ".join(part for part in (profiles, count, str(report.status)) if part)
 
 
 def pairs(report: RunReport) -> list[Pair]:
@@ -229,7 +186,7 @@ class Networks:
             drawn.append(_series(pair, _name_with_variant(MEASURED_NAME, group), points, look))
         for group, points in self.by_variant.items() if joined else ():
             name = f"front of {group} alone, while searching"
-            look = Look(group.grey, line="solid", steps=True, opacity=0.8)
+            look = Look(group.grey, line="solid", width=_THIN, steps="after", opacity=0.8)
             drawn.append(_series(pair, name, non_dominated_of(points, pair), look))
         return drawn
 
@@ -240,7 +197,7 @@ class Networks:
         look = Look(colours.PREDICTED, "diamond", hollow=True)
         drawn = [_series(pair, PREDICTED_NAME, points, look)]
         if joined:
-            look = replace(look, line="dash", steps=True)
+            look = replace(look, line="dash", width=_THIN, steps="after")
             drawn.append(_series(pair, PREDICTED_NAME, non_dominated_of(points, pair), look))
         return drawn
 
@@ -249,11 +206,13 @@ class Networks:
         front, joint_only = front_of_pair(self.report, pair)
         name = FRONT_NAME if front is self.report.front else PROFILE_FRONT_NAME
         groups = by_variant(front)
-        look = Look(colours.FRONT, size=9, line="solid" if joined else "", steps=joined, errors=_MUTED)
+        look = Look(colours.FRONT, size=9, errors=_MUTED)
+        if joined:
+            look = replace(look, line="solid", steps="after")
         drawn = [_series(pair, JOINT_NAME, joint_only, Look(colours.FRONT, "circle", opacity=0.45))]
         if joined and len(groups) > 1:  # one line through all variants
             drawn.append(_series(pair, _name_with_variant(name, next(iter(groups))), front, replace(look, errors=0.0)))
-            look = replace(look, line="", steps=False)
+            look = replace(look, line="", steps="")
         for group, points in groups.items():
             own_look = replace(look, symbol=group.symbol, hollow=group.is_other_runtime)
             drawn.append(_series(pair, _name_with_variant(name, group), points, own_look))
@@ -326,12 +285,64 @@ def _series(pair: Pair, name: str, points: Sequence[Point], look: Look) -> Serie
     x, y = pair
     values = [values_of(points, metric.name) * shown_scale(metric) for metric in (x, y)]
     errors = [errors_of(points, metric.name) * shown_scale(metric) for metric in (x, y)]
-    return Series(name, points, look, values[0], values[1], errors[0], errors[1])
+    return Series(name, values[0], values[1], look, errors[0], errors[1], points=points)
 
 
-def _axis(report: RunReport, metric: Objective, limits: Sequence[Limit]) -> Axis:
-    scale = shown_scale(metric)
-    axis_limits = [limit for limit in limits if limit.objective == metric]
-    lines = [(limit.bound * scale, f"{_SIGNS[limit.sign]} {bound_text(metric, limit.bound)}") for limit in axis_limits]
-    values = np.concatenate([values_of(points, metric.name) for points in (report.evaluated, report.front)]) * scale
-    return Axis(title_of(metric), [] if metric.of_task else chart_data.log_ticks(values), lines)
+def _axis(report: RunReport, metric: Objective) -> Axis:
+    if metric.of_task:
+        return Axis(title_of(metric))
+    values = np.concatenate([values_of(points, metric.name) for points in (report.evaluated, report.front)])
+    return Axis.of_values(title_of(metric), values * shown_scale(metric))
+
+
+def _guides(side: Literal["x", "y"], metric: Objective, limits: Sequence[Limit]) -> list[Guide]:
+    return [
+        Guide(side, limit.bound * shown_scale(metric), f"{_SIGNS[limit.sign]} {bound_text(metric, limit.bound)}")
+        for limit in limits
+        if limit.objective == metric
+    ]
+
+
+class _HoverTexts:
+    """The hover texts of a report's points, in the subset of HTML that plotly reads; each is made once for all panels."""
+
+    def __init__(self, report: RunReport, finetunings: Sequence[Finetuning]) -> None:
+        self._columns, self._scored = report.columns, report.scored
+        self._numbers = {member.architecture: number for number, member in enumerate(report.front)}
+        # Points hold mappings, so they have no hash.
+        self._finetuned = {id(finetuning.after): finetuning for finetuning in finetunings}
+        self._text_by_point: dict[int, tuple[Point, str]] = {}
+
+    def __call__(self, point: Point) -> str:
+        if id(point) not in self._text_by_point:
+            self._text_by_point[id(point)] = point, self._text(point)
+        return self._text_by_point[id(point)][1]
+
+    def _text(self, point: Point) -> str:
+        number, finetuned = self._numbers.get(point.architecture), self._finetuned.get(id(point))
+        head = str(point.source) if number is None else f"number {number} on the front"
+        if finetuned is not None:
+            head = "\n".join([f"{FINETUNED_NAME} by {finetuned.run}", *finetuned.summary, head])
+        elif point.source == "predicted":
+            head = PREDICTED_NAME
+        lines = [f"<b>{escape(line)}</b>" for line in head.split("\n")]
+        for metric in self._columns:
+            if metric.name in point.values:
+                text = format_value(metric, point.values[metric.name], point.errors[metric.name])
+                lines.append(f"{escape(metric.name)}  <b>{escape(text)}</b>")
+        if point.test is not None:
+            text = score_text(self._scored, point.test)
+            lines.append(f"{escape(self._scored.name)} on the test part  <b>{escape(text)}</b>")
+        return "<br>".join([*lines, "", *map(escape, _described_lines(point))])
+
+
+def _described_lines(point: Point) -> list[str]:
+    """The architecture's options, those of one stage together: ``stage1  depth 2, block1.kernel 3, ...``."""
+    stages: dict[str, list[str]] = {}
+    for name, value in point.described.items():
+        stage, _, option = name.partition(".")
+        stages.setdefault(stage if option else "", []).append(f"{option or name}\N{NO-BREAK SPACE}{value}")
+    lines = []
+    for stage, options in stages.items():
+        lines += wrap(", ".join(options), width=72, initial_indent=f"{stage}  " if stage else "")
+    return lines
