@@ -58,7 +58,8 @@ class Series:
         x_errors, y_errors: One standard error or the noise floor, (n,) each; None for none.
         band: Lower and upper edge of an area around the line, (n,) each.
         points: The networks of the points, for hover texts; empty where they stand for no networks.
-        hover: Hover text of a point of no network, with ``{x}`` and ``{y:.4g}`` for its position; "" for none.
+        texts: Hover texts of points that stand for nothing in `points`, in the subset of HTML that plotly reads.
+        hover: The same for all points, as plain text with ``{x}`` and ``{y:.4g}`` for the position; "" for none.
         labels: A text below each point; empty for none.
         is_clipped: False if points at the edge of the panel reach out of it.
         is_part_of_cloud: True if the points are drawn as an image because those of several series are many together.
@@ -72,6 +73,7 @@ class Series:
     y_errors: Array | None = None
     band: tuple[Array, Array] | None = None
     points: Sequence[Point] = ()
+    texts: Sequence[str] = ()
     hover: str = ""
     labels: Sequence[str] = ()
     is_clipped: bool = True

@@ -16,6 +16,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+import numpy as np
+
 from nas.results.analysis.network_values import keys_of
 from nas.results.plots.charts import Array, Axis, Chart, Guide, Panel, Series
 
@@ -24,6 +26,8 @@ _DIV = Template("""<div style="height:$height; width:100%;"><div id="$name" clas
 style="height:100%; width:100%;"></div>
 <script>Plotly.newPlot("$name", $traces, $layout, $config);</script></div>""")
 _PIXELS_AN_INCH = 96
+_FEW_INTEGERS = 12
+"""Up to this many, plotly would choose ticks between integers."""
 _SHAPES = {"": "linear", "after": "hv", "before": "vh"}
 
 
@@ -63,6 +67,8 @@ def figure_of(chart: Chart) -> Figure:
         row, column = divmod(number, n_columns)
         across, along = _share(column, n_columns, gap=0.1), _share(n_rows - 1 - row, n_rows, gap=0.32 / n_rows)
         layout[f"xaxis{place}"] = axis_layout(panel.x) | {"domain": across, "anchor": f"y{place}"}
+        if panel.x.is_integer and max(float(np.ptp(series.x)) for series in panel.series) <= _FEW_INTEGERS:
+            layout[f"xaxis{place}"]["dtick"] = 1
         layout[f"yaxis{place}"] = axis_layout(panel.y) | {"domain": along, "anchor": f"x{place}"}
         for guide in panel.guides:
             _add_guide(layout, guide, place, is_log=(panel.x if guide.side == "x" else panel.y).is_log)
@@ -97,8 +103,9 @@ def trace(chart: Chart, panel: Panel, series: Series, *, has_values: bool = True
         data["marker"] = _marker(series)
     else:
         data["opacity"] = look.opacity
-    if look.errors:
-        data |= {f"error_{side}": _bars(series) for side in ("x", "y")}
+    for side, errors in (("x", series.x_errors), ("y", series.y_errors)):
+        if look.errors and errors is not None:
+            data[f"error_{side}"] = _bars(series) | ({"array": _numbers(errors)} if has_values else {})
     return data | _values(chart, panel, series) if has_values else data
 
 
@@ -119,7 +126,7 @@ def _bars(series: Series) -> dict[str, Any]:
 
 
 def _values(chart: Chart, panel: Panel, series: Series) -> dict[str, Any]:
-    """The positions of a series' points, their errors and their hover texts."""
+    """The positions of a series' points, and their hover texts."""
     if series.is_cloud:
         x, y = escape(panel.x.title), escape(panel.y.title)
         return {
@@ -129,23 +136,21 @@ def _values(chart: Chart, panel: Panel, series: Series) -> dict[str, Any]:
             "hovertemplate": f"{x} <b>%{{x:.5g}}</b><br>{y} <b>%{{y:.5g}}</b><br>%{{customdata}}<extra></extra>",
         }
     values: dict[str, Any] = {"x": _numbers(series.x), "y": _numbers(series.y)}
-    for side, errors in (("x", series.x_errors), ("y", series.y_errors)):
-        if series.look.errors and errors is not None:
-            values[f"error_{side}"] = {**_bars(series), "array": _numbers(errors)}
     if series.hover:
         template = escape(series.hover, quote=False).replace("{", "%{")
         return values | {"hovertemplate": f"{template}<extra></extra>"}
-    if not series.points or not series.look.symbol:
+    texts = list(series.texts)
+    if series.look.symbol and series.points:
+        texts = [chart.describe(point) for point in series.points]
+        values["ids"] = list(keys_of(series.points))  # by which a click selects networks
+    if not texts:
         return values | {"hoverinfo": "skip"}
-    texts = [chart.describe(point) for point in series.points]
-    # By their ids, a click selects networks.
-    ids = list(keys_of(series.points))
-    return values | {"ids": ids, "customdata": texts, "hovertemplate": "%{customdata}<extra></extra>"}
+    return values | {"customdata": texts, "hovertemplate": "%{customdata}<extra></extra>"}
 
 
 def axis_layout(axis: Axis) -> dict[str, Any]:
     """The layout of an axis."""
-    title = {"text": escape(axis.title), "standoff": 10, "font": {"size": 13}}
+    title = {"text": escape(axis.title), "standoff": 8, "font": {"size": 12}}
     layout: dict[str, Any] = {"title": title, "showline": True, "zeroline": False}
     if axis.is_log:
         layout |= {"type": "log", "tickvals": list(axis.ticks), "ticktext": [f"{tick:g}" for tick in axis.ticks]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 
@@ -130,19 +129,22 @@ def _quality(objective: Objective, predictor: PredictorReport | None) -> Panel:
 
 def _curves(predictor: PredictorReport) -> list[Series]:
     """Rank agreement and coverage after each fit, as far as they are defined."""
-    steps, history = np.array([float(step) for step, _ in predictor.history]), [q for _, q in predictor.history]
-    symbol = "circle" if len(steps) == 1 else ""
-    lines = (
-        ("Kendall's τ", Look(colours.FRONT, symbol, line="solid"), [q.get("kendall_tau") for q in history]),
-        ("τ of ridge", Look(colours.MEASURED, symbol, line="solid"), _baseline(history, "ridge", "kendall_tau")),
-        ("90 % coverage", Look(colours.PREDICTED, symbol, line="dash"), [q.get("coverage") for q in history]),
-    )
-    series = [Series(name, steps, np.array(values, dtype=np.float64), look) for name, look, values in lines]
+    symbol = "circle" if len(predictor.history) == 1 else ""
+    series = [
+        Series("Kendall's τ", *scores(predictor, "kendall_tau"), Look(colours.FRONT, symbol, line="solid")),
+        Series("τ of ridge", *scores(predictor, "kendall_tau", "ridge"), Look(colours.MEASURED, symbol, line="solid")),
+        Series("90 % coverage", *scores(predictor, "coverage"), Look(colours.PREDICTED, symbol, line="dash")),
+    ]
     return [curve for curve in series if not np.isnan(curve.y).all()]
 
 
-def _baseline(history: Sequence[Any], name: str, score: str) -> list[float | None]:
-    return [q.get("baselines", {}).get(name, {}).get(score) for q in history]
+def scores(predictor: PredictorReport, score: str, baseline: str = "") -> tuple[Array, Array]:
+    """The steps of the fits of a predictor, and a score of it or of a baseline after each, (n,) both; NaN where undefined."""
+    qualities = [quality for _, quality in predictor.history]
+    if baseline:
+        qualities = [(quality.get("baselines") or {}).get(baseline) or {} for quality in qualities]
+    steps = np.array([step for step, _ in predictor.history], dtype=np.float64)
+    return steps, np.array([quality.get(score) for quality in qualities], dtype=np.float64)
 
 
 def _errors(predictor: PredictorReport, objective: Objective) -> str:
