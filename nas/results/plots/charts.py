@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.results.analysis.network_values import Point
+from nas.results.plots import colours
 from nas.results.plots.colours import Colour
 
 LOG_SPAN = 8.0
@@ -46,6 +47,13 @@ class Look:
     width: float = 2
     steps: Literal["", "after", "before"] = ""
     errors: float = 0.0
+
+
+def distinct_staircase(number: int) -> Look:
+    """The look of one of several staircases: colours repeat from the eighth on, where lines are dashed."""
+    n_colours = len(colours.PALETTE)
+    line: Literal["solid", "dash"] = "solid" if number < n_colours else "dash"
+    return Look(colours.PALETTE[number % n_colours], line=line, width=2.4, steps="after")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

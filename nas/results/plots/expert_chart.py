@@ -36,8 +36,9 @@ def _quality(quality: ExpertQuality) -> Panel:
         if mask.any():
             marks.append(Series(name, x[mask], y[mask], replace(look, hollow=is_hollow)))
     chosen_counts, value, _ = quality.chosen
-    mean, value = np.array([np.mean(chosen_counts)]), np.array([scale * value])
-    marks.append(Series("the network's own numbers (mean)", mean, value, Look(colours.PREDICTED, "diamond", size=10)))
+    look = Look(colours.PREDICTED, "diamond", size=10)
+    mean = np.array([np.mean(chosen_counts)])
+    marks.append(Series("the network's own numbers (mean)", mean, np.array([scale * value]), look))
     return Panel(Axis("Active experts of each layer", is_integer=True), Axis(title_of(quality.metric)), marks)
 
 

@@ -125,7 +125,8 @@ def _set_axis(axis: Axes, side: str, shown: Axis, *, is_small: bool) -> None:
         axis.tick_params(axis="y", length=0, labelsize=8)
         axis.grid(visible=False, axis="y")
     if shown.range != (None, None):
-        (axis.set_xlim if horizontal else axis.set_ylim)(shown.range)
+        start, end = shown.range
+        (axis.set_xlim if horizontal else axis.set_ylim)(start, end)
     side_axis.set_label_text(shown.title)
     side_axis.set_visible(not shown.is_hidden)  # else its ticks would be laid out and drawn
 

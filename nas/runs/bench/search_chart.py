@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.results.plots import colours
-from nas.results.plots.charts import Axis, Chart, Look, Panel, Series, log_ticks
+from nas.results.plots.charts import Axis, Chart, Panel, Series, distinct_staircase, log_ticks
 
 if TYPE_CHECKING:
     from nas.runs.bench.results_file import Row
@@ -56,10 +54,9 @@ def search_chart(rows: Sequence[Row], line: str) -> Chart:
     """
     drawn = curves(rows)
     marks = []
-    for number, (curve, colour) in enumerate(zip(drawn, cycle(colours.PALETTE), strict=False)):
-        style = "dash" if number >= len(colours.PALETTE) else "solid"
-        look, x = Look(colour, line=style, width=2.5, steps="after"), curve.evaluations.astype(np.float64)
+    for number, curve in enumerate(drawn):
         band = _missing(curve.low), _missing(curve.high)
+        x, look = curve.evaluations.astype(np.float64), distinct_staircase(number)
         marks.append(Series(curve.algorithm, x, _missing(curve.median), look, band=band))
     n_seeds = len({row.seed for row in rows})
     seeds = f"{n_seeds} seeds: medians, quartiles shaded" if n_seeds > 1 else "one seed"

@@ -15,7 +15,7 @@ from nas.engine.formatting import format_value, shown_scale, shown_unit, title_o
 from nas.results.analysis.network_values import Point, errors_of, keys_of, values_of
 from nas.results.analysis.report import RunReport
 from nas.results.plots import colours
-from nas.results.plots.charts import Axis, Chart, Look, Panel, Series
+from nas.results.plots.charts import Axis, Chart, Look, Panel, Series, distinct_staircase
 from nas.results.plots.front_chart import MEASURED_NAME, PREDICTED_NAME, Networks
 from nas.results.plots.plotly_charts import axis_layout, figure_of, trace
 from nas.results.plots.search_charts import convergence_chart, scores
@@ -194,11 +194,9 @@ def comparison_data(comparison: schemas.Comparison, metrics: Sequence[Objective]
         if cost != quality
     ]
     curves = []
-    for number, (run, colour) in enumerate(zip(comparison.runs, cycle(colours.PALETTE), strict=False)):
-        dash = "solid" if number < len(colours.PALETTE) else "dash"
+    for number, run in enumerate(comparison.runs):
         x, y = np.array(run.curve, dtype=np.float64).reshape(-1, 2).T
-        look = Look(colour, line=dash, width=2.2, steps="after")
-        curves.append(Series(run.run, x, y, look, hover=f"{run.run}: {{y:.4g}}"))
+        curves.append(Series(run.run, x, y, distinct_staircase(number), hover=f"{run.run}: {{y:.4g}}"))
     panel = Panel(Axis("Evaluations", is_integer=True), Axis("Hypervolume", range=(0.0, None)), curves)
     return {"fronts": fronts, "curves": _figure(Chart("", "", [panel], (0.0, 0.0)))}
 
