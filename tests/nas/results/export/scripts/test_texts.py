@@ -15,7 +15,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from nas.results.export.generate_script import generate_script
+from nas.results.export.export_scripts import script_of
+from nas.results.export.onnx_export import with_metadata
 from supernets.data import BlockFormat
 from supernets.data.tokenizing import DocumentTokenizer
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -25,7 +26,7 @@ from supernets.families.decoder.decoder_serving import Served, lower_prefill, lo
 from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.networks.formats.pretrained import find_pretrained
 from supernets.training.checkpoint import make_supernet
-from tests.nas.results.export.scripts import bare_interpreter, module_of
+from tests.nas.results.export.running_scripts import bare_interpreter, module_of
 from tests.supernets import invariants
 from tests.supernets.data.test_documents import document
 
@@ -37,22 +38,16 @@ def write(
     folder: Path, network: Decoder, tokenizer: DocumentTokenizer, *, positions: int, in_place: bool = True
 ) -> Path:
     """Writes what an export has for a network; returns the script's path."""
-    (folder / "net.onnx").write_bytes(lower_prefill(network))
-    (folder / "net.step.onnx").write_bytes((lower_step_in_place if in_place else lower_step)(network))
-    (folder / "net.tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     format = BlockFormat(
         tokenizer.vocabulary, tokenizer.separator, tokenizer.separator_token, block=positions, tokenizer=tokenizer.json
     )
+    facts = {"preprocessing": format.to_json(), "positions": positions}
+    (folder / "net.onnx").write_bytes(with_metadata(lower_prefill(network), facts))
+    (folder / "net.step.onnx").write_bytes((lower_step_in_place if in_place else lower_step)(network))
+    (folder / "net.tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     script = folder / "net.predict.py"
-    script.write_text(_script(format, script.name, positions, in_place=in_place), encoding="utf-8")
+    script.write_bytes(script_of(format))
     return script
-
-
-def _script(format: BlockFormat, name: str, positions: int, *, in_place: bool) -> str:
-    models = ("net.onnx", "net.step.onnx")
-    return generate_script(
-        format, name=name, models=models, tokenizer="net.tokenizer.json", positions=positions, in_place=in_place
-    )
 
 
 @torch.no_grad()
@@ -119,7 +114,7 @@ def test_texts_of_several_lengths_are_continued_as_by_torch(
 def test_a_text_ends_where_the_positions_or_the_model_end_it(
     script: Path, network: Decoder, tokenizer: DocumentTokenizer
 ) -> None:
-    module = module_of(script)
+    model = module_of(script).TextModel(script)
     long = "the quick brown fox " * 40
     ids = tokenizer.encode(long, "text")[0]
     assert len(ids) > 128
@@ -128,12 +123,12 @@ def test_a_text_ends_where_the_positions_or_the_model_end_it(
     expected = Tokenizer.from_str(tokenizer.json).decode(
         [*ids[-128:], *([last] if last != tokenizer.separator else [])]
     )
-    assert module.generate([long]) == [expected]
+    assert model.generate([long]) == [expected]
 
     def ends(logits: np.ndarray) -> np.ndarray:
         return np.full(len(logits), tokenizer.separator)
 
-    assert module.generate(["the quick", "a"], choose=ends) == ["the quick", "a"]
+    assert model.generate(["the quick", "a"], choose=ends) == ["the quick", "a"]
 
 
 def test_sampling_follows_the_probabilities_and_the_seed(script: Path) -> None:

@@ -27,7 +27,7 @@ from supernets.data.fashion_mnist import fashion_mnist, find
 from supernets.data.splitting import split
 from tests.nas.commands import Shell
 from tests.nas.results.export.digit_images import write_digits
-from tests.nas.results.export.scripts import found_by, module_of
+from tests.nas.results.export.running_scripts import found_by, prediction_of
 from tests.nas.tasks.test_pixel_task import write_some
 
 JOB = """
@@ -100,8 +100,8 @@ def test_images_of_a_folder(photos: Run, tmp_path: Path, in_graph: bool) -> None
     right = [name == file.parent.name for (name, _), file in zip(found, files, strict=True)]
     assert np.mean(right) == manifest["figures"]["test"]["accuracy"]
     assert np.mean(right) > 0.3  # ten classes
-    predict = module_of(Path(made["script"]))
-    own = [predict.preprocess(str(file)) for file in files]
+    _, preprocess = prediction_of(Path(made["script"]))
+    own = [preprocess(str(file)) for file in files]
     if in_graph:
         assert {array.dtype for array in own} == {np.dtype(np.uint8)}
         assert made["parity_on_raw_images"] == 0
@@ -116,7 +116,7 @@ def test_images_that_the_training_rejects_are_rejected(photos: Run, tmp_path: Pa
     made = photos.export(tmp_path, index=0)
     Image.fromarray(np.zeros((12, 12), dtype=np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(ValueError, match="8 bits a channel"):
-        module_of(Path(made["script"])).preprocess(str(tmp_path / "deep.png"))
+        prediction_of(Path(made["script"]))[1](str(tmp_path / "deep.png"))
 
 
 def test_the_model_states_its_preprocessing(photos: Run, tmp_path: Path) -> None:
@@ -175,11 +175,11 @@ def test_digits_as_files(tmp_path: Path) -> None:
     run = searched(tmp_path / "runs", "{name: digits}", epochs=3)
     made = run.export(tmp_path, index=0)
     test = load_trained_run(run).data.dataset
-    predict = module_of(Path(made["script"]))
+    _, preprocess = prediction_of(Path(made["script"]))
     levels = test.test.inputs.numpy() * test.images.std[0] + test.images.mean[0]
     for i, image in enumerate(np.round(levels[:, 0] * 255).astype(np.uint8)):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
-        assert np.array_equal(predict.preprocess(str(tmp_path / f"{i}.png"))[0], test.test.inputs[i].numpy())
+        assert np.array_equal(preprocess(str(tmp_path / f"{i}.png"))[0], test.test.inputs[i].numpy())
     found = found_by(Path(made["script"]), [tmp_path / f"{i}.png" for i in range(len(test.test))])
     right = np.mean([name == str(label) for (name, _), label in zip(found, test.test.labels.tolist(), strict=True)])
     assert right == json.loads(Path(made["manifest"]).read_text())["figures"]["test"]["accuracy"]
@@ -195,10 +195,10 @@ def test_fashion_mnist_as_files(tmp_path: Path) -> None:
     source, dataset = fashion_mnist(some), load_trained_run(run).data.dataset
     test = split(source, validation=300, test=None, seed=SPLIT_SEED).test
     files = [tmp_path / f"{i}.png" for i in range(len(test))]
-    predict = module_of(Path(made["script"]))
+    _, preprocess = prediction_of(Path(made["script"]))
     for i, file in enumerate(files):
         Image.fromarray(test.inputs[i, 0]).save(file)
-        assert np.array_equal(predict.preprocess(str(file))[0], dataset.test.inputs[i].numpy())
+        assert np.array_equal(preprocess(str(file))[0], dataset.test.inputs[i].numpy())
     found = found_by(Path(made["script"]), files)
     names = [source.class_names[label] for label in test.labels]
     right = np.mean([name == expected for (name, _), expected in zip(found, names, strict=True)])

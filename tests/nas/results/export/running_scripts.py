@@ -6,9 +6,12 @@ import importlib.metadata
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from numpy.typing import NDArray
 
 PROJECT = ("nas", "supernets", "predictors", "hardware_profiles")
 HEAVY = ("torch", "onnx", "transformers")
@@ -30,8 +33,15 @@ def found_by(
     return [(name, float(share.rstrip("%")) / 100) for name, _, share in first]
 
 
+def prediction_of(script: Path) -> tuple[Any, Callable[[str], NDArray[Any]]]:
+    """The network of a script that predicts, and the script's preprocessing."""
+    module = module_of(script)
+    network = module.network_beside(script)
+    return network, module.preprocessor(network)
+
+
 def module_of(script: Path) -> ModuleType:
-    """A script as a module, to call its `preprocess`."""
+    """A script as a module."""
     spec = importlib.util.spec_from_file_location("predict", script)
     assert spec is not None
     assert spec.loader is not None
