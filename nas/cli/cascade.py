@@ -40,7 +40,7 @@ def cascade(
     if row is None and (output is not None or test):
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
     check_run(runs, run)
-    from nas.results.analysis.cascade_pairs import cascade_pairs
+    from nas.results.analysis.cascade import cascade_pairs
     from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
