@@ -16,8 +16,8 @@ from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
 from nas.results.export.model_checks import MAX_PARITY
 from nas.results.export.scripts.texts import Reading
-from supernets.families.decoder.serving import PADDING, PREFILL
-from supernets.families.encoder_decoder.serving import SOURCE
+from supernets.families.decoder.decoder_serving import PADDING, PREFILL
+from supernets.families.encoder_decoder.encoder_decoder_serving import SOURCE
 from supernets.networks.module_to_onnx import INPUT
 
 MAX_TOKENS = 64
