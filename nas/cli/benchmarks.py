@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,7 @@ def predictor(
             )
         )
     if as_json:
-        return print_json([row.to_json() for row in rows])
+        return print_json(list(map(asdict, rows)))
     header = ["training rows", "model", "MAPE", "Kendall tau", "90 % interval covers", "CPU s to fit"]
     return print_table(header, _summary(rows))
 
@@ -130,7 +131,7 @@ def search(
             end(row)
     line = f"{replay.table.name}: {', '.join(o.name for o in replay.objectives)}"
     if as_json:
-        print_json([row.to_json() for row in rows])
+        print_json(list(map(asdict, rows)))
     else:
         over = f"medians of {seeds} seeds (quartiles)" if seeds > 1 else "one seed"
         print(
