@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import inspect
-from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 from supernets.data.preprocessing import BlockFormat, Format, ImageFormat, RowFormat, TextFormat
 
@@ -43,7 +43,7 @@ def standalone(name: str) -> str:
         for module, names in sorted(imports.items(), key=lambda entry: (bool(entry[1]), entry[0]))
     ]
     lines.sort(key=lambda line: "__future__" not in line)  # which Python expects first
-    docstring = inspect.getdoc(import_module(name))
+    docstring = ast.get_docstring(ast.parse(_source_of(name)))
     return "\n\n\n".join([f'"""{docstring}\n"""\n\n' + "\n".join(lines), *definitions]) + "\n"
 
 
@@ -53,7 +53,7 @@ def _definitions(module: str, names: set[str] | None, imports: dict[str, set[str
     Args:
         imports: Gets the names that the definitions need from other packages, by module; no names for a module itself.
     """
-    source = inspect.getsource(import_module(module))
+    source = _source_of(module)
     body = ast.parse(source).body[1:]  # without the docstring
     imported = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     defined = [node for node in body if node not in imported and not isinstance(node, ast.Expr)]
@@ -82,3 +82,9 @@ def _names_of(node: ast.stmt) -> set[str]:
     """The names that a statement of a module defines."""
     targets = node.targets if isinstance(node, ast.Assign) else [node]
     return {str(getattr(target, "name", getattr(target, "id", ""))) for target in targets}
+
+
+def _source_of(module: str) -> str:
+    """The source of a module, which is not imported: it may need what is not installed here."""
+    spec: Any = find_spec(module)
+    return str(spec.loader.get_source(module))

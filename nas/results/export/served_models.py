@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -15,7 +14,7 @@ from hardware_profiles.errors import ModelError
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
 from nas.results.export.model_checks import MAX_PARITY
-from nas.results.export.scripts.texts import Reading
+from nas.results.export.scripts.reading import Reading, session_of
 from supernets.families.decoder.decoder_serving import PADDING, PREFILL
 from supernets.families.encoder_decoder.encoder_decoder_serving import SOURCE
 from supernets.networks.module_to_onnx import INPUT
@@ -103,13 +102,9 @@ def _reading(models: Mapping[str, bytes], *, room: int, texts: int, source: NDAr
     Raises:
         ModelError: The runtime rejects a model.
     """
-    prefill, step = (_session(models[name]) for name in sorted(models, key=lambda name: name != PREFILL))
-    inputs = {SOURCE: source} if source.size else {PADDING: np.zeros(texts, np.int64)}
-    return Reading(prefill, step, inputs, room)
-
-
-def _session(model: bytes) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        prefill, step = (session_of(models[name]) for name in sorted(models, key=lambda name: name != PREFILL))
     except Exception as error:  # the exceptions of the runtime share no base class
         raise ModelError(f"onnxruntime rejects the model: {error}", code="model.rejected") from error
+    inputs = {SOURCE: source} if source.size else {PADDING: np.zeros(texts, np.int64)}
+    return Reading(prefill, step, inputs, room)

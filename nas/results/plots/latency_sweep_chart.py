@@ -44,8 +44,8 @@ def _panel(sweep: WidthSweep) -> Panel:
     if sweep.stepped:
         # A width costs as much as the next measured one.
         look = Look(colours.FRONT, line="solid", width=1.5, steps="before", opacity=0.55)
-        least = np.array(least_latency(sweep.latency_ms))
-        marks.append(Series("fastest of this width or wider", widths, least, look))
+        fastest = np.array(least_latency(sweep.latency_ms))
+        marks.append(Series("fastest of this width or wider", widths, fastest, look))
     errors = np.array(sweep.errors_ms)
     for name, mask, look in (
         ("measured (± error)", ~aligned, Look(colours.MEASURED, "circle", size=6, errors=1.0)),

@@ -183,11 +183,11 @@ def _draw_errors(axis: Axes, series: Series) -> None:
     The crosses of many points are one line with gaps, for `Axes.errorbar` makes a path of each bar, which of hundreds of
     points takes as long as everything else that is drawn.
     """
-    none = np.zeros(len(series.x))
+    no_errors = np.zeros(len(series.x))
     for start in range(0, len(series.x), _BARS):
         some = slice(start, start + _BARS)
         x, y = series.x[some], series.y[some]
-        dx, dy = ((none if errors is None else errors)[some] for errors in (series.x_errors, series.y_errors))
+        dx, dy = ((no_errors if errors is None else errors)[some] for errors in (series.x_errors, series.y_errors))
         gaps = np.full(len(x), np.nan)
         across, along = np.column_stack([x - dx, x + dx, gaps]), np.column_stack([y - dy, y + dy, gaps])
         axis.plot(

@@ -46,6 +46,6 @@ def rows(examples: Sequence[str], columns: Sequence[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, "ROW_OR_FILE")
+    examples = arguments(__doc__, "ROW_OR_FILE")
     beside = network_beside(Path(__file__))
-    predict(beside, rows(given, beside.how["columns"]), preprocessor(beside))
+    predict(beside, rows(examples, beside.how["columns"]), preprocessor(beside))

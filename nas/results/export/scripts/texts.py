@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+
+from nas.results.export.scripts.reading import Reading, session_of
 
 MAX_TOKENS = 64
 """Added to a text by default."""
@@ -25,7 +25,7 @@ Choice = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 def likeliest(logits: NDArray[np.float32]) -> NDArray[np.int64]:
     """The likeliest token of each text."""
-    return logits.argmax(axis=1)
+    return np.asarray(logits.argmax(axis=1))
 
 
 def sampler(temperature: float, top_k: int, seed: int) -> Choice:
@@ -35,60 +35,9 @@ def sampler(temperature: float, top_k: int, seed: int) -> Choice:
     def choose(logits: NDArray[np.float32]) -> NDArray[np.int64]:
         if top_k:
             logits = np.where(logits < np.sort(logits)[:, -top_k:][:, :1], -np.inf, logits)
-        return (logits / temperature + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        return np.asarray((logits / temperature + rng.gumbel(size=logits.shape)).argmax(axis=1))
 
     return choose
-
-
-class Reading:
-    """What the models have read of some texts: a cache of keys and values, which each step makes longer.
-
-    Args:
-        prefill, step: Sessions of the model that reads prompts, or sources, and of the one that reads one token of each text.
-        inputs: Inputs of both models beside the tokens: the padding of prompts, or the sources.
-        room: Maximum number of tokens of a text.
-    """
-
-    def __init__(self, prefill: Any, step: Any, inputs: Mapping[str, NDArray[np.int64]], room: int) -> None:
-        self._prefill, self._step, self._inputs, self._room = prefill, step, inputs, room
-        names = [entry.name for entry in step.get_inputs()]
-        self._names = [name for name in names if name.startswith(("past", "memory"))]
-        self._is_in_place = "filled" in names
-        self._binding, self._filled = step.io_binding(), 0
-        self._cache: list[Any] = []
-
-    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The logits of the token after these, (n, vocabulary).
-
-        Args:
-            ids: Tokens (n, tokens): of prompts at first, then one of each text.
-        """
-        inputs = {"ids": ids, **self._inputs}
-        if not self._cache:
-            logits, *self._cache = self._prefill.run(None, inputs)
-            self._filled = ids.shape[1]
-            if self._is_in_place:
-                self._cache = [self._bind(*entry) for entry in zip(self._names, self._cache, strict=True)]
-                self._binding.bind_output("logits")
-            return np.asarray(logits)
-        if not self._is_in_place:
-            logits, *cache = self._step.run(None, inputs | dict(zip(self._names, self._cache, strict=True)))
-            self._cache[: len(cache)] = cache  # the keys and values of the source stay
-            return np.asarray(logits)
-        for name, array in {**inputs, "filled": np.array([self._filled])}.items():
-            self._binding.bind_cpu_input(name, array)
-        self._step.run_with_iobinding(self._binding)
-        self._filled += 1
-        return np.asarray(self._binding.get_outputs()[-1].numpy())
-
-    def _bind(self, name: str, states: NDArray[Any]) -> Any:
-        """Memory for keys or values of all tokens, as input and output of steps."""
-        array = np.zeros((*states.shape[:2], self._room, states.shape[3]), states.dtype)
-        array[:, :, : states.shape[2]] = states
-        memory = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-        self._binding.bind_ortvalue_input(name, memory)
-        self._binding.bind_ortvalue_output(name.replace("past", "present"), memory)
-        return memory
 
 
 class TextModel:
@@ -101,8 +50,8 @@ class TextModel:
     def __init__(self, script: Path) -> None:
         name = script.name.removesuffix(".predict.py")
         files = (script.with_name(f"{name}{suffix}") for suffix in (".onnx", ".step.onnx"))
-        self._sessions = [onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]) for file in files]
-        facts = self._sessions[0].get_modelmeta().custom_metadata_map
+        self._prefill, self._step = (session_of(str(file)) for file in files)
+        facts = self._prefill.get_modelmeta().custom_metadata_map
         self.how = json.loads(facts["preprocessing"])
         # The token before and after each text, by which sources are padded, too.
         self._separator: int = self.how["separator"]
@@ -117,7 +66,7 @@ class TextModel:
         longest = max(map(len, prompts))
         padding = np.array([longest - len(prompt) for prompt in prompts])  # at the beginnings
         ids = np.array([[self._separator] * n + prompt for n, prompt in zip(padding, prompts, strict=True)])
-        reading = Reading(*self._sessions, {"padding": padding}, min(self._positions, longest + tokens))
+        reading = Reading(self._prefill, self._step, {"padding": padding}, min(self._positions, longest + tokens))
         continuations = self._continued(ids, reading, min(tokens, self._positions - longest + 1), choose)
         return [self._tokenizer.decode(prompt + new) for prompt, new in zip(prompts, continuations, strict=True)]
 
@@ -130,7 +79,7 @@ class TextModel:
             print(f"warning: {problem}", file=sys.stderr)
         padded = np.array([ids + [self._separator] * (longest - len(ids)) for ids in encoded], np.int64)
         tokens = self.how["block"] - 1
-        reading = Reading(*self._sessions, {"source": padded}, tokens)
+        reading = Reading(self._prefill, self._step, {"source": padded}, tokens)
         targets = self._continued(np.full((len(encoded), 1), self._separator), reading, tokens, likeliest)
         return [self._tokenizer.decode(target) if ids else "" for ids, target in zip(encoded, targets, strict=True)]
 

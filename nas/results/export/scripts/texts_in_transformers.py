@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import transformers
 
 MAX_TOKENS = 64
 """Added to a text."""
@@ -15,7 +15,8 @@ MAX_TOKENS = 64
 def main() -> None:
     """Prints the texts of the command line with what follows them."""
     folder = Path(__file__).resolve().parent
-    network, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder)  # in evaluation mode
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     separator, positions = tokenizer.bos_token_id, network.config.max_position_embeddings
     for text in sys.argv[1:]:
         ids = torch.tensor([[separator, *tokenizer.encode(text, add_special_tokens=False)][-positions:]])
