@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from nas.plugins.testing.search import OBJECTIVES, anchors, evaluate, space_of
 from nas.search.base import SearchAlgorithm, SearchProblem
 from nas.search.problem.objectives import Constraint, Evaluation, Measurement, Objective, Status, minimised
 from nas.search.problem.pareto import non_dominated
 from nas.search.problem.variants import Variants
 from nas.search.registry import make_algorithm
 from nas.search.warm_start import FIRST, PriorObservations, promising
-from nas.testing.search import OBJECTIVES, anchors, evaluate, space_of
 from supernets.space import Architecture, SearchSpace
 
 SPACE = space_of(6)

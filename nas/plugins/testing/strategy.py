@@ -7,7 +7,7 @@ from abc import abstractmethod
 import numpy as np
 import pytest
 
-from nas.testing.family import small_supernet
+from nas.plugins.testing.family import small_supernet
 from supernets.sharing.base import Distillation, Family, Pass, TrainingStrategy
 from supernets.space import Architecture
 

@@ -17,7 +17,7 @@ from hardware_profiles.runtimes.base import Runtime
 from hardware_profiles.runtimes.lookup import find_runtime, source_of
 from nas.plugins import Kind, of_object
 from nas.plugins.loading import check
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 3, 16, 16)).astype(np.float32)
 _ALONE = """\

@@ -1,11 +1,11 @@
-"""`nas.testing.DataContract` on a data set of its own, and on ones that break it."""
+"""`nas.plugins.testing.DataContract` on a data set of its own, and on ones that break it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from nas.testing import DataContract
+from nas.plugins.testing import DataContract
 from supernets.data import Examples, LabelledData, Source
 
 

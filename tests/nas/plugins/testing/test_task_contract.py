@@ -1,4 +1,4 @@
-"""`nas.testing.TaskContract` on the shipped tasks, and on ones that break it."""
+"""`nas.plugins.testing.TaskContract` on the shipped tasks, and on ones that break it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.testing import TaskContract
+from nas.plugins.testing import TaskContract
 from supernets.tasks import Classification, MultiLabel, Regression, Score, Task
 
 

@@ -104,7 +104,7 @@ class SearchContract:
         space, module = space_of(6), f"{type(self).__module__}"
         code = (
             f"from {module} import {type(self).__name__} as T\n"
-            "from nas.testing.search import *\n"
+            "from nas.plugins.testing.search import *\n"
             "space = space_of(6)\n"
             "print([[a.key for a in ask] for ask in asks_of(T.make(space, 3), space, T.batches)])"
         )

@@ -8,8 +8,8 @@ import pytest
 from torch import Tensor, nn
 
 from nas.engine.evaluation.metric import MeasuredNetwork, Metric
-from nas.testing import FamilyContract, MetricContract, StrategyContract
-from nas.testing.family import randomised
+from nas.plugins.testing import FamilyContract, MetricContract, StrategyContract
+from nas.plugins.testing.family import randomised
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.families.vision_transformer.vision_transformer_family import ViTFamily
