@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
+from nas.engine.evaluation.base import Outcome
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.cluster import start_ray, stop_ray
 from nas.engine.evaluation.environments import Environments
@@ -75,8 +76,8 @@ class Shared:
     def __init__(self, pool: Scoring) -> None:
         self._pool = pool
 
-    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
-        return self._pool.score(tasks)
+    def run(self, tasks: Sequence[ScoringTask]) -> Iterator[Outcome[ScoringTask, Scored]]:
+        return self._pool.run(tasks)
 
     def close(self) -> None:
         """Leaves them running."""
@@ -160,7 +161,7 @@ class Bench:
         scores, times = list[ExampleScores](), []
 
         def deployment(scoring: InlineScoring, a: Architecture) -> Deployment:
-            (scored,) = scoring.score([ScoringTask(a, Variant(), (name,), model=whole, served=served)])
+            scored = scoring.score_one(ScoringTask(a, Variant(), (name,), model=whole, served=served))
             if scored.failure:
                 raise SystemExit(scored.failure)
             scores.append(scored.scores[name])

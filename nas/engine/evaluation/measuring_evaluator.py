@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -113,7 +113,10 @@ class MeasuringEvaluator:
         yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
         tasks = [self._task(candidate, candidate_requests) for candidate, candidate_requests in wanted.items()]
         models: dict[_Candidate, Scored] = {}
-        for scored in self._scoring.score([task for task in tasks if task is not None]):
+        for outcome in self._scoring.run([task for task in tasks if task is not None]):
+            scored = outcome.result or Scored(outcome.task, seconds=outcome.seconds)
+            if outcome.failure:
+                scored = replace(scored, failure=outcome.failure)
             candidate = scored.task.architecture, scored.task.variant
             models[candidate] = scored
             yield from (self._score(r, scored) for r in wanted[candidate] if self._is_scored(r))

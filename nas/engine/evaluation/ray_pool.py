@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -65,12 +64,12 @@ class Scorer:
         supernet.sharing.load_state_dict(tensors, strict=True, assign=True)
         self._scoring = InlineScoring(supernet, _unpacked(calibration), _unpacked(part), task)
 
-    def do(self, task: ScoringTask) -> Scored:
+    def __call__(self, task: ScoringTask) -> Scored:
         return self._scoring.score_one(task)
 
 
-class RayPool:
-    """`Scoring` by an `ActorPool` of one core each.
+class RayPool(ActorPool[ScoringTask, Scored]):
+    """`Scoring` by actors of one core each. When its run ends, what is timed afterwards has the cores to itself.
 
     Args:
         workers: the most actors; None for as many as there are CPUs.
@@ -94,22 +93,6 @@ class RayPool:
         family = supernet.family
         programs = family.plain(family.space.largest)[0].programs().to_json()
         arguments = (family.to_json(), programs, supernet.sharing.spec, ray.put(weights), *parts, task)
-        self._pool: ActorPool[ScoringTask, Scored] = ActorPool(
+        super().__init__(
             Scorer, arguments, workers=workers, time_limit_s=time_limit_s, failure_of=attrgetter("failure"), note=note
         )
-
-    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
-        """See `Scoring`. When it ends, no actor is starting any more: what is timed afterwards has the cores to itself.
-
-        Raises:
-            EvaluationError: there was no CPU at all for a minute, or actors cannot start.
-        """
-        for outcome in self._pool.run(tasks):
-            if outcome.failure:
-                scored = outcome.result or Scored(outcome.task, seconds=outcome.seconds)
-                yield replace(scored, failure=outcome.failure)
-            elif outcome.result is not None:
-                yield outcome.result
-
-    def close(self) -> None:
-        self._pool.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hardware_profiles.quantize import convert, convert_weights
 from hardware_profiles.runtime import run_calls, runtime_version
 from hardware_profiles.runtimes.lookup import find_runtime
+from nas.engine.evaluation.base import InlinePool, Pool
 from nas.errors import EvaluationError
 from nas.search.problem.example_scores import encoded
 from nas.search.problem.objectives import ONNX_RUNTIME, Variant
@@ -144,17 +145,11 @@ def scoring_environment(runtime: str = ONNX_RUNTIME) -> dict[str, Any]:
     return {**versions, "machine": platform.machine(), "threads": 1}
 
 
-class Scoring(Protocol):
-    """Does tasks, here or spread over processes."""
-
-    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
-        """One result per task, as each is done, in any order; a failure is a result, too."""
-
-    def close(self) -> None:
-        """Ends the processes that it started; idempotent."""
+Scoring = Pool[ScoringTask, Scored]
+"""Scores networks, here or spread over processes; the failure of a network is a result, too."""
 
 
-class InlineScoring:
+class InlineScoring(InlinePool[ScoringTask, Scored]):
     """Scores in this process, on one part of the data.
 
     Args:
@@ -164,15 +159,12 @@ class InlineScoring:
     """
 
     def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
+        super().__init__(self.score_one)
         self._task, self._calibration = task, calibration.split(CALIBRATION_BATCH)
         self._extraction = Extraction(supernet.eval(), self._calibration)
         self._part = part
         self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
         """Batches by the digest of their examples."""
-
-    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
-        for task in tasks:
-            yield self.score_one(task)
 
     def score_one(self, task: ScoringTask) -> Scored:
         """The result of one task; any error of the candidate becomes its failure."""
@@ -232,6 +224,3 @@ class InlineScoring:
 
     def _in_precision(self, model: bytes, precision: str) -> bytes:
         return in_precision(model, precision, self._calibration, self._task)
-
-    def close(self) -> None:
-        """Nothing to end."""

@@ -186,7 +186,7 @@ def _evaluator(
         yield evaluator
     elif callable(evaluator):
         with (parallel or Inline()).calling(evaluator, [metric.name for metric in metrics]) as calls:
-            yield FunctionEvaluator(space, calls)
+            yield FunctionEvaluator(space, calls, name_of(evaluator))
     else:
         raise invalid(f"nas.optimize: evaluator is {quoted(repr(evaluator))}; expected a function or an Evaluator")
 

@@ -15,7 +15,7 @@ import torch
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.base import Evaluator
+from nas.engine.evaluation.base import Evaluator, Outcome
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
@@ -40,9 +40,9 @@ class CountedScoring:
         self._inner = inner
         self.tasks: list[ScoringTask] = []
 
-    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
+    def run(self, tasks: Sequence[ScoringTask]) -> Iterator[Outcome[ScoringTask, Scored]]:
         self.tasks += tasks
-        return self._inner.score(tasks)
+        return self._inner.run(tasks)
 
     def close(self) -> None:
         self._inner.close()

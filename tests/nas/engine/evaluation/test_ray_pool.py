@@ -10,6 +10,7 @@ import torch
 from ray.cluster_utils import Cluster
 
 from nas.engine.evaluation import actors
+from nas.engine.evaluation.base import Outcome
 from nas.engine.evaluation.ray_pool import RayPool
 from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import Variant
@@ -25,6 +26,7 @@ from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_clus
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
+Outcomes = Iterator[Outcome[ScoringTask, Scored]]
 Parts = tuple[Part, Part]
 """Calibration images, images and labels."""
 
@@ -63,20 +65,23 @@ def tasks(supernet: Supernet) -> list[ScoringTask]:
 @pytest.fixture(scope="module")
 def expected(supernet: Supernet, parts: Parts, tasks: list[ScoringTask]) -> dict[ScoringTask, bytes | None]:
     """What scoring in this process gives."""
-    return bits(InlineScoring(supernet, *parts).score(tasks))
+    return bits(InlineScoring(supernet, *parts).run(tasks))
 
 
-def bits(results: Iterator[Scored]) -> dict[ScoringTask, bytes | None]:
+def bits(results: Outcomes) -> dict[ScoringTask, bytes | None]:
     """The scores of each task's images by its first metric; each came once."""
     found: dict[ScoringTask, bytes | None] = {}
-    for scored in results:
+    for outcome in results:
+        scored = outcome.result
+        assert scored is not None
+        assert not outcome.failure
         assert not scored.failure
         assert scored.task not in found
         found[scored.task] = scored.scores[scored.task.metrics[0]].samples
     return found
 
 
-def after_first(results: Iterator[Scored], act: Callable[[], None]) -> Iterator[Scored]:
+def after_first(results: Outcomes, act: Callable[[], None]) -> Outcomes:
     """The results; something happens once the first one is there."""
     yield next(results)
     act()
@@ -87,15 +92,15 @@ def test_when_a_node_dies_the_others_do_its_tasks(
     cluster: Cluster, pool: RayPool, tasks: list[ScoringTask], expected: dict[ScoringTask, bytes | None]
 ) -> None:
     first, second = add_node(cluster), add_node(cluster)
-    assert bits(pool.score(tasks)) == expected
+    assert bits(pool.run(tasks)) == expected
     assert [len(actors_of(node)) for node in (first, second)] == [1, 1]
-    results = pool.score(tasks)
+    results = pool.run(tasks)
     assert bits(after_first(results, lambda: kill_node(cluster, second))) == expected
     for _ in range(2):  # in the first one the death may come out only after the living actor has done all
-        assert bits(pool.score(tasks)) == expected
+        assert bits(pool.run(tasks)) == expected
     assert len(actors_of(first)) == 1
     third = add_node(cluster)  # is taken into use
-    assert bits(pool.score(tasks)) == expected
+    assert bits(pool.run(tasks)) == expected
     assert len(actors_of(third)) == 1
 
 
@@ -103,9 +108,9 @@ def test_actors_killed_on_a_living_node_are_replaced(
     cluster: Cluster, pool: RayPool, tasks: list[ScoringTask], expected: dict[ScoringTask, bytes | None]
 ) -> None:
     node = add_node(cluster)
-    assert bits(after_first(pool.score(tasks), lambda: kill(actors_of(node)))) == expected
+    assert bits(after_first(pool.run(tasks), lambda: kill(actors_of(node)))) == expected
     kill(actors_of(node))  # between two calls
-    assert bits(pool.score(tasks)) == expected
+    assert bits(pool.run(tasks)) == expected
     assert len(actors_of(node)) == 1
 
 
@@ -114,13 +119,15 @@ def test_without_any_cpu_what_to_do_is_told_and_what_came_is_kept(
 ) -> None:
     monkeypatch.setattr(actors, "_PATIENCE_S", 3.0)
     node = add_node(cluster)
-    results = pool.score(tasks)
-    assert next(results).scores["accuracy"].samples
+    results = pool.run(tasks)
+    first = next(results).result
+    assert first is not None
+    assert first.scores["accuracy"].samples
     kill_node(cluster, node)
     with raises("cluster.no-cpu", "ray start --address=HEAD", "resume"):
         list(results)
     add_node(cluster)
-    assert len(bits(pool.score(tasks))) == len(tasks)
+    assert len(bits(pool.run(tasks))) == len(tasks)
 
 
 def test_another_task_is_scored_as_in_this_process(cluster: Cluster, digits: DataSet) -> None:
@@ -134,9 +141,12 @@ def test_another_task_is_scored_as_in_this_process(cluster: Cluster, digits: Dat
     given = (head(data.train, 200), data.validation)
     pool = RayPool(made, *given, workers=1, task=task)
     try:
-        answers = {scored.task: scored for scored in pool.score(tasks)}
+        answers = {outcome.task: outcome.result for outcome in pool.run(tasks)}
     finally:
         pool.close()
-    for expected in InlineScoring(made, *given, task).score(tasks):
+    for outcome in InlineScoring(made, *given, task).run(tasks):
+        expected, answer = outcome.result, answers[outcome.task]
+        assert expected is not None
+        assert answer is not None
         assert not expected.failure
-        assert answers[expected.task].scores == expected.scores
+        assert answer.scores == expected.scores
