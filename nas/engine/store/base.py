@@ -100,7 +100,7 @@ class RunStore(Protocol):
 
     Raises:
         RunHeldError: from any write, when another driver has taken the lease.
-        StoreError: the database is damaged or cannot be written, or the store was closed.
+        StoreError: the database is damaged or cannot be written, or its store was closed.
         TypeError: a value to keep is not JSON-able.
     """
 

@@ -15,14 +15,13 @@ from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.scoring import InlineScoring, Scoring
 from nas.engine.finalists import choose_finalists, measure_finalists
-from nas.engine.pace import RecordedPace
 from nas.engine.progress import CompositeObserver, ProgressObserver
+from nas.engine.run_listing import EPOCH
 from nas.engine.search_loop import search
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.compatibility import check_teacher, check_weights
 from nas.engine.store.folder import RunFolder
-from nas.engine.training_history import EPOCH
-from nas.engine.visible_waits import VisibleWaits
+from nas.engine.stored_progress import RecordedPace, VisibleWaits
 from nas.jobs.build.block_costs import block_costs
 from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.jobs.build.prepared_job import PreparedJob

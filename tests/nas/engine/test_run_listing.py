@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from nas.engine.run_listing import EPOCH, training_history
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.memory import MemoryStore
-from nas.engine.training_history import EPOCH, training_history
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 

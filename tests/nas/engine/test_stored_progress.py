@@ -1,4 +1,4 @@
-"""What a driver waits for is in the status of its run while it waits, and no longer."""
+"""What a driver records of its progress in its run's store: its pace, and what it waits for while it waits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,49 @@ from nas.engine.run_listing import run_rows, snapshot_of
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
+from nas.engine.store.memory import MemoryStore
 from nas.engine.store.opening import open_store
-from nas.engine.visible_waits import VisibleWaits
+from nas.engine.stored_progress import RecordedPace, VisibleWaits
 from nas.runs.run import Run
 from tests.nas.service.made_runs import searched
 
 WAIT = "waiting for another measurement on this machine (process 7) to end"
 PROGRESS = SearchProgress("searching", 1, 30, 0.0, 0, 0, None)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_end_is_expected_at_the_phases_own_pace() -> None:
+    store, clock = MemoryStore(), Clock()
+    pace = RecordedPace(store, clock)
+    for step in range(1, 11):  # one in three seconds
+        pace.step(step, 40, 0.5)
+        state = store.state()
+        assert (state.step, state.steps) == (step, 40)
+        assert state.expected_end == (None if step == 1 else clock.now + 3.0 * (40 - step))
+        clock.now += 3.0
+    pace.progress(SearchProgress("searching", 5, 25))
+    assert store.state().expected_end is None  # the pace of the training says nothing about the search
+    clock.now += 60.0
+    pace.progress(SearchProgress("searching", 15, 25))
+    assert store.state().expected_end == clock.now + 60.0
+    assert store.state().step == 10
+
+
+def test_the_store_is_written_at_most_every_two_seconds() -> None:
+    store, clock = MemoryStore(), Clock()
+    pace = RecordedPace(store, clock)
+    seen = set()
+    for step in range(1, 101):
+        pace.step(step, 100, 0.5)
+        seen.add(store.state().step)
+        clock.now += 0.1
+    assert len(seen) == 5
 
 
 class Notes(ProgressObserver):
