@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from nas.plugins import Kind, of_object
-from nas.plugins.loading import check
+from nas.plugins import Kind, check, of_object
 from supernets.data import DataSet, Examples, LabelledData, Source, checked_source, data_set_of
 
 

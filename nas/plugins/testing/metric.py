@@ -13,8 +13,7 @@ import torch
 
 from hardware_profiles.catalog import load_profile
 from nas.engine.evaluation.metric import MeasuredNetwork, Metric
-from nas.plugins import Kind, of_object
-from nas.plugins.loading import check
+from nas.plugins import Kind, check, of_object
 from nas.plugins.testing.family import small_supernet
 from nas.search.problem.objectives import Goal
 from supernets.networks.module_to_onnx import INPUT, onnx_model

@@ -15,8 +15,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.runtime import run_calls, run_model
 from hardware_profiles.runtimes.base import Runtime
 from hardware_profiles.runtimes.lookup import find_runtime, source_of
-from nas.plugins import Kind, of_object
-from nas.plugins.loading import check
+from nas.plugins import Kind, check, of_object
 from nas.plugins.testing.onnx_networks import conv_net
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 3, 16, 16)).astype(np.float32)

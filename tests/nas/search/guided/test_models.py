@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.search.guided.gene_features import GeneFeatures
+from nas.search.guided.models import GeneFeatures
 from supernets.space import Architecture, Choice, SearchSpace
 
 
