@@ -32,8 +32,8 @@ import numpy as np
 import torch
 import typer
 
-from nas.engine.evaluation.scoring import ScoringTask
 from nas.engine.finalists import choose_finalists
+from nas.jobs.evaluation.scoring import ScoringTask
 from nas.search.problem.objectives import Variant
 from supernets.data.documents import NOTHING
 from supernets.families.decoder.decoder_family import DecoderFamily

@@ -30,9 +30,9 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.environment import differences
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.features import LatencyFeatures
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.planning.calibrate import calibrate
 from nas.jobs.schema import parse_job
 from predictors import baselines

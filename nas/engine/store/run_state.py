@@ -32,7 +32,7 @@ class RunState:
         waiting: Reason for which its driver waits; "" while it works.
         waiting_since: when the last wait began, in seconds since the epoch; 0 in runs of earlier versions.
         environments: the environment of the accuracies and of each profile's measurements; see
-            `nas.engine.evaluation.environments`.
+            `nas.jobs.evaluation.environments`.
     """
 
     epoch: int = 0

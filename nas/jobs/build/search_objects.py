@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
-from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
-from nas.engine.evaluation.own_metrics import OwnMetrics
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, Scoring
-from nas.engine.evaluation.served_memory import ServedMemory
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.serving import writes_cache_in_place
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
+from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
+from nas.jobs.evaluation.own_metrics import OwnMetrics
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, Scoring
+from nas.jobs.evaluation.served_memory import ServedMemory
 from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.problem.objectives import EXACT_METRICS, Evaluation
 from nas.search.problem.tasks import SERVED_MEMORY

@@ -12,8 +12,6 @@ import torch
 
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.scoring import InlineScoring, Scoring
 from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.progress import CompositeObserver, ProgressObserver
 from nas.engine.run_listing import EPOCH
@@ -26,6 +24,8 @@ from nas.jobs.build.block_costs import block_costs
 from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import build_algorithm, build_evaluator
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.scoring import InlineScoring, Scoring
 from nas.jobs.run.preparation import is_trained
 from nas.jobs.run.run_options import RunOptions
 from nas.search.problem.objectives import Evaluation
@@ -217,7 +217,7 @@ class _SearchExecution:
         options, data = self.run.options, self.run.prepared.data
         if options.scores_here:
             return InlineScoring(self.supernet, data.calibration, part, data.task)
-        from nas.engine.evaluation.ray_pool import RayPool
+        from nas.jobs.evaluation.ray_pool import RayPool
 
         settings = self.run.prepared.config.search
         return RayPool(

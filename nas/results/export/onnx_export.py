@@ -12,11 +12,11 @@ import onnx
 import torch
 from safetensors.torch import save as serialise_tensors
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
 from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.jobs.schema.stored_job import stored_job
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point

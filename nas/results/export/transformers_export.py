@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import ExportFailedError, Remedy, attach_remedy
 from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
 from nas.results.export.cost_selection import costs_of, largest_network, networks_by_cost

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 OPTIONAL = (
     "hardware_profiles.transports.ray_node",
     "nas.engine.evaluation.actors",
-    "nas.engine.evaluation.ray_pool",
+    "nas.jobs.evaluation.ray_pool",
     "nas.results.export.optuna_study",
     "nas.results.export.scripts.sentences",
     "nas.results.export.scripts.texts",

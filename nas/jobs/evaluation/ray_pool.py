@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.engine.evaluation.actors import ActorPool
-from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
+from nas.jobs.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from supernets.data import Part
 from supernets.sharing.base import Supernet
 from supernets.sharing.spec import SharingSpec

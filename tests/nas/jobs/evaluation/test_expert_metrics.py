@@ -9,9 +9,9 @@ import torch
 
 from hardware_profiles.base import WEIGHT_PRECISIONS
 from hardware_profiles.quantize import convert_weights
-from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator
-from nas.engine.evaluation.scoring import InlineScoring
-from nas.engine.evaluation.served_memory import ServedMemory, expert_bytes
+from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator
+from nas.jobs.evaluation.scoring import InlineScoring
+from nas.jobs.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.search.problem.objectives import Request, Status
 from supernets.data import DataSet, head, load_data
 from supernets.experts.routing_metrics import ROUTING_METRICS, ExpertCache

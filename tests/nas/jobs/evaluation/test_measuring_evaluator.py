@@ -16,9 +16,9 @@ from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasuremen
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.base import Evaluator, Outcome
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
-from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
+from nas.jobs.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import TIMED_METRICS, Request, Status
 from nas.search.problem.tasks import SERVED_METRICS
 from supernets.data import head, load_data

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable
-from nas.engine.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.errors import EvaluationError
+from nas.jobs.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.search.problem.variants import Variants
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN

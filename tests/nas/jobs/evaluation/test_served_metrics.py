@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 
-from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
-from nas.engine.evaluation.scoring import InlineScoring
-from nas.engine.evaluation.served_memory import ServedMemory
+from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
+from nas.jobs.evaluation.scoring import InlineScoring
+from nas.jobs.evaluation.served_memory import ServedMemory
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.data import DataSet, head, load_data
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -19,7 +19,7 @@ from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.sharing.base import Supernet
 from supernets.tasks import LanguageModelling
 from supernets.training.checkpoint import make_supernet
-from tests.nas.engine.evaluation.test_measuring_evaluator import Listening
+from tests.nas.jobs.evaluation.test_measuring_evaluator import Listening
 from tests.supernets.data.test_documents import BLOCK, OPTIONS, document
 
 BATCH, CONTEXT, PROMPT = 3, 9, 5

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from hardware_profiles.base import WEIGHT_PRECISIONS
 from hardware_profiles.quantize import convert_weights
 from hardware_profiles.runtime import run_model
-from nas.engine.evaluation.served_memory import ServedMemory
-from nas.engine.evaluation.serving_inputs import serving_inputs
+from nas.jobs.evaluation.served_memory import ServedMemory
+from nas.jobs.evaluation.serving_inputs import serving_inputs
 from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.decoder.decoder_serving import (
     FILLED,

@@ -12,12 +12,12 @@ from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasuremen
 from hardware_profiles.measuring.energy import ENERGY_PROTOCOL
 from hardware_profiles.measuring.energy import NOISY as NOISY_ENERGY
 from hardware_profiles.measuring.samples import encode_samples
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.own_metrics import OwnMetrics
-from nas.engine.evaluation.scoring import Scored, Scoring, ScoringTask
-from nas.engine.evaluation.served_memory import ServedMemory
-from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.errors import EvaluationError
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.own_metrics import OwnMetrics
+from nas.jobs.evaluation.scoring import Scored, Scoring, ScoringTask
+from nas.jobs.evaluation.served_memory import ServedMemory
+from nas.jobs.evaluation.serving_inputs import serving_inputs
 from nas.search.problem.objectives import (
     ENERGY,
     EXACT_METRICS,

@@ -11,8 +11,8 @@ from ray.cluster_utils import Cluster
 
 from nas.engine.evaluation import actors
 from nas.engine.evaluation.base import Outcome
-from nas.engine.evaluation.ray_pool import RayPool
-from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
+from nas.jobs.evaluation.ray_pool import RayPool
+from nas.jobs.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import Variant
 from supernets.data import DataSet, Part, head
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
