@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -166,11 +166,8 @@ def _opened(store: RunStore | Path | str | None) -> Iterator[RunStore]:
     elif isinstance(store, str | Path):
         from nas.engine.store.sql import SqlStore  # SQLAlchemy, which a search in memory does without
 
-        opened = SqlStore.open(store, create=True, driver=True)
-        try:
+        with closing(SqlStore.open(store, create=True, driver=True)) as opened:
             yield opened
-        finally:
-            opened.close()
     else:
         yield store
 

@@ -206,6 +206,11 @@ class Objective:
         return cls(text, kind.unit, kind.goal, scored=kind.scored and metric not in _METRICS)
 
 
+def shipped_objectives(*metrics: str) -> tuple[Objective, ...]:
+    """The objectives of metrics of this package, none of which belongs to a hardware profile."""
+    return tuple(Objective(metric, _METRICS[metric].unit, _METRICS[metric].goal) for metric in metrics)
+
+
 ACCURACY = Objective("accuracy", "share", Goal.MAXIMIZE)
 """The share of examples that a network classifies rightly: the metric of classification."""
 
