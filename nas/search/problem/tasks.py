@@ -80,9 +80,7 @@ SHIPPED: Mapping[str, TaskMetrics] = {
     )
 }
 """By the name that job files have."""
-_NEVER_NEGATIVE = frozenset(
-    {"accuracy", "mae", "average_precision", "perplexity", "bits_per_byte", *CHOICES, *(m.name for m in ROUTING)}
-)
+_NEVER_NEGATIVE = SCORED_METRICS - {"r2"}
 
 
 def may_be_negative(metric: Objective) -> bool:
