@@ -19,42 +19,59 @@ from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.decoder.removed_energy import RemovedEnergy
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys
-from supernets.space import Architecture, SearchSpace
+from supernets.space import Architecture
 
 _N_TOTALS = 3
 _FP32 = Variants()
 
 
-def feature_layout(n_blocks: int, space: SearchSpace | None = None) -> FeatureLayout:
-    """The layout of the columns of `architecture_features`: total MACs in column 0, aggregates before the genes.
+class ArchitectureFeatures:
+    """Features of candidates: total MACs, parameters and activation bytes; the same by block; then `SearchSpace.encode`.
+
+    Features of a subclass have an estimate, and the parts that it is the sum of, between the costs and the genes.
 
     Args:
-        n_blocks: Number of blocks of the supernet.
-        space: Space of the candidates; with it the layout has the gene of each column.
+        variants: Variants of the candidates, whose genes are the last choices that are encoded.
     """
-    return _layout(_N_TOTALS + 3 * n_blocks, space)
+
+    n_parts: int | None = None
+    """Number of the parts of the estimate; None without one."""
+
+    def __init__(self, supernet: Supernet, variants: Variants = _FP32) -> None:
+        self._supernet, self._variants = supernet, variants
+
+    @property
+    def layout(self) -> FeatureLayout:
+        """The layout of the columns: total MACs in column 0, aggregates before the genes."""
+        space = self._variants.space(self._supernet.space)
+        n_costs = _N_TOTALS + 3 * len(self._supernet.family.blocks)
+        estimate = None if self.n_parts is None else n_costs
+        n_aggregates = n_costs if self.n_parts is None else n_costs + 1 + self.n_parts
+        n, absent = len(space), (-1,) * n_aggregates
+        # A gene's one-hot columns share a weight; its ordinal column has one of its own.
+        groups = (*absent, *np.repeat(np.arange(n), space.levels).tolist(), *range(n, 2 * n))
+        options = (*absent, *space.option_numbers(), *(-1,) * n)
+        aggregates = tuple(range(n_aggregates))
+        return FeatureLayout(macs=0, aggregates=aggregates, estimate=estimate, groups=groups, options=options)
+
+    def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Features, (n, d)."""
+        table = self._supernet.costs([self._variants.split(candidate)[0] for candidate in candidates])
+        by_block = [table.macs, table.parameters, table.activation_bytes]
+        totals = np.stack([block.sum(axis=1) for block in by_block], axis=1)
+        genes = self._variants.space(self._supernet.space).encode(candidates)
+        return np.hstack([totals, *by_block, self.estimates(candidates), genes]).astype(np.float64)
+
+    def estimates(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
+        """The estimate of each candidate and its parts, (n, 1 + n_parts); (n, 0) without one."""
+        return np.empty((len(candidates), 0))
 
 
-def architecture_features(
-    supernet: Supernet, candidates: Sequence[Architecture], variants: Variants = _FP32
-) -> NDArray[np.float64]:
-    """Features, (n, d): total MACs, parameters and activation bytes; the same by block; then `SearchSpace.encode`.
+class LatencyFeatures(ArchitectureFeatures):
+    """Features of candidates for predicting latency on one profile, with the latency that a lookup table estimates.
 
     Args:
-        candidates: Candidates of `variants.space`; the genes of the variant are the last choices that are encoded.
-    """
-    costs, genes = _costs(supernet, candidates, variants)
-    return np.hstack([costs, genes])
-
-
-class LatencyFeatures:
-    """Features of candidates for predicting latency on one profile.
-
-    They are those of `architecture_features`; with a lookup table, the latency that it estimates and the net
-    milliseconds of each block come between the costs and the genes.
-
-    Args:
-        table: Complete lookup table of the profile; None where there is none.
+        table: Complete lookup table of the profile.
         variants: Variants of the candidates; the table needs a fit in each.
 
     Raises:
@@ -62,48 +79,24 @@ class LatencyFeatures:
         LookupTableError: it lacks a precision.
     """
 
-    def __init__(self, supernet: Supernet, table: LookupTable | None, variants: Variants = _FP32) -> None:
-        self._supernet, self._table, self._variants = supernet, table, variants
-        self._n_blocks = len(supernet.family.blocks)
-        if table is not None:
-            self._blocks = BlockKeys(supernet)
-            self._check(table)
-
-    @property
-    def layout(self) -> FeatureLayout:
-        """The layout of the columns."""
-        space = self._variants.space(self._supernet.space)
-        if self._table is None:
-            return feature_layout(self._n_blocks, space)
-        return _layout_with_estimate(self._n_blocks, self._n_blocks, space)
-
-    def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Features, (n, d)."""
-        costs, genes = _costs(self._supernet, candidates, self._variants)
-        if self._table is None:
-            return np.hstack([costs, genes])
-        return np.hstack([costs, self.estimates(candidates), genes])
+    def __init__(self, supernet: Supernet, table: LookupTable, variants: Variants = _FP32) -> None:
+        super().__init__(supernet, variants)
+        self._table, self._blocks, self.n_parts = table, BlockKeys(supernet), len(supernet.family.blocks)
+        self._check(table)
 
     def estimates(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
-        """The table's latency of each candidate and the net milliseconds of its blocks, (n, 1 + n_blocks).
-
-        Raises:
-            ValueError: there is no table.
-        """
-        table = self._table
-        if table is None:
-            raise ValueError("estimates need a lookup table")
+        """The table's latency of each candidate and the net milliseconds of its blocks, (n, 1 + n_blocks)."""
         split = [self._variants.split(candidate) for candidate in candidates]
         networks, precisions = [network for network, _ in split], np.array([variant.precision for _, variant in split])
-        estimates = np.zeros((len(candidates), 1 + self._n_blocks))
+        estimates = np.zeros((len(candidates), 1 + len(self._supernet.family.blocks)))
         if not candidates:
             return estimates
         keys, macs = self._blocks.of(networks), self._supernet.costs(networks).macs
         for precision in self._variants.precisions:
             rows = precisions == precision
             if rows.any():
-                blocks = table.by_block(keys[rows], macs[rows], precision)
-                estimates[rows, 0] = table.estimate(blocks.sum(axis=1), precision)
+                blocks = self._table.by_block(keys[rows], macs[rows], precision)
+                estimates[rows, 0] = self._table.estimate(blocks.sum(axis=1), precision)
                 estimates[rows, 1:] = blocks
         return estimates
 
@@ -120,11 +113,10 @@ class LatencyFeatures:
                 )
 
 
-class OneShotFeatures:
+class OneShotFeatures(ArchitectureFeatures):
     """Features of candidates for predicting scores of subnets of a decoder that are corrected (`SharingSpec.correction`).
 
-    They are those of `architecture_features`; between the costs and the genes come the energy that the network lacks (see
-    `RemovedEnergy`) and that of each layer.
+    The estimate is the energy that the network lacks (see `RemovedEnergy`), and its parts are those of the layers.
 
     Args:
         supernet: a decoder without experts.
@@ -133,52 +125,17 @@ class OneShotFeatures:
     """
 
     def __init__(self, supernet: Supernet, texts: Sequence[Tensor], variants: Variants = _FP32) -> None:
-        self._supernet, self._texts, self._variants = supernet, texts, variants
-        self._family = cast(DecoderFamily, supernet.family)
+        super().__init__(supernet, variants)
+        self._texts, self._family = texts, cast(DecoderFamily, supernet.family)
+        self.n_parts = self._family.spec.depth[-1]
 
-    @property
-    def layout(self) -> FeatureLayout:
-        """The layout of the columns."""
-        n_layers, space = self._family.spec.depth[-1], self._variants.space(self._supernet.space)
-        return _layout_with_estimate(len(self._family.blocks), n_layers, space)
-
-    def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Features, (n, d)."""
-        costs, genes = _costs(self._supernet, candidates, self._variants)
+    def estimates(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
+        """The energy that each candidate lacks and that of its layers, (n, 1 + n_layers)."""
         energy = self._energy([self._variants.split(candidate)[0] for candidate in candidates])
-        return np.hstack([costs, energy.sum(axis=1, keepdims=True), energy, genes])
+        return np.hstack([energy.sum(axis=1, keepdims=True), energy])
 
     @cached_property
     def _energy(self) -> RemovedEnergy:
         """Measured when the first models are fitted: it takes as long as a network's evaluation."""
         largest = cast(Decoder, self._supernet.extract(self._supernet.space.largest))
         return RemovedEnergy(self._family, largest, self._texts)
-
-
-def _layout_with_estimate(n_blocks: int, n_parts: int, space: SearchSpace) -> FeatureLayout:
-    """The layout of costs, an estimate, the parts that it is the sum of, and genes, in this order."""
-    n_costs = _N_TOTALS + 3 * n_blocks
-    return _layout(n_costs + 1 + n_parts, space, estimate=n_costs)
-
-
-def _layout(n_aggregates: int, space: SearchSpace | None, *, estimate: int | None = None) -> FeatureLayout:
-    """The layout of aggregates, MACs first, and then, with a space, of `SearchSpace.encode`."""
-    aggregates = tuple(range(n_aggregates))
-    if space is None:
-        return FeatureLayout(macs=0, aggregates=aggregates, estimate=estimate)
-    n, absent = len(space), (-1,) * n_aggregates
-    # A gene's one-hot columns share a weight; its ordinal column has one of its own.
-    groups = (*absent, *np.repeat(np.arange(n), space.levels).tolist(), *range(n, 2 * n))
-    options = (*absent, *space.option_numbers(), *(-1,) * n)
-    return FeatureLayout(macs=0, aggregates=aggregates, estimate=estimate, groups=groups, options=options)
-
-
-def _costs(
-    supernet: Supernet, candidates: Sequence[Architecture], variants: Variants
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Costs, total and by block, (n, 3 + 3 n_blocks), and the genes encoded, (n, d)."""
-    table = supernet.costs([variants.split(candidate)[0] for candidate in candidates])
-    by_block = [table.macs, table.parameters, table.activation_bytes]
-    totals = np.stack([block.sum(axis=1) for block in by_block], axis=1)
-    costs = np.hstack([totals, *by_block]).astype(np.float64)
-    return costs, variants.space(supernet.space).encode(candidates)

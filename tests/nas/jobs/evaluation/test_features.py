@@ -8,7 +8,7 @@ import torch
 
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable
 from nas.errors import EvaluationError
-from nas.jobs.evaluation.features import LatencyFeatures, architecture_features, feature_layout
+from nas.jobs.evaluation.features import ArchitectureFeatures, LatencyFeatures
 from nas.search.problem.variants import Variants
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
@@ -52,8 +52,8 @@ def table_of(net: Supernet, networks: list[Architecture], *names: str) -> Lookup
 
 def test_costs_come_before_the_genes(net: Supernet, candidates: list[Architecture]) -> None:
     networks = [BOTH.split(candidate)[0] for candidate in candidates]
-    rows = architecture_features(net, candidates, BOTH)
-    layout = feature_layout(len(net.family.blocks), BOTH.space(net.space))
+    features = ArchitectureFeatures(net, BOTH)
+    rows, layout = features(candidates), features.layout
     layout.check(rows.shape[1])
     for row, network in zip(rows, networks, strict=True):
         cost = net.cost(network)
@@ -68,7 +68,7 @@ def test_costs_come_before_the_genes(net: Supernet, candidates: list[Architectur
         columns = [i for i, group in enumerate(layout.groups) if group == gene]
         assert len(columns) == len(choice.options)
         np.testing.assert_array_equal(rows[:, columns].sum(axis=1), [c.genes[gene] >= 0 for c in candidates])
-    assert architecture_features(net, []).shape == (0, rows.shape[1] - 3)  # without the gene of two precisions
+    assert ArchitectureFeatures(net)([]).shape == (0, rows.shape[1] - 3)  # without the gene of two precisions
 
 
 def test_the_table_gives_each_candidate_the_sum_of_its_blocks(net: Supernet, candidates: list[Architecture]) -> None:
@@ -85,14 +85,8 @@ def test_the_table_gives_each_candidate_the_sum_of_its_blocks(net: Supernet, can
         assert row[layout.estimate] == pytest.approx(fit.scale * sum(own) + fit.offset_ms, rel=1e-12)
         np.testing.assert_array_equal(row[layout.estimate + 1 : layout.estimate + 1 + len(own)], own)
     without = np.delete(rows, range(layout.estimate, layout.estimate + 1 + len(net.family.blocks)), axis=1)
-    np.testing.assert_array_equal(without, architecture_features(net, candidates, BOTH))
+    np.testing.assert_array_equal(without, ArchitectureFeatures(net, BOTH)(candidates))
     assert features([]).shape == (0, rows.shape[1])
-
-
-def test_without_a_table_the_costs_and_genes_are_left(net: Supernet) -> None:
-    features, networks = LatencyFeatures(net, None), [net.space.smallest, net.space.largest]
-    np.testing.assert_array_equal(features(networks), architecture_features(net, networks))
-    assert features.layout == feature_layout(len(net.family.blocks), net.space)
 
 
 def test_blocks_that_calibration_did_not_meet_are_estimated(net: Supernet) -> None:
