@@ -137,10 +137,7 @@ def build_evaluator(
         prepared.job.own_metrics,
         inputs=part.inputs.numpy(),
         labels=part.labels.numpy(),
-        costs=supernet.cost,
         profiles=prepared.job.deployed,
-        weights=weights,
-        data=part.digest,
     )
     return MeasuringEvaluator(
         scoring,

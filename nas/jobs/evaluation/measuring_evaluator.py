@@ -182,7 +182,8 @@ class MeasuringEvaluator:
             if scored.model is None:
                 yield self._failed(request, scored.failure)
             else:
-                yield self._plugin_metrics.measurement(request, scored.model)
+                measurement = self._plugin_metrics.measurement(request, scored.model, self._costs(request.architecture))
+                yield replace(measurement, weights=self._weights, data=self._data)
 
     def _is_scored(self, request: Request) -> bool:
         """True if the metric of a request is one of the task."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -17,7 +17,6 @@ from nas.errors import NasError, PluginError
 from nas.plugins import PluginRef, calling
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.networks.module_to_onnx import INPUT
-from supernets.space import Architecture
 from supernets.space.cost import Cost
 
 
@@ -28,10 +27,7 @@ class OwnMetrics:
         metrics: Plug-ins and their metrics, by the metric's name.
         inputs: Examples, (n, ...).
         labels: Labels of the examples, (n,).
-        costs: Computes the costs of an architecture.
         profiles: Hardware profiles by name and runtime.
-        weights: Digest of the supernet's weights.
-        data: Digest of the examples.
     """
 
     def __init__(
@@ -40,20 +36,19 @@ class OwnMetrics:
         *,
         inputs: NDArray[Any],
         labels: NDArray[Any],
-        costs: Callable[[Architecture], Cost],
         profiles: Mapping[tuple[str, str], HardwareProfile],
-        weights: str,
-        data: str,
     ) -> None:
-        self._metrics, self._costs, self._profiles = metrics, costs, profiles
+        self._metrics, self._profiles = metrics, profiles
         self._network = partial(MeasuredNetwork, inputs=inputs, labels=labels, input_name=INPUT)
-        self._new_measurement = partial(Measurement, weights=weights, data=data)
 
     def __contains__(self, metric: str) -> bool:
         return metric in self._metrics
 
-    def measurement(self, request: Request, model: bytes) -> Measurement:
-        """The answer to a request for a network with this ONNX model; an error of the plug-in is a failure that names it."""
+    def measurement(self, request: Request, model: bytes, cost: Cost) -> Measurement:
+        """The answer to a request for a network with this ONNX model; an error of the plug-in is a failure that names it.
+
+        The digests of weights and data are the caller's to add.
+        """
         ref, metric = self._metrics[request.metric]
         started = time.perf_counter()
         profile = None if request.profile is None else self._profiles[request.profile, request.runtime]
@@ -61,13 +56,11 @@ class OwnMetrics:
             request.architecture,
             request.precision,
             model,
-            cost=self._costs(request.architecture),
+            cost=cost,
             profile=profile,
             runtime=request.runtime,
         )
-        new_measurement = partial(
-            self._new_measurement, request, protocol=f"plug-in {ref.target} {ref.version}".strip()
-        )
+        new_measurement = partial(Measurement, request, protocol=f"plug-in {ref.target} {ref.version}".strip())
         try:
             with calling(ref, "measure"):
                 answer = metric.measure(network)
