@@ -14,6 +14,7 @@ from nas.search.base import Features, FeatureSource, Values
 from nas.search.genes import GeneRows
 from nas.search.problem.objectives import Goal, Objective
 from nas.search.problem.pareto import Array
+from nas.search.warm_start import PriorObservations
 from predictors.folds import held_out, make_folds
 from predictors.kernel_process import KernelProcess
 from predictors.label_scales import Bounds, LabelScale
@@ -199,18 +200,22 @@ class MetricModel:
 
 
 class SurrogateModels:
-    """Predictions of all metrics of architectures, exact or modelled; each architecture is predicted once."""
+    """Values of all metrics of architectures, observed, exact or modelled; each architecture is predicted once."""
 
     def __init__(
-        self, metrics: Sequence[Objective], models: Mapping[str, MetricModel], exact: Mapping[str, Values]
+        self,
+        metrics: Sequence[Objective],
+        models: Mapping[str, MetricModel],
+        exact: Mapping[str, Values],
+        prior: PriorObservations,
     ) -> None:
-        self._metrics, self._models, self._exact = metrics, models, exact
+        self._metrics, self._models, self._exact, self._prior = metrics, models, exact, prior
         self._latents: dict[Architecture, tuple[Array, Array]] = {}
 
     def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
         """Minimised values (..., n, m), `z` standard deviations, a number or (..., n, m), from the mean; negative is better.
 
-        Exact values do not depend on `z`.
+        Observed and exact values do not depend on `z`.
         """
         mean, std = self._latent(architectures)
         z = np.broadcast_to(np.asarray(z, dtype=np.float64), np.broadcast_shapes(np.shape(z), mean.shape))
@@ -219,7 +224,7 @@ class SurrogateModels:
             latent = mean[:, j] + metric.sign * z[..., j] * std[:, j]
             exact = metric.name in self._exact
             out[..., j] = metric.sign * (latent if exact else self._models[metric.name].values(latent))
-        return out
+        return self._prior.replaced_in(out, architectures)
 
     def _latent(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
         new = [a for a in dict.fromkeys(architectures) if a not in self._latents]
