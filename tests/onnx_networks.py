@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from nas.testing.onnx_networks import declare, model_of
+from nas.plugins.testing.onnx_networks import declare, model_of
 
 
 def sentence_net(width: int = 32) -> bytes:

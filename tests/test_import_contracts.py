@@ -25,6 +25,7 @@ PLANTS = [
     ("packages", "supernets/space/search_space.py", "import hardware_profiles.base"),
     ("packages", "hardware_profiles/base.py", "import nas.errors"),
     ("nas-layers", "nas/jobs/schema/search_job.py", "import nas.runs.driver"),
+    ("testing", "nas/search/genes.py", "import nas.plugins.testing.search"),
     ("room-layers", "nas/jobs/schema/metrics.py", "import nas.jobs.build.task"),
     ("config-layers", "nas/jobs/schema/section.py", "import nas.jobs.schema.training"),
     ("nas-layers", "nas/errors.py", "import nas.search.problem.objectives"),

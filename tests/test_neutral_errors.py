@@ -14,7 +14,7 @@ from nas.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("nas", "supernets", "predictors", "hardware_profiles")
-DOORS = ("nas/cli/", "nas/service/")
+DOORS = ("nas/cli/", "nas/service/", "nas/results/export/scripts/")  # the scripts are programs of their own
 _COMMANDS = "|".join(sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]  # a group's
 _NAMES_COMMAND = re.compile(rf"\bnas (?:{_COMMANDS})\b")
 _NAMES_OPTION = re.compile(r"(?<![\w\"-])--[a-z]")  # after a double quote it is a variable of CSS

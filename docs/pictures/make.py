@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nas.results.analysis.report import RunReport
 from nas.results.plots import colours
-from nas.results.plots.style import INK, SOFT, STYLE
+from nas.results.plots.matplotlib_charts import INK, SOFT, STYLE
 from nas.runs.run import Run, open_run
 from nas.search.problem.objectives import Fidelity
 from supernets.sharing.base import Supernet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +68,7 @@ def predictor(
             )
         )
     if as_json:
-        return print_json([row.to_json() for row in rows])
+        return print_json(list(map(asdict, rows)))
     header = ["training rows", "model", "MAPE", "Kendall tau", "90 % interval covers", "CPU s to fit"]
     return print_table(header, _summary(rows))
 
@@ -122,7 +123,7 @@ def search(
             end(row)
     line = f"{replay.table.name}: {', '.join(o.name for o in replay.objectives)}"
     if as_json:
-        print_json([row.to_json() for row in rows])
+        print_json(list(map(asdict, rows)))
     else:
         over = f"medians of {seeds} seeds (quartiles)" if seeds > 1 else "one seed"
         print(
@@ -133,7 +134,7 @@ def search(
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
     if plot is not None:  # last: a full disk must not lose hours of results
-        nas.results.write_picture(plot, nas.runs.bench.search_figure(rows, line))
+        nas.results.write_picture(plot, nas.runs.bench.search_chart(rows, line))
         print(f"wrote {plot}", file=sys.stderr)
 
 

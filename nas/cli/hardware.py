@@ -194,7 +194,7 @@ def _sweep(
     with connected(address, spread=False, profiles=[chosen]), driving(runs, interruption_note="") as options:
         count = partial(options.observer.count, "measuring widths")
         stages = nas.jobs.sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
-    paths = nas.results.plot_sweep(stages, chosen.name, output)
+    paths = nas.results.write_chart("sweep", nas.results.sweep_chart(stages, chosen.name), output)
     if as_json:
         plots = [str(path) for path in paths]
         return print_json({"profile": chosen.name, "stages": nas.jobs.stages_json(stages), "plots": plots})

@@ -192,7 +192,7 @@ def write_plot(path: Path | None, inspection: supernets.families.captured.Inspec
     rows = [(part.name, part.smallest, part.largest) for part in inspection.grouped(_MAX_BARS)]
     ends = f"{inspection.smallest.macs / 1e6:,.3g} to {inspection.largest.macs / 1e6:,.4g} million multiply-accumulates"
     line = f"{ends} · {inspection.share:.1%} elastic · {inspection.size:.3g} networks"
-    nas.results.write_picture(path, nas.results.layers_figure(rows, title=inspection.model.name, line=line))
+    nas.results.write_picture(path, nas.results.layers_chart(rows, title=inspection.model.name, line=line))
     print(f"wrote {path}", file=sys.stderr)
 
 

@@ -220,7 +220,8 @@ def plot(
     quality: dict[str, Any] = {}
     if experts:
         measured_experts = nas.results.expert_quality(opened.runs, run, select=select)
-        paths = nas.results.plot_experts(measured_experts, output or opened.folder.plots)
+        chart = nas.results.expert_chart(measured_experts)
+        paths = nas.results.write_chart("experts", chart, output or opened.folder.plots)
         quality = measured_experts.to_json()
     else:
         paths = opened.plot(output, select=select)

@@ -1,6 +1,6 @@
 """The engine: evaluates the candidates of a search, records each measurement, and repeats that until a criterion stops it.
 
-- `evaluation`: from a candidate to its measurements, here or on Ray.
+- `evaluation`: evaluators that ask others, or call a function; pools of workers, here or on Ray.
 - `store`: the measurements and the state of a run, in SQLite or PostgreSQL.
 - `search_loop`: ask, evaluate, record, tell; beside it what reports a run while it goes on.
 """

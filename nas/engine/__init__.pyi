@@ -1,6 +1,5 @@
 from .console import ConsoleProgress as ConsoleProgress
-from .evaluation.ray_calls import RayCalls as RayCalls
-from .evaluation.ray_pool import RayPool as RayPool
+from .evaluation.actors import ActorPool as ActorPool
 from .loggers import open_loggers as open_loggers
 from .resumption import Resumption as Resumption
 from .resumption import check_ended as check_ended

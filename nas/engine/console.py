@@ -13,8 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from nas.engine.formatting import duration, guidance_text, miss_text, plain_text
-from nas.engine.pace import Pace
-from nas.engine.progress import ProgressObserver
+from nas.engine.progress import Pace, ProgressObserver
 from nas.search.problem.objectives import ACCURACY
 
 if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch

@@ -18,71 +18,41 @@ _STAGE = re.compile(r"(stage\d+)?")
 _BLOCK = re.compile(r"(?:block|layer)s?\d+$")
 """The places of choices in a network, as families name them."""
 
-_DISPLAY: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
-    "accuracy": ("Accuracy", "%", 100.0),
-    "average_precision": ("Average precision", "%", 100.0),
-    "mae": ("Mean absolute error", "", 1.0),
-    "r2": ("R²", "", 1.0),
-    "perplexity": ("Perplexity", "", 1.0),
-    "bits_per_byte": ("Bits per byte", "bits", 1.0),
-    "choice_accuracy": ("Accuracy of choices", "%", 100.0),
-    "normalised_choice_accuracy": ("Accuracy of choices by likelihood per byte", "%", 100.0),
-    "cache_hit_rate": ("Hit rate of the cache of experts", "%", 100.0),
-    "expert_loads_per_token": ("Experts loaded per token", "", 1.0),
-    "segment_cache_hit_rate": ("Best hit rate of the cache of experts", "%", 100.0),
-    "segment_routing_f1": ("Consistency of routing", "%", 100.0),
-    "active_experts_mean": ("Active experts of a token", "", 1.0),
-    "macs_mean": ("Mean multiply-accumulates", "M", 1e-6),
-    "latency_ms": ("Latency", "ms", 1.0),
-    "throughput": ("Throughput", "images/s", 1.0),
-    "peak_mib": ("Peak memory", "MiB", 1.0),
-    "session_ms": ("Time to load", "ms", 1.0),
-    "energy_mj": ("Energy", "mJ", 1.0),
-    "time_to_first_token_ms": ("Time to first token", "ms", 1.0),
-    "time_per_token_ms": ("Time per token", "ms", 1.0),
-    "tokens_per_second": ("Tokens per second", "tokens/s", 1.0),
-    "kv_cache_mib": ("Cache", "MiB", 1.0),
-    "model_mib": ("Weights", "MiB", 1.0),
-    "resident_mib": ("Weights in memory", "MiB", 1.0),
-    "macs": ("Multiply-accumulates", "M", 1e-6),
-    "parameters": ("Parameters", "k", 1e-3),
-    "activation_bytes": ("Activations", "KiB", 1 / 1024),
-}
+_SHOWN_UNITS = {"share": ("%", 100.0), "MACs": ("M", 1e-6), "parameters": ("k", 1e-3), "bytes": ("KiB", 1 / 1024)}
+"""The unit shown, and its factor, in place of a stored one."""
 
 
 _MAX_PERCENT = 10.0
 """Larger shares are shown as factors."""
 
 
-def _shown(objective: Objective) -> tuple[str, str, float]:
-    """Title, unit shown and factor of a metric; one that is not shipped is shown as it is stored, but for shares of a task."""
-    if objective.is_shipped:
-        return _DISPLAY[objective.metric]
-    if objective.of_task and objective.unit == "share":
-        return objective.metric, "%", 100.0
-    return objective.metric, objective.unit, 1.0
+def _shown(objective: Objective) -> tuple[str, float]:
+    """Unit shown and factor of a metric; one that is not shipped is shown as it is stored, but for shares of a task."""
+    if objective.is_shipped or (objective.of_task and objective.unit == "share"):
+        return _SHOWN_UNITS.get(objective.unit, (objective.unit, 1.0))
+    return objective.unit, 1.0
 
 
 def shown_scale(objective: Objective) -> float:
     """The factor from the stored unit to the unit shown (accuracy: share to per cent)."""
-    return _shown(objective)[2]
+    return _shown(objective)[1]
 
 
 def shown_unit(objective: Objective) -> str:
     """The unit shown."""
-    return _shown(objective)[1]
+    return _shown(objective)[0]
 
 
 def title_of(objective: Objective) -> str:
     """The objective with its unit, for an axis or a column: ``Latency (ms), cpu-1-thread``."""
-    title, unit, _ = _shown(objective)
+    title, (unit, _) = objective.title, _shown(objective)
     profile = f", {objective.profile}" if objective.profile else ""
     return f"{title} ({unit}){profile}" if unit else f"{title}{profile}"
 
 
 def format_value(objective: Objective, value: float, error: float | None = None) -> str:
     """A value in the unit shown, with its error where that is above 0: ``88.95 ± 0.31 %``."""
-    _, unit, factor = _shown(objective)
+    unit, factor = _shown(objective)
     shown, spread = value * factor, (error or 0.0) * factor
     if not spread and (not objective.is_shipped or not unit):  # of any magnitude
         return f"{shown:.4g} {unit}".rstrip()
@@ -94,7 +64,7 @@ def format_value(objective: Objective, value: float, error: float | None = None)
 
 def bound_text(objective: Objective, bound: float) -> str:
     """A bound that a user chose, in the unit shown and without trailing zeros: ``1 ms``."""
-    _, unit, factor = _shown(objective)
+    unit, factor = _shown(objective)
     return f"{bound * factor:.6g} {unit}".rstrip()
 
 

@@ -9,9 +9,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from nas.engine.progress import ProgressObserver
 from nas.errors import LoggerError
@@ -44,14 +45,36 @@ _TIMEOUT_S, _RETRIES = 10, 2
 """MLflow's own would let a search wait for many minutes for a server that is gone."""
 
 
-class LogWriter(Protocol):
-    """The destination of a logger's metrics.
+class ProgressLogger(ProgressObserver):
+    """An observer that writes metrics to a destination, which ``with`` opens and closes.
 
-    Raises:
-        LoggerError: from any method, where they cannot be written.
+    A destination that fails later does not end the run: the failure is noted once, and nothing more is written.
+
+    Args:
+        destination: Its name in messages.
+        note: called with that failure.
+        clock: seconds, of any beginning.
+
+    Attributes:
+        errors: Errors of a destination that cannot be written.
     """
 
-    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
+    errors: tuple[type[Exception], ...] = (OSError,)
+
+    def __init__(
+        self, destination: str, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._destination, self._note, self._clock = destination, note, clock
+        self._failed = False
+        self._buffer: list[tuple[str, int, float]] = []
+        self._written = clock()
+        self._n_known = 0
+        self._latest: SearchProgress | None = None
+
+    def open(self) -> None:
+        """Opens the destination."""
+
+    def begin_run(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         """Begins a run, or continues one that was begun before."""
 
     def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
@@ -60,44 +83,27 @@ class LogWriter(Protocol):
     def close(self, status: str) -> None:
         """Ends the run with the status ``FINISHED``, ``FAILED`` or ``KILLED``."""
 
-
-class ProgressLogger(ProgressObserver):
-    """An observer that writes metrics to a `LogWriter`; closed by ``with``.
-
-    A writer that fails does not end the run: the failure is noted once, and nothing more is written.
-
-    Args:
-        note: called with that failure.
-        clock: seconds, of any beginning.
-    """
-
-    def __init__(
-        self, log: LogWriter, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._writer_of: LogWriter | None = log
-        self._note, self._clock = note, clock
-        self._buffer: list[tuple[str, int, float]] = []
-        self._written = clock()
-        self._n_known = 0
-        self._latest: SearchProgress | None = None
+    def reason(self, error: Exception) -> str:
+        """The end of a message on an error, after ``cannot be written``."""
+        return f": {error}"
 
     def __enter__(self) -> Self:
+        try:
+            self.open()
+        except self.errors as error:
+            raise LoggerError(f"{self._destination}: cannot be written{self.reason(error)}") from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._keep_latest()
         self._flush()
-        if self._writer_of is not None:
-            with self._failing_once():
-                failed = "FAILED" if kind and issubclass(kind, Exception) else "KILLED"
-                self._writer_of.close("FINISHED" if kind is None else failed)
+        failed = "FAILED" if kind and issubclass(kind, Exception) else "KILLED"
+        self._attempt(partial(self.close, "FINISHED" if kind is None else failed))
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         """Keeps the run's parameters; the evaluations that it has already were written when they were made."""
         self._n_known = n_evaluations
-        if self._writer_of is not None:
-            with self._failing_once():
-                self._writer_of.begin(run, _parameters(facts, budget))
+        self._attempt(partial(self.begin_run, run, _parameters(facts, budget)))
 
     def step(self, step: int, steps: int, loss: float) -> None:
         self._keep(step, {"training/loss": loss})
@@ -132,72 +138,68 @@ class ProgressLogger(ProgressObserver):
 
     def _flush(self) -> None:
         metrics, self._buffer, self._written = self._buffer, [], self._clock()
-        if metrics and self._writer_of is not None:
-            with self._failing_once():
-                self._writer_of.write(metrics)
+        if metrics:
+            self._attempt(partial(self.write, metrics))
 
-    @contextmanager
-    def _failing_once(self) -> Iterator[None]:
+    def _attempt(self, write: Callable[[], None]) -> None:
+        if self._failed:
+            return
         try:
-            yield
-        except LoggerError as error:
-            self._writer_of = None
-            self._note(f"{error}; the run continues, and nothing more is logged there")
+            write()
+        except self.errors as error:
+            self._failed = True
+            failure = f"{self._destination}: cannot be written{self.reason(error)}"
+            self._note(f"{failure}; the run continues, and nothing more is logged there")
 
 
-class TensorBoardWriter:
-    """Event files for TensorBoard, in a folder of the run's name below `folder`, which is made where there is none."""
+class TensorBoardLogger(ProgressLogger):
+    """Event files for TensorBoard, in a folder of the run's name below a folder, which is made where there is none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str, note: Callable[[str], None]) -> None:
+        super().__init__(f"tensorboard:{folder}", note)
         require("tensorboard", "log_to tensorboard", parameter="log_to")
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import RecordWriter
 
         # Not its SummaryWriter: the thread that writes for it ends at the first error, and then a full queue blocks the run.
-        self._make, self._summary, self._event, self._folder = RecordWriter, summary, Event, folder
+        self._make, self._summary, self._event, self._folder = RecordWriter, summary, Event, Path(folder)
         self._records: Any = None
-        with self._writing():
-            folder.mkdir(parents=True, exist_ok=True)
 
-    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
-        with self._writing():
-            folder = self._folder / run.id
-            folder.mkdir(exist_ok=True)
-            # Named by nanoseconds: a resumption within a second of the beginning would write over the first file.
-            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{time.time_ns()}"
-            self._records = self._make(str(folder / name))
-            self._add(file_version="brain.Event:2")
-            lines = [f"| {name} | {value} |" for name, value in parameters.items()]
-            self._add(summary=self._summary.text("run", "\n".join(["| | |", "|---|---|", *lines])))
-            self._records.flush()
+    def open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def begin_run(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
+        folder = self._folder / run.id
+        folder.mkdir(exist_ok=True)
+        # Named by nanoseconds: a resumption within a second of the beginning would write over the first file.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{time.time_ns()}"
+        self._records = self._make(str(folder / name))
+        self._add(file_version="brain.Event:2")
+        lines = [f"| {name} | {value} |" for name, value in parameters.items()]
+        self._add(summary=self._summary.text("run", "\n".join(["| | |", "|---|---|", *lines])))
+        self._records.flush()
 
     def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
-        with self._writing():
-            for name, step, value in metrics:
-                self._add(step=step, summary=self._summary.scalar(name, value))
-            self._records.flush()
+        for name, step, value in metrics:
+            self._add(step=step, summary=self._summary.scalar(name, value))
+        self._records.flush()
 
     def close(self, status: str) -> None:
         if self._records is not None:
-            with self._writing():
+            self._records.close()
+
+    def reason(self, error: Exception) -> str:
+        if self._records is not None:
+            with suppress(OSError):  # of what is still buffered
                 self._records.close()
+        return f": {getattr(error, 'strerror', None) or error}"
 
     def _add(self, **fields: object) -> None:
         self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if self._records is not None:
-                with suppress(OSError):  # of what is still buffered
-                    self._records.close()
-            raise LoggerError(f"tensorboard:{self._folder}: cannot be written: {error.strerror or error}") from error
 
-
-class MLflowWriter:
+class MLflowLogger(ProgressLogger):
     """A run of MLflow's, found again by where ours is kept.
 
     Args:
@@ -205,7 +207,8 @@ class MLflowWriter:
         experiment: the name of the experiment, which is made where there is none.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(self, uri: str, note: Callable[[str], None], experiment: str) -> None:
+        super().__init__(f"mlflow:{uri}", note)
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_TIMEOUT_S))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(_RETRIES))
         require("mlflow", "log_to mlflow", parameter="log_to")
@@ -213,51 +216,44 @@ class MLflowWriter:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        self._uri, self._errors, self._metric, self._param = uri, (MlflowException, OSError), Metric, Param
+        self.errors = (MlflowException, OSError)
+        self._uri, self._name, self._connect, self._metric, self._param = uri, experiment, MlflowClient, Metric, Param
         self._run: str | None = None
-        with self._asking():
-            self._client = MlflowClient(tracking_uri=uri)
-            stored_experiment = self._client.get_experiment_by_name(experiment)
-            if stored_experiment is None:
-                self._experiment = self._client.create_experiment(experiment)
-            else:
-                self._experiment = stored_experiment.experiment_id
 
-    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
+    def open(self) -> None:
+        self._client = self._connect(tracking_uri=self._uri)
+        stored_experiment = self._client.get_experiment_by_name(self._name)
+        if stored_experiment is None:
+            self._experiment = self._client.create_experiment(self._name)
+        else:
+            self._experiment = stored_experiment.experiment_id
+
+    def begin_run(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         where = f"{socket.gethostname()}:{run.path.resolve()}"
         key = hashlib.sha256(where.encode(errors="replace")).hexdigest()
-        with self._asking():
-            query = f"tags.`nas.run` = '{key}'"
-            earlier_runs = self._client.search_runs([self._experiment], filter_string=query, max_results=1)
-            if earlier_runs:
-                self._run = str(earlier_runs[0].info.run_id)
-                self._client.update_run(self._run, status="RUNNING")
-                return
-            new_run = self._client.create_run(
-                self._experiment, run_name=run.id, tags={"nas.run": key, "nas.folder": where}
-            )
-            self._run = str(new_run.info.run_id)
-            params = [self._param(name, value) for name, value in parameters.items()]
-            self._client.log_batch(self._run, params=params)
+        query = f"tags.`nas.run` = '{key}'"
+        earlier_runs = self._client.search_runs([self._experiment], filter_string=query, max_results=1)
+        if earlier_runs:
+            self._run = str(earlier_runs[0].info.run_id)
+            self._client.update_run(self._run, status="RUNNING")
+            return
+        tags = {"nas.run": key, "nas.folder": where}
+        self._run = str(self._client.create_run(self._experiment, run_name=run.id, tags=tags).info.run_id)
+        params = [self._param(name, value) for name, value in parameters.items()]
+        self._client.log_batch(self._run, params=params)
 
     def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
         now = int(time.time() * 1000)
-        with self._asking():
-            metrics = [self._metric(name, value, now, step) for name, step, value in metrics]
-            self._client.log_batch(self._run, metrics=metrics)
+        self._client.log_batch(
+            self._run, metrics=[self._metric(name, value, now, step) for name, step, value in metrics]
+        )
 
     def close(self, status: str) -> None:
         if self._run is not None:
-            with self._asking():
-                self._client.set_terminated(self._run, status)
+            self._client.set_terminated(self._run, status)
 
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        try:
-            yield
-        except self._errors as error:
-            error_text = " ".join(str(error).split())[:300]
-            raise LoggerError(f"mlflow:{self._uri}: cannot be written ({error_text})") from error
+    def reason(self, error: Exception) -> str:
+        return f" ({' '.join(str(error).split())[:300]})"
 
 
 @contextmanager
@@ -270,18 +266,18 @@ def open_loggers(
         LoggerError: one is malformed, or cannot be opened.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(ProgressLogger(_writer_of(text, experiment), note)) for text in wanted]
+        yield [stack.enter_context(_logger_of(text, note, experiment)) for text in wanted]
 
 
-def _writer_of(text: str, experiment: str) -> LogWriter:
+def _logger_of(text: str, note: Callable[[str], None], experiment: str) -> ProgressLogger:
     kind, _, where = text.partition(":")
     if not where:
         raise LoggerError(f"log_to {text!r}: expected {FORMS}", parameter="log_to")
     match kind:
         case "tensorboard":
-            return TensorBoardWriter(Path(where))
+            return TensorBoardLogger(where, note)
         case "mlflow":
-            return MLflowWriter(where, experiment)
+            return MLflowLogger(where, note, experiment)
     raise LoggerError(f"log_to {text!r}: unknown kind {kind!r}; expected {FORMS}", parameter="log_to")
 
 

@@ -1,7 +1,9 @@
-"""The progress callbacks of a driver, and their basic implementations."""
+"""The progress callbacks of a driver, their basic implementations, and the pace of a phase."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,10 @@ if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor
     from nas.engine.store.run_facts import RunFacts
     from nas.search.problem.budget import Budget
     from supernets.training.trainer import Epoch
+
+_PACE, _APART_S = 12, 0.5
+"""The pace of a phase is that of its last changes (at most this number), each at least this number of seconds after the one
+before: the measurements of a batch arrive together, and those of a resumed search all at once."""
 
 
 class ProgressObserver:
@@ -56,3 +62,23 @@ class CompositeObserver(ProgressObserver):
 
     begin, step, epoch = _each("begin"), _each("step"), _each("epoch")
     progress, count, note, waiting = _each("progress"), _each("count"), _each("note"), _each("waiting")
+
+
+class Pace:
+    """How fast a phase goes, and so how long the rest of it takes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changes: deque[tuple[float, int]] = deque(maxlen=_PACE)
+
+    def left(self, done: int, total: int) -> float | None:
+        """Seconds that the rest takes at the present pace; None before there is one, and where nothing is left."""
+        now, last = self._clock(), self._changes[-1] if self._changes else None
+        if last is not None and now - last[0] < _APART_S:  # the same moment: as far as it got
+            self._changes[-1] = (last[0], done)
+        elif last is None or done != last[1]:
+            self._changes.append((now, done))
+        (began, before), (until, reached) = self._changes[0], self._changes[-1]
+        if reached <= before or done >= total:
+            return None
+        return max(0.0, (until - began) / (reached - before) * (total - done) - (now - until))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,12 +14,13 @@ from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import read_labels
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
-from nas.engine.training_history import training_history
-from nas.errors import NasError, Remedy
+from nas.errors import NasError, Remedy, StoreError
 from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.search.problem.objectives import ACCURACY, Objective
 from nas.search.problem.tasks import CLASSIFICATION
 
+EPOCH = "epoch"
+"""The kind of the event of each epoch, whose detail are the fields of `supernets.training.trainer.Epoch`."""
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
@@ -216,3 +219,25 @@ def training_json(run: StoredRun) -> dict[str, Any]:
         "history": history,
         "task": (CLASSIFICATION if facts is None else facts.task).to_json(),
     }
+
+
+def training_history(folder: RunFolder, store: RunStore) -> list[Mapping[str, Any]]:
+    """The fields of each epoch, the first one first; empty before the first ends, and where the run trains nothing.
+
+    From the run's events, which outlive its checkpoint. Runs of version 0.1, and a driver that was killed between the two
+    records, have some epochs in the checkpoint alone.
+
+    Raises:
+        StoreError: the checkpoint's index is damaged.
+    """
+    index = folder.checkpoint / "checkpoint.json"
+    try:
+        recorded = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
+        epoch_by_number = {int(epoch["epoch"]): epoch for epoch in recorded}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{index}: damaged checkpoint index ({error!r}); remove its folder and resume the run to train again",
+            code="checkpoint.damaged",
+        ) from None
+    epoch_by_number |= {int(event.detail["epoch"]): event.detail for event in store.events() if event.kind == EPOCH}
+    return [epoch_by_number[epoch] for epoch in sorted(epoch_by_number)]

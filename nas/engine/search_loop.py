@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from nas.engine.batch_evaluation import BatchEvaluation
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.remeasuring import Remeasuring
@@ -17,7 +16,7 @@ from nas.engine.stop_criteria import StopCallback, StopCriteria
 from nas.engine.store.base import Fit, RunStore
 from nas.search.base import SearchAlgorithm
 from nas.search.problem.budget import Budget, Stop, StopReason
-from nas.search.problem.objectives import Constraint, Evaluation, Objective, metrics_of
+from nas.search.problem.objectives import Constraint, Evaluation, Measurement, Objective, Request, metrics_of
 from nas.search.problem.variants import Variants
 from supernets.space import Architecture, SearchSpace
 
@@ -57,38 +56,25 @@ def search(
     Raises:
         EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
     """
-    metrics = metrics_of(objectives, constraints)
-    tracker = FrontTracker(objectives, constraints)
-    evaluations: list[Evaluation] = []
-
     cached = CachedEvaluator(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
-    remeasuring = Remeasuring(cached)
-
-    def show(n_complete: int = 0) -> None:
-        done = max(0, len(evaluations) + n_complete - len(known_candidates))
-        on_progress(tracker.progress(done, budget.evaluations, uncertain=remeasuring.n_uncertain))
-
-    candidates = BatchEvaluation(evaluator=remeasuring, metrics=metrics, variants=variants, on_complete=show)
     run = _Search(
         space=space,
-        objectives=objectives,
-        constraints=constraints,
+        metrics=metrics_of(objectives, constraints),
         algorithm=algorithm,
-        candidates=candidates,
+        evaluator=Remeasuring(cached),
+        variants=variants,
         store=store,
         budget=budget,
         batch=batch,
         known_candidates=known_candidates,
         criteria=StopCriteria(budget, stop_when),
-        tracker=tracker,
-        show=show,
+        tracker=FrontTracker(objectives, constraints),
+        on_progress=on_progress,
         clock=clock,
-        evaluations=evaluations,
-        remeasuring=remeasuring,
     )
     with _frozen_garbage_collector():
         run.run()
-    return evaluations
+    return run.evaluations
 
 
 @contextmanager
@@ -110,18 +96,17 @@ class _Search:
     """A search: its parts, and its evaluations so far."""
 
     space: SearchSpace
-    objectives: Sequence[Objective]
-    constraints: Sequence[Constraint]
+    metrics: Sequence[Objective]
     algorithm: SearchAlgorithm
-    candidates: BatchEvaluation
+    evaluator: Remeasuring
+    variants: Variants
     store: RunStore
     budget: Budget
     batch: int
     known_candidates: Sequence[Architecture]
     criteria: StopCriteria
     tracker: FrontTracker
-    show: Callable[[], None]
-    remeasuring: Remeasuring
+    on_progress: Callable[[SearchProgress], None]
     clock: Callable[[], float]
     evaluations: list[Evaluation] = field(default_factory=list)
 
@@ -134,6 +119,11 @@ class _Search:
     def n_spent(self) -> int:
         """Evaluations of the budget."""
         return max(0, len(self.evaluations) - len(self.known_candidates))
+
+    def show(self, n_complete: int = 0) -> None:
+        """Reports the progress, with some candidates of a batch that is not complete yet."""
+        done = max(0, len(self.evaluations) + n_complete - len(self.known_candidates))
+        self.on_progress(self.tracker.progress(done, self.budget.evaluations, uncertain=self.evaluator.n_uncertain))
 
     def run(self) -> None:
         recorded, state, started = self.store.asks(), self.store.state(), self.clock()
@@ -148,7 +138,7 @@ class _Search:
             if step >= len(recorded):
                 seconds = state.searched_seconds + self.clock() - started
                 self.store.update_state(searched_seconds=seconds)
-        self.remeasuring.last()
+        self.evaluator.last()
         self._correct()
         self.store.update_state(stop=stop)
         if self.algorithm.fits() and self.algorithm.ask(
@@ -196,7 +186,7 @@ class _Search:
         return recorded
 
     def _evaluate(self, architectures: list[Architecture]) -> None:
-        evaluations = self.candidates(architectures)
+        evaluations = self._measure(architectures)
         self.tracker.check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self._correct()
@@ -207,9 +197,24 @@ class _Search:
         self.criteria.record(self.n_spent, self.tracker.add(evaluations))
         self.show()
 
+    def _measure(self, batch: Sequence[Architecture]) -> list[Evaluation]:
+        """The candidates of a batch with all of their metrics."""
+        requests = {a: {metric.name: self.variants.request(a, metric) for metric in self.metrics} for a in batch}
+        missing = {a: len(self.metrics) for a in batch}
+        measurements: dict[Request, Measurement] = {}
+        for measurement in self.evaluator.evaluate([r for by_metric in requests.values() for r in by_metric.values()]):
+            measurements[measurement.request] = measurement
+            missing[self.variants.candidate(measurement.request)] -= 1
+            complete = sum(n == 0 for n in missing.values())
+            if complete < len(batch):  # a complete batch is shown with the front and the hypervolume that it makes
+                self.show(complete)
+        return [
+            Evaluation(a, {name: measurements[r] for name, r in by_metric.items()}) for a, by_metric in requests.items()
+        ]
+
     def _correct(self) -> None:
         """Passes on the values of latencies that were measured again."""
-        improved = self.remeasuring.improved()
+        improved = self.evaluator.improved()
         corrected = []
         for i, evaluation in enumerate(self.evaluations):
             better = {name: improved[m.request] for name, m in evaluation.measurements.items() if m.request in improved}

@@ -6,6 +6,8 @@ from .build.prepared_job import prepare_job as prepare_job
 from .build.references import check_kind as check_kind
 from .build.references import check_references as check_references
 from .build.references import check_training as check_training
+from .build.user_model import image_shape_for as image_shape_for
+from .evaluation.ray_pool import RayPool as RayPool
 from .planning.calibrate import calibrate as calibrate
 from .planning.language_models import pretrained_language_model as pretrained_language_model
 from .planning.latency_sweep import job_snippet as job_snippet

@@ -4,9 +4,8 @@ A job writes `module:Class`, or a short name that an installed package registers
 `subnet_nas.<kind>`. Registries of shipped classes hold entries by name; what they do not hold is looked up here.
 """
 
-from nas.plugins.checks import calling, construct
 from nas.plugins.installed import find, known_names, registered
-from nas.plugins.loading import check, load
+from nas.plugins.loading import calling, check, construct, load
 from nas.plugins.reference import Kind, PluginRef, is_dotted, of_object
 
 __all__ = [

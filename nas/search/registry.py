@@ -1,19 +1,21 @@
-"""Makes search algorithms of their names: shipped ones, and those of plug-ins."""
+"""Makes search algorithms of their names: shipped ones, and those of plug-ins, whose calls are checked."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from nas.plugins import Kind, check, find, load, of_object
+from nas.errors import PluginError
+from nas.plugins import Kind, PluginRef, calling, check, construct, find, load, of_object
 from nas.plugins.parts import require
 from nas.search.algorithms import ALGORITHMS, load_part
 from nas.search.base import SearchAlgorithm, SearchProblem
-from nas.search.plugin import make_plugin
+from nas.search.problem.objectives import Evaluation
 from nas.search.warm_start import WarmStarted, promising
+from supernets.errors import SpaceError
 from supernets.space import Architecture, SearchSpace
 
 
@@ -73,9 +75,83 @@ def make_algorithm(
         plugin = load(ref, SearchAlgorithm) if implementation is None else implementation
         if implementation is not None and (isinstance(implementation, type) or hasattr(implementation, "ask")):
             check(ref, implementation, SearchAlgorithm)
-        values = {field.name: getattr(problem, field.name) for field in fields(problem)}
-        algorithm = make_plugin(ref, plugin, values, optional=_OPTIONAL, settings=settings)
+        algorithm = _plugin_algorithm(ref, plugin, problem, settings)
     known_architectures = set(problem.known_architectures)
     lacking = [evaluation for evaluation in problem.warm_start if evaluation.architecture not in known_architectures]
     first = [*problem.first, *promising(lacking, problem.objectives, problem.constraints)]
     return WarmStarted(algorithm, first) if first else algorithm
+
+
+def _plugin_algorithm(
+    ref: PluginRef, implementation: Any, problem: SearchProblem, settings: Mapping[str, Any]
+) -> SearchAlgorithm:
+    """An algorithm of a plug-in's class, or of a function that makes an object, or around an object.
+
+    A class is made of the space, the objectives, ``seed``, ``constraints`` and the settings of the job, and of `_OPTIONAL`
+    attributes for which its constructor has a parameter.
+    """
+    if isinstance(implementation, type) or not hasattr(implementation, "ask"):
+        parameters = inspect.signature(implementation).parameters
+        names = ["seed", "constraints", *(attribute for attribute in _OPTIONAL if attribute in parameters)]
+        fixed = {name: getattr(problem, name) for name in names}
+        implementation = construct(
+            ref, implementation, problem.space, problem.objectives, settings=settings, key="search.settings", **fixed
+        )
+    return CheckedAlgorithm(ref, implementation, problem.space)
+
+
+class CheckedAlgorithm(SearchAlgorithm):
+    """An algorithm whose answers are checked; what it raises names the plug-in."""
+
+    def __init__(self, ref: PluginRef, inner: SearchAlgorithm, space: SearchSpace) -> None:
+        self._ref, self._inner, self._space = ref, inner, space
+        self._proposed = {space.smallest, space.largest}
+
+    def ask(self, n: int) -> list[Architecture]:
+        proposed = self._architectures("ask", lambda: self._inner.ask(n))
+        if len(proposed) > n:
+            raise self._wrong("ask", f"expected at most {n} architectures, got {len(proposed)}")
+        if repeated := [a.key for i, a in enumerate(proposed) if a in self._proposed or a in proposed[:i]]:
+            raise self._wrong("ask", f"{repeated[0]} was asked for before; expected each architecture once")
+        self._proposed.update(proposed)
+        return proposed
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        self._proposed.update(evaluation.architecture for evaluation in evaluations)
+        with calling(self._ref, "tell"):
+            self._inner.tell(evaluations)
+
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        with calling(self._ref, "correct"):
+            self._inner.correct(evaluations)
+
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+        self._proposed.update(recorded)
+        return self._architectures("replay", lambda: self._inner.replay(recorded))
+
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        with calling(self._ref, "fits"):
+            models = self._inner.fits()
+        if not isinstance(models, Mapping):
+            raise self._wrong("fits", f"expected a mapping from objectives to models, got {type(models).__name__}")
+        return models
+
+    def _architectures(self, method: str, call: Callable[[], Any]) -> list[Architecture]:
+        with calling(self._ref, method):
+            answer = call()
+        if not isinstance(answer, list | tuple) or not all(isinstance(element, Architecture) for element in answer):
+            kinds = (
+                sorted({type(element).__name__ for element in answer})
+                if isinstance(answer, list | tuple)
+                else [type(answer).__name__]
+            )
+            raise self._wrong(method, f"expected a list of Architecture, got {', '.join(kinds)}")
+        for architecture in answer:
+            try:
+                self._space.check(architecture)
+            except SpaceError as error:
+                raise self._wrong(method, f"{architecture.key} is not in the space: {error}") from None
+        return list(answer)
+
+    def _wrong(self, method: str, fault: str) -> PluginError:
+        return PluginError(f"{self._ref}: {method}: {fault}")

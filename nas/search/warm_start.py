@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,6 @@ from supernets.space import Architecture
 
 FIRST = 8
 """Architectures asked for first, at most: with as many again, guided search needed more (see `guided.WARM_INITIAL`)."""
-
-
-class Surrogate(Protocol):
-    """Predicts minimised values of architectures, (..., n, m), `z` standard deviations from the mean."""
-
-    def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array: ...
 
 
 class PriorObservations:
@@ -44,20 +37,12 @@ class PriorObservations:
         value_by_architecture = {a: value for a, value in values.items() if math.isfinite(value)}
         return list(value_by_architecture), np.array(list(value_by_architecture.values()), dtype=np.float64)
 
-    def known_to(self, surrogate: Surrogate) -> Surrogate:
-        """A surrogate that returns observed values instead of predictions: measuring would find them again."""
-        return _WithObservations(surrogate, self._rows) if self._rows else surrogate
-
-
-@dataclass(frozen=True, slots=True)
-class _WithObservations:
-    surrogate: Surrogate
-    rows: Mapping[Architecture, Array]
-
-    def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
-        predicted = self.surrogate.values(architectures, z)
+    def replaced_in(self, predicted: Array, architectures: Sequence[Architecture]) -> Array:
+        """Predictions of architectures, (..., n, m), with the observed values in place: measuring would find them again."""
+        if not self._rows:
+            return predicted
         unknown = np.full(predicted.shape[-1], np.nan)
-        observed = np.array([self.rows.get(a, unknown) for a in architectures]).reshape(predicted.shape[-2:])
+        observed = np.array([self._rows.get(a, unknown) for a in architectures]).reshape(predicted.shape[-2:])
         return np.where(np.isfinite(observed), observed, predicted)
 
 

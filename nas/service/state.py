@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nas.engine.store.database import WRITES
 from nas.engine.store.migrations import Schema
-from nas.engine.store.sqlite import explain, writing_engine
+from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import StoreError
 from nas.service.stamped_cache import ChangeStamp
 
@@ -214,7 +214,7 @@ class ServiceState:
         Raises:
             StoreError: it is damaged, of a later version, or cannot be written.
         """
-        state = cls(path, writing_engine(path, create=True), clock)
+        state = cls(path, SqliteDatabase(path).writing_engine(create=True), clock)
         try:
             with state._translated(), state._writer.begin() as connection:
                 if not inspect(connection).get_table_names():
@@ -356,4 +356,4 @@ class ServiceState:
         try:
             yield
         except DBAPIError as error:
-            raise StoreError(f"{self._path}: {explain(error)}") from error
+            raise StoreError(f"{self._path}: {SqliteDatabase(self._path).explain(error)}") from error

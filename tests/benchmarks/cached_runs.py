@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from nas.runs.bench.results_file import Row
 from nas.runs.bench.search import Replay
 from nas.runs.bench.table import Table
@@ -68,7 +70,7 @@ class Cache:
             for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
                 if line.endswith("}\n"):
                     kept = json.loads(line)
-                    self._rows[kept["key"]] = Row.from_json(kept["row"])
+                    self._rows[kept["key"]] = TypeAdapter(Row).validate_python(kept["row"])
 
     def find(self, spec: Spec) -> Row | None:
         """The result of a run, if it is cached."""
@@ -80,7 +82,7 @@ class Cache:
         self._rows[key] = row
         file = self._folder / f"{spec.algorithm}.jsonl"
         broken = file.exists() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
-        line = json.dumps({"key": key, "row": row.to_json()}, allow_nan=False)
+        line = json.dumps({"key": key, "row": asdict(row)}, allow_nan=False)
         with file.open("a", encoding="utf-8") as stream:
             stream.write(("\n" if broken else "") + line + "\n")
 

@@ -32,8 +32,8 @@ import numpy as np
 import torch
 import typer
 
-from nas.engine.evaluation.scoring import ScoringTask
 from nas.engine.finalists import choose_finalists
+from nas.jobs.evaluation.scoring import ScoringTask
 from nas.search.problem.objectives import Variant
 from supernets.data.documents import NOTHING
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -90,7 +90,9 @@ def compare_seed(bench: Bench, python: Path, folder: Path, seed: int) -> dict[st
         rows = found_by_whittle(python, folder, strategy, cost, samples=budget, seed=seed)
         fronts = {architecture_of(supernet, row["options"]): row["perplexity"] for row in rows if row["front"]}
         new = [ScoringTask(a, Variant(), (bench.scored.name,), model=False) for a in fronts if a not in validation]
-        validation |= {s.task.architecture: s.scores[bench.scored.name].value for s in bench.pool.score(new)}
+        for outcome in bench.pool.run(new):
+            if outcome.result is not None:
+                validation[outcome.task.architecture] = outcome.result.scores[bench.scored.name].value
         apart = max(apart, *(abs(theirs / validation[a] - 1) for a, theirs in fronts.items()))
         chosen[f"whittle {strategy}, {cost}"] = list(fronts)
         evaluations[f"whittle {strategy}, {cost}"] = len(rows)

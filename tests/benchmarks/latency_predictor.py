@@ -30,9 +30,9 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.environment import differences
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.features import LatencyFeatures
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.evaluation.features import ArchitectureFeatures, LatencyFeatures
 from nas.jobs.planning.calibrate import calibrate
 from nas.jobs.schema import parse_job
 from predictors import baselines
@@ -124,7 +124,7 @@ def mape(predicted: Array, measured: Array) -> float:
     return float(np.mean(np.abs(predicted / measured - 1)))
 
 
-def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures: Sequence[Architecture], y: Array,
+def compare(with_table: LatencyFeatures, without: ArchitectureFeatures, architectures: Sequence[Architecture], y: Array,
             *, sizes: Sequence[int], draws: int) -> dict[str, list[float]]:  # fmt: skip
     """MAPE on the held-out half by predictor and number of training subnets, mean over the samples."""
     rich, plain = with_table(architectures), without(architectures)
@@ -169,7 +169,7 @@ def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnet
         f"{fit.offset_ms:.4f} ms, off by {fit.mape:.2%}\n"
     )
     print(table_head(f"repeatability {mape(again, first[half:]):.2%}", *sizes))
-    features = LatencyFeatures(supernet, table), LatencyFeatures(supernet, None)
+    features = LatencyFeatures(supernet, table), ArchitectureFeatures(supernet)
     for name, errors in compare(*features, architectures, first, sizes=sizes, draws=draws).items():
         print(table_row(name, *(f"{error:.2%}" for error in errors)), flush=True)
 

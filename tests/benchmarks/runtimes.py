@@ -20,10 +20,10 @@ import typer
 from hardware_profiles.base import Deployment, LatencyMeasurement
 from hardware_profiles.catalog import in_runtime, load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision, outputs_of
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision, outputs_of
 from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.training.recalibration import recalibrate
 from tests.benchmarks.markdown import table_head, table_row

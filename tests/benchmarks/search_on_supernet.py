@@ -29,12 +29,9 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
+from nas.engine.evaluation.base import Outcome
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.cluster import start_ray, stop_ray
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.measuring_evaluator import deployment_of, served_by
-from nas.engine.evaluation.ray_pool import RayPool
-from nas.engine.evaluation.scoring import ExampleScores, InlineScoring, Scored, Scoring, ScoringTask
 from nas.engine.finalists import choose_finalists
 from nas.engine.search_loop import search
 from nas.engine.store.folder import RunsFolder
@@ -42,6 +39,10 @@ from nas.engine.store.sql import SqlStore
 from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.build.search_objects import build_algorithm, build_evaluator
 from nas.jobs.build.serving import writes_cache_in_place
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.measuring_evaluator import deployment_of, served_by
+from nas.jobs.evaluation.ray_pool import RayPool
+from nas.jobs.evaluation.scoring import ExampleScores, InlineScoring, Scored, Scoring, ScoringTask
 from nas.jobs.schema import SearchJob, load_job
 from nas.search.base import SearchAlgorithm
 from nas.search.problem.budget import Budget
@@ -75,8 +76,8 @@ class Shared:
     def __init__(self, pool: Scoring) -> None:
         self._pool = pool
 
-    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
-        return self._pool.score(tasks)
+    def run(self, tasks: Sequence[ScoringTask]) -> Iterator[Outcome[ScoringTask, Scored]]:
+        return self._pool.run(tasks)
 
     def close(self) -> None:
         """Leaves them running."""
@@ -160,7 +161,7 @@ class Bench:
         scores, times = list[ExampleScores](), []
 
         def deployment(scoring: InlineScoring, a: Architecture) -> Deployment:
-            (scored,) = scoring.score([ScoringTask(a, Variant(), (name,), model=whole, served=served)])
+            scored = scoring.score_one(ScoringTask(a, Variant(), (name,), model=whole, served=served))
             if scored.failure:
                 raise SystemExit(scored.failure)
             scores.append(scored.scores[name])

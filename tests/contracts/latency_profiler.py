@@ -8,7 +8,7 @@ import numpy as np
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.environment import differences
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.onnx_networks import sentence_net
 
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)

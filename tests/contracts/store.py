@@ -210,16 +210,6 @@ class RecordsContract:
         store.record_event("retry", {"key": "2-x-1"})
         assert store.events() == [Event("retry", {"key": k}, NOW) for k in ("1-x-1", "2-x-1")]
 
-    def test_a_closed_store_refuses_and_closes_again(self, store: RunStore) -> None:
-        store.close()
-        store.close()
-        with pytest.raises(StoreError, match="closed"):
-            store.add(measured(1))
-        with pytest.raises(StoreError, match="closed"):
-            store.measurements()
-        with pytest.raises(StoreError, match="closed"):
-            store.outcomes()
-
 
 class StoreContract(RecordsContract):
     """One test class for every `RunStore`."""
@@ -379,3 +369,17 @@ class StoreContract(RecordsContract):
     def test_a_message_that_is_no_utf8_does_not_end_the_run(self, store: RunStore) -> None:
         store.add(Measurement(request(1), Status.FAILED, None, None, message="no file \udcff.png"))
         assert store.measurements()[0].message == r"no file \udcff.png"
+
+
+class DatabaseContract(StoreContract):
+    """Of stores in a database, which refuse what comes after their end."""
+
+    def test_a_closed_store_refuses_and_closes_again(self, store: RunStore) -> None:
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            store.add(measured(1))
+        with pytest.raises(StoreError, match="closed"):
+            store.measurements()
+        with pytest.raises(StoreError, match="closed"):
+            store.outcomes()

@@ -19,7 +19,7 @@ import torch
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.scoring import InlineScoring, ScoringTask
+from nas.jobs.evaluation.scoring import InlineScoring, ScoringTask
 from supernets.data import head, load_data
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.families.convolutional.mobile_cnn_spec import CNNSpec, StageSpec

@@ -8,7 +8,7 @@ import pytest
 
 from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_prefix
 from hardware_profiles.runtime import run_model
-from nas.testing.onnx_networks import conv_net, declare
+from nas.plugins.testing.onnx_networks import conv_net, declare
 from tests.onnx_networks import identity
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles import LatencyComparison, LatencyMeasurement, compare_latency, measure_latency
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.errors import raises
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.model_file import measure_latency, parse_shapes, summary
-from nas.testing.onnx_networks import conv_net, declare
+from nas.plugins.testing.onnx_networks import conv_net, declare
 from tests.errors import raises
 from tests.onnx_networks import identity
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.model_inputs import make_inputs
-from nas.testing.onnx_networks import declare
+from nas.plugins.testing.onnx_networks import declare
 from tests.errors import raises
 from tests.onnx_networks import identity
 

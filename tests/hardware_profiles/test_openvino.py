@@ -18,7 +18,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.requirements import check_requirements
 from hardware_profiles.runtime import run_model
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.errors import raises
 
 openvino = pytest.importorskip("openvino")

@@ -19,7 +19,7 @@ from hardware_profiles.errors import PrecisionError
 from hardware_profiles.precisions.ranges import activation_ranges
 from hardware_profiles.quantize import PRECISIONS, check_precision, convert
 from hardware_profiles.runtime import run_model
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.errors import raises
 
 Batches = list[dict[str, NDArray[Any]]]
@@ -206,7 +206,7 @@ def test_the_same_arguments_give_the_same_bytes_in_every_process() -> None:
     code = (
         "import hashlib, numpy as np\n"
         "from hardware_profiles.quantize import convert\n"
-        "from nas.testing.onnx_networks import conv_net\n"
+        "from nas.plugins.testing.onnx_networks import conv_net\n"
         "x = np.random.default_rng(0).standard_normal((4, 3, 16, 16)).astype(np.float32)\n"
         "print(hashlib.sha256(convert(conv_net(), 'int8', [{'x': x}])).hexdigest())"
     )

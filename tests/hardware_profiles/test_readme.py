@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles import LatencyMeasurement
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.readme_blocks import run_readme
 
 

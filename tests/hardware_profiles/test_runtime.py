@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from hardware_profiles.runtime import run_calls, run_model
-from nas.testing.onnx_networks import declare
+from nas.plugins.testing.onnx_networks import declare
 from tests.errors import raises
 from tests.onnx_networks import identity
 

@@ -57,7 +57,7 @@ def _undrawn() -> Iterator[None]:
     from nas.results.plots import plot_files
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(plot_files, "files_of", lambda name, figure: {f"{name}.png": b"", f"{name}.svg": b"<svg/>"})
+        patched.setattr(plot_files, "files_of", lambda name, chart: {f"{name}.png": b"", f"{name}.svg": b"<svg/>"})
         yield
 
 

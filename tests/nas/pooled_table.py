@@ -20,7 +20,7 @@ class TableWorker:
     def __init__(self, table: TableEvaluator, seconds: float) -> None:
         self._table, self._seconds = table, seconds
 
-    def do(self, requests: Requests) -> list[Measurement]:
+    def __call__(self, requests: Requests) -> list[Measurement]:
         time.sleep(self._seconds)
         return list(self._table.evaluate(requests))
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.engine.evaluation.scoring import scoring_environment
+from nas.jobs.evaluation.scoring import scoring_environment
 from tests.data.earlier_runs import ANY_LATENCY, outputs_for_fixed_inputs, read_record, read_rows, unpack_runs
 from tests.nas.commands import Shell
 

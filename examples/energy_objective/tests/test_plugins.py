@@ -7,8 +7,8 @@ from energy_objective.energy import EstimatedEnergy
 from energy_objective.mlp import MLPFamily
 from energy_objective.search import NeighbourSearch
 
-from nas.testing import OBJECTIVES, ConstraintContract, FamilyContract, MetricContract, SearchContract
-from nas.testing.metric import measured_networks
+from nas.plugins.testing import OBJECTIVES, ConstraintContract, FamilyContract, MetricContract, SearchContract
+from nas.plugins.testing.metric import measured_networks
 
 
 class TestEstimatedEnergy(MetricContract):

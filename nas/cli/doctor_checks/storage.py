@@ -11,7 +11,7 @@ from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.lease import Holder, RunLock
 from nas.engine.store.opening import is_held, open_store
-from nas.engine.store.sqlite import explain, reading_engine
+from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import NasError, OutdatedStoreError, StoreError
 from nas.service.state import SCHEMA
 
@@ -66,14 +66,15 @@ def service_state(path: Path) -> list[Finding]:
         return []
 
     remedy = "restore it from a backup; without it, a server forgets submissions (runs are kept)"
-    engine = reading_engine(path)
+    database = SqliteDatabase(path)
+    engine = database.reading_engine()
     try:
         with engine.connect() as connection:
             SCHEMA.check(connection, name=path.name)
     except OutdatedStoreError:
         return [ok("service", f"{path} has a previous version, which the next server upgrades")]
     except (DBAPIError, StoreError) as error:
-        observation = str(error) if isinstance(error, StoreError) else f"{path}: {explain(error)}"
+        observation = str(error) if isinstance(error, StoreError) else f"{path}: {database.explain(error)}"
         return [wrong("service", observation, remedy)]
     finally:
         engine.dispose()

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from nas.engine.evaluation.base import Outcome, ResultT, TaskT
 from nas.errors import EvaluationError
 
 TRIES = 3
@@ -34,34 +35,6 @@ _LIMIT_FACTOR, _MIN_LIMIT_S = 20.0, 60.0
 _SHORT_S, _DEPTH = 0.2, 2
 """Tasks shorter than this are queued at the actors, two each, because sending one takes milliseconds; longer ones wait for
 the first actor that is free."""
-
-TaskT = TypeVar("TaskT")
-ResultT = TypeVar("ResultT")
-_InputT = TypeVar("_InputT", contravariant=True)
-_OutputT = TypeVar("_OutputT", covariant=True)
-
-
-class Worker(Protocol[_InputT, _OutputT]):
-    """The object that an actor creates; it does one task at a time.
-
-    A result is sent while the next task is done, so it must not change any more.
-    """
-
-    def do(self, task: _InputT) -> _OutputT: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[TaskT, ResultT]):
-    """A task's result, or why there is none.
-
-    Attributes:
-        seconds: wall time of the last try, as the pool saw it.
-    """
-
-    task: TaskT
-    result: ResultT | None
-    failure: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +61,7 @@ class PoolActor:
     patience_s = 1.0
     """How long a task waits for one of a lower turn: Ray's calls may overtake each other, and one may never arrive."""
 
-    def __init__(self, make: Callable[..., Worker[Any, Any]], *arguments: object) -> None:
+    def __init__(self, make: Callable[..., Callable[[Any], Any]], *arguments: object) -> None:
         self._worker = make(*arguments)
         self._turns, self._turn = threading.Condition(), 0
 
@@ -102,7 +75,7 @@ class PoolActor:
         with self._turns:  # held until the task is done
             self._turns.wait_for(lambda: self._turn >= turn, self.patience_s)
             try:
-                return self._worker.do(task)
+                return self._worker(task)
             finally:
                 self._turn = max(self._turn, turn + 1)
                 self._turns.notify_all()
@@ -115,7 +88,8 @@ class ActorPool(Generic[TaskT, ResultT]):
     on another node where there is one, `TRIES` times in all.
 
     Args:
-        make: makes a worker in its actor, from `arguments` (references to the object store are resolved).
+        make: makes a worker in its actor, from `arguments` (references to the object store are resolved). The worker does one
+            task at a time; a result is sent while the next task is done, so it must not change any more.
         workers: the most actors; None for as many as there are CPUs.
         time_limit_s: Time limit of one try, in seconds; None derives it from the longest task so far.
         failure_of: why a result is a failure, or ""; such a task is retried, too, and its last result returned.
@@ -125,7 +99,7 @@ class ActorPool(Generic[TaskT, ResultT]):
 
     def __init__(
         self,
-        make: Callable[..., Worker[TaskT, ResultT]],
+        make: Callable[..., Callable[[TaskT], ResultT]],
         arguments: Sequence[object] = (),
         *,
         workers: int | None = None,

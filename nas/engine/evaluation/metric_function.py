@@ -8,8 +8,9 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
+from nas.engine.evaluation.base import Pool
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.space import Architecture, Option, SearchSpace
 
@@ -23,6 +24,13 @@ _FRAMES = 8
 """Innermost frames of a traceback that are kept."""
 _LONGEST = 200
 """Characters of a candidate's values in a message."""
+
+
+class Call(NamedTuple):
+    """A candidate that the function is called for, and what it is called with."""
+
+    architecture: Architecture
+    values: Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +50,6 @@ class CallResult:
     seconds: float = 0.0
 
 
-class Calls(Protocol):
-    """Makes the calls of an evaluator: one after another here, or in other processes."""
-
-    def run(self, tasks: Sequence[Values]) -> Iterator[tuple[int, CallResult]]:
-        """The position and the result of each call, as each ends, in any order."""
-
-    def close(self) -> None:
-        """Ends the processes that it started; idempotent."""
-
-
 def name_of(function: object) -> str:
     """The name of a function in messages; of another object, its class's."""
     while isinstance(function, partial):
@@ -59,16 +57,16 @@ def name_of(function: object) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def checked_call(function: MetricFunction, metrics: Sequence[str], values: Values) -> CallResult:
+def checked_call(function: MetricFunction, metrics: Sequence[str], call: Call) -> CallResult:
     """Calls the function and checks that it returns a finite number for each metric.
 
     What it raises (but for `KeyboardInterrupt` and `SystemExit`) makes the call fail, not the search.
     """
     start = time.perf_counter()
-    shown = str(dict(values))
+    shown = str(dict(call.values))
     called = f"{name_of(function)}({shown if len(shown) <= _LONGEST else f'{shown[:_LONGEST]}...'})"
     try:
-        returned = function(values)
+        returned = function(call.values)
     except Exception as error:
         text = f"{called} raised {type(error).__name__}: {error}".rstrip(": ")
         return CallResult({}, text, traceback.format_exc(limit=-_FRAMES), time.perf_counter() - start)
@@ -112,36 +110,31 @@ def _quoted(value: object) -> str:
     return shown if value is None or isinstance(value, float) else f"{shown} ({type(value).__name__})"
 
 
-class CallsHere:
-    """`Calls` one after another in this process."""
-
-    def __init__(self, function: MetricFunction, metrics: Sequence[str]) -> None:
-        self._call = partial(checked_call, function, metrics)
-
-    def run(self, tasks: Sequence[Values]) -> Iterator[tuple[int, CallResult]]:
-        return ((place, self._call(values)) for place, values in enumerate(tasks))
-
-    def close(self) -> None:
-        """Nothing was started."""
-
-
 class FunctionEvaluator:
     """Measures a candidate by one call of a function that gives all of its metrics; implements `Evaluator`.
 
     A call that fails gives a FAILED measurement of each metric, with the traceback in its detail. An error of 0 is
     recorded, since a function returns values alone: values of equal candidates count as different wherever they differ.
+
+    Args:
+        calls: Calls the function by `checked_call`.
+        name: Name of the function, for the failures of calls without a result.
     """
 
-    def __init__(self, space: SearchSpace, calls: Calls) -> None:
-        self._space, self._calls = space, calls
+    def __init__(self, space: SearchSpace, calls: Pool[Call, CallResult], name: str) -> None:
+        self._space, self._calls, self._name = space, calls, name
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         wanted: dict[Architecture, list[Request]] = {}
         for request in requests:
             wanted.setdefault(request.architecture, []).append(request)
-        request_groups = list(wanted.values())
-        for place, result in self._calls.run([self._space.values(architecture) for architecture in wanted]):
-            yield from (_measurement(request, result) for request in request_groups[place])
+        for outcome in self._calls.run(
+            [Call(architecture, self._space.values(architecture)) for architecture in wanted]
+        ):
+            architecture, values = outcome.task
+            lost = f"{self._name}({dict(values)}): {outcome.failure}"
+            result = outcome.result or CallResult(failure=lost, seconds=outcome.seconds)
+            yield from (_measurement(request, result) for request in wanted[architecture])
 
     def close(self) -> None:
         self._calls.close()

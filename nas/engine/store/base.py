@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, Unpack
+from typing import Any, NamedTuple, Protocol, TypeVar, Unpack
 
 from nas.engine.store.block_costs import BLOCK_COSTS, BlockCosts
 from nas.engine.store.json_values import plain
@@ -16,6 +16,8 @@ from nas.search.problem.evaluation_counts import EvaluationCounts
 from nas.search.problem.objectives import ONNX_RUNTIME, Fidelity, Measurement, Request, Status
 from supernets.errors import SpaceError
 from supernets.space import Architecture
+
+_ValueT = TypeVar("_ValueT")
 
 
 class RunStatus(StrEnum):
@@ -100,7 +102,7 @@ class RunStore(Protocol):
 
     Raises:
         RunHeldError: from any write, when another driver has taken the lease.
-        StoreError: the database is damaged or cannot be written, or the store was closed.
+        StoreError: the database is damaged or cannot be written, or its store was closed.
         TypeError: a value to keep is not JSON-able.
     """
 
@@ -126,13 +128,7 @@ class RunStore(Protocol):
 
     def facts(self) -> RunFacts | None:
         """The facts of the run; None until `describe`."""
-        values = self._values(without=(*STATE_KEYS, BLOCK_COSTS))
-        try:
-            return RunFacts.from_json(values)
-        except StoreError:
-            raise
-        except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
-            raise self._damaged(error) from error
+        return self._parsed(RunFacts.from_json, self._values(without=(*STATE_KEYS, BLOCK_COSTS)))
 
     def search_facts(self) -> SearchFacts:
         """The facts of the search; `StoreError` where the run is a training, or was not described."""
@@ -143,19 +139,12 @@ class RunStore(Protocol):
 
     def state(self) -> RunState:
         """The state of the run."""
-        values = self._values(only=STATE_KEYS)
-        try:
-            return RunState.from_json(values)
-        except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
-            raise self._damaged(error) from error
+        return self._parsed(RunState.from_json, self._values(only=STATE_KEYS))
 
     def block_costs(self) -> BlockCosts:
         """The costs by block of the networks that were measured again; empty before, and in runs of earlier versions."""
-        values = self._values(only=(BLOCK_COSTS,))
-        try:
-            return BlockCosts.from_json(values[BLOCK_COSTS]) if BLOCK_COSTS in values else BlockCosts()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._damaged(error) from error
+        stored = self._values(only=(BLOCK_COSTS,))
+        return self._parsed(BlockCosts.from_json, stored[BLOCK_COSTS]) if stored else BlockCosts()
 
     def record_block_costs(self, costs: BlockCosts) -> None:
         """Records the costs by block of some networks, beside those of others."""
@@ -172,9 +161,15 @@ class RunStore(Protocol):
     def _keep(self, values: Mapping[str, Any]) -> None:
         self._set_values({name: plain(value, where=name) for name, value in values.items()})
 
-    def _damaged(self, error: Exception) -> StoreError:
-        text = f"{self._name}: its description cannot be read ({error!r}); restore a copy, or start a new run"
-        return StoreError(text, code="store.damaged")
+    def _parsed(self, from_json: Callable[[Mapping[str, Any]], _ValueT], stored: Mapping[str, Any]) -> _ValueT:
+        """What stored values describe; `StoreError` where they are damaged, or of a later version."""
+        try:
+            return from_json(stored)
+        except StoreError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, NasError, SpaceError) as error:
+            text = f"{self._name}: its description cannot be read ({error!r}); restore a copy, or start a new run"
+            raise StoreError(text, code="store.damaged") from error
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
         """Records the architectures asked for in a step; `ValueError` unless it is the one after the last, or 0."""

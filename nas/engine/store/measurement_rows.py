@@ -18,41 +18,12 @@ _STATUSES = {str(status): status for status in Status}
 
 _AttemptT = TypeVar("_AttemptT", Measurement, Outcome)
 
-MEASUREMENT_COLUMNS = (
-    "architecture",
-    "metric",
-    "profile",
-    "fidelity",
-    "precision",
-    "attempt",
-    "status",
-    "value",
-    "error",
-    "weights",
-    "data",
-    "protocol",
-    "environment",
-    "detail",
-    "seconds",
-    "message",
-    "time",
-)
-"""The columns that `measurement_of` takes, in this order."""
-OUTCOME_COLUMNS = (
-    "architecture",
-    "metric",
-    "profile",
-    "fidelity",
-    "precision",
-    "attempt",
-    "status",
-    "value",
-    "error",
-    "seconds",
-    "message",
-    "time",
-)
+REQUEST_COLUMNS = ("architecture", "metric", "profile", "fidelity", "precision")
+"""The columns that identify a request."""
+OUTCOME_COLUMNS = (*REQUEST_COLUMNS, "attempt", "status", "value", "error", "seconds", "message", "time")
 """The columns that `outcome_of` takes, in this order."""
+MEASUREMENT_COLUMNS = (*OUTCOME_COLUMNS, "weights", "data", "protocol", "environment", "detail")
+"""The columns that `measurement_of` takes, in this order."""
 
 
 def storable(measurement: Measurement) -> Measurement:
@@ -111,46 +82,28 @@ def measurement_columns(measurement: Measurement) -> dict[str, Any]:
 
 def measurement_of(row: Sequence[Any]) -> Measurement:
     """The measurement that a row of `MEASUREMENT_COLUMNS` holds, without samples; ValueError or SpaceError if damaged."""
-    # By position: to look columns up by name takes as long as to read them from the database.
-    (
-        architecture,
-        metric,
-        profile,
-        fidelity,
-        variant,
-        attempt,
-        status,
-        value,
-        error,
-        weights,
-        data,
-        protocol,
-        environment,
-        detail,
-        seconds,
-        message,
-        time,
-    ) = row
-    stored_fidelity = _FIDELITIES.get(fidelity) or Fidelity(fidelity)
+    *outcome_columns, weights, data, protocol, environment, detail = row
+    outcome = outcome_of(outcome_columns)
     return Measurement(
-        Request(Architecture.parse(architecture), metric, profile or None, stored_fidelity, *Variant.parse(variant)),
-        _STATUSES.get(status) or Status(status),
-        value,
-        error,
+        outcome.request,
+        outcome.status,
+        outcome.value,
+        outcome.error,
         weights=weights,
         data=data,
         protocol=protocol,
         environment=environment,
         detail=detail,
-        attempt=attempt,
-        seconds=seconds,
-        message=message,
-        committed=time,
+        attempt=outcome.attempt,
+        seconds=outcome.seconds,
+        message=outcome.message,
+        committed=outcome.committed,
     )
 
 
 def outcome_of(row: Sequence[Any]) -> Outcome:
     """The outcome that a row of `OUTCOME_COLUMNS` holds; ValueError or SpaceError if damaged."""
+    # By position: to look columns up by name takes as long as to read them from the database.
     key, metric, profile, fidelity, variant, attempt, status, value, error, seconds, message, time = row
     stored_status = _STATUSES.get(status) or Status(status)
     check_value(value, stored_status)

@@ -13,7 +13,6 @@ from typing import Any
 from nas.engine.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
 from nas.engine.store.json_values import plain
 from nas.engine.store.measurement_rows import check_step, latest, storable
-from nas.errors import StoreError
 from nas.search.problem.evaluation_counts import EvaluationCounts, Result, worst
 from nas.search.problem.objectives import Fidelity, Measurement, Request, Status
 from supernets.space import Architecture
@@ -28,7 +27,6 @@ class MemoryStore(RunStore):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._name, self._clock = "the store in memory", clock
-        self._closed = False
         self._statuses: list[tuple[RunStatus, str, float]] = []
         self._info: dict[str, Any] = {}
         self._asks: list[list[Architecture]] = []
@@ -38,41 +36,32 @@ class MemoryStore(RunStore):
         self._events: list[Event] = []
 
     def status(self) -> RunStatus:
-        self._check_open()
         return self._statuses[-1][0] if self._statuses else RunStatus.QUEUED
 
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
-        self._check_open()
         self._statuses.append((status, reason, self._clock()))
 
     def statuses(self) -> list[tuple[RunStatus, float]]:
-        self._check_open()
         return [(status, time) for status, _, time in self._statuses]
 
     def reason(self) -> str:
-        self._check_open()
         return self._statuses[-1][1] if self._statuses else ""
 
     def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
-        self._check_open()
         names = only or self._info.keys() - set(without)
         return deepcopy({name: self._info[name] for name in names if name in self._info})
 
     def _set_values(self, values: Mapping[str, Any]) -> None:
-        self._check_open()
         self._info |= values
 
     def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
-        self._check_open()
         check_step(step, len(self._asks))
         self._asks.append(list(architectures))
 
     def asks(self) -> list[list[Architecture]]:
-        self._check_open()
         return [list(architectures) for architectures in self._asks]
 
     def add(self, measurement: Measurement) -> None:
-        self._check_open()
         stored = storable(measurement)
         if (stored.request, stored.attempt) in self._measurements:
             return
@@ -81,20 +70,16 @@ class MemoryStore(RunStore):
         insort(self._attempts.setdefault(stored.request, []), stored, key=attrgetter("attempt"))
 
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
-        self._check_open()
         return {r: list(map(_without_samples, self._attempts[r])) for r in requests if r in self._attempts}
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
-        self._check_open()
         measurements = latest(self._measurements.values(), attrgetter("request"))
         return [_without_samples(m) for m in measurements if fidelity is None or m.request.fidelity is fidelity]
 
     def outcomes(self) -> list[Outcome]:
-        self._check_open()
         return [_outcome(measurement) for measurement in latest(self._measurements.values(), attrgetter("request"))]
 
     def sessions(self) -> list[MeasuringSession]:
-        self._check_open()
         first: dict[tuple[str, float, float | None, str], float] = {}
         for m in self._measurements.values():
             level = m.environment.get("level_ms")
@@ -105,11 +90,9 @@ class MemoryStore(RunStore):
         return sorted(sessions, key=lambda session: (session.profile, session.time))
 
     def n_measurements(self) -> int:
-        self._check_open()
         return len(self._measurements)
 
     def counts(self, n_metrics: int) -> EvaluationCounts:
-        self._check_open()
         networks: dict[tuple[Architecture, str], list[Result]] = {}
         for r, attempts in self._attempts.items():
             if r.fidelity is Fidelity.SEARCH:
@@ -121,52 +104,29 @@ class MemoryStore(RunStore):
         return [m for m in self.measurements() if m.status is Status.FAILED]
 
     def samples(self, request: Request) -> bytes | None:
-        self._check_open()
         return next((m.samples for m in reversed(self._attempts.get(request, [])) if m.samples is not None), None)
 
     def record_fit(self, fit: Fit) -> None:
-        self._check_open()
         self._fits.pop((fit.step, fit.objective), None)
         self._fits[fit.step, fit.objective] = replace(fit, quality=plain(fit.quality, where="quality"))
 
     def fits(self) -> list[Fit]:
-        self._check_open()
         return deepcopy(list(self._fits.values()))
 
     def record_event(self, kind: str, detail: Mapping[str, Any]) -> None:
-        self._check_open()
         self._events.append(Event(kind, plain(detail, where="detail"), self._clock()))
 
     def events(self) -> list[Event]:
-        self._check_open()
         return deepcopy(self._events)
 
     def close(self) -> None:
-        """Ends the use of this store; idempotent."""
-        self._closed = True
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError("the store in memory was closed; make another")
+        """Keeps everything, which ends with the process."""
 
 
 def _outcome(m: Measurement) -> Outcome:
     r = m.request
-    return Outcome(
-        r.architecture,
-        r.metric,
-        r.profile,
-        r.fidelity,
-        r.precision,
-        r.runtime,
-        m.attempt,
-        m.status,
-        m.value,
-        m.error,
-        m.seconds,
-        m.message,
-        m.committed,
-    )
+    request = (r.architecture, r.metric, r.profile, r.fidelity, r.precision, r.runtime)
+    return Outcome(*request, m.attempt, m.status, m.value, m.error, m.seconds, m.message, m.committed)
 
 
 def _without_samples(measurement: Measurement) -> Measurement:

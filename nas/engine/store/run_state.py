@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self, TypedDict
 
 from nas.search.problem.budget import Budget, Stop
 from supernets.space import Architecture
-
-_UNCHANGED_KEYS = (
-    "epoch",
-    "best_epoch",
-    "step",
-    "steps",
-    "expected_end",
-    "weights",
-    "teacher",
-    "extension",
-    "searched_seconds",
-    "retry_failures",
-    "waiting",
-    "waiting_since",
-)
-"""Fields stored under their own name, as they are."""
-_BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
-STATE_KEYS = (*_UNCHANGED_KEYS, *_BUDGET_KEYS, "stopped", "reference", "final", "machines")
-"""Every stored key of a state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +32,7 @@ class RunState:
         waiting: Reason for which its driver waits; "" while it works.
         waiting_since: when the last wait began, in seconds since the epoch; 0 in runs of earlier versions.
         environments: the environment of the accuracies and of each profile's measurements; see
-            `nas.engine.evaluation.environments`.
+            `nas.jobs.evaluation.environments`.
     """
 
     epoch: int = 0
@@ -77,13 +58,21 @@ class RunState:
         """The state of the values stored by this version or an earlier one, the defaults where there are none."""
         stop, reference = data.get("stopped"), data.get("reference")
         return cls(
-            **{key: data[key] for key in _UNCHANGED_KEYS if data.get(key) is not None},
+            **{key: data[key] for key in _UNCHANGED if data.get(key) is not None},
             budget=Budget.from_json(data) if data.get("evaluations") is not None else None,
             stop=Stop.from_json(stop) if stop else None,
             reference=None if reference is None else tuple(reference),
             finalists=tuple(map(Architecture.parse, data.get("final") or ())),
             environments=data.get("machines") or {},
         )
+
+
+_RENAMED = {"stop": "stopped", "finalists": "final", "environments": "machines"}
+"""Stored keys of the fields that have another one."""
+_UNCHANGED = tuple(f.name for f in fields(RunState) if f.name not in (*_RENAMED, "budget", "reference"))
+"""Fields stored under their own name, as they are."""
+STATE_KEYS = (*_UNCHANGED, *_RENAMED.values(), "reference", *(f.name for f in fields(Budget)))
+"""Every stored key of a state."""
 
 
 class StateUpdate(TypedDict, total=False):
@@ -110,7 +99,7 @@ class StateUpdate(TypedDict, total=False):
 
 def stored_values(update: StateUpdate) -> dict[str, Any]:
     """The values of an update by stored key, to be written together."""
-    values: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED_KEYS, "reference")}
+    values: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED, "reference")}
     if "budget" in update:
         values |= update["budget"].to_json()
     if "stop" in update:

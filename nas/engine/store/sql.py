@@ -17,6 +17,7 @@ from nas.engine.store.json_values import plain
 from nas.engine.store.measurement_rows import (
     MEASUREMENT_COLUMNS,
     OUTCOME_COLUMNS,
+    REQUEST_COLUMNS,
     check_step,
     latest,
     measurement_columns,
@@ -35,7 +36,7 @@ _KEYS_A_QUERY = 500
 """Well below the number of parameters that any database takes in one statement."""
 
 # What runs with every measurement is made once: to make a statement takes SQLAlchemy longer than SQLite to run it.
-_ATOM = (*tables.REQUEST_COLUMNS, "attempt")
+_ATOM = (*REQUEST_COLUMNS, "attempt")
 _EXISTING = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
 _MEASUREMENTS = select(*(tables.measurements.c[name] for name in MEASUREMENT_COLUMNS))
 _OUTCOMES = select(*(tables.measurements.c[name] for name in OUTCOME_COLUMNS)).order_by(tables.measurements.c.id)
@@ -68,7 +69,7 @@ _FLAWS = (
 )
 _LATER = tables.measurements.alias()
 _IS_LATEST = ~exists().where(
-    *(_LATER.c[name] == tables.measurements.c[name] for name in tables.REQUEST_COLUMNS),
+    *(_LATER.c[name] == tables.measurements.c[name] for name in REQUEST_COLUMNS),
     _LATER.c.attempt > tables.measurements.c.attempt,
 )
 _LEVEL, _NOISE = (tables.measurements.c.environment[name].as_float() for name in ("level_ms", "noise"))

@@ -26,7 +26,7 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class SqliteDatabase(Database):
-    """A database file of one run, with a lock file beside it."""
+    """A database in a file: of one run, with a lock file beside it, or of a server."""
 
     path: Path
 
@@ -46,11 +46,35 @@ class SqliteDatabase(Database):
     def lock(self, holder: Holder) -> RunLock:
         return RunLock(lock_path(self.path), holder)
 
-    def reading_engine(self) -> Engine:
-        return reading_engine(self.path)
-
     def writing_engine(self, *, create: bool) -> Engine:
-        return writing_engine(self.path, create=create)
+        """An engine in WAL mode with synchronous=NORMAL: a commit survives kill -9, no power cut."""
+
+        def connect() -> sqlite3.Connection:
+            connection = _connect(f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}")
+            try:
+                for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+                    connection.execute(f"PRAGMA {pragma}")
+            except sqlite3.Error:
+                connection.close()
+                raise
+            return connection
+
+        return _engine(connect, poolclass=QueuePool, json_serializer=partial(json.dumps, allow_nan=False))
+
+    def reading_engine(self) -> Engine:
+        """An engine that cannot write, over a database that another process may be writing.
+
+        Every use opens the file anew, because how to open it depends on whether a writer is there.
+        """
+
+        def connect() -> sqlite3.Connection:
+            # SQLite makes two files beside a WAL database even to read it. Where it cannot and no writer has made them, the
+            # database is complete and nobody is changing it.
+            path = self.path
+            alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+            return _connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}")
+
+        return _engine(connect, poolclass=NullPool, json_deserializer=decoded)
 
     def damage(self, engine: Engine) -> str:
         with engine.connect() as connection:
@@ -58,60 +82,26 @@ class SqliteDatabase(Database):
         return "" if check_result == "ok" else check_result
 
     def explain(self, error: DBAPIError) -> str:
-        return explain(error)
+        name = str(getattr(error.orig, "sqlite_errorname", ""))
+        error_text = str(error.orig)
+        # SQLite gives this error no name.
+        if isinstance(error.orig, sqlite3.OperationalError) and error_text.startswith("Could not decode"):
+            error_text = "a text in it is not UTF-8"
+            name = "SQLITE_CORRUPT"
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return f"is damaged or no database of a run ({error_text}); restore it from a copy, or start a new run"
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+            return (
+                f"cannot be opened or written ({error_text}); check that it and its folder exist and their permissions"
+            )
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+            return f"cannot be read or written ({error_text}); check the free space and the health of its disk"
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return f"is locked by another process for more than {_TIMEOUT_S:g} s ({error_text}); stop that process"
+        return f"holds other tables than a run's ({error_text}); give the path of a run, or start a new one"
 
     def is_held(self) -> bool:
         return lease.is_held(self.path)
-
-
-def writing_engine(path: Path, *, create: bool) -> Engine:
-    """An engine over a database file, in WAL mode with synchronous=NORMAL: a commit survives kill -9, no power cut."""
-
-    def connect() -> sqlite3.Connection:
-        connection = _connect(f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}")
-        try:
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-                connection.execute(f"PRAGMA {pragma}")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    return _engine(connect, poolclass=QueuePool, json_serializer=partial(json.dumps, allow_nan=False))
-
-
-def reading_engine(path: Path) -> Engine:
-    """An engine that cannot write, over a database that another process may be writing.
-
-    Every use opens the file anew, because how to open it depends on whether a writer is there.
-    """
-
-    def connect() -> sqlite3.Connection:
-        # SQLite makes two files beside a WAL database even to read it. Where it cannot and no writer has made them, the
-        # database is complete and nobody is changing it.
-        alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-        return _connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}")
-
-    return _engine(connect, poolclass=NullPool, json_deserializer=decoded)
-
-
-def explain(error: DBAPIError) -> str:
-    """The cause of an error and a remedy, for the user."""
-    name = str(getattr(error.orig, "sqlite_errorname", ""))
-    error_text = str(error.orig)
-    # SQLite gives this error no name.
-    if isinstance(error.orig, sqlite3.OperationalError) and error_text.startswith("Could not decode"):
-        error_text = "a text in it is not UTF-8"
-        name = "SQLITE_CORRUPT"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"is damaged or no database of a run ({error_text}); restore it from a copy, or start a new run"
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return f"cannot be opened or written ({error_text}); check that it and its folder exist and their permissions"
-    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-        return f"cannot be read or written ({error_text}); check the free space and the health of its disk"
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"is locked by another process for more than {_TIMEOUT_S:g} s ({error_text}); stop that process"
-    return f"holds other tables than a run's ({error_text}); give the path of a run, or start a new one"
 
 
 def _connect(uri: str) -> sqlite3.Connection:

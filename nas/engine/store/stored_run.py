@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Self
 
@@ -30,14 +29,9 @@ class StoredRun:
         """The run's name in commands."""
         return self.folder.id
 
-    @contextmanager
-    def store(self) -> Iterator[RunStore]:
-        """The run's store, opened for reading."""
-        store = open_store(self.folder)
-        try:
-            yield store
-        finally:
-            store.close()
+    def store(self) -> AbstractContextManager[RunStore]:
+        """The run's store, opened for reading, which ``with`` closes."""
+        return closing(open_store(self.folder))
 
     @property
     def facts(self) -> RunFacts | None:

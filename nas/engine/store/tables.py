@@ -16,6 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from nas.engine.store.measurement_rows import REQUEST_COLUMNS
 from nas.engine.store.migrations import Schema
 
 METADATA = MetaData()
@@ -40,8 +41,6 @@ asks = Table(
     Column("architectures", JSON, nullable=False),
     Column("time", Double, nullable=False),
 )
-
-REQUEST_COLUMNS = ("architecture", "metric", "profile", "fidelity", "precision")
 
 measurements = Table(
     "measurements",

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hardware_profiles.lookup_table_file import load_lookup
-from nas.engine.evaluation.features import LatencyFeatures
 from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts, place_of
 from nas.jobs.build.resolved_job import ResolvedJob
+from nas.jobs.evaluation.features import LatencyFeatures
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 

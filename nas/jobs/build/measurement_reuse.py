@@ -9,7 +9,6 @@ from typing import Any
 
 from hardware_profiles.environment import differences
 from nas.engine.evaluation.cached_evaluator import Attempts
-from nas.engine.evaluation.scoring import scoring_environment
 from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility, check_weights
 from nas.engine.store.folder import RunsFolder
@@ -18,6 +17,7 @@ from nas.engine.store.stored_run import StoredRun
 from nas.errors import NasError, UnknownNameError
 from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts
 from nas.jobs.build.references import not_a_search
+from nas.jobs.evaluation.scoring import scoring_environment
 from nas.search.problem.objectives import ONNX_RUNTIME, Evaluation, Fidelity, Measurement, Objective, Request, Status
 from nas.search.problem.tasks import CACHED_EXPERTS
 from nas.search.problem.variants import environment_name

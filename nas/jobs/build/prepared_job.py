@@ -10,7 +10,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, cast
 
-from nas.engine.evaluation.served_memory import ServedMemory
 from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins, check_weights
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.stored_run import StoredRun
@@ -26,6 +25,7 @@ from nas.jobs.build.resolved_job import ResolvedJob
 from nas.jobs.build.serving import Serving, find_serving, served_memory
 from nas.jobs.build.supernet_factory import SupernetFactory
 from nas.jobs.build.task import expert_cache
+from nas.jobs.evaluation.served_memory import ServedMemory
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.stored_job import stored_job
 from nas.plugins import Kind, find

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
-from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
-from nas.engine.evaluation.own_metrics import OwnMetrics
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, Scoring
-from nas.engine.evaluation.served_memory import ServedMemory
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.serving import writes_cache_in_place
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.features import ArchitectureFeatures, LatencyFeatures, OneShotFeatures
+from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
+from nas.jobs.evaluation.own_metrics import OwnMetrics
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, Scoring
+from nas.jobs.evaluation.served_memory import ServedMemory
 from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.problem.objectives import EXACT_METRICS, Evaluation
 from nas.search.problem.tasks import SERVED_MEMORY
@@ -82,11 +82,9 @@ def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, Feat
     """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too; and for the
     scores of a decoder's subnets that are corrected, the energy that they lack."""
     job = prepared.job
-    costs = FeatureSource(
-        partial(architecture_features, supernet, variants=job.variants),
-        feature_layout(len(supernet.family.blocks), prepared.space),
-    )
-    features = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
+    costs = ArchitectureFeatures(supernet, job.variants)
+    source = FeatureSource(costs, costs.layout)
+    features = {metric.name: source for metric in job.metrics if metric.metric not in EXACT_METRICS}
     if supernet.sharing.spec.correction is not None and isinstance(supernet.family, DecoderFamily):
         scores = OneShotFeatures(supernet, prepared.data.calibration.split(CALIBRATION_BATCH), job.variants)
         scored = [
@@ -139,10 +137,7 @@ def build_evaluator(
         prepared.job.own_metrics,
         inputs=part.inputs.numpy(),
         labels=part.labels.numpy(),
-        costs=supernet.cost,
         profiles=prepared.job.deployed,
-        weights=weights,
-        data=part.digest,
     )
     return MeasuringEvaluator(
         scoring,

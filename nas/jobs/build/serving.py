@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from nas.engine.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.errors import JobError
 from nas.jobs.build.job_data import JobData
 from nas.jobs.build.resolved_job import ResolvedJob
 from nas.jobs.build.task import expert_cache
+from nas.jobs.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.jobs.schema import SearchJob
 from nas.search.problem.objectives import ONNX_RUNTIME
 from nas.search.problem.tasks import ROUTING

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError
 from nas.jobs.build.checkpoints import check_outputs, check_training_data, find_checkpoint
@@ -22,6 +21,7 @@ from nas.jobs.build.family import ExpertStart, pretrained_weights, without_exper
 from nas.jobs.build.job_data import JobData
 from nas.jobs.build.plugin_strategy import plugin_strategy
 from nas.jobs.build.pretrained import Pretrained
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.supernet import PARTITION
 from nas.jobs.schema.training import STRATEGIES, TrainingConfig, own_teacher

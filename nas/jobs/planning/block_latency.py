@@ -14,9 +14,9 @@ from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_
 from hardware_profiles.lookup_table import Entry, Subnet
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.quantize import convert
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.scoring import in_precision
 from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.scoring import in_precision
 from nas.jobs.planning.latencies import measure_all
 from supernets.data import head
 from supernets.networks.module_to_onnx import onnx_model

@@ -16,12 +16,12 @@ from hardware_profiles.base import HardwareProfile
 from hardware_profiles.measuring.profiler import batches_of
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.measuring_evaluator import deployment_of, served_by
-from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.errors import EvaluationError
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import build_algorithm
 from nas.jobs.build.serving import writes_cache_in_place
+from nas.jobs.evaluation.measuring_evaluator import deployment_of, served_by
+from nas.jobs.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.jobs.planning.latencies import measure_all
 from nas.search.problem.budget import MAX_FINALISTS
 from nas.search.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status

@@ -17,9 +17,9 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyProfiler
 from hardware_profiles.latency_steps import step_ends
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.environments import Environments
 from nas.errors import EvaluationError
 from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.evaluation.environments import Environments
 from nas.jobs.planning.latencies import measure_all
 from supernets.errors import SpaceError
 from supernets.families.convolutional.convolutional_family import ConvolutionalFamily

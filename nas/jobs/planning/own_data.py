@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+import nas.jobs
 from nas.errors import JobError
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.job_edit import Path as KeyPath
@@ -100,13 +101,11 @@ def _for_images(n_files: int, side: float) -> dict[KeyPath, Any]:
 
 def _for_model(name: str, weights: str | None, n_files: int, size: int) -> dict[KeyPath, Any]:
     """The model with its weights, its channels, the size of its images, and the epochs of a trained one."""
-    from nas.jobs.build.user_model import image_shape_for  # needs torch
-
     if weights is None and name.startswith(_WITH_WEIGHTS):
         weights = HUB
     supernet = {"model": name, "weights": None if weights == _NONE else weights}
     changes: dict[KeyPath, Any] = {("supernet", key): value for key, value in supernet.items()}
-    changes["data", "channels"], changes["data", "image_size"] = image_shape_for(name, size)
+    changes["data", "channels"], changes["data", "image_size"] = nas.jobs.image_shape_for(name, size)
     if (epochs := training_of_model(supernet, {}, n_files).get("epochs")) is not None:
         changes["training", "epochs"] = epochs
     return changes

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Deployment, HardwareProfile
 from hardware_profiles.errors import ProfilingError
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.measuring_evaluator import served_by
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
-from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.engine.formatting import guidance_text
 from nas.errors import EvaluationError
 from nas.jobs.build.measurement_reuse import Reuse
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import first_modelled
 from nas.jobs.build.serving import Serving, writes_cache_in_place
+from nas.jobs.evaluation.measuring_evaluator import served_by
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.jobs.evaluation.serving_inputs import serving_inputs
 from nas.jobs.planning.estimate import Times, estimate
 from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all

@@ -10,24 +10,23 @@ from typing import Any
 
 import torch
 
-import nas.engine
+import nas.jobs
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.scoring import InlineScoring, Scoring
 from nas.engine.finalists import choose_finalists, measure_finalists
-from nas.engine.pace import RecordedPace
 from nas.engine.progress import CompositeObserver, ProgressObserver
+from nas.engine.run_listing import EPOCH
 from nas.engine.search_loop import search
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.compatibility import check_teacher, check_weights
 from nas.engine.store.folder import RunFolder
-from nas.engine.training_history import EPOCH
-from nas.engine.visible_waits import VisibleWaits
+from nas.engine.stored_progress import RecordedPace, VisibleWaits
 from nas.jobs.build.block_costs import block_costs
 from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import build_algorithm, build_evaluator
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.scoring import InlineScoring, Scoring
 from nas.jobs.run.preparation import is_trained
 from nas.jobs.run.run_options import RunOptions
 from nas.search.problem.objectives import Evaluation
@@ -220,7 +219,7 @@ class _SearchExecution:
         if options.scores_here:
             return InlineScoring(self.supernet, data.calibration, part, data.task)
         settings = self.run.prepared.config.search
-        return nas.engine.RayPool(
+        return nas.jobs.RayPool(
             self.supernet,
             data.calibration,
             part,

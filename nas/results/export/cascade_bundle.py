@@ -14,8 +14,8 @@ from nas.results.analysis.cascade import Cascade, CascadeTable
 from nas.results.export.bundle import Bundle
 from nas.results.export.cascade_graph import cascade_graph, cascade_parity
 from nas.results.export.export_paths import paths_beside
+from nas.results.export.export_scripts import script_of
 from nas.results.export.onnx_export import with_metadata
-from nas.results.export.predict_script import cascade_script
 from nas.results.export.provenance import preprocessing_facts
 from supernets.data import by_length, head
 
@@ -66,8 +66,7 @@ def write_cascade(
         "classes": list(data.class_names),
         **preprocessing_facts(data.format, in_graph=False),
     }
-    code = cascade_script(data.format, manifest=manifest.name, tokenizer=paths_beside(small.path)[2].name)
-    files = {script: code.encode()}
+    files = {script: script_of(data.format)}
     if proof["parity"] is not None:
         files[path] = with_metadata(graph, {key: facts[key] for key in ("run", "classes", "input", "preprocessing")})
         onnx.checker.check_model(files[path], full_check=True)

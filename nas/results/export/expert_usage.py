@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
 from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
 from nas.jobs.build.task_metrics import metrics_of_task
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
 from nas.results.export.cost_selection import largest_network, networks_by_cost

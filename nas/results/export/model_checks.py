@@ -13,8 +13,8 @@ from torch import nn
 
 from hardware_profiles.runtime import run_calls, run_model
 from hardware_profiles.runtimes.lookup import find_runtime
-from nas.engine.evaluation.scoring import outputs_of
 from nas.errors import ExportFailedError
+from nas.jobs.evaluation.scoring import outputs_of
 from nas.results.export.preprocessing_graph import IMAGE
 from nas.search.problem.example_scores import decoded
 from nas.search.problem.objectives import ONNX_RUNTIME, Measurement

@@ -7,14 +7,14 @@ from contextlib import closing
 
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
-from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
-from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.store.opening import open_store
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import EvaluationError, SelectionError
 from nas.jobs.build.prepared_job import load_trained_run
 from nas.jobs.build.resolved_job import ResolvedJob
+from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
+from nas.jobs.evaluation.scoring import InlineScoring
 from nas.jobs.schema.stored_job import stored_job
 from nas.search.problem.objectives import Measurement, Request
 from nas.search.problem.tasks import LANGUAGE

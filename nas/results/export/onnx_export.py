@@ -12,28 +12,26 @@ import onnx
 import torch
 from safetensors.torch import save as serialise_tensors
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
 from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.jobs.schema.stored_job import stored_job
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report
 from nas.results.export.bundle import Bundle
 from nas.results.export.cost_selection import networks_by_cost
-from nas.results.export.decoding import served_as_scored
 from nas.results.export.export_paths import export_path, paths_beside
-from nas.results.export.generate_script import generate_script
+from nas.results.export.export_scripts import script_of
 from nas.results.export.model_checks import agreement, as_measured, parity, parity_in_runtime, parity_on_images
-from nas.results.export.predict_script import onnx_script
 from nas.results.export.preprocessing_graph import add_preprocessing, check_available
 from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
-from nas.results.export.served_models import served_parity
+from nas.results.export.served_models import served_as_scored, served_parity
 from supernets.data import BlockFormat, PairFormat, TextFormat, head
 from supernets.families.decoder.decoder_family import DecoderFamily
-from supernets.families.decoder.decoder_serving import PORTABLE_STEP, PREFILL, STEP, is_in_place_step
+from supernets.families.decoder.decoder_serving import PORTABLE_STEP, PREFILL, STEP
 from supernets.networks.module_to_onnx import onnx_model
 from supernets.training.recalibration import Extraction
 
@@ -148,6 +146,7 @@ def network_bundle(
         **described,
         "precision": variant.precision,
         "runtime": variant.runtime,
+        "targets": data.targets,
         **preprocessing_facts(data.format, in_graph),
     }
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
@@ -164,23 +163,13 @@ def network_bundle(
         shipped = {name: in_precision(exact_models[name], variant.precision, batches, task) for name in exact_models}
         checks["served_as_scored"] = served_as_scored(model, shipped, inputs[:1], source=source)
         models = {path: shipped[PREFILL], step_path: shipped[kind]}
-        script = generate_script(
-            data.format,
-            name=script_path.name,
-            models=(path.name, step_path.name),
-            tokenizer=tokenizer_path.name,
-            positions=positions,
-            in_place=is_in_place_step(shipped[kind]),
-        )
+        facts["positions"] = positions
     else:
         models = {path: model}
-        script = onnx_script(
-            data.format, model=path.name, tokenizer=tokenizer_path.name, targets=data.targets, in_graph=in_graph
-        )
     files = {file: with_metadata(model_bytes, facts) for file, model_bytes in models.items()}
     for model_bytes in files.values():
         onnx.checker.check_model(model_bytes, full_check=True)
-    files |= {weights_path: weights, script_path: script.encode()}
+    files |= {weights_path: weights, script_path: script_of(data.format)}
     if isinstance(data.format, TextFormat | BlockFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
     described = {

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator
-from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.store.base import RunStore
 from nas.engine.store.memory import MemoryStore
 from nas.errors import ExportFailedError
 from nas.jobs.build.prepared_job import TrainedRun
 from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.build.task_metrics import metrics_of_task
+from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator
+from nas.jobs.evaluation.scoring import InlineScoring
 from nas.results.analysis.network_values import Point
 from nas.results.export.preprocessing_graph import IMAGE, STEPS
 from nas.search.problem.objectives import (

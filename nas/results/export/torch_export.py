@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor, nn
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import ExportFailedError, Remedy
 from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report

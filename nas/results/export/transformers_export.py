@@ -10,20 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import ExportFailedError, Remedy, attach_remedy
 from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
 from nas.results.export.cost_selection import costs_of, largest_network, networks_by_cost
 from nas.results.export.export_paths import check_empty
-from nas.results.export.generate_script import transformers_generate_script
-from nas.results.export.predict_script import transformers_script
+from nas.results.export.export_scripts import script_of
 from nas.search.problem.objectives import Variant
 from nas.search.problem.tasks import CLASSIFICATION, LANGUAGE
-from supernets.data import BlockFormat, DataSet, Format
+from supernets.data import BlockFormat, DataSet
 from supernets.errors import ExportError
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.decoder_pretrained import read_decoder_config
@@ -34,7 +33,6 @@ from supernets.families.shared.pretrained_transformer import renumbered
 from supernets.families.vision_transformer.vision_transformer_family import ViTEncoderFamily
 from supernets.families.vision_transformer.vit_pretrained import read_vit, write_vit
 from supernets.networks.family_program import outline
-from supernets.networks.formats.pretrained import TOKENIZER
 from supernets.sharing.base import Family
 from supernets.space import Architecture
 from supernets.training.recalibration import Extraction
@@ -88,7 +86,9 @@ def export_transformers(
     except ExportError as error:
         attach_remedy(error, Remedy("export", run))
         raise
-    _write_preprocessing(folder, loader, data.format)
+    # What the library's own preprocessing does not state, and a script that preprocesses as in training.
+    write_atomically(folder / _PREPROCESSING, json.dumps(data.format.to_json(), indent=2).encode())
+    write_atomically(folder / _SCRIPT, script_of(data.format, in_transformers=True))
     examples = data.validation.inputs[: 1 if isinstance(data.format, BlockFormat) else 8]
     with torch.no_grad():
         outputs, expected = (network_module.eval()(examples) for network_module in (again, module))
@@ -116,16 +116,6 @@ def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Arch
     network, _ = variants.split(point.architecture)
     same = [p for p in report.candidates if variants.split(p.architecture) == (network, Variant())]
     return network, same[0].values if same else None
-
-
-def _write_preprocessing(folder: Path, loader: str, format: Format) -> None:
-    """Writes what the library's own preprocessing does not state, and a script that preprocesses as in training."""
-    write_atomically(folder / _PREPROCESSING, json.dumps(format.to_json(), indent=2).encode())
-    if isinstance(format, BlockFormat):
-        script = transformers_generate_script(loader, name=_SCRIPT)
-    else:
-        script = transformers_script(format, loader=loader, facts=_PREPROCESSING, tokenizer=TOKENIZER)
-    write_atomically(folder / _SCRIPT, script.encode())
 
 
 def _write(

@@ -21,10 +21,9 @@ from nas.results.analysis.block_table import TOTAL_TITLE, BlockRow, block_table
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
-from nas.results.plots.chart_data import heading
-from nas.results.plots.front_panels import Panel
-from nas.results.plots.plotly_charts import convergence_chart, front_chart
-from nas.results.plots.plotly_embedding import script
+from nas.results.plots.charts import Chart
+from nas.results.plots.front_chart import heading
+from nas.results.plots.plotly_charts import figure_of, script
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -137,7 +136,8 @@ $pictures
 
 def page(
     report: RunReport,
-    panels: Sequence[Panel],
+    front: Chart | None,
+    curve: Chart | None,
     *,
     finetunings: Sequence[Finetuning] = (),
     pictures: Mapping[str, str] = MappingProxyType({}),
@@ -146,24 +146,24 @@ def page(
 
     Args:
         report: The report of a search.
-        panels: Panels of the report, see `front_panels`.
+        front: The chart of its front; None where there is none.
+        curve: The chart of its convergence.
         finetunings: Runs that fine-tuned networks of the report.
         pictures: Further pictures, as the texts of SVG files by their titles.
     """
     title, line = heading(report)
-    front, curve = front_chart(report, panels, finetunings), convergence_chart(report)
     convergence = ""
     if curve is not None:
         reference = ", ".join(f"{o.name} {format_value(o, report.reference[o.name])}" for o in report.objectives)
         several = f"Hypervolume of the values measured while searching; reference point: {reference}."
         note = several if len(report.objectives) > 1 else "The best value measured while searching."
-        convergence = f"<h2>Convergence</h2>\n<p>{escape(note)}</p>\n{curve.div('convergence')}"
+        convergence = f"<h2>Convergence</h2>\n<p>{escape(note)}</p>\n{figure_of(curve).div('convergence')}"
     return _PAGE.substitute(
         title=escape(title),
         line=escape(line),
         notes=_notes(report, finetunings),
         script=script(),
-        front="" if front is None else f'<h2>Pareto front</h2>\n{front.div("front")}\n<p id="selected"></p>',
+        front="" if front is None else f'<h2>Pareto front</h2>\n{figure_of(front).div("front")}\n<p id="selected"></p>',
         convergence=convergence,
         pictures=_pictures(pictures),
         table=_table(report),

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-
-import matplotlib
-from matplotlib.figure import Figure
 
 from nas.engine.store.folder import write_all
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.insight import Insight
 from nas.results.analysis.network_selection import Limit
 from nas.results.analysis.report import RunReport
-from nas.results.plots.chart_data import PICTURES
-from nas.results.plots.front_panels import front_panels
-from nas.results.plots.front_plot import convergence_figure, front_figure
+from nas.results.plots.front_chart import front_chart
 from nas.results.plots.html_page import page
-from nas.results.plots.insight_plots import insight_figures
-from nas.results.plots.style import STYLE, files_of
+from nas.results.plots.picture_files import files_of
+from nas.results.plots.search_charts import PICTURES, convergence_chart, insight_charts
 
 
 def write_plots(
@@ -43,20 +37,14 @@ def write_plots(
         NasError: nothing is measured yet.
         StoreError: the folder cannot be made, or a file not be written.
     """
-    panels = front_panels(report, limits, finetunings)
-    figures: dict[str, Callable[[], Figure | None]] = {
-        "front": partial(front_figure, report, panels),
-        "convergence": partial(convergence_figure, report),
-    }
+    charts = {"front": front_chart(report, limits, finetunings), "convergence": convergence_chart(report)}
     if insight is not None:
-        figures |= insight_figures(report, insight)
+        charts |= insight_charts(report, insight)
     contents: dict[str, bytes] = {}
-    for name, make in figures.items():
-        with matplotlib.rc_context(STYLE):
-            figure = make()
-        if figure is not None:
-            contents |= files_of(name, figure)
+    for name, chart in charts.items():
+        if chart is not None:
+            contents |= files_of(name, chart)
     drawn = {title: contents.get(f"{name}.svg") for name, title in PICTURES.items()}
     pictures = {title: svg.decode() for title, svg in drawn.items() if svg is not None}
-    contents["front.html"] = page(report, panels, finetunings=finetunings, pictures=pictures).encode()
-    return write_all(folder, contents)
+    text = page(report, charts["front"], charts["convergence"], finetunings=finetunings, pictures=pictures)
+    return write_all(folder, contents | {"front.html": text.encode()})

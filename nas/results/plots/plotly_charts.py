@@ -1,171 +1,181 @@
-"""The front and the convergence of a run as plotly charts with hover texts."""
+"""Draws charts with plotly: its traces and layouts as plain data, alone or as parts of a page.
+
+Plotly's Python package is not imported: importing it and validating a chart takes longer than reading a run of thousands
+of networks. The tests validate the same data with it.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from html import escape
-from textwrap import wrap
+from importlib.resources import files
+from string import Template
 from typing import Any
 
-from nas.engine.formatting import format_value, score_text
-from nas.results.analysis.finetuned_runs import Finetuning
-from nas.results.analysis.network_values import Point, keys_of
-from nas.results.analysis.report import RunReport
-from nas.results.plots import colours
-from nas.results.plots.chart_data import convergence
-from nas.results.plots.front_panels import FINETUNED_NAME, PREDICTED_NAME, Axis, Panel, Series
-from nas.results.plots.plotly_embedding import Chart, array
+import numpy as np
+
+from nas.results.analysis.network_values import keys_of
+from nas.results.plots.charts import Array, Axis, Chart, Guide, Panel, Series
+
+_CONFIG = {"displayModeBar": False, "responsive": True}  # a double click resets the zoom
+_DIV = Template("""<div style="height:$height; width:100%;"><div id="$name" class="plotly-graph-div" \
+style="height:100%; width:100%;"></div>
+<script>Plotly.newPlot("$name", $traces, $layout, $config);</script></div>""")
+_PIXELS_AN_INCH = 96
+_FEW_INTEGERS = 12
+"""Up to this many, plotly would choose ticks between integers."""
+_SHAPES = {"": "linear", "after": "hv", "before": "vh"}
 
 
-def front_chart(report: RunReport, panels: Sequence[Panel], finetunings: Sequence[Finetuning] = ()) -> Chart | None:
-    """The front among everything measured and predicted; None without panels."""
-    if not panels:
-        return None
-    n_columns = min(2, len(panels))
-    n_rows = math.ceil(len(panels) / n_columns)
-    layout, traces, labels = _layout(), [], _Labels(report, finetunings)
-    for number, panel in enumerate(panels):
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The arguments of `Plotly.newPlot`: traces in drawing order, the layout, and the height as a CSS length.
+
+    The ``meta`` of a trace has its colours on a light and on a dark page, and the opacity of its error bars as two digits: with
+    these, the script of a page recolours it when the theme changes.
+    """
+
+    traces: Sequence[dict[str, Any]]
+    layout: dict[str, Any]
+    height: str
+
+    def div(self, name: str) -> str:
+        """The figure as a part of a page that has `script` before it; `name` must be unique in the page."""
+        parts = {"traces": self.traces, "layout": self.layout, "config": _CONFIG}
+        return _DIV.substitute(name=name, height=self.height, **{part: _json(value) for part, value in parts.items()})
+
+
+def script() -> str:
+    """Plotly's script as a part of a page (about 5 MB)."""
+    text = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    return f"<script>window.PlotlyConfig = {{MathJaxConfig: 'local'}};</script>\n<script>{text}</script>"
+
+
+def figure_of(chart: Chart) -> Figure:
+    """The figure of a chart of series, with at most two panels beside each other."""
+    n_columns = min(2, len(chart.panels))
+    n_rows = math.ceil(len(chart.panels) / n_columns)
+    layout, traces = _layout(), []
+    for number, panel in enumerate(chart.panels):
         place = str(number + 1) if number else ""  # plotly's suffix of the panel's axes
         panel_axes = {"xaxis": f"x{place}", "yaxis": f"y{place}"}
-        traces += [_trace(panel, series, labels) | panel_axes for series in panel.series]
+        traces += [trace(chart, panel, series) | panel_axes for series in panel.series]
         row, column = divmod(number, n_columns)
         across, along = _share(column, n_columns, gap=0.1), _share(n_rows - 1 - row, n_rows, gap=0.32 / n_rows)
-        layout[f"xaxis{place}"] = _axis(panel.x) | {"domain": across, "anchor": f"y{place}"}
-        layout[f"yaxis{place}"] = _axis(panel.y) | {"domain": along, "anchor": f"x{place}"}
-        for side, axis in (("x", panel.x), ("y", panel.y)):
-            for at, text in axis.limits:
-                _add_line(layout, side, at, text, place, is_log=bool(axis.ticks))
-    last = {trace["name"]: trace for trace in traces}  # one legend entry for all series of a name
-    for trace in traces:
-        trace |= {"legendgroup": trace["name"], "showlegend": last[trace["name"]] is trace}
-    return Chart(traces, layout, f"{520 if n_rows == 1 else 440 * n_rows}px")
+        layout[f"xaxis{place}"] = axis_layout(panel.x) | {"domain": across, "anchor": f"y{place}"}
+        if panel.x.is_integer and max(float(np.ptp(series.x)) for series in panel.series) <= _FEW_INTEGERS:
+            layout[f"xaxis{place}"]["dtick"] = 1
+        layout[f"yaxis{place}"] = axis_layout(panel.y) | {"domain": along, "anchor": f"x{place}"}
+        for guide in panel.guides:
+            _add_guide(layout, guide, place, is_log=(panel.x if guide.side == "x" else panel.y).is_log)
+    height = _PIXELS_AN_INCH * chart.size[1] if n_rows == 1 else 440 * n_rows
+    return Figure(traces, layout, f"{height:.0f}px")
 
 
-def convergence_chart(report: RunReport) -> Chart | None:
-    """The growth of the hypervolume with the evaluations; None while there is none above 0."""
-    curve = convergence(report)
-    if curve is None:
-        return None
-    first = slice(len(report.anchors))
-    unit = " %" if len(report.objectives) > 1 else ""
-    hover = {"type": "scatter", "hovertemplate": f"after %{{x}} evaluations: %{{y:.4g}}{unit}<extra></extra>"}
-    line = hover | {
-        "x": array(curve.evaluations),
-        "y": array(curve.values),
-        "mode": "lines",
-        "line": {"shape": "hv", "color": colours.FRONT.light, "width": 2.5},
-        "name": curve.name,
-        "meta": asdict(colours.FRONT) | {"errors": ""},
-    }
-    anchors = hover | {
-        "x": array(curve.evaluations[first]),
-        "y": array(curve.values[first]),
-        "mode": "markers",
-        "marker": {"color": colours.SMALLEST.light, "size": 10},
-        "name": "smallest and largest network",
-    }
-    layout = _layout()
-    if curve.close_at is not None:
-        _add_line(layout, "x", curve.close_at, curve.close_text, left=curve.close_late)
-    layout |= {"xaxis": _axis(Axis("Evaluations", (), ())), "yaxis": _axis(Axis(curve.title, (), ()))}
-    return Chart([line, anchors], layout, "360px")
+def trace(chart: Chart, panel: Panel, series: Series, *, has_values: bool = True) -> dict[str, Any]:
+    """The plotly trace of a series; of many points drawn by the graphics processor, with short hover texts.
 
-
-def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
-    """The plotly trace of a series; of many points drawn by the graphics processor, with short hover texts."""
-    look, colour = series.look, series.look.colour.light
-    open_, thin = look.hollow or look.symbol == "x-thin", look.symbol == "x-thin"
-    trace: dict[str, Any] = {
+    Args:
+        chart, panel: The chart of the series, and its panel.
+        has_values: False to leave out positions, errors and hover texts, for a page whose script adds them.
+    """
+    look = series.look
+    data = {
         "name": series.name,
+        "legendgroup": series.name,
+        "showlegend": chart.legend.get(series.name) is series,
+        "legendrank": 1 + series.rank,
+        "type": "scattergl" if series.is_cloud else "scatter",
         "mode": "+".join([*(["lines"] if look.line else []), *(["markers"] if look.symbol else [])]),
         "line": {
-            "color": colour,
-            "width": 2 if look.line == "solid" else 1.5,
+            "color": look.colour.light,
+            "width": look.width,
             "dash": look.line or "solid",
-            "shape": "hv" if look.steps else "linear",
+            "shape": _SHAPES[look.steps],
         },
-        "marker": {
-            "color": colour,
-            "size": look.size,
-            "opacity": look.opacity,
-            "symbol": f"{look.symbol}{'-open' if open_ else ''}",
-            "line": {"width": 1 if thin else 0.17 * look.size if look.hollow else 0},
-        },
-        # By which the page's script recolours it when the theme changes.
         "meta": asdict(look.colour) | {"errors": f"{round(255 * look.errors):02x}"},
     }
-    if not look.symbol:
-        del trace["marker"]
-    if look.errors:
-        bars = {"color": f"{colour}{trace['meta']['errors']}", "thickness": 1.2, "width": 0, "type": "data"}
-        trace["error_x"] = {**bars, "array": series.x_errors.tolist()}
-        trace["error_y"] = {**bars, "array": series.y_errors.tolist()}
+    if look.symbol:
+        data["marker"] = _marker(series)
+    else:
+        data["opacity"] = look.opacity
+    for side, errors in (("x", series.x_errors), ("y", series.y_errors)):
+        if look.errors and errors is not None:
+            data[f"error_{side}"] = _bars(series) | ({"array": _numbers(errors)} if has_values else {})
+    return data | _values(chart, panel, series) if has_values else data
+
+
+def _marker(series: Series) -> dict[str, Any]:
+    look, is_thin = series.look, series.look.symbol == "x-thin"
+    return {
+        "color": look.colour.light,
+        "size": look.size,
+        "opacity": look.opacity,
+        "symbol": f"{look.symbol}{'-open' if look.hollow or is_thin else ''}",
+        "line": {"width": 1 if is_thin else 0.17 * look.size if look.hollow else 0},
+    }
+
+
+def _bars(series: Series) -> dict[str, Any]:
+    muted = f"{series.look.colour.light}{round(255 * series.look.errors):02x}"
+    return {"color": muted, "thickness": 1.2, "width": 0, "type": "data"}
+
+
+def _values(chart: Chart, panel: Panel, series: Series) -> dict[str, Any]:
+    """The positions of a series' points, and their hover texts."""
     if series.is_cloud:
         x, y = escape(panel.x.title), escape(panel.y.title)
-        return trace | {
-            "type": "scattergl",
-            "x": array(series.x),
-            "y": array(series.y),
+        return {
+            "x": _bytes(series.x),
+            "y": _bytes(series.y),
             "customdata": list(keys_of(series.points)),
             "hovertemplate": f"{x} <b>%{{x:.5g}}</b><br>{y} <b>%{{y:.5g}}</b><br>%{{customdata}}<extra></extra>",
         }
-    trace |= {"type": "scatter", "x": series.x.tolist(), "y": series.y.tolist()}
-    if not look.symbol:
-        return trace | {"hoverinfo": "skip"}
-    trace |= {
-        "customdata": list(map(labels.hover_text, series.points)),
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
-    trace["ids"] = list(keys_of(series.points))  # what a click selects
-    return trace | ({"legendrank": 1} if series.name.startswith("front") else {})
+    values: dict[str, Any] = {"x": _numbers(series.x), "y": _numbers(series.y)}
+    if series.hover:
+        template = escape(series.hover, quote=False).replace("{", "%{")
+        return values | {"hovertemplate": f"{template}<extra></extra>"}
+    texts = list(series.texts)
+    if series.look.symbol and series.points:
+        texts = [chart.describe(point) for point in series.points]
+        values["ids"] = list(keys_of(series.points))  # by which a click selects networks
+    if not texts:
+        return values | {"hoverinfo": "skip"}
+    return values | {"customdata": texts, "hovertemplate": "%{customdata}<extra></extra>"}
 
 
-class _Labels:
-    """The hover texts of a report's points, each made once for all panels."""
-
-    def __init__(self, report: RunReport, finetunings: Sequence[Finetuning]) -> None:
-        self._columns, self._scored = report.columns, report.scored
-        self._numbers = {member.architecture: number for number, member in enumerate(report.front)}
-        # Points hold mappings, so they have no hash.
-        self._finetuned = {id(finetuning.after): finetuning for finetuning in finetunings}
-        self._text_by_point: dict[int, tuple[Point, str]] = {}
-
-    def hover_text(self, point: Point) -> str:
-        """A hover text in the subset of HTML that plotly reads, with names escaped."""
-        if id(point) not in self._text_by_point:
-            self._text_by_point[id(point)] = point, self._label(point)
-        return self._text_by_point[id(point)][1]
-
-    def _label(self, point: Point) -> str:
-        number, finetuned = self._numbers.get(point.architecture), self._finetuned.get(id(point))
-        head = str(point.source) if number is None else f"number {number} on the front"
-        if finetuned is not None:
-            head = "\n".join([f"{FINETUNED_NAME} by {finetuned.run}", *finetuned.summary, head])
-        elif point.source == "predicted":
-            head = PREDICTED_NAME
-        lines = [f"<b>{escape(line)}</b>" for line in head.split("\n")]
-        for metric in self._columns:
-            if metric.name in point.values:
-                text = format_value(metric, point.values[metric.name], point.errors[metric.name])
-                lines.append(f"{escape(metric.name)}  <b>{escape(text)}</b>")
-        if point.test is not None:
-            text = score_text(self._scored, point.test)
-            lines.append(f"{escape(self._scored.name)} on the test part  <b>{escape(text)}</b>")
-        return "<br>".join([*lines, "", *map(escape, _described_lines(point))])
+def axis_layout(axis: Axis) -> dict[str, Any]:
+    """The layout of an axis."""
+    title = {"text": escape(axis.title), "standoff": 8, "font": {"size": 12}}
+    layout: dict[str, Any] = {"title": title, "showline": True, "zeroline": False}
+    if axis.is_log:
+        layout |= {"type": "log", "tickvals": list(axis.ticks), "ticktext": [f"{tick:g}" for tick in axis.ticks]}
+    if axis.range != (None, None):
+        layout["range"] = [None if end is None else math.log10(end) if axis.is_log else end for end in axis.range]
+    return layout
 
 
-def _described_lines(point: Point) -> list[str]:
-    """The architecture's options, those of one stage together: ``stage1  depth 2, block1.kernel 3, ...``."""
-    stages: dict[str, list[str]] = {}
-    for name, value in point.described.items():
-        stage, _, option = name.partition(".")
-        stages.setdefault(stage if option else "", []).append(f"{option or name}\N{NO-BREAK SPACE}{value}")
-    lines = []
-    for stage, options in stages.items():
-        lines += wrap(", ".join(options), width=72, initial_indent=f"{stage}  " if stage else "")
-    return lines
+def _add_guide(layout: dict[str, Any], guide: Guide, place: str, *, is_log: bool) -> None:
+    """Adds a dashed line across the panel of this place, with its text."""
+    line = {"dash": "dash", "width": 1.2, "color": "#5F6770"}
+    # Annotations of a log axis are placed by exponent.
+    where = math.log10(guide.at) if is_log and guide.at > 0 else guide.at
+    text: dict[str, Any] = {"text": escape(guide.text), "showarrow": False, "font": {"size": 12}, "yanchor": "bottom"}
+    if guide.side == "x":
+        is_left = guide.text_side == "left"
+        refs = {"xref": f"x{place}", "yref": f"y{place} domain"}
+        ends = {"x0": guide.at, "x1": guide.at, "y0": 0, "y1": 1}
+        text |= {"x": where, "y": 0.02, "xanchor": "right" if is_left else "left", "xshift": -4 if is_left else 4}
+    else:
+        refs = {"xref": f"x{place} domain", "yref": f"y{place}"}
+        ends = {"x0": 0, "x1": 1, "y0": guide.at, "y1": guide.at}
+        text |= {"x": 1, "y": where, "xanchor": "right"}
+    layout["shapes"].append({"type": "line", "line": line, **ends, **refs})
+    layout["annotations"].append({**text, **refs})
 
 
 def _share(place: int, n: int, *, gap: float) -> list[float]:
@@ -173,40 +183,6 @@ def _share(place: int, n: int, *, gap: float) -> list[float]:
     size = (1 - gap * (n - 1)) / n
     start = place * (size + gap)
     return [start, min(start + size, 1.0)]
-
-
-def _axis(shown: Axis) -> dict[str, Any]:
-    title = {"text": escape(shown.title), "standoff": 10, "font": {"size": 13}}
-    axis: dict[str, Any] = {"title": title, "showline": True, "zeroline": False}
-    if shown.ticks:
-        axis |= {"type": "log", "tickvals": list(shown.ticks), "ticktext": [f"{tick:g}" for tick in shown.ticks]}
-    return axis
-
-
-def _add_line(
-    layout: dict[str, Any],
-    side: str,
-    at: float,
-    text: str,
-    place: str = "",
-    *,
-    is_log: bool = False,
-    left: bool = False,
-) -> None:
-    """Adds a dashed line across the panel of this place, with its text."""
-    line = {"dash": "dash", "width": 1.2, "color": "#5F6770"}
-    where = math.log10(at) if is_log and at > 0 else at  # annotations of a log axis are placed by exponent
-    words: dict[str, Any] = {"text": escape(text), "showarrow": False, "font": {"size": 12}, "yanchor": "bottom"}
-    if side == "x":
-        refs = {"xref": f"x{place}", "yref": f"y{place} domain"}
-        ends = {"x0": at, "x1": at, "y0": 0, "y1": 1}
-        words |= {"x": where, "y": 0.02, "xanchor": "right" if left else "left", "xshift": -4 if left else 4}
-    else:
-        refs = {"xref": f"x{place} domain", "yref": f"y{place}"}
-        ends = {"x0": 0, "x1": 1, "y0": at, "y1": at}
-        words |= {"x": 1, "y": where, "xanchor": "right"}
-    layout["shapes"].append({"type": "line", "line": line, **ends, **refs})
-    layout["annotations"].append({**words, **refs})
 
 
 def _layout() -> dict[str, Any]:
@@ -222,3 +198,18 @@ def _layout() -> dict[str, Any]:
         "shapes": [],
         "annotations": [],
     }
+
+
+def _numbers(values: Array) -> list[float | None]:
+    """Numbers (n,) as JSON has them; NaN is a gap."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _bytes(values: Array) -> dict[str, str]:
+    """Numbers (n,) as bytes, which plotly's script reads fastest."""
+    return {"dtype": "f8", "bdata": b64encode(values.astype("<f8").tobytes()).decode()}
+
+
+def _json(value: Any) -> str:
+    """JSON in which no text ends the script element that holds it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -58,15 +57,6 @@ class PredictorRow:
     def key(self) -> tuple[str | int, ...]:
         """Model, training rows and seed."""
         return self.model, self.train, self.seed
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data, one key per attribute."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PredictorRow:
-        """The row of `to_json`'s data; `TypeError` if it is none."""
-        return cls(**data)
 
 
 def bench_predictor(

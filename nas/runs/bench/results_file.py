@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import TypeAdapter
 
 from nas.runs.bench.errors import BenchmarkError
 
 
 class Result(Protocol):
-    """A row of a benchmark."""
+    """A row of a benchmark, a dataclass."""
 
     @property
     def key(self) -> tuple[str | int, ...]:
         """The key of the row within the settings of a benchmark, e.g. an algorithm and a seed."""
-        ...
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data."""
-        ...
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The row of `to_json`'s data; `KeyError`, `TypeError` or `ValueError` if it is none."""
         ...
 
 
@@ -64,17 +57,6 @@ class Row:
         """The share at the end."""
         return self.hypervolume[-1][1]
 
-    def to_json(self) -> dict[str, object]:
-        """Plain data, one key per attribute."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Row:
-        """The row of `to_json`'s data; `KeyError`, `TypeError` or `ValueError` if it is none."""
-        steps = [(int(n), float(share)) for n, share in data["hypervolume"]]
-        reached = {str(share): None if n is None else int(n) for share, n in data["evaluations_to"].items()}
-        return cls(str(data["algorithm"]), int(data["seed"]), reached, steps, float(data["own_seconds"]))
-
 
 class ResultsFile(Generic[R]):
     """JSON lines, one for each row, with the settings that it belongs to.
@@ -83,7 +65,7 @@ class ResultsFile(Generic[R]):
     """
 
     def __init__(self, path: Path, row: type[R]) -> None:
-        self.path, self._row = path, row
+        self.path, self._rows = path, TypeAdapter(row)
 
     def read(self, settings: Mapping[str, Any]) -> dict[tuple[str | int, ...], R]:
         """The rows of these settings, by key; none where there is no file.
@@ -101,7 +83,7 @@ class ResultsFile(Generic[R]):
             try:
                 data = json.loads(line)
                 if data["settings"] == settings:
-                    row = self._row.from_json(data["row"])
+                    row = self._rows.validate_python(data["row"])
                     row_by_key[row.key] = row
             except (ValueError, KeyError, TypeError, AttributeError):
                 message = f"{self.path}: line {number} is no result of a benchmark; name another file, or remove it"
@@ -112,7 +94,7 @@ class ResultsFile(Generic[R]):
 
     def add(self, row: R, settings: Mapping[str, Any]) -> None:
         """Appends a row; `BenchmarkError` where it cannot be written."""
-        line = json.dumps({"settings": dict(settings), "row": row.to_json()})
+        line = json.dumps({"settings": dict(settings), "row": self._rows.dump_python(row)})
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -165,11 +165,8 @@ def _opened(store: RunStore | Path | str | None) -> Iterator[RunStore]:
     if store is None:
         yield MemoryStore()
     elif isinstance(store, str | Path):
-        opened = nas.engine.SqlStore.open(store, create=True, driver=True)
-        try:
+        with closing(nas.engine.SqlStore.open(store, create=True, driver=True)) as opened:
             yield opened
-        finally:
-            opened.close()
     else:
         yield store
 
@@ -185,7 +182,7 @@ def _evaluator(
         yield evaluator
     elif callable(evaluator):
         with (parallel or Inline()).calling(evaluator, [metric.name for metric in metrics]) as calls:
-            yield FunctionEvaluator(space, calls)
+            yield FunctionEvaluator(space, calls, name_of(evaluator))
     else:
         raise invalid(f"nas.optimize: evaluator is {quoted(repr(evaluator))}; expected a function or an Evaluator")
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import nas.engine
+from nas.engine.evaluation.base import InlinePool, Outcome, Pool
 from nas.engine.evaluation.cluster import connected
-from nas.engine.evaluation.metric_function import Calls, CallsHere, MetricFunction
-from nas.engine.evaluation.process_calls import ProcessCalls
-from nas.errors import NasError
+from nas.engine.evaluation.metric_function import Call, CallResult, MetricFunction, checked_call, name_of
+from nas.errors import EvaluationError, NasError
+
+Calls = Pool[Call, CallResult]
 
 
 class Workers(Protocol):
@@ -27,7 +34,7 @@ class Inline:
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
-        yield CallsHere(function, metrics)
+        yield InlinePool(partial(checked_call, function, metrics))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +55,8 @@ class Processes:
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
-        calls = ProcessCalls(function, metrics, workers=self.n)
-        try:
+        with closing(ProcessPool(function, metrics, workers=self.n)) as calls:
             yield calls
-        finally:
-            calls.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,74 @@ class RayWorkers:
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
         with connected(self.address, spread=True, cpus=self.n):
-            calls = nas.engine.RayCalls(function, metrics, workers=self.n, time_limit_s=self.time_limit_s)
-            try:
+            # An actor makes its worker of the function: partial(checked_call, function, metrics).
+            worker = (checked_call, function, tuple(metrics))
+            with closing(
+                nas.engine.ActorPool[Call, CallResult](partial, worker, workers=self.n, time_limit_s=self.time_limit_s)
+            ) as calls:
                 yield calls
-            finally:
-                calls.close()
+
+
+class ProcessPool:
+    """Calls by processes of this machine, which import the function's module anew.
+
+    Where a process dies (a crash in native code, the system's killer of processes that take too much memory), the calls
+    that had no answer yet are made again one at a time, so that the one that kills its process is known; it fails.
+
+    Raises:
+        EvaluationError: the function cannot be sent to another process: it is no function of a module.
+    """
+
+    def __init__(self, function: MetricFunction, metrics: Sequence[str], *, workers: int) -> None:
+        try:
+            pickle.dumps(function)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise EvaluationError(
+                f"{name_of(function)} cannot be sent to another process ({error}); define it at the top level of a "
+                "module, or use nas.RayWorkers, which sends any function",
+                code="evaluation.not-picklable",
+            ) from error
+        self._name, self._workers = name_of(function), workers
+        self._call = partial(checked_call, function, metrics)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(self, tasks: Sequence[Call]) -> Iterator[Outcome[Call, CallResult]]:
+        call_by_future = {self._submit(call): call for call in tasks}
+        lost = set()
+        for future in as_completed(call_by_future):
+            if (result := self._result(future)) is None:
+                lost.add(call_by_future[future].architecture)
+            else:
+                yield Outcome(call_by_future[future], result)
+        for call in tasks:
+            if call.architecture in lost:
+                result = self._result(self._submit(call))
+                yield Outcome(call, result or CallResult({}, f"{self._name}({dict(call.values)}) ended its process"))
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _submit(self, call: Call) -> Future[CallResult]:
+        if self._pool is None:
+            # Forked processes would share locks of this one's threads, which may be held when they are made.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._workers, mp_context=context)
+        try:
+            return self._pool.submit(self._call, call)
+        except BrokenProcessPool as error:  # another call broke it meanwhile
+            broken: Future[CallResult] = Future()
+            broken.set_exception(error)
+            return broken
+
+    def _result(self, future: Future[CallResult]) -> CallResult | None:
+        """The result of a call; None where a process died before it, and the pool with it."""
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            self.close()
+            return None
 
 
 def _check_count(n: object, name: str) -> None:

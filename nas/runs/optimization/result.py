@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+    from nas.results.plots.charts import Chart
+
 
 @dataclass(frozen=True)
 class OptimizationResult:
@@ -98,16 +100,16 @@ class OptimizationResult:
             NasError: there is nothing to draw: no candidate has values, or there is no hypervolume above 0.
         """
         require("plots", "OptimizationResult.plot()")
-        import matplotlib as mpl
-
         if kind not in ("front", "convergence"):
             raise NasError(f"plot({kind!r}): expected 'front' or 'convergence'", code="optimize.invalid")
-        with mpl.rc_context(nas.results.STYLE):
-            panels = nas.results.front_panels(self.report) if kind == "front" else []
-            figure = nas.results.front_figure(self.report, panels) or nas.results.convergence_figure(self.report)
-        if figure is None:
+        return nas.results.figure_of(self._chart(kind))
+
+    def _chart(self, kind: Literal["front", "convergence"]) -> Chart:
+        front = nas.results.front_chart(self.report) if kind == "front" else None
+        chart = front or nas.results.convergence_chart(self.report)
+        if chart is None:
             raise NasError("nothing to plot: the hypervolume is 0 so far; evaluate more", code="optimize.nothing-found")
-        return figure
+        return chart
 
     def __repr__(self) -> str:
         return f"<OptimizationResult: {self.report.evaluations_text}, {len(self.front)} on the front>"
@@ -117,5 +119,5 @@ class OptimizationResult:
         picture = None
         if has("plots"):
             with suppress(NasError):  # nothing to draw
-                picture = nas.results.files_of("front", self.plot())["front.svg"]
+                picture = nas.results.files_of("front", self._chart("front"))["front.svg"]
         return html(self.report, picture)

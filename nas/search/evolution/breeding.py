@@ -207,8 +207,7 @@ class Method:
     """One way of evolving: `make` takes a mating, a size of the population and a number of objectives."""
 
     make: Callable[[_Mate, int, int], GeneticAlgorithm]
-    operators: Operators
-    population: int
+    operators: Operators = integer_operators
 
 
 def directions(n_objectives: int, n: int) -> NDArray[np.float64]:
@@ -248,12 +247,13 @@ def _moead(mate: _Mate, population: int, n_objectives: int) -> GeneticAlgorithm:
 #   age-moea                225  254  334   310
 #   u-nsga3                 284  305  408   428
 #   moead                   338  476  474   535
+POPULATION = 20
 METHODS: Mapping[str, Method] = {
-    "nsga2": Method(_nsga2, integer_operators, 20),
-    "nsga2-uniform": Method(_nsga2, uniform_operators, 20),
-    "age-moea": Method(_age_moea, integer_operators, 20),
-    "u-nsga3": Method(_u_nsga3, integer_operators, 20),
-    "moead": Method(_moead, integer_operators, 20),
+    "nsga2": Method(_nsga2),
+    "nsga2-uniform": Method(_nsga2, uniform_operators),
+    "age-moea": Method(_age_moea),
+    "u-nsga3": Method(_u_nsga3),
+    "moead": Method(_moead),
 }
 
 

@@ -16,7 +16,7 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
 from nas.search.base import SearchAlgorithm
-from nas.search.evolution.breeding import METHODS, ArrayMating
+from nas.search.evolution.breeding import METHODS, POPULATION, ArrayMating
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
 from nas.search.problem.objectives import Constraint, Evaluation, Objective
@@ -40,7 +40,7 @@ class EvolutionSearch(SearchAlgorithm):
         method: A name of `breeding.METHODS`.
         constraints: Constraints; feasible architectures survive before infeasible ones, which are ordered by violation.
         population: Size of the population, at least 2; the first one is the first evaluations (the smallest and the largest
-            architecture) and random ones. None takes the method's own.
+            architecture) and random ones.
 
     Raises:
         ValueError: a population below 2.
@@ -54,10 +54,10 @@ class EvolutionSearch(SearchAlgorithm):
         seed: int,
         method: str = "nsga2",
         constraints: Sequence[Constraint] = (),
-        population: int | None = None,
+        population: int = POPULATION,
     ) -> None:
-        self._population = METHODS[method].population if population is None else population
-        if self._population < 2:
+        self._population = population
+        if population < 2:
             raise ValueError(f"a population of {population} cannot breed; give at least 2")
         self._genes = GeneRows(space)
         self._rng = np.random.default_rng(seed)

@@ -8,11 +8,13 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.search.base import Features, FeatureSource, Values
-from nas.search.guided.gene_features import GeneFeatures
+from nas.search.genes import GeneRows
 from nas.search.problem.objectives import Goal, Objective
 from nas.search.problem.pareto import Array
+from nas.search.warm_start import PriorObservations
 from predictors.folds import held_out, make_folds
 from predictors.kernel_process import KernelProcess
 from predictors.label_scales import Bounds, LabelScale
@@ -24,6 +26,44 @@ from supernets.space import Architecture, SearchSpace
 
 UNCERTAIN = 0.06
 """Labels whose standard error is a larger share of them are left out of models that know no errors of single labels."""
+
+
+class GeneFeatures:
+    """Feature rows of a space's architectures, without knowledge of what the space describes.
+
+    Columns, of genes in the order of `GeneRows`: one-hot genes; then each choice of numbers on its scale; then, for every set
+    of choices with equal options (the kernels of all layers, say), the share of them that has each option. The counts
+    transfer between genes what a model of genes alone must learn for each of them.
+
+    Attributes:
+        groups: the weight of each column: one for a choice's one-hot columns, one of its own for every other column.
+        options: the weight of each one-hot column's option, one for all choices with equal options; -1 for all other columns.
+        counts: the numbers of the columns of counts.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._genes = GeneRows(space)
+        space = self._genes.space
+        numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
+        n_one_hot = int(space.levels.sum())
+        self._columns = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
+        self._kinds = space.like_choices
+        n_counts = sum(int(space.levels[members[0]]) for members in self._kinds)
+        single_groups = len(space) + np.arange(len(numeric) + n_counts)
+        self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), single_groups])
+        self.options: NDArray[np.int64] = np.concatenate([space.option_numbers(), np.full(len(single_groups), -1)])
+        self.counts: NDArray[np.int64] = len(self._columns) + np.arange(n_counts)
+
+    def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Features, (n, d). Counts are divided by the square root of their maximum, so that they spread like genes."""
+        genes, space = self._genes.rows(architectures), self._genes.space
+        counts = [
+            (genes[:, members] == level).sum(axis=1) / np.sqrt(len(members))
+            for members in self._kinds
+            for level in range(int(space.levels[members[0]]))
+        ]
+        encoded = space.encode([Architecture(tuple(row)) for row in genes.tolist()])
+        return np.column_stack([encoded[:, self._columns], *counts])
 
 
 class GeneKind:
@@ -160,18 +200,22 @@ class MetricModel:
 
 
 class SurrogateModels:
-    """Predictions of all metrics of architectures, exact or modelled; each architecture is predicted once."""
+    """Values of all metrics of architectures, observed, exact or modelled; each architecture is predicted once."""
 
     def __init__(
-        self, metrics: Sequence[Objective], models: Mapping[str, MetricModel], exact: Mapping[str, Values]
+        self,
+        metrics: Sequence[Objective],
+        models: Mapping[str, MetricModel],
+        exact: Mapping[str, Values],
+        prior: PriorObservations,
     ) -> None:
-        self._metrics, self._models, self._exact = metrics, models, exact
+        self._metrics, self._models, self._exact, self._prior = metrics, models, exact, prior
         self._latents: dict[Architecture, tuple[Array, Array]] = {}
 
     def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
         """Minimised values (..., n, m), `z` standard deviations, a number or (..., n, m), from the mean; negative is better.
 
-        Exact values do not depend on `z`.
+        Observed and exact values do not depend on `z`.
         """
         mean, std = self._latent(architectures)
         z = np.broadcast_to(np.asarray(z, dtype=np.float64), np.broadcast_shapes(np.shape(z), mean.shape))
@@ -180,7 +224,7 @@ class SurrogateModels:
             latent = mean[:, j] + metric.sign * z[..., j] * std[:, j]
             exact = metric.name in self._exact
             out[..., j] = metric.sign * (latent if exact else self._models[metric.name].values(latent))
-        return out
+        return self._prior.replaced_in(out, architectures)
 
     def _latent(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
         new = [a for a in dict.fromkeys(architectures) if a not in self._latents]

@@ -17,7 +17,7 @@ from nas.search.problem.constraints import total_violation
 from nas.search.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
 from nas.search.problem.pareto import MARGIN, non_dominated
 from nas.search.ranking import first_front, survivors
-from nas.search.warm_start import PriorObservations, Surrogate
+from nas.search.warm_start import PriorObservations
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 
@@ -93,7 +93,7 @@ class GuidedSearch(HistorySearch):
         self._evaluated: dict[Architecture, NDArray[np.float64]] = {}
         self._errors: dict[Architecture, NDArray[np.float64]] = {}
         self._fits: dict[str, dict[str, Any]] = {}
-        self._fitted: tuple[int, dict[str, MetricModel], Surrogate] | None = None
+        self._fitted: tuple[int, dict[str, MetricModel], SurrogateModels] | None = None
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
@@ -170,7 +170,7 @@ class GuidedSearch(HistorySearch):
         self._keep_fits(models, proposed)
         return proposed
 
-    def _models(self) -> tuple[dict[str, MetricModel], Surrogate]:
+    def _models(self) -> tuple[dict[str, MetricModel], SurrogateModels]:
         """The models of all evaluations, and the surrogate made of them; fitted once for each history."""
         if self._fitted is None or self._fitted[0] != len(self._evaluated):
             models = {
@@ -178,7 +178,7 @@ class GuidedSearch(HistorySearch):
                 for j, m in enumerate(self._goals.metrics)
                 if m.name not in self._exact
             }
-            surrogate = self._prior.known_to(SurrogateModels(self._goals.metrics, models, self._exact))
+            surrogate = SurrogateModels(self._goals.metrics, models, self._exact, self._prior)
             self._fitted = len(self._evaluated), models, surrogate
         return self._fitted[1:]
 
@@ -255,7 +255,7 @@ class _Batch:
     def __init__(
         self,
         goals: Goals,
-        surrogate: Surrogate,
+        surrogate: SurrogateModels,
         front: NDArray[np.float64],
         bounds: NDArray[np.float64],
         rng: np.random.Generator,

@@ -59,43 +59,49 @@ class MetricKind(NamedTuple):
         goal: Direction that is better.
         per_profile: True if the values belong to a hardware profile.
         scored: True if a task scores them on examples, as the accuracy.
+        title: Its name for people; "" where the metric's own is shown.
     """
 
     unit: str
     goal: Goal
     per_profile: bool = False
     scored: bool = False
+    title: str = ""
 
 
 _METRICS: Mapping[str, MetricKind] = {
-    "accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
-    "mae": MetricKind("", Goal.MINIMIZE, scored=True),
-    "r2": MetricKind("", Goal.MAXIMIZE, scored=True),
-    "average_precision": MetricKind("share", Goal.MAXIMIZE, scored=True),
-    "perplexity": MetricKind("", Goal.MINIMIZE, scored=True),
-    "bits_per_byte": MetricKind("bits", Goal.MINIMIZE, scored=True),
-    "choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
-    "normalised_choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
-    "cache_hit_rate": MetricKind("share", Goal.MAXIMIZE, scored=True),
-    "expert_loads_per_token": MetricKind("", Goal.MINIMIZE, scored=True),
-    "segment_cache_hit_rate": MetricKind("share", Goal.MAXIMIZE, scored=True),
-    "segment_routing_f1": MetricKind("share", Goal.MAXIMIZE, scored=True),
-    "active_experts_mean": MetricKind("", Goal.MINIMIZE, scored=True),
-    "macs_mean": MetricKind("MACs", Goal.MINIMIZE, scored=True),
-    "latency_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
-    "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True),
-    "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True),
-    "session_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
-    "energy_mj": MetricKind("mJ", Goal.MINIMIZE, per_profile=True),
-    "time_to_first_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
-    "time_per_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
-    "tokens_per_second": MetricKind("tokens/s", Goal.MAXIMIZE, per_profile=True),
-    "kv_cache_mib": MetricKind("MiB", Goal.MINIMIZE),
-    "model_mib": MetricKind("MiB", Goal.MINIMIZE),
-    "resident_mib": MetricKind("MiB", Goal.MINIMIZE),
-    "macs": MetricKind("MACs", Goal.MINIMIZE),
-    "parameters": MetricKind("parameters", Goal.MINIMIZE),
-    "activation_bytes": MetricKind("bytes", Goal.MINIMIZE),
+    "accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Accuracy"),
+    "mae": MetricKind("", Goal.MINIMIZE, scored=True, title="Mean absolute error"),
+    "r2": MetricKind("", Goal.MAXIMIZE, scored=True, title="R²"),
+    "average_precision": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Average precision"),
+    "perplexity": MetricKind("", Goal.MINIMIZE, scored=True, title="Perplexity"),
+    "bits_per_byte": MetricKind("bits", Goal.MINIMIZE, scored=True, title="Bits per byte"),
+    "choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Accuracy of choices"),
+    "normalised_choice_accuracy": MetricKind(
+        "share", Goal.MAXIMIZE, scored=True, title="Accuracy of choices by likelihood per byte"
+    ),
+    "cache_hit_rate": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Hit rate of the cache of experts"),
+    "expert_loads_per_token": MetricKind("", Goal.MINIMIZE, scored=True, title="Experts loaded per token"),
+    "segment_cache_hit_rate": MetricKind(
+        "share", Goal.MAXIMIZE, scored=True, title="Best hit rate of the cache of experts"
+    ),
+    "segment_routing_f1": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Consistency of routing"),
+    "active_experts_mean": MetricKind("", Goal.MINIMIZE, scored=True, title="Active experts of a token"),
+    "macs_mean": MetricKind("MACs", Goal.MINIMIZE, scored=True, title="Mean multiply-accumulates"),
+    "latency_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True, title="Latency"),
+    "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True, title="Throughput"),
+    "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True, title="Peak memory"),
+    "session_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True, title="Time to load"),
+    "energy_mj": MetricKind("mJ", Goal.MINIMIZE, per_profile=True, title="Energy"),
+    "time_to_first_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True, title="Time to first token"),
+    "time_per_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True, title="Time per token"),
+    "tokens_per_second": MetricKind("tokens/s", Goal.MAXIMIZE, per_profile=True, title="Tokens per second"),
+    "kv_cache_mib": MetricKind("MiB", Goal.MINIMIZE, title="Cache"),
+    "model_mib": MetricKind("MiB", Goal.MINIMIZE, title="Weights"),
+    "resident_mib": MetricKind("MiB", Goal.MINIMIZE, title="Weights in memory"),
+    "macs": MetricKind("MACs", Goal.MINIMIZE, title="Multiply-accumulates"),
+    "parameters": MetricKind("parameters", Goal.MINIMIZE, title="Parameters"),
+    "activation_bytes": MetricKind("bytes", Goal.MINIMIZE, title="Activations"),
 }
 SCORED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.scored)
 """Metrics of the shipped tasks."""
@@ -142,6 +148,11 @@ class Objective:
         """True for a metric of this package, with its unit and goal, so that its name alone describes it."""
         kind = _METRICS.get(self.metric)
         return kind is not None and kind[:3] == (self.unit, self.goal, self.profile is not None)
+
+    @property
+    def title(self) -> str:
+        """Its name for people, without a profile."""
+        return _METRICS[self.metric].title if self.is_shipped else self.metric
 
     @property
     def of_task(self) -> bool:
@@ -204,6 +215,11 @@ class Objective:
             raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint, parameter=where)
         kind = metrics[metric]
         return cls(text, kind.unit, kind.goal, scored=kind.scored and metric not in _METRICS)
+
+
+def shipped_objectives(*metrics: str) -> tuple[Objective, ...]:
+    """The objectives of metrics of this package, none of which belongs to a hardware profile."""
+    return tuple(Objective(metric, _METRICS[metric].unit, _METRICS[metric].goal) for metric in metrics)
 
 
 ACCURACY = Objective("accuracy", "share", Goal.MAXIMIZE)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas.search.problem.objectives import ACCURACY, SCORED_METRICS, Goal, MetricKind, Objective
+from nas.search.problem.objectives import ACCURACY, SCORED_METRICS, Goal, MetricKind, Objective, shipped_objectives
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ SERVED_MEMORY = frozenset({"kv_cache_mib", "model_mib", "resident_mib"})
 """Computed metrics of networks that are served with a cache."""
 CHOICES = ("choice_accuracy", "normalised_choice_accuracy")
 """Metrics on multiple-choice questions, which a job's data may have."""
-ROUTING = (
-    Objective("cache_hit_rate", "share", Goal.MAXIMIZE),
-    Objective("expert_loads_per_token", "", Goal.MINIMIZE),
-    Objective("segment_cache_hit_rate", "share", Goal.MAXIMIZE),
-    Objective("segment_routing_f1", "share", Goal.MAXIMIZE),
-    Objective("active_experts_mean", "", Goal.MINIMIZE),
-    Objective("macs_mean", "MACs", Goal.MINIMIZE),
+ROUTING = shipped_objectives(
+    "cache_hit_rate",
+    "expert_loads_per_token",
+    "segment_cache_hit_rate",
+    "segment_routing_f1",
+    "active_experts_mean",
+    "macs_mean",
 )
 """Metrics of how consistently tokens ask for experts, which networks without experts lack."""
 CACHED_EXPERTS = tuple(metric.name for metric in ROUTING[:3])
@@ -74,23 +74,13 @@ SHIPPED: Mapping[str, TaskMetrics] = {
     task.name: task
     for task in (
         CLASSIFICATION,
-        TaskMetrics("regression", (Objective("mae", "", Goal.MINIMIZE), Objective("r2", "", Goal.MAXIMIZE))),
-        TaskMetrics(
-            LANGUAGE,
-            (
-                Objective("perplexity", "", Goal.MINIMIZE),
-                Objective("bits_per_byte", "bits", Goal.MINIMIZE),
-                *(Objective(name, "share", Goal.MAXIMIZE) for name in CHOICES),
-                *ROUTING,
-            ),
-        ),
-        TaskMetrics("multi-label", (Objective("average_precision", "share", Goal.MAXIMIZE),)),
+        TaskMetrics("regression", shipped_objectives("mae", "r2")),
+        TaskMetrics(LANGUAGE, (*shipped_objectives("perplexity", "bits_per_byte", *CHOICES), *ROUTING)),
+        TaskMetrics("multi-label", shipped_objectives("average_precision")),
     )
 }
 """By the name that job files have."""
-_NEVER_NEGATIVE = frozenset(
-    {"accuracy", "mae", "average_precision", "perplexity", "bits_per_byte", *CHOICES, *(m.name for m in ROUTING)}
-)
+_NEVER_NEGATIVE = SCORED_METRICS - {"r2"}
 
 
 def may_be_negative(metric: Objective) -> bool:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from itertools import cycle
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.engine.formatting import shown_scale, shown_unit, title_of, title_on_test
+from nas.engine.formatting import format_value, shown_scale, shown_unit, title_of, title_on_test
 from nas.results.analysis.network_values import Point, errors_of, keys_of, values_of
 from nas.results.analysis.report import RunReport
-from nas.results.plots.chart_data import convergence
-from nas.results.plots.front_panels import MEASURED_NAME, PREDICTED_NAME, Networks, Series
+from nas.results.plots import colours
+from nas.results.plots.charts import Axis, Chart, Look, Panel, Series, distinct_staircase
+from nas.results.plots.front_chart import MEASURED_NAME, PREDICTED_NAME, Networks
+from nas.results.plots.plotly_charts import axis_layout, figure_of, trace
+from nas.results.plots.search_charts import convergence_chart, scores
 from nas.search.problem.objectives import Objective
+from nas.service.api import schemas
+
+_SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon", "x")
+"""Of several series side by side."""
+_MARGIN = 0.05
+"""Between the outermost points and the ends of an axis, as a share of it."""
 
 
 def metric_info(metric: Objective) -> dict[str, Any]:
@@ -64,8 +75,8 @@ def chart_data(report: RunReport) -> dict[str, Any]:
         "views": _views(report),
         "largest_key": report.space.largest.key,
         "blocks": report.block_costs.to_json(),
-        "convergence": _convergence(report),
-        "predictors": _predictors(report),
+        "convergence": _figure(convergence_chart(report)),
+        "predictors": _figure(_predictors_chart(report)),
     }
 
 
@@ -92,68 +103,149 @@ def _views(report: RunReport) -> list[dict[str, Any]]:
     """The views of the chart against the primary objective: each other metric, and one metric on all profiles at once.
 
     The views of several profiles come first, then the cost. Each has ``metrics``, of which the first stands for their unit
-    and goal, and the ``series`` of its panel in drawing order.
+    and goal, the ``layout`` of its axes, and the ``series`` of its panel in drawing order.
     """
     networks = Networks.from_report(report, report.candidates)
-    positions = report.candidates.places, {point.key: place for place, point in enumerate(report.predicted)}
     costs = sorted((m for m in report.columns if m != report.primary), key=lambda m: m != report.cost)
-    series = {cost: networks.series((cost, report.primary)) for cost in costs}
-    views = []
-    for cost in costs:
-        panel = [_series(group, cost, *positions) for group in series[cost]]
-        views.append({"title": title_of(cost), "metrics": [metric_info(cost)], "series": panel})
+    series_by_cost = {cost: networks.series((cost, report.primary)) for cost in costs}
+    views = [_view(report, title_of(cost), [(cost, series) for series in series_by_cost[cost]]) for cost in costs]
     for metric in dict.fromkeys(cost.metric for cost in costs if cost.profile is not None):
         several = [cost for cost in costs if cost.metric == metric]
         if len(several) > 1:
             joint = [
-                _series(group, cost, *positions) | {"name": f"{group.name}, {cost.profile}", "colour": number}
-                for number, cost in enumerate(several)
-                for group in series[cost]
-                if group.name.startswith(("front", MEASURED_NAME, PREDICTED_NAME))
+                (cost, replace(series, name=f"{series.name}, {cost.profile}", look=replace(series.look, colour=colour)))
+                for colour, cost in zip(cycle(colours.PALETTE), several, strict=False)
+                for series in series_by_cost[cost]
+                if series.name.startswith(("front", MEASURED_NAME, PREDICTED_NAME))
             ]
-            title = f"{title_of(several[0]).partition(',')[0]}, every profile"
-            views.insert(0, {"title": title, "metrics": [metric_info(cost) for cost in several], "series": joint})
+            views.insert(0, _view(report, f"{title_of(several[0]).partition(',')[0]}, every profile", joint))
     return views
 
 
-def _series(
-    series: Series, metric: Objective, measured: Mapping[str, int], predicted: Mapping[str, int]
-) -> dict[str, Any]:
-    """A series with the positions of its networks in ``part``; a number in place of its colours is one of the palette."""
-    look = series.look
-    is_predicted = series.points[0].source == "predicted"
-    positions = predicted if is_predicted else measured
-    return asdict(look) | {
-        "name": series.name,
-        "metric": metric.name,
-        "part": "predicted" if is_predicted else "measured",
-        "places": [positions[key] for key in keys_of(series.points) if key in positions],
-        "colour": [look.colour.light, look.colour.dark],
+def _view(report: RunReport, title: str, marks: Sequence[tuple[Objective, Series]]) -> dict[str, Any]:
+    """One view; the traces of its series lack their values, which are columns of the networks at ``places`` in ``part``."""
+    costs = list(dict.fromkeys(cost for cost, _ in marks))
+    x, y = _axis_of(report, title, costs), _axis_of(report, title_of(report.primary), [report.primary])
+    panel = Panel(x, y, [series for _, series in marks])
+    chart = Chart(title, "", [panel], (0.0, 0.0))
+    positions = {
+        "measured": report.candidates.places,
+        "predicted": {point.key: place for place, point in enumerate(report.predicted)},
     }
+    series_data = []
+    for cost, series in marks:
+        part = series.points[0].source
+        places = [positions[part][key] for key in keys_of(series.points) if key in positions[part]]
+        data = trace(chart, panel, series, has_values=False)
+        series_data.append({"metric": cost.name, "part": part, "places": places, "trace": data})
+    layout = {"xaxis": axis_layout(x), "yaxis": axis_layout(y)}
+    return {"title": title, "metrics": list(map(metric_info, costs)), "layout": layout, "series": series_data}
 
 
-def _convergence(report: RunReport) -> dict[str, Any] | None:
-    curve = convergence(report)
-    if curve is None:
+def _axis_of(report: RunReport, title: str, metrics: Sequence[Objective]) -> Axis:
+    """The axis of some metrics of one unit, with all networks and bounds of the job within its range."""
+    names = [metric.name for metric in metrics]
+    limits = [(c.minimum, c.maximum) for c in report.constraints if c.metric.name in names]
+    columns = [values_of(points, name) for points in (report.candidates, report.predicted) for name in names]
+    values = np.concatenate([*columns, np.array(limits, dtype=np.float64).ravel()])
+    return _spanning(title, values[np.isfinite(values)] * shown_scale(metrics[0]), is_linear=metrics[0].of_task)
+
+
+def _spanning(title: str, values: NDArray[np.float64], *, is_linear: bool) -> Axis:
+    """An axis with a range around some values."""
+    axis = Axis(title) if is_linear else Axis.of_values(title, values)
+    low, high = float(values.min()), float(values.max())
+    if axis.is_log:
+        factor = (high / low) ** _MARGIN
+        return replace(axis, range=(low / factor, high * factor))
+    margin = _MARGIN * (high - low or abs(high) or 1.0)
+    return replace(axis, range=(low - margin, high + margin))
+
+
+def _predictors_chart(report: RunReport) -> Chart | None:
+    """Rank agreement after each fit, by objective; the dotted lines are the ridge baseline."""
+    if not report.predictors:
         return None
-    return asdict(curve) | {
-        "evaluations": curve.evaluations.tolist(),
-        "values": _without_nan(curve.values),
-        "close_text": curve.close_text if curve.close_at is not None else "",
-        "close_late": curve.close_late,
-    }
+    titles = {metric.name: title_of(metric) for metric in report.columns}
+    marks = []
+    for (name, predictor), colour, symbol in zip(
+        report.predictors.items(), cycle(colours.PALETTE), cycle(_SYMBOLS), strict=False
+    ):
+        title = titles.get(name, name)
+        steps, tau = scores(predictor, "kendall_tau")
+        _, ridge = scores(predictor, "kendall_tau", "ridge")
+        if not np.isnan(ridge).all():
+            look = Look(colour, line="dot", width=1.4)
+            marks.append(Series(f"{title}, ridge", steps, ridge, look, hover=f"ridge, {title}: {{y:.3f}}"))
+        look = Look(colour, symbol, line="solid")
+        marks.append(Series(title, steps, tau, look, hover=f"{title}: {{y:.3f}}"))
+    values = np.concatenate([series.y for series in marks])
+    lowest = float(np.nanmin(values, initial=0.0))
+    x, y = Axis("Step of the search", is_integer=True), Axis("Kendall's τ, held out", range=(lowest, 1.03))
+    return Chart("", "", [Panel(x, y, marks)], (0.0, 0.0))
 
 
-def _predictors(report: RunReport) -> dict[str, Any]:
-    """Rank agreement after each fit, by objective, with that of the ridge baseline."""
-    return {
-        name: {
-            "steps": [step for step, _ in predictor.history],
-            "kendall_tau": [quality.get("kendall_tau") for _, quality in predictor.history],
-            "ridge": [
-                ((quality.get("baselines") or {}).get("ridge") or {}).get("kendall_tau")
-                for _, quality in predictor.history
-            ],
-        }
-        for name, predictor in report.predictors.items()
-    }
+def comparison_data(comparison: schemas.Comparison, metrics: Sequence[Objective]) -> dict[str, Any]:
+    """Figures of compared searches: the ``fronts`` against each cost with its ``title``, and the ``curves`` of hypervolumes."""
+    quality = next((metric for metric in metrics if metric.of_task), metrics[0])
+    fronts = [
+        {"title": title_of(cost), "figure": _figure(_fronts_chart(comparison, metrics, cost, quality))}
+        for cost in metrics
+        if cost != quality
+    ]
+    curves = []
+    for number, run in enumerate(comparison.runs):
+        x, y = np.array(run.curve, dtype=np.float64).reshape(-1, 2).T
+        curves.append(Series(run.run, x, y, distinct_staircase(number), hover=f"{run.run}: {{y:.4g}}"))
+    panel = Panel(Axis("Evaluations", is_integer=True), Axis("Hypervolume", range=(0.0, None)), curves)
+    return {"fronts": fronts, "curves": _figure(Chart("", "", [panel], (0.0, 0.0)))}
+
+
+def _fronts_chart(
+    comparison: schemas.Comparison, metrics: Sequence[Objective], cost: Objective, quality: Objective
+) -> Chart:
+    """The fronts, and below them a broad line through the networks that no network of another run dominates."""
+    steps: Literal["", "after"] = "after" if len(metrics) == 2 else ""
+    marks = []
+    for run, colour, symbol in zip(comparison.runs, cycle(colours.PALETTE), cycle(_SYMBOLS), strict=False):
+        look = Look(colour, symbol, size=8, line="solid" if steps else "", width=1.6, steps=steps, errors=1.0)
+        texts = [_network_text(run.run, network, metrics) for network in run.front]
+        marks.append(replace(_compared(run.run, run.front, cost, quality, look), texts=texts))
+    if steps and comparison.common_front:
+        networks = {(run.run, network.key): network for run in comparison.runs for network in run.front}
+        members = [networks[member.run, member.key] for member in comparison.common_front]
+        look = Look(colours.MEASURED, line="solid", width=7, steps="after", opacity=0.45)
+        marks.insert(0, _compared("common front", members, cost, quality, look))
+    x = _spanning(title_of(cost), np.concatenate([mark.x for mark in marks]), is_linear=cost.of_task)
+    y = _spanning(title_of(quality), np.concatenate([mark.y for mark in marks]), is_linear=quality.of_task)
+    return Chart("", "", [Panel(x, y, marks)], (0.0, 0.0))
+
+
+def _compared(
+    name: str, networks: Sequence[schemas.Network], cost: Objective, quality: Objective, look: Look
+) -> Series:
+    columns = []
+    for metric in (cost, quality):
+        figures = [network.figures[metric.name] for network in networks]
+        values, errors = np.array([(f.value, f.error) for f in figures], dtype=np.float64).reshape(-1, 2).T
+        columns.append((shown_scale(metric) * values, shown_scale(metric) * errors))
+    (x, x_errors), (y, y_errors) = columns
+    return Series(name, x, y, look, x_errors, y_errors)
+
+
+def _network_text(run: str, network: schemas.Network, metrics: Sequence[Objective]) -> str:
+    """The hover text of a network, in the subset of HTML that plotly reads."""
+    figures = [(metric, network.figures[metric.name]) for metric in metrics]
+    values = [
+        f"{escape(title_of(metric))}: <b>{escape(format_value(metric, figure.value, figure.error))}</b>"
+        for metric, figure in figures
+    ]
+    return "<br>".join([escape(run), *values, escape(network.key)])
+
+
+def _figure(chart: Chart | None) -> dict[str, Any] | None:
+    """The traces and the layout of a chart; None for none."""
+    if chart is None:
+        return None
+    figure = figure_of(chart)
+    return {"data": figure.traces, "layout": figure.layout}

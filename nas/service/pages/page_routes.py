@@ -17,7 +17,7 @@ from nas.service.api import schemas
 from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
-from nas.service.pages.chart_json import chart_data, metric_info
+from nas.service.pages.chart_json import chart_data, comparison_data
 from nas.service.pages.network_filters import ranges_of, selection_of
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -207,7 +207,7 @@ def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
             problem=problem,
             differences=differences,
             metrics=metrics,
-            data=None if comparison is None else _comparison_data(comparison, metrics),
+            data=None if comparison is None else comparison_data(comparison, metrics),
         )
 
 
@@ -321,10 +321,3 @@ def _takes_images(service: Service, run: str) -> bool:
 
 def _objective(info: schemas.ObjectiveInfo) -> Objective:
     return Objective(info.name, info.unit, Goal(info.goal))
-
-
-def _comparison_data(comparison: schemas.Comparison, metrics: list[Objective]) -> dict[str, Any]:
-    return {
-        "metrics": [metric_info(o) for o in metrics],
-        **comparison.model_dump(mode="json", exclude={"objectives", "job_differences"}),
-    }

@@ -9,13 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.engine.run_listing import RunSnapshot, snapshot_of
+from nas.engine.run_listing import RunSnapshot, snapshot_of, training_history
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import Labels, read_labels
 from nas.engine.store.opening import database_of
 from nas.engine.store.sql import SqlStore
-from nas.engine.training_history import training_history
 from nas.errors import NasError, StoreAwayError
 from nas.jobs.schema import WHAT, SearchJob, is_profile_path, load_job, parse_stored_job
 from nas.jobs.schema.strict_yaml import read_text

@@ -10,12 +10,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from nas.engine.run_listing import RunSnapshot
+from nas.engine.run_listing import EPOCH, RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import MAX_NOTE, Labels
 from nas.engine.store.opening import is_held
-from nas.engine.training_history import EPOCH
 from nas.errors import NasError, StoreAwayError, StoreError
 from nas.runs.run import Run
 from nas.service.api import schemas

@@ -22,7 +22,7 @@ from hardware_profiles.measuring.protocol import QUANTILE
 from hardware_profiles.measuring.session import Limits
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.errors import raises
 from tests.onnx_networks import endless

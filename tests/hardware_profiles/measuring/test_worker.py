@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hardware_profiles.runtimes.lookup import source_of
 from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
-from nas.testing.onnx_networks import conv_net, declare
+from nas.plugins.testing.onnx_networks import conv_net, declare
 from tests.hardware_profiles.measuring.worker_calls import CODE, NET, TRIVIAL, ask, load, packed, start
 
 CPUS = len(os.sched_getaffinity(0))

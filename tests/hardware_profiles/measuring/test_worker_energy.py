@@ -18,7 +18,7 @@ from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyMe
 from hardware_profiles.measuring.profiler import WorkerProfiler
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.errors import raises
 from tests.hardware_profiles.energy_counters import BUSY_W, IDLE_W, counters
 

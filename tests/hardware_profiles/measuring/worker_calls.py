@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.measuring.session import _TRIVIAL as TRIVIAL
 from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 
 CODE = runpy.run_path(str(WORKER_FILE))
 

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
-from nas.testing.onnx_networks import conv_net, declare
+from nas.plugins.testing.onnx_networks import conv_net, declare
 from tests.errors import raises
 
 X = np.random.default_rng(1).standard_normal((2, 3, 16, 16)).astype(np.float32)

@@ -13,8 +13,8 @@ from hardware_profiles.quantize import check_precision
 from hardware_profiles.runtime import run_model
 from hardware_profiles.runtimes.lookup import check_name, find_runtime, source_of
 from hardware_profiles.runtimes.onnx_runtime import OnnxRuntime
-from nas.testing.onnx_networks import conv_net
-from nas.testing.runtime import IMAGES
+from nas.plugins.testing.onnx_networks import conv_net
+from nas.plugins.testing.runtime import IMAGES
 from tests.errors import raises
 
 RUNTIME = """

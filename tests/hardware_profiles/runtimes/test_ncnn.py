@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.runtimes.base import Runtime
-from nas.testing import RuntimeContract
+from nas.plugins.testing import RuntimeContract
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "extending" / "runtime.md"
 

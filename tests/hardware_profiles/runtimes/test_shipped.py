@@ -11,8 +11,8 @@ from hardware_profiles.runtime import run_model
 from hardware_profiles.runtimes.base import Runtime
 from hardware_profiles.runtimes.onnx_runtime import OnnxRuntime
 from hardware_profiles.runtimes.openvino_runtime import OpenVino
-from nas.testing import RuntimeContract
-from nas.testing.runtime import IMAGES
+from nas.plugins.testing import RuntimeContract
+from nas.plugins.testing.runtime import IMAGES
 from tests.errors import raises
 
 

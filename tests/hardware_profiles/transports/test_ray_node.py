@@ -21,7 +21,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports import ray_node
 from hardware_profiles.transports.connection import Connection
 from hardware_profiles.transports.ray_node import connect_by_ray
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.errors import raises
 from tests.hardware_profiles.sshd import descendants

@@ -24,7 +24,7 @@ from hardware_profiles.profiler_factory import SSH_CONFIG, open_profiler
 from hardware_profiles.transports import bootstrap
 from hardware_profiles.transports.connection import Connection
 from hardware_profiles.transports.ssh import connect_by_ssh, ssh_arguments
-from nas.testing.onnx_networks import conv_net
+from nas.plugins.testing.onnx_networks import conv_net
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.errors import raises
 from tests.hardware_profiles.energy_counters import BUSY_W, counters

@@ -97,7 +97,7 @@ def test_a_plot_that_cannot_be_written_costs_no_rows(shell: Shell, monkeypatch: 
     def full(path: Path, content: bytes) -> None:
         raise StoreError(f"{path} cannot be written: No space left on device")
 
-    monkeypatch.setattr("nas.results.plots.style.write_atomically", full)
+    monkeypatch.setattr("nas.results.plots.picture_files.write_atomically", full)
     found = shell.nas(*bench_search("--json", plot="out.png"))
     assert found.code == 1
     assert len(found.data) == 4

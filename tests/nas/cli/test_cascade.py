@@ -14,7 +14,7 @@ import nas
 from nas.engine.store.folder import RunsFolder
 from supernets.data import load_data
 from tests.nas.commands import Shell, assert_error
-from tests.nas.results.export.scripts import found_by, module_of
+from tests.nas.results.export.running_scripts import found_by, prediction_of
 from tests.nas.service import made_runs
 
 LATENCY = "latency_ms@cpu-1-thread"
@@ -41,19 +41,19 @@ def test_a_pair_is_chosen_tested_and_exported(after: Shell) -> None:
     assert (manifest["threshold"], manifest["large"]["key"]) == (chosen["threshold"], front[chosen["large"]]["key"])
 
     # The script's rule on the validation and test parts gives the values of the table.
-    script = module_of(after.folder / exported["script"])
+    network, preprocess = prediction_of(after.folder / exported["script"])
     data = load_data("digits", validation=0.25, test=0.25)
     for part, values in ((data.validation, chosen), (data.test, test["cascade"])):
-        answers = [script.answer(own[None]) for own in part.inputs.numpy()]
+        answers = [network.answer(own[None]) for own in part.inputs.numpy()]
         right = np.array([logits.argmax() for logits, _ in answers]) == part.labels.numpy()
         assert right.mean() == pytest.approx(values["accuracy"], abs=1e-12)
-        assert np.mean([passed for _, passed in answers]) == pytest.approx(values["share"], abs=1e-12)
+        assert np.mean([bool(remark) for _, remark in answers]) == pytest.approx(values["share"], abs=1e-12)
 
     # As a program, without torch and without this project.
     files = images(after.folder, data.validation.inputs[:20, 0].numpy())
     printed = found_by(after.folder / exported["script"], files)
     assert [name for name, _ in printed] == [
-        str(script.answer(script.preprocess(file))[0].argmax()) for file in map(str, files)
+        str(network.answer(preprocess(file))[0].argmax()) for file in map(str, files)
     ]
 
 

@@ -12,12 +12,12 @@ import torch
 
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup_table_file import load_lookup
-from nas.engine.evaluation.features import LatencyFeatures
 from nas.engine.store.base import RunStatus
 from nas.engine.store.block_costs import place_of
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.sql import SqlStore
 from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.schema import load_job
 from nas.runs.run import open_run
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily

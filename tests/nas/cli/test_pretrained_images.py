@@ -25,7 +25,7 @@ from supernets.families.vision_transformer.vit_pretrained import read_vit
 from tests.errors import raises
 from tests.nas.commands import Shell
 from tests.nas.results.export.digit_images import write_digits
-from tests.nas.results.export.scripts import PROJECT, found_by
+from tests.nas.results.export.running_scripts import PROJECT, found_by
 
 JOB = """
 name: digits

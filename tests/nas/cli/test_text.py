@@ -33,7 +33,7 @@ from supernets.space import Architecture
 from supernets.training.checkpoint import load_checkpoint
 from tests.errors import raises
 from tests.nas.commands import Shell
-from tests.nas.results.export.scripts import PROJECT, found_by, module_of
+from tests.nas.results.export.running_scripts import PROJECT, found_by, prediction_of
 
 TOPICS = {
     "text": ("formatstrings", "string-methods", "strings", "typesmapping", "typesseq"),
@@ -127,9 +127,9 @@ def test_the_script_of_an_export_reproduces_the_test_accuracy(shell: Shell, tmp_
     source = text_classification(shell.folder / "topics.csv", TextOptions())
     test = split(source, validation=None, test=None, seed=0).test
     texts = [f" \n{text}\t " for text in test.inputs.tolist()]
-    predict = module_of(Path(made["script"]))
+    _, preprocess = prediction_of(Path(made["script"]))
     for text, row in zip(texts, data.test.inputs, strict=True):
-        assert np.array_equal(predict.preprocess(text)[0], row[row != data.sentences.padding])
+        assert np.array_equal(preprocess(text)[0], row[row != data.sentences.padding])
     found = found_by(Path(made["script"]), [text.strip() for text in texts])
     right = [name == source.class_names[label] for (name, _), label in zip(found, test.labels, strict=True)]
     assert np.mean(right) == manifest["figures"]["test"]["accuracy"]
@@ -277,9 +277,9 @@ def test_a_cascade_of_two_encoders_answers_raw_sentences(
     cascades.table = replace(cascades.table, rows=(Row(tried[len(tried) // 2], on_front=True),))
     made = cascades.export(0, tmp_path)
     assert made["parity"] <= 1e-4
-    script = module_of(Path(made["script"]))
+    network, preprocess = prediction_of(Path(made["script"]))
     texts = [text for text, _ in sentences()[::10]]
-    answers = [script.answer(script.preprocess(text)) for text in texts]
-    assert {passed_on for _, passed_on in answers} == {False, True}
+    answers = [network.answer(preprocess(text)) for text in texts]
+    assert {bool(remark) for _, remark in answers} == {False, True}
     printed = [name for name, _ in found_by(Path(made["script"]), texts)]
-    assert printed == [script.CLASSES[logits.argmax()] for logits, _ in answers]
+    assert printed == [network.classes[logits.argmax()] for logits, _ in answers]

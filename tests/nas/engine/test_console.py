@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from nas.engine.console import ConsoleProgress
-from nas.engine.pace import Pace
+from nas.engine.progress import Pace
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.folder import RunFolder
 from nas.search.problem.budget import Budget

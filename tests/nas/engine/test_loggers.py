@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,13 @@ def epoch(number: int) -> Epoch:
     return Epoch(number, loss=2.0 / number, largest=0.9, smallest=0.8, samples=100, seconds=1.0, cpu_seconds=1.0)
 
 
-class Remembered:
-    """A log that remembers, and fails when it is told to."""
+class Remembered(ProgressLogger):
+    """A logger that remembers, and fails when it is told to."""
 
-    def __init__(self) -> None:
+    errors = (LoggerError,)
+
+    def __init__(self, note: Callable[[str], None] = print, clock: Callable[[], float] = lambda: 100.0) -> None:
+        super().__init__("memory", note, clock)
         self.told: list[Any] = []
         self.fails = False
 
@@ -47,21 +50,17 @@ class Remembered:
             raise LoggerError("the server is gone")
         self.told.append(what)
 
-    def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
+    def begin_run(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         self._tell("begin", run.id)
 
-    def write(self, figures: Sequence[tuple[str, int, float]]) -> None:
-        self._tell("write", list(figures))
+    def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
+        self._tell("write", list(metrics))
 
     def close(self, status: str) -> None:
         self._tell("close", status)
 
 
 class TestSink:
-    @pytest.fixture
-    def log(self) -> Remembered:
-        return Remembered()
-
     @pytest.fixture
     def notes(self) -> list[str]:
         return []
@@ -71,10 +70,10 @@ class TestSink:
         return [100.0]
 
     @pytest.fixture
-    def sink(self, log: Remembered, notes: list[str], now: list[float]) -> ProgressLogger:
-        return ProgressLogger(log, notes.append, lambda: now[0])
+    def sink(self, notes: list[str], now: list[float]) -> Remembered:
+        return Remembered(notes.append, lambda: now[0])
 
-    def test_figures_by_step_epoch_and_evaluation(self, sink: ProgressLogger, log: Remembered) -> None:
+    def test_figures_by_step_epoch_and_evaluation(self, sink: Remembered) -> None:
         with sink:
             sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
             sink.step(1, 10, 2.5)
@@ -84,7 +83,7 @@ class TestSink:
             sink.progress(SearchProgress("measuring the front again", 1, 9))
             sink.count("measuring blocks", 1, 2)
             sink.note("hello")
-        assert log.told == [
+        assert sink.told == [
             ("begin", "small-1"),
             ("write", [("training/loss", 1, 2.5), ("epoch/loss", 1, 2.0), ("epoch/largest", 1, 0.9),
                        ("epoch/smallest", 1, 0.8)]),
@@ -94,55 +93,52 @@ class TestSink:
             ("close", "FINISHED"),
         ]  # fmt: skip
 
-    def test_what_a_resumed_run_counts_again_is_not_written_again(self, sink: ProgressLogger, log: Remembered) -> None:
+    def test_what_a_resumed_run_counts_again_is_not_written_again(self, sink: Remembered) -> None:
         with sink:
             sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 2)
             for done in range(1, 5):
                 sink.progress(SearchProgress("searching", done, 4))
-        steps = {step for what in log.told if what[0] == "write" for _, step, _ in what[1]}
+        steps = {step for what in sink.told if what[0] == "write" for _, step, _ in what[1]}
         assert steps == {3, 4}
 
-    def test_figures_are_kept_back_for_a_while_and_no_longer(
-        self, sink: ProgressLogger, log: Remembered, now: list[float]
-    ) -> None:
+    def test_figures_are_kept_back_for_a_while_and_no_longer(self, sink: Remembered, now: list[float]) -> None:
         sizes = []
         for step in range(1, 1201):
             sink.step(step, 1200, 1.0)
-            sizes = [len(what[1]) for what in log.told]
+            sizes = [len(what[1]) for what in sink.told]
         assert sizes == [500, 500]
         now[0] += 5.0
         sink.step(1201, 1201, 1.0)
-        assert [len(what[1]) for what in log.told] == [500, 500, 201]
+        assert [len(what[1]) for what in sink.told] == [500, 500, 201]
 
-    def test_a_figure_that_is_none_is_left_out(self, sink: ProgressLogger, log: Remembered) -> None:
+    def test_a_figure_that_is_none_is_left_out(self, sink: Remembered) -> None:
         with sink:
             sink.step(1, 10, math.nan)
             sink.step(2, 10, 1.0)
-        assert log.told[0] == ("write", [("training/loss", 2, 1.0)])
+        assert sink.told[0] == ("write", [("training/loss", 2, 1.0)])
 
-    def test_a_log_that_fails_is_told_once_and_left_alone(
-        self, sink: ProgressLogger, log: Remembered, notes: list[str]
-    ) -> None:
+    def test_a_log_that_fails_is_told_once_and_left_alone(self, sink: Remembered, notes: list[str]) -> None:
         with sink:
             sink.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
-            log.fails = True
+            sink.fails = True
             for number in range(1, 4):
                 sink.epoch(epoch(number), 4)
-            log.fails = False
+            sink.fails = False
             sink.epoch(epoch(4), 4)
-        assert notes == ["the server is gone; the run continues, and nothing more is logged there"]
-        assert log.told == [("begin", "small-1")]
+        assert notes == [
+            "memory: cannot be written: the server is gone; the run continues, and nothing more is logged there"
+        ]
+        assert sink.told == [("begin", "small-1")]
 
     @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-    def test_how_it_ended(self, sink: ProgressLogger, log: Remembered, error: type[BaseException], status: str) -> None:
+    def test_how_it_ended(self, sink: Remembered, error: type[BaseException], status: str) -> None:
         with pytest.raises(error), sink:
             raise error
-        assert log.told == [("close", status)]
+        assert sink.told == [("close", status)]
 
 
 def test_several_displays_are_told_the_same() -> None:
-    logs = [Remembered(), Remembered()]
-    sinks = [ProgressLogger(log, print) for log in logs]
+    sinks = [Remembered(), Remembered()]
     several = CompositeObserver(sinks)
     several.begin(RunFolder(Path("small-1")), FACTS, Budget(4), 0)
     several.step(1, 2, 0.5)
@@ -152,8 +148,8 @@ def test_several_displays_are_told_the_same() -> None:
     several.note("x")
     for sink in sinks:
         sink.__exit__(None, None, None)
-    assert logs[0].told == logs[1].told
-    assert len(logs[0].told) == 4
+    assert sinks[0].told == sinks[1].told
+    assert len(sinks[0].told) == 4
 
 
 @pytest.mark.parametrize("text", ["tensorboard", "tensorboard:", "wandb:project", ":x", ""])

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.plugins.testing.search import OBJECTIVES, asks_of, space_of
 from nas.search.algorithms import ALGORITHMS
 from nas.search.base import SearchAlgorithm, SearchProblem
 from nas.search.genes import GeneRows
 from nas.search.guided.candidates import Effort
 from nas.search.guided.search import GuidedSearch
-from nas.testing.search import OBJECTIVES, asks_of, space_of
 from supernets.space import SearchSpace
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30, relatives=40)

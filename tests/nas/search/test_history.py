@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from nas.plugins.testing.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
 from nas.search.history import History
 from nas.search.problem.objectives import Evaluation, Status
-from nas.testing.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
 
 
 def test_values_are_minimised_and_violations_are_sums() -> None:

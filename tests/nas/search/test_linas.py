@@ -7,13 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from nas.plugins.testing.search import (
+    OBJECTIVES,
+    ConstraintContract,
+    SearchContract,
+    anchors,
+    asks_of,
+    evaluate,
+    space_of,
+)
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import linas_operators
 from nas.search.linas import GENERATIONS, LINAS, PER_LOOP
 from nas.search.problem.objectives import Constraint, minimised
 from nas.search.problem.pareto import hypervolume
 from nas.search.random import RandomSearch
-from nas.testing.search import OBJECTIVES, ConstraintContract, SearchContract, anchors, asks_of, evaluate, space_of
 from supernets.space import SearchSpace
 
 

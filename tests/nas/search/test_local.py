@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.search.base import SearchAlgorithm
-from nas.search.local import LocalSearch
-from nas.search.problem.objectives import Constraint, minimised
-from nas.search.problem.pareto import non_dominated
-from nas.testing.search import (
+from nas.plugins.testing.search import (
     OBJECTIVES,
     ConstraintContract,
     SearchContract,
@@ -17,6 +13,10 @@ from nas.testing.search import (
     evaluate,
     space_of,
 )
+from nas.search.base import SearchAlgorithm
+from nas.search.local import LocalSearch
+from nas.search.problem.objectives import Constraint, minimised
+from nas.search.problem.pareto import non_dominated
 from supernets.space import SearchSpace
 from tests.nas.search.test_regularized_evolution import apart
 

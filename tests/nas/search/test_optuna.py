@@ -8,10 +8,7 @@ from collections.abc import Sequence
 import optuna
 import pytest
 
-from nas.search.base import SearchAlgorithm
-from nas.search.optuna import OptunaSearch
-from nas.search.problem.objectives import Constraint
-from nas.testing.search import (
+from nas.plugins.testing.search import (
     NARROW,
     OBJECTIVES,
     ConstraintContract,
@@ -19,6 +16,9 @@ from nas.testing.search import (
     asks_of,
     space_of,
 )
+from nas.search.base import SearchAlgorithm
+from nas.search.optuna import OptunaSearch
+from nas.search.problem.objectives import Constraint
 from supernets.space import Choice, SearchSpace
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from nas.plugins.testing.search import SearchContract
 from nas.search.base import SearchAlgorithm
 from nas.search.random import RandomSearch
-from nas.testing.search import SearchContract
 from supernets.space import SearchSpace
 
 

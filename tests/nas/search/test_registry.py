@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from nas.plugins.testing.search import NARROW, OBJECTIVES, anchors, evaluate, space_of
 from nas.search.algorithms import ALGORITHMS
 from nas.search.base import SearchProblem
 from nas.search.registry import make_algorithm
-from nas.testing.search import NARROW, OBJECTIVES, anchors, evaluate, space_of
 from tests.errors import raises
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from nas.plugins.testing.search import OBJECTIVES, ConstraintContract, SearchContract, asks_of, evaluate, space_of
 from nas.search.base import SearchAlgorithm
 from nas.search.problem.objectives import Constraint
 from nas.search.regularized_evolution import RegularizedEvolution
-from nas.testing.search import OBJECTIVES, ConstraintContract, SearchContract, asks_of, evaluate, space_of
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
 

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from nas.plugins.testing.search import OBJECTIVES, anchors, evaluate, space_of
 from nas.search.base import SearchAlgorithm, SearchProblem
 from nas.search.problem.objectives import Constraint, Evaluation, Measurement, Objective, Status, minimised
 from nas.search.problem.pareto import non_dominated
 from nas.search.problem.variants import Variants
 from nas.search.registry import make_algorithm
 from nas.search.warm_start import FIRST, PriorObservations, promising
-from nas.testing.search import OBJECTIVES, anchors, evaluate, space_of
 from supernets.space import Architecture, SearchSpace
 
 SPACE = space_of(6)
@@ -101,12 +100,7 @@ def test_the_last_observation_counts_and_replaces_predictions() -> None:
     architectures, latencies = prior.column(1, {a})
     assert architectures == [b]
     assert latencies.tolist() == [first[1].value(OBJECTIVES[1])]
-
-    class Seven:
-        def values(self, architectures: Sequence[Architecture], z: object) -> NDArray[np.float64]:
-            return np.full((2, len(architectures), 2), 7.0)
-
-    known = prior.known_to(Seven()).values([c, b, a], 0.0)
+    known = prior.replaced_in(np.full((2, 3, 2), 7.0), [c, b, a])
     latency_a, latency_b = (e.value(OBJECTIVES[1]) for e in first)
     expected = [[7.0, 7.0], [7.0, latency_b], [-first[0].value(OBJECTIVES[0]), latency_a]]
     assert known.tolist() == [expected, expected]

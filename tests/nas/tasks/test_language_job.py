@@ -15,8 +15,8 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.evaluation.serving_inputs import serving_inputs
 from nas.runs.run import Run
 from supernets.families.decoder.decoder_serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.space import Architecture

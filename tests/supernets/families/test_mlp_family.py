@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.testing import FamilyContract
+from nas.plugins.testing import FamilyContract
 from supernets.families.mlp_family import MLPFamily
 from supernets.families.mlp_spec import MLP, MLPSpec
 from supernets.sharing.base import Supernet

@@ -1,11 +1,9 @@
-// The shared parts of charts: colours of the page's theme, axes, legends.
+// The shared parts of charts: what the server describes in the page's theme, axes, legends.
 
 // Okabe and Ito (2008) without their yellow, as in the command line's plots; on a dark page, lighter ones.
 const LIGHT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5F6770"];
 const DARK = ["#56B4E9", "#E69F00", "#2FC49A", "#E0A3C4", "#F0733A", "#5B9BE0", "#A3ACB6"];
 export const N_COLOURS = LIGHT.length;
-export const SYMBOLS = ["circle", "square", "triangle-up", "cross", "star", "hexagon", "x"];
-const LOG_SPAN = 8; // an axis is logarithmic where its largest value is at least this many times its smallest
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** A colour of the page's style sheet, e.g. `--ink`. */
@@ -13,9 +11,45 @@ export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** A colour of a series: `[light, dark]`, or a number of the palette. */
-export function shade(colour_) {
-  return typeof colour_ === "number" ? palette()[colour_ % N_COLOURS] : colour_[dark.matches ? 1 : 0];
+/** Draws a chart `{data, layout}` that the server described, and its legend into a list. */
+export function show(place, { data, layout: described }, list = null, more = {}) {
+  const shapes = described.shapes.map((shape) => ({ ...shape, line: { ...shape.line, color: colour("--edge") } }));
+  Plotly.react(place, data.map(themed), layout(place, {
+    ...axes(described), shapes, annotations: described.annotations, ...more,
+  }), CONFIG);
+  if (list) legend(list, legendItems(data));
+}
+
+/** The axes of a layout that the server described, in the page's style. */
+export function axes({ xaxis, yaxis }) {
+  return { xaxis: { ...axis(""), ...xaxis }, yaxis: { ...axis(""), ...yaxis } };
+}
+
+/** A trace that the server described, in its colour on this page. */
+export function themed(trace) {
+  const color = shade(trace.meta);
+  const bars = ["error_x", "error_y"].filter((side) => trace[side]).map((side) => [side, { ...trace[side], color: color + trace.meta.errors }]);
+  return {
+    ...trace, line: { ...trace.line, color }, ...(trace.marker ? { marker: { ...trace.marker, color } } : {}), ...Object.fromEntries(bars),
+  };
+}
+
+export function shade({ light, dark: onDark }) {
+  return dark.matches ? onDark : light;
+}
+
+/** The symbol of a trace's points, and whether it is hollow; a line has none. */
+export function symbolOf({ marker, line }) {
+  const symbol = marker?.symbol ?? (line.dash === "dot" ? "dots" : "");
+  return { symbol: symbol.replace("-open", ""), hollow: symbol.endsWith("-open") };
+}
+
+/** The items of a legend: the traces that stand for all of their names, what matters most first. */
+export function legendItems(traces) {
+  const shown = traces.filter(({ showlegend }) => showlegend).sort((a, b) => a.legendrank - b.legendrank);
+  return shown.map((trace) => ({
+    name: trace.name, colour: shade(trace.meta), opacity: trace.marker?.opacity ?? trace.opacity, ...symbolOf(trace),
+  }));
 }
 
 /** A colour `#rrggbb` with an opacity from 0 to 1. */
@@ -67,29 +101,6 @@ export function axis(title, more = {}) {
   };
 }
 
-/** The axis of a metric over values in shown units: with margins, and logarithmic for costs that span far. */
-export function metricAxis(metric, values) {
-  const shown = values.filter((v) => v !== null && Number.isFinite(v));
-  const low = Math.min(...extremes(shown));
-  const high = Math.max(...extremes(shown));
-  if (isLog(metric, shown)) {
-    const [from, to] = [Math.log10(low), Math.log10(high)];
-    const ticks = [];
-    for (let power = Math.floor(from); power <= Math.ceil(to); power += 1) ticks.push(...[1, 2, 5].map((d) => d * 10 ** power));
-    const margin = 0.05 * (to - from);
-    return axis(metric.title, {
-      type: "log", range: [from - margin, to + margin], tickvals: ticks, ticktext: ticks.map((t) => String(Number(t.toPrecision(3)))),
-    });
-  }
-  const margin = 0.05 * (high - low || Math.abs(high) || 1);
-  return axis(metric.title, { range: [low - margin, high + margin] });
-}
-
-export function isLog(metric, shown) {
-  const [low, high] = extremes(shown);
-  return metric.unit !== "%" && low > 0 && high / low >= LOG_SPAN;
-}
-
 /** Least and largest, without the limit on arguments that `Math.min` has. */
 export function extremes(values) {
   return [values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity)];
@@ -127,9 +138,4 @@ export function legend(list, items) {
 
 function isLine({ hollow, symbol }) {
   return hollow || ["", "x", "x-thin", "dots"].includes(symbol);
-}
-
-/** A line over the evaluations, as steps. */
-export function steps(name, x, y, colour_, more = {}) {
-  return { type: "scatter", mode: "lines", name, x, y, line: { shape: "hv", width: 2.2, color: colour_ }, ...more };
 }

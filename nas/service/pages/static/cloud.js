@@ -1,9 +1,11 @@
 // Many points, as an image behind a chart: plotly draws thousands of them either slowly or by compiling scripts, which the
 // pages' security policy forbids.
 
+import { shade, symbolOf } from "./charts.js";
+
 const SPRITE = 24; // pixels of a drawn symbol, before the screen's own scale
 
-/** Draws series `{x, y, symbol, colour, size, opacity, hollow}` in shown units; `chart` maps these to pixels. */
+/** Draws series `{x, y, trace}` in shown units; `chart` maps these to pixels. */
 export class Cloud {
   constructor(box) {
     this.canvas = Object.assign(document.createElement("canvas"), { className: "cloud" });
@@ -21,8 +23,9 @@ export class Cloud {
     const context = canvas.getContext("2d");
     context.scale(scale, scale);
     for (const one of series) {
-      const sprite = spriteOf(one, scale);
-      context.globalAlpha = one.opacity ?? 1;
+      const { size, opacity } = one.trace.marker;
+      const sprite = spriteOf({ ...symbolOf(one.trace), size, colour: shade(one.trace.meta) }, scale);
+      context.globalAlpha = opacity;
       const place = chart.placer();
       for (let i = 0; i < one.x.length; i += 1) {
         if (one.x[i] === null || one.y[i] === null) continue;

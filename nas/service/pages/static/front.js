@@ -4,7 +4,6 @@ import * as charts from "./charts.js";
 import { Cloud } from "./cloud.js";
 import { architectureLines, valueText } from "./metrics.js";
 
-const MANY = 1500; // more points than this are drawn as an image
 const NEAR = 14; // pixels around a point in which its network is described and selected
 const CLICK = 4; // pixels that a pointer may move in a click
 
@@ -26,59 +25,33 @@ export class FrontChart {
     });
   }
 
-  /** Draws everything anew. A view has `metrics`, of which the first stands for their unit and goal, and `series`. */
+  /** Draws everything anew. A view has `metrics`, of which the first stands for their unit and goal, `series` and a `layout`. */
   draw(data, view) {
     Object.assign(this, { data, view });
     this.quality = data.metrics.find((metric) => metric.name === data.primary);
     this.series = view.series.map((one) => this.located(one));
-    const entries = new Map(this.series.map((one) => [one.name, one])); // the last of a name stands for all
-    charts.legend(this.legendList, [...entries.values()].sort((a, b) => rank(a) - rank(b)));
-    const values = (part, { name, scale }) => part.metrics[name].values.map((v) => (v === null ? null : v * scale));
-    const bounds = ({ name, scale }) => data.constraints.filter((c) => c.metric === name).flatMap(({ min, max }) => (
-      [min, max].filter((bound) => bound !== null).map((bound) => bound * scale)
-    ));
-    const extent = (metric) => [...values(data.measured, metric), ...values(data.predicted, metric), ...bounds(metric)];
-    const layout = charts.layout(this.chart, {
-      xaxis: charts.metricAxis({ ...view.metrics[0], title: view.title }, view.metrics.flatMap(extent)),
-      yaxis: charts.metricAxis(this.quality, extent(this.quality)),
-      hovermode: false,
-    });
+    charts.legend(this.legendList, charts.legendItems(view.series.map(({ trace }) => trace)));
+    const layout = charts.layout(this.chart, { ...charts.axes(view.layout), hovermode: false });
     const isWired = Boolean(this.chart.on);
-    Plotly.react(this.chart, this.series.filter((one) => !isMany(one)).map((one) => this.trace(one)), layout, charts.CONFIG);
-    this.figure = () => ({ data: this.series.map((one) => this.trace(one)), layout });
+    Plotly.react(this.chart, this.series.filter((one) => !isMany(one)).map(drawn), layout, charts.CONFIG);
+    this.figure = () => ({ data: this.series.map(drawn), layout });
     if (!isWired) {
       for (const event of ["plotly_relayout", "plotly_relayouting"]) this.chart.on(event, () => this.place(this.chosen));
     }
     this.place(this.chosen);
   }
 
-  /** A series with its networks, its values in shown units and its colour on this page. */
+  /** A series with its networks, and their values in shown units. */
   located(one) {
     const part = this.data[one.part];
-    const metric = this.view.metrics.find(({ name }) => name === one.metric);
-    const shown = ({ name, scale }) => one.places.map((place) => {
-      const value = part.metrics[name].values[place];
+    const column = (name, { name: metric, scale }) => one.places.map((place) => {
+      const value = part.metrics[metric][name][place];
       return value === null ? null : value * scale;
     });
-    return { ...one, part, metric, colour: charts.shade(one.colour), x: shown(metric), y: shown(this.quality) };
-  }
-
-  trace(one) {
-    const bars = ({ name, scale }) => ({
-      type: "data", array: one.places.map((place) => one.part.metrics[name].errors[place] * scale),
-      color: charts.faded(one.colour, one.errors), thickness: 1.2, width: 0,
-    });
-    const isThin = one.symbol === "x-thin";
-    return {
-      name: one.name, showlegend: this.series.findLast(({ name }) => name === one.name) === one,
-      type: "scatter", mode: [one.line && "lines", one.symbol && "markers"].filter(Boolean).join("+"), x: one.x, y: one.y,
-      line: { color: one.colour, width: one.errors ? 2 : 1.4, dash: one.line || "solid", shape: one.steps ? "hv" : "linear" },
-      marker: {
-        color: one.colour, size: one.size, opacity: one.opacity, symbol: `${one.symbol || "circle"}${one.hollow || isThin ? "-open" : ""}`,
-        line: { width: one.hollow ? 1.6 : isThin ? 1.2 : 0, color: one.colour },
-      },
-      ...(one.errors ? { error_x: bars(one.metric), error_y: bars(this.quality) } : {}),
-    };
+    const metric = this.view.metrics.find(({ name }) => name === one.metric);
+    const [x, y] = [metric, this.quality].map((shown) => column("values", shown));
+    const [xErrors, yErrors] = [metric, this.quality].map((shown) => column("errors", shown));
+    return { ...one, part, name: one.trace.name, x, y, xErrors, yErrors };
   }
 
   /** Describes the network nearest to the pointer. */
@@ -206,12 +179,13 @@ function testTitle(data) {
   return data.measured.test.metric.title.replace(/ \([^)]*\)$/, "");
 }
 
+/** Whether a series is drawn as an image: plotly's own way for many points is forbidden by the pages' security policy. */
 function isMany(one) {
-  return one.places.length > MANY;
+  return one.trace.type === "scattergl";
 }
 
-/** The order of a legend: what matters most first. */
-function rank({ errors, hollow, symbol }) {
-  if (errors) return 0;
-  return hollow ? 2 : symbol === "x-thin" ? 3 : symbol.startsWith("triangle") ? 4 : 1;
+/** The trace of a series, with its values. */
+function drawn({ trace, x, y, xErrors, yErrors }) {
+  const bars = trace.error_x ? { error_x: { ...trace.error_x, array: xErrors }, error_y: { ...trace.error_y, array: yErrors } } : {};
+  return charts.themed({ ...trace, type: "scatter", x, y, ...bars });
 }

@@ -1,7 +1,7 @@
 // A limit on a cost: a line in the chart, a slider and a number that show the same bound.
 
 import { boundText } from "./metrics.js";
-import { extremes, isLog } from "./charts.js";
+import { extremes } from "./charts.js";
 
 const STEPS = 1000;
 
@@ -39,7 +39,7 @@ export class Limit {
     ].map((v) => v * scale));
     const [low, high] = extremes(shown);
     this.ends = [outward(low, -1), outward(high, 1)];
-    this.isLog = isLog(metric, shown);
+    this.isLog = view.layout.xaxis.type === "log";
     this.nameLabel.textContent = this.sign === "<=" ? "At most" : "At least";
     this.unitLabel.textContent = metric.unit;
     this.number.step = 10 ** Math.floor(Math.log10((high - low || high || 1) / 50));

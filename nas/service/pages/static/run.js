@@ -6,7 +6,6 @@ import { drawArchitecture } from "./architecture.js";
 import { basisText, blocksOf, csvRows, showTable } from "./blocks.js";
 import * as charts from "./charts.js";
 import { chooser } from "./choose.js";
-import { showConvergence, showPredictors } from "./curves.js";
 import { downloadable, downloadableSvg } from "./download.js";
 import { FrontChart, factsOf } from "./front.js";
 import { insightOf } from "./insight.js";
@@ -221,17 +220,17 @@ async function showResults() {
   }
 
   function showCurves() {
-    const isPredicted = Object.keys(data.predictors).length > 0;
+    const isPredicted = data.predictors !== null;
     at("convergence-part").hidden = data.convergence === null; // before drawing: both share the width
     for (const id of ["predictors-part", "predictors-latest"]) at(id).hidden = !isPredicted;
-    if (data.convergence) showConvergence(at("convergence"), data.convergence);
-    if (isPredicted) showPredictors(at("predictors"), at("predictors-legend"), data.predictors, data.metrics);
+    if (data.convergence) charts.show(at("convergence"), data.convergence, at("convergence-legend"));
+    if (isPredicted) charts.show(at("predictors"), data.predictors, at("predictors-legend"));
   }
 
   function offerDownloads() {
     const shown = (id) => () => at(id);
     downloadable(at("legend"), { name: `${run}-front`, title: `${run}: Pareto front`, figure: () => chart.figure() });
-    downloadable(at("convergence"), { name: `${run}-convergence`, title: `${run}: convergence`, figure: shown("convergence") });
+    downloadable(at("convergence-legend"), { name: `${run}-convergence`, title: `${run}: convergence`, figure: shown("convergence") });
     downloadable(at("predictors-legend"), { name: `${run}-predictors`, title: `${run}: predictor quality`, figure: shown("predictors") });
     downloadableSvg(at("architecture"), {
       name: `${run}-architecture`, svg: () => at("architecture").querySelector("svg"),

@@ -37,7 +37,7 @@ class Errands:
     def __init__(self) -> None:
         self._under_way = 0
 
-    def do(self, errand: Errand) -> int:
+    def __call__(self, errand: Errand) -> int:
         self._under_way += 1
         if self._under_way > 1:
             raise RuntimeError("two errands at a time")

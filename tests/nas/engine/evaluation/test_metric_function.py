@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nas.engine.evaluation.base import Evaluator
-from nas.engine.evaluation.metric_function import CallsHere, FunctionEvaluator, name_of
+from nas.engine.evaluation.base import Evaluator, InlinePool
+from nas.engine.evaluation.metric_function import FunctionEvaluator, MetricFunction, checked_call, name_of
 from nas.search.problem.objectives import Request, Status
 from supernets.space import Architecture, Choice, SearchSpace
 from tests.contracts.evaluator import EvaluatorContract
@@ -23,10 +23,15 @@ def function(values: Any) -> dict[str, float]:
     return {"accuracy": 0.1 * values["depth"], "latency_ms@pi": values.get("kernel", 0)}
 
 
+def evaluator_of(metric_function: MetricFunction, metrics: Sequence[str]) -> FunctionEvaluator:
+    calls = InlinePool(partial(checked_call, metric_function, metrics))
+    return FunctionEvaluator(SPACE, calls, name_of(metric_function))
+
+
 class TestFunctionEvaluator(EvaluatorContract):
     @pytest.fixture
     def evaluator(self) -> Evaluator:
-        return FunctionEvaluator(SPACE, CallsHere(function, ["accuracy", "latency_ms@pi"]))
+        return evaluator_of(function, ["accuracy", "latency_ms@pi"])
 
     @pytest.fixture
     def requests(self) -> Sequence[Request]:
@@ -41,7 +46,7 @@ def test_a_candidate_is_called_once_for_all_of_its_metrics() -> None:
         calls.append(dict(values))
         return {"a": 1.0, "b": 2.0}
 
-    evaluator = FunctionEvaluator(SPACE, CallsHere(counted, ["a", "b"]))
+    evaluator = evaluator_of(counted, ["a", "b"])
     one, other = Architecture((1, 1)), SPACE.smallest
     found = list(evaluator.evaluate([Request(one, "a"), Request(other, "b"), Request(one, "b")]))
     assert calls == [{"depth": 2, "kernel": 5}, {"depth": 1}]
@@ -51,7 +56,7 @@ def test_a_candidate_is_called_once_for_all_of_its_metrics() -> None:
 
 
 def test_a_traceback_is_kept_in_the_detail() -> None:
-    evaluator = FunctionEvaluator(SPACE, CallsHere(function, ["accuracy", "latency_ms@pi"]))
+    evaluator = evaluator_of(function, ["accuracy", "latency_ms@pi"])
     (failed,) = evaluator.evaluate([Request(SPACE.largest, "accuracy")])
     assert failed.status is Status.FAILED
     assert 'raise ValueError("too deep")' in failed.detail["traceback"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.remeasuring import MAX_AT_ONCE, MAX_REPETITIONS, Remeasuring
 from nas.engine.store.memory import MemoryStore
+from nas.plugins.testing.search import space_of
 from nas.search.problem.objectives import Measurement, Request, Status
-from nas.testing.search import space_of
 
 A, B, C, *OTHERS = space_of(5).enumerate()[:20]
 

@@ -20,7 +20,7 @@ from nas.engine.store.sql import SqlStore
 from nas.errors import RunHeldError, StoreAwayError, StoreError
 from nas.search.problem.objectives import Fidelity
 from tests.contracts.run_facts import search_facts
-from tests.contracts.store import NOW, StoreContract, architecture, measured, request
+from tests.contracts.store import NOW, DatabaseContract, architecture, measured, request
 from tests.errors import raises
 from tests.postgres_server import PASSWORD, Server
 
@@ -72,7 +72,7 @@ def disconnect_drivers(server: Server) -> None:
     )
 
 
-class TestPostgresStore(StoreContract):
+class TestPostgresStore(DatabaseContract):
     @pytest.fixture
     def store(self, store: SqlStore) -> SqlStore:
         return store

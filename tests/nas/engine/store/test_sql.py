@@ -21,7 +21,7 @@ from nas.errors import StoreError
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Fidelity
 from tests.contracts.run_facts import search_facts
-from tests.contracts.store import NOW, StoreContract, architecture, measured, request
+from tests.contracts.store import NOW, DatabaseContract, architecture, measured, request
 from tests.errors import raises
 
 
@@ -70,7 +70,7 @@ def by_hand(path: Path, statement: str, *values: object) -> None:
     connection.close()
 
 
-class TestSqlStore(StoreContract):
+class TestSqlStore(DatabaseContract):
     @pytest.fixture
     def store(self, store: SqlStore) -> SqlStore:
         return store

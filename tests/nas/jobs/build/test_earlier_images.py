@@ -20,8 +20,8 @@ from nas.runs.run import Run
 from supernets.data import DataSet, ImageOptions, TextOptions, load_data
 from tests.errors import raises
 from tests.nas.results.export.digit_images import write_digits
-from tests.nas.results.export.scripts import module_of
-from tests.nas.results.export.test_predict_script import JOB
+from tests.nas.results.export.running_scripts import prediction_of
+from tests.nas.results.export.scripts.test_images import JOB
 
 
 def as_version_0_1(name: str, *, options: ImageOptions | TextOptions | None = None, **given: Any) -> DataSet:
@@ -50,10 +50,9 @@ def test_they_are_read_exported_and_continued(earlier: Run, tmp_path: Path) -> N
     made = earlier.export(tmp_path, index=0)
     assert made["as_measured"] == 1
     assert json.loads(Path(made["manifest"]).read_text())["preprocessing"]["resizing"] == data.images.resizing
-    assert ("torch resized" in Path(made["script"]).read_text()) == (data.name == "digits")
     with raises("export.preprocessing-unavailable", "version 0.1"):
         earlier.export(tmp_path, index=0, with_preprocessing=True)
-    assert module_of(Path(made["script"])).HOW["resizing"] == data.images.resizing
+    assert prediction_of(Path(made["script"]))[0].how["resizing"] == data.images.resizing
     described = f"name: {data.name}, image_size: 12" + (f", path: {path}" if (path := earlier.job.data.path) else "")
     further = parse_job(f"name: further\ndata: {{{described}}}\nsupernet: {{from: photos-1}}", source="job.yaml")
     assert prepare_job(further, earlier.runs).data.dataset.test.digest == data.test.digest

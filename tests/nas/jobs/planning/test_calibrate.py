@@ -19,10 +19,10 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup_table import LookupTable
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.features import LatencyFeatures
 from nas.engine.store.folder import RunsFolder
 from nas.errors import EvaluationError
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.planning.calibrate import calibrate
 from nas.jobs.schema import load_job, parse_job
 from supernets.networks.module_to_onnx import INPUT

@@ -10,9 +10,9 @@ import pytest
 
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup_table_file import load_lookup
-from nas.engine.evaluation.features import LatencyFeatures
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.planning.calibrate import calibrate
 from nas.jobs.planning.transfer import transfer
 from nas.jobs.schema import parse_job

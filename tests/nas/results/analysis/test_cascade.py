@@ -12,8 +12,7 @@ from scipy.special import softmax
 
 from nas.engine.store.base import RunStatus
 from nas.errors import Remedy
-from nas.results.analysis.cascade import CascadeTable, Member, cascade_of, confidence, thresholds
-from nas.results.analysis.cascade_pairs import cascade_pairs
+from nas.results.analysis.cascade import CascadeTable, Member, cascade_of, cascade_pairs, confidence, thresholds
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report
 from nas.search.problem.objectives import Objective

@@ -220,7 +220,7 @@ def test_accuracy_errors_are_of_the_stored_answers(report: RunReport) -> None:
 def test_reading_a_run_loads_neither_torch_nor_a_plotting_library() -> None:
     code = (
         "import sys, nas.results.analysis.report, nas.results.analysis.network_selection, nas.results.analysis.report_json\n"
-        "import nas.results.plots.chart_data, nas.results.plots.html_page\n"
+        "import nas.results.plots.search_charts, nas.results.plots.html_page\n"
         "print([m for m in ('torch', 'matplotlib', 'plotly', 'pandas', 'ray') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

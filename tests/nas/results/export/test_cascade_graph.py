@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hardware_profiles.runtime import run_model
-from nas.engine.evaluation.scoring import in_precision
+from nas.jobs.evaluation.scoring import in_precision
 from nas.results.analysis.cascade import confidence, thresholds
 from nas.results.export.cascade_graph import PASSED_ON, cascade_graph, cascade_parity
 from nas.results.export.model_checks import MAX_PARITY

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.runs.run import Run
 from supernets.space import Architecture
 from supernets.training.recalibration import recalibrate

@@ -14,9 +14,10 @@ from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCost
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_selection import Limit, parse_limits
 from nas.results.analysis.report import RunReport, build_report
-from nas.results.plots import chart_data, html_page
-from nas.results.plots.front_panels import FINETUNED_NAME, Networks, front_panels
-from nas.results.plots.plotly_charts import front_chart
+from nas.results.plots import charts, html_page
+from nas.results.plots.front_chart import FINETUNED_NAME, Networks, front_chart
+from nas.results.plots.plotly_charts import figure_of
+from nas.results.plots.search_charts import convergence_chart
 from supernets.space import Choice, SearchSpace
 from tests.nas.results.export.runs import FOUR, PROFILE, example_run, trained_further
 from tests.nas.service.pages.chromium import running_chromium
@@ -46,8 +47,8 @@ class Outline(HTMLParser):
 
 
 def page(report: RunReport, *, limits: Sequence[Limit] = (), finetunings: Sequence[Finetuning] = ()) -> str:
-    panels = front_panels(report, limits, finetunings)
-    return html_page.page(report, panels, finetunings=finetunings)
+    front, curve = front_chart(report, limits, finetunings), convergence_chart(report)
+    return html_page.page(report, front, curve, finetunings=finetunings)
 
 
 def outline(text: str) -> Outline:
@@ -114,11 +115,12 @@ def test_hover_texts_have_values_errors_and_source(report: RunReport) -> None:
 
 
 def test_fronts_are_staircases_and_their_errors_are_muted(report: RunReport) -> None:
-    chart = front_chart(report, front_panels(report))
+    chart = front_chart(report)
     assert chart is not None
-    for trace in chart.traces:
+    traces = figure_of(chart).traces
+    for trace in traces:
         assert trace["line"]["shape"] == ("hv" if "lines" in trace["mode"] else "linear")
-    [front] = [trace for trace in chart.traces if "error_y" in trace]
+    [front] = [trace for trace in traces if "error_y" in trace]
     assert front["error_y"]["color"] == front["error_x"]["color"] == f"{front['line']['color']}66"
 
 
@@ -169,7 +171,7 @@ def test_a_page_of_four_objectives_has_six_panels() -> None:
 
 def test_many_points_off_the_front_have_short_hover_texts(report: RunReport, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = page(report)
-    monkeypatch.setattr(chart_data, "MANY_POINTS", 5)
+    monkeypatch.setattr(charts, "MANY_POINTS", 5)
     text = page(report)
     assert '"type":"scattergl"' not in whole
     assert '"type":"scattergl"' in text

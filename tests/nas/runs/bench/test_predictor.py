@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def found(table: Table) -> list[PredictorRow]:
 def test_there_is_a_row_for_each_model_size_and_seed(found: list[PredictorRow]) -> None:
     assert [(r.model, r.train, r.seed) for r in found] == [(m, n, s) for s in (0, 1) for n in (20, 30) for m in MODELS]
     for row in found:
-        data = json.loads(json.dumps(row.to_json(), allow_nan=False))
+        data = json.loads(json.dumps(asdict(row), allow_nan=False))
         assert list(data) == ["model", "train", "seed", "mape", "kendall_tau", "coverage", "fit_s"]
         assert 0 <= data["coverage"] <= 1
         assert data["fit_s"] > 0

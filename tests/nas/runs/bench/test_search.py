@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_a_row_is_that_of_a_search_by_hand(digits: Replay, algorithm: str) -> No
 
 
 def test_a_row_has_the_keys_that_scripts_read(digits: Replay) -> None:
-    data = json.loads(json.dumps(digits.run("random", 0, evaluations=20).to_json(), allow_nan=False))
+    data = json.loads(json.dumps(asdict(digits.run("random", 0, evaluations=20)), allow_nan=False))
     assert list(data) == ["algorithm", "seed", "evaluations_to", "hypervolume", "own_seconds"]
     assert list(data["evaluations_to"]) == ["0.9", "0.95", "0.99"]
     assert data["evaluations_to"]["0.99"] is None

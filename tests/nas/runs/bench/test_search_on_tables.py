@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ def test_runs_are_done_once_and_go_on_after_a_kill(tmp_path: Path) -> None:
     specs = [replace(SPEC, seed=seed) for seed in (0, 1)]
     done = dict(run_missing(specs, Cache(tmp_path), jobs=1))
     assert {spec: row.seed for spec, row in done.items()} == {specs[0]: 0, specs[1]: 1}
-    assert done[specs[1]].to_json() | {"own_seconds": 0} == specs[1].run().to_json() | {"own_seconds": 0}
+    assert asdict(done[specs[1]]) | {"own_seconds": 0} == asdict(specs[1].run()) | {"own_seconds": 0}
     again = Cache(tmp_path)
     assert [again.find(spec) for spec in specs] == [done[spec] for spec in specs]
     assert list(run_missing(specs, again, jobs=1)) == []

@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.search.base import SearchAlgorithm
-from nas.search.evolution.breeding import METHODS, ArrayMating, directions
-from nas.search.evolution.search import EvolutionSearch
-from nas.search.problem.objectives import Constraint, Evaluation, Goal, Objective, minimised
-from nas.search.problem.pareto import hypervolume
-from nas.search.random import RandomSearch
-from nas.testing.search import (
+from nas.plugins.testing.search import (
     OBJECTIVES,
     PARAMETERS,
     ConstraintContract,
@@ -25,6 +19,12 @@ from nas.testing.search import (
     evaluate,
     space_of,
 )
+from nas.search.base import SearchAlgorithm
+from nas.search.evolution.breeding import METHODS, ArrayMating, directions
+from nas.search.evolution.search import EvolutionSearch
+from nas.search.problem.objectives import Constraint, Evaluation, Goal, Objective, minimised
+from nas.search.problem.pareto import hypervolume
+from nas.search.random import RandomSearch
 from supernets.space import SearchSpace
 
 

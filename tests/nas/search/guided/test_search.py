@@ -15,6 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 
+from nas.plugins.testing.search import (
+    OBJECTIVES,
+    PARAMETERS,
+    ConstraintContract,
+    SearchContract,
+    anchors,
+    asks_of,
+    evaluate,
+    space_of,
+)
 from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points
@@ -36,16 +46,6 @@ from nas.search.problem.objectives import (
 from nas.search.problem.pareto import hypervolume
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
-from nas.testing.search import (
-    OBJECTIVES,
-    PARAMETERS,
-    ConstraintContract,
-    SearchContract,
-    anchors,
-    asks_of,
-    evaluate,
-    space_of,
-)
 from predictors.feature_columns import FeatureLayout
 from predictors.kernel_process import KernelProcess
 from predictors.label_scales import LabelScale

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nas.plugins.testing.search import space_of
 from nas.search.problem.objectives import Fidelity, Objective, Request, Variant
 from nas.search.problem.variants import Variants
-from nas.testing.search import space_of
 
 NETWORKS = space_of(3)
 LATENCY = Objective.parse("latency_ms", ["cpu"])

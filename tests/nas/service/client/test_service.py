@@ -14,6 +14,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
 from nas.errors import UnknownNameError
 from nas.jobs.schema.job_schema import job_schema
+from nas.plugins.testing.onnx_networks import conv_net
 from nas.service.api.schemas import Export, ModelMeasurement
 from nas.service.client import NasClient, RefusedError
 from nas.service.http.tokens import Tokens
@@ -22,7 +23,6 @@ from nas.service.jobs.driver_logs import new_log
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus
-from nas.testing.onnx_networks import conv_net
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.client.served import served

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from nas.engine.formatting import format_value, shown_scale, shown_unit
+from nas.engine.formatting import format_value, shown_scale, shown_unit, title_of
 from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.report import RunReport, build_report
-from nas.search.problem.objectives import Fidelity
-from nas.service.pages.chart_json import chart_data
+from nas.search.problem.objectives import Fidelity, Objective
+from nas.service.api.schemas import CommonMember, ComparedRun, Comparison, Figure, Network
+from nas.service.pages.chart_json import chart_data, comparison_data
 from supernets.space import Architecture
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, fail
 
@@ -31,7 +32,7 @@ def test_columns_are_the_candidates_in_the_order_told(names: tuple[str, ...]) ->
         assert column["errors"] == [p.errors[name] for p in report.candidates]
     assert [measured["keys"][i] for i in data["front"]] == [p.key for p in report.front]
     for view in data["views"]:
-        fronts = {one["metric"]: one["places"] for one in view["series"] if one["errors"]}
+        fronts = {one["metric"]: one["places"] for one in view["series"] if "error_x" in one["trace"]}
         for metric in view["metrics"]:
             front = report.fronts.get(metric["profile"], report.front)
             assert [measured["keys"][i] for i in fronts[metric["name"]]] == [p.key for p in front]
@@ -60,7 +61,7 @@ def test_test_scores_and_anchors_are_positions() -> None:
         found = report.candidates[place].test
         assert found is not None
         assert found["accuracy"] == value
-    [smallest] = [one for one in data["views"][0]["series"] if one["name"] == "smallest network"]
+    [smallest] = [one for one in data["views"][0]["series"] if one["trace"]["name"] == "smallest network"]
     assert [report.candidates[i].architecture for i in smallest["places"]] == [SPACE.smallest]
     assert Architecture.parse(data["largest_key"]) == SPACE.largest
 
@@ -68,11 +69,48 @@ def test_test_scores_and_anchors_are_positions() -> None:
 def test_curves_are_those_of_the_report() -> None:
     report = report_of()
     data = chart_data(report)
-    assert data["convergence"]["evaluations"] == [n for n, _ in report.hypervolume]
-    assert data["convergence"]["values"][-1] == 100.0
-    for name, predictor in report.predictors.items():
-        assert data["predictors"][name]["steps"] == [step for step, _ in predictor.history]
-        assert data["predictors"][name]["kendall_tau"] == [quality["kendall_tau"] for _, quality in predictor.history]
+    curve = data["convergence"]["data"][0]
+    assert curve["x"] == [n for n, _ in report.hypervolume]
+    assert curve["y"][-1] == 100.0
+    traces = {trace["name"]: trace for trace in data["predictors"]["data"]}
+    assert set(traces) == {title_of(objective) for objective in report.objectives}
+    for objective in report.objectives:
+        trace, predictor = traces[title_of(objective)], report.predictors[objective.name]
+        assert trace["x"] == [step for step, _ in predictor.history]
+        assert trace["y"] == [quality["kendall_tau"] for _, quality in predictor.history]
+
+
+@pytest.mark.parametrize("limits", [None, {f"latency_ms@{PROFILE}": (None, 100.0)}])
+def test_axes_of_views_span_networks_and_bounds(limits: dict[str, tuple[float | None, float | None]] | None) -> None:
+    report = build_report(example_run(limits=limits), run="example-1")
+    layout = chart_data(report)["views"][0]["layout"]
+    assert layout["xaxis"]["type"] == "log"
+    low, high = (10**end for end in layout["xaxis"]["range"])
+    values = [p.values[f"latency_ms@{PROFILE}"] for p in [*report.candidates, *report.predicted]]
+    assert 0.5 * min(values) < low < min(values)
+    highest = max([*values, *(bounds[1] for bounds in (limits or {}).values() if bounds[1])])
+    assert highest < high < 2 * highest
+    assert layout["yaxis"]["range"][1] > 100 * max(
+        p.values["accuracy"] for p in [*report.candidates, *report.predicted]
+    )
+
+
+def test_compared_fronts_are_the_runs_values_with_their_common_front() -> None:
+    figures = {"accuracy": Figure(value=0.8, error=0.01), "macs": Figure(value=2e6, error=0.0)}
+    network = Network.model_construct(key="0-1", figures=figures)
+    run = ComparedRun.model_construct(run="a-1", front=(network,), curve=((1, 0.5), (2, 0.75)))
+    metrics = [Objective.parse("accuracy", []), Objective.parse("macs", [])]
+    comparison = Comparison.model_construct(runs=(run,), common_front=(CommonMember(run="a-1", key="0-1"),))
+    data = json.loads(json.dumps(comparison_data(comparison, metrics), allow_nan=False))
+    [against_macs] = data["fronts"]
+    assert against_macs["title"] == "Multiply-accumulates (M)"
+    common, front = against_macs["figure"]["data"]
+    assert (common["name"], common["x"], common["y"]) == ("common front", [2.0], [80.0])
+    assert (front["x"], front["y"], front["error_y"]["array"]) == ([2.0], [80.0], [1.0])
+    assert front["customdata"] == [
+        "a-1<br>Accuracy (%): <b>80.0 ± 1.0 %</b><br>Multiply-accumulates (M): <b>2.000 M</b><br>0-1"
+    ]
+    assert [data["curves"]["data"][0][side] for side in ("x", "y")] == [[1.0, 2.0], [0.5, 0.75]]
 
 
 def test_a_failed_second_attempt_leaves_the_anchor_in_place() -> None:
@@ -81,7 +119,7 @@ def test_a_failed_second_attempt_leaves_the_anchor_in_place() -> None:
     report = build_report(store, run="x")
     fail(store, SPACE.smallest, report.objectives)
     data = chart_data(build_report(store, run="x"))
-    [smallest] = [one for one in data["views"][0]["series"] if one["name"] == "smallest network"]
+    [smallest] = [one for one in data["views"][0]["series"] if one["trace"]["name"] == "smallest network"]
     assert smallest["places"] == [0]
 
 

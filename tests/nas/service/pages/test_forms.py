@@ -13,8 +13,8 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from nas.engine.store.folder import RunsFolder
+from nas.plugins.testing.onnx_networks import conv_net
 from nas.service.state import TaskStatus
-from nas.testing.onnx_networks import conv_net
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 from tests.nas.service.pages.running import Server, running_server
 

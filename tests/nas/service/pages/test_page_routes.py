@@ -129,8 +129,9 @@ def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFo
     assert "<" not in inside
     data = json.loads(inside)
     compared = service.results.compare(["made-1", "other-1"])
-    assert [run["run"] for run in data["runs"]] == ["made-1", "other-1"]
-    assert data["runs"][0]["curve"] == [list(pair) for pair in compared.runs[0].curve]
+    curves = data["curves"]["data"]
+    assert [trace["name"] for trace in curves] == ["made-1", "other-1"]
+    assert list(zip(curves[0]["x"], curves[0]["y"], strict=True)) == list(compared.runs[0].curve)
 
 
 def test_errors_are_pages_that_people_can_read(browser: Browser, runs: RunsFolder) -> None:

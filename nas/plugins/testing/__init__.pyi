@@ -1,0 +1,9 @@
+from .data import DataContract as DataContract
+from .family import FamilyContract as FamilyContract
+from .metric import MetricContract as MetricContract
+from .runtime import RuntimeContract as RuntimeContract
+from .search import OBJECTIVES as OBJECTIVES
+from .search import ConstraintContract as ConstraintContract
+from .search import SearchContract as SearchContract
+from .strategy import StrategyContract as StrategyContract
+from .task import TaskContract as TaskContract
