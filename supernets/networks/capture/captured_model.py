@@ -86,7 +86,7 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
         parts = f" of {len(x)}" if isinstance(x, list | tuple | dict) else ""
         raise CaptureError(
             f"{model.name}: the example is a {type(x).__name__}{parts}; expected one tensor whose first dimension is a batch "
-            "of at least 2: a network here has one input, so wrap a module that takes several in one that splits a tensor for them",
+            "of at least 2: a network here has one input, so wrap a module that takes several in one that splits a tensor",
             code="capture.example",
         )
     try:
