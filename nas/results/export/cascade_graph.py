@@ -96,8 +96,8 @@ def cascade_parity(
         runtime: Runtime of all models.
 
     Raises:
-        ExportFailedError: The outputs differ (see `checked_difference`), the graph passes on other examples, or all examples or none are
-            passed on.
+        ExportFailedError: The outputs differ (see `checked_difference`), the graph passes on other examples, or all examples or
+            none are passed on.
         ModelError: the runtime rejects the graph.
     """
 
