@@ -13,7 +13,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from hardware_profiles.runtime import run_calls
 from nas.errors import ExportFailedError
 from nas.results.analysis.cascade import confidence
-from nas.results.export.model_checks import MAX_PARITY
+from nas.results.export.model_checks import checked_difference
 from supernets.networks.module_to_onnx import INPUT, OUTPUT
 
 PASSED_ON = "passed_on"
@@ -96,8 +96,8 @@ def cascade_parity(
         runtime: Runtime of all models.
 
     Raises:
-        ExportFailedError: The difference is above `MAX_PARITY`, the graph passes on other examples, or all examples or none are
-            passed on.
+        ExportFailedError: The outputs differ (see `checked_difference`), the graph passes on other examples, or all examples or
+            none are passed on.
         ModelError: the runtime rejects the graph.
     """
 
@@ -116,8 +116,4 @@ def cascade_parity(
         )
         raise ExportFailedError(message, code="export.outputs-differ")
     expected = np.where(passed[:, None], second, first)
-    difference = float(np.abs(logits - expected).max() / expected.std())
-    if not difference <= MAX_PARITY:
-        message = f"differ by {difference:.2g} of their deviation from the two networks' (at most {MAX_PARITY:g})"
-        raise ExportFailedError(f"the conditional graph's outputs {message}", code="export.outputs-differ")
-    return difference
+    return checked_difference(logits, expected, "the conditional graph's outputs differ from the two networks'")

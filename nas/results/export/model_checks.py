@@ -49,13 +49,7 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     if len(inputs) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
         message = "the network gives the same outputs for every input, so that a comparison proves nothing"
         raise ExportFailedError(message, code="export.constant-outputs")
-    # One number has no deviation.
-    deviation = float(expected.std()) if expected.size > 1 else max(1.0, float(np.abs(expected).max()))
-    difference = float(np.abs(outputs - expected).max()) / deviation
-    if not difference <= MAX_PARITY:
-        message = f"outputs differ from torch's by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
-        raise ExportFailedError(f"the exported model's {message}", code="export.outputs-differ")
-    return difference
+    return checked_difference(outputs, expected, "the exported model's outputs differ from torch's")
 
 
 def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float:
@@ -66,11 +60,9 @@ def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float
         ModelError: the runtime rejects the model, or is not installed.
     """
     (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
-    difference = float(np.abs(outputs - expected).max() / max(float(expected.std()), 1e-12))
-    if not difference <= MAX_PARITY:
-        message = f"differ by {difference:.2g} of their deviation from ONNX Runtime's (at most {MAX_PARITY:g})"
-        raise ExportFailedError(f"the exported model's outputs in {runtime} {message}", code="export.outputs-differ")
-    return difference
+    return checked_difference(
+        outputs, expected, f"the exported model's outputs in {runtime} differ from ONNX Runtime's"
+    )
 
 
 def parity_on_images(
@@ -89,10 +81,26 @@ def parity_on_images(
         [logits for (logits,) in run_calls(with_preprocessing, ({IMAGE: pixels} for pixels in raw))]
     )
     (expected,) = run_model(plain, {INPUT: inputs})
-    difference = float(np.abs(outputs - expected).max() / expected.std())
+    problem = "outputs with preprocessing in the graph differ from those with the training's"
+    return checked_difference(outputs, expected, problem)
+
+
+def checked_difference(outputs: NDArray[Any], expected: NDArray[Any], problem: str) -> float:
+    """The largest absolute difference of outputs from the expected ones, over the deviation of these.
+
+    Args:
+        outputs, expected: Outputs of two models, of one shape.
+        problem: What the error says of outputs that differ.
+
+    Raises:
+        ExportFailedError: The difference is above `MAX_PARITY`.
+    """
+    # One number has no deviation.
+    deviation = max(float(expected.std()), 1e-12) if expected.size > 1 else max(1.0, float(np.abs(expected).max()))
+    difference = float(np.abs(outputs - expected).max()) / deviation
     if not difference <= MAX_PARITY:
-        message = f"differ by {difference:.2g} of their deviation from those of the training's (at most {MAX_PARITY:g})"
-        raise ExportFailedError(f"outputs with preprocessing in the graph {message}", code="export.outputs-differ")
+        message = f"{problem} by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
+        raise ExportFailedError(message, code="export.outputs-differ")
     return difference
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from string import Template
 from types import MappingProxyType
 
@@ -24,114 +25,6 @@ from nas.results.analysis.report import RunReport
 from nas.results.plots.charts import Chart
 from nas.results.plots.front_chart import heading
 from nas.results.plots.plotly_charts import figure_of, script
-
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>
-:root { --paper: #ffffff; --ink: #22262b; --soft: #5f6770; --rule: #e4e7ea; --hover: #f6f8fa; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #15191e; --ink: #e8ebee; --soft: #a3acb6; --rule: #2e353d; --hover: #1d232a; }
-}
-body { margin: 0 auto; max-width: 1120px; padding: 2rem 1.5rem 3rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.2rem 0 .3rem; }
-p { margin: .2rem 0; color: var(--soft); }
-.scroll { overflow-x: auto; }
-.picture { background: #ffffff; border-radius: 6px; }
-.picture svg { display: block; width: 100%; height: auto; min-width: 640px; max-width: 1000px; margin: 0 auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin-top: .6rem; }
-th, td { padding: .4rem .7rem; text-align: right; border-bottom: 1px solid var(--rule); vertical-align: top;
-  white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; font-size: .85rem; }
-th:last-child, td:last-child { text-align: left; white-space: normal; width: 45%; }
-tbody tr:hover, tr.selected { background: var(--hover); }
-tr[data-key] { cursor: pointer; }
-tr.selected { box-shadow: inset 3px 0 var(--soft); }
-#selected { font-size: .85rem; overflow-wrap: anywhere; }
-code { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
-summary { cursor: pointer; }
-details p { font-size: .85rem; overflow-wrap: anywhere; }
-.blocks { width: auto; font-size: .85rem; }
-.blocks :is(th, td) { padding: .15rem .5rem; }
-.blocks th:first-child { text-align: left; }
-.blocks tbody th { font-weight: 400; color: inherit; }
-.blocks thead th { white-space: normal; }
-.blocks :is(th, td):last-child { text-align: right; width: auto; }
-.blocks td:first-of-type { background: linear-gradient(to right, #0072b255 var(--share), transparent 0); }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p>$line</p>
-$notes
-$script
-$front
-$convergence
-$pictures
-<h2>Members of the front</h2>
-<div class="scroll">$table</div>
-<script>
-(function () {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  function repaint() {
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    for (const chart of document.querySelectorAll(".plotly-graph-div")) {
-      const changes = { "font.color": colour("--ink") };
-      for (const name of Object.keys(chart.layout)) {
-        if (!/^[xy]axis\\d*$$/.test(name)) continue;
-        changes[name + ".gridcolor"] = colour("--rule");
-        changes[name + ".linecolor"] = colour("--soft");
-      }
-      (chart.layout.shapes || []).forEach((_, i) => { changes["shapes[" + i + "].line.color"] = colour("--soft"); });
-      Plotly.relayout(chart, changes);
-      chart.data.forEach((trace, i) => {
-        if (!trace.meta) return;
-        const shade = dark.matches ? trace.meta.dark : trace.meta.light;
-        const muted = shade + trace.meta.errors;
-        Plotly.restyle(chart, {
-          "line.color": shade, "marker.color": shade, "error_x.color": muted, "error_y.color": muted,
-        }, [i]);
-      });
-    }
-  }
-  dark.addEventListener("change", repaint);
-  repaint();
-
-  // A click on a point or a row selects its network: a ring in every panel, its values below, and its row marked.
-  const front = document.getElementById("front");
-  const limits = (front && front.layout.shapes) || [];
-  function select(key, clicked) {
-    const found = front.data.map((trace) => [trace, (trace.ids || []).indexOf(key)]).filter(([, i]) => i >= 0);
-    const places = found.map(([trace, i]) => [trace.xaxis, trace.yaxis, trace.x[i], trace.y[i]]);
-    if (!places.length && clicked) places.push([clicked.data.xaxis, clicked.data.yaxis, clicked.x, clicked.y]);
-    const line = { color: getComputedStyle(document.documentElement).getPropertyValue("--ink").trim(), width: 2 };
-    const circle = { type: "circle", xsizemode: "pixel", ysizemode: "pixel", x0: -10, x1: 10, y0: -10, y1: 10, line };
-    const rings = places.map(([xref, yref, xanchor, yanchor]) => ({ ...circle, xref, yref, xanchor, yanchor }));
-    Plotly.relayout(front, { shapes: limits.concat(rings) });
-    document.getElementById("selected").innerHTML = found.length ? found[0][0].customdata[found[0][1]] : key;
-    for (const row of document.querySelectorAll("tr[data-key]")) row.classList.toggle("selected", row.dataset.key === key);
-  }
-  if (front) {
-    front.on("plotly_click", ({ points: [point] }) => select(point.id || point.customdata, point));
-    document.addEventListener("click", ({ target }) => {
-      const row = target.closest("tr[data-key]");
-      if (!row || target.closest("details")) return;
-      select(row.dataset.key);
-      front.scrollIntoView({ block: "nearest" });
-    });
-  }
-})();
-</script>
-</body>
-</html>
-""")
 
 
 def page(
@@ -158,7 +51,8 @@ def page(
         several = f"Hypervolume of the values measured while searching; reference point: {reference}."
         note = several if len(report.objectives) > 1 else "The best value measured while searching."
         convergence = f"<h2>Convergence</h2>\n<p>{escape(note)}</p>\n{figure_of(curve).div('convergence')}"
-    return _PAGE.substitute(
+    template = (files("nas.results.plots") / "run_page.html").read_text(encoding="utf-8")
+    return Template(template).substitute(
         title=escape(title),
         line=escape(line),
         notes=_notes(report, finetunings),

@@ -79,9 +79,16 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
         x: an example of its input, with a batch of at least 2.
 
     Raises:
-        CaptureError: its forward cannot be captured, or depends on the size of the batch.
+        CaptureError: the example is no tensor, or the forward cannot be captured, or depends on the size of the batch.
     """
     module = model.module
+    if not isinstance(x, Tensor):
+        parts = f" of {len(x)}" if isinstance(x, list | tuple | dict) else ""
+        raise CaptureError(
+            f"{model.name}: the example is a {type(x).__name__}{parts}; expected one tensor whose first dimension is a batch "
+            "of at least 2: a network here has one input, so wrap a module that takes several in one that splits a tensor",
+            code="capture.example",
+        )
     try:
         with redirect_stdout(sys.stderr):  # what a user's forward prints is no data of a command
             captured = capture(module, [x], call=None if model.tokens is None else model.call)

@@ -34,27 +34,12 @@ def elementwise(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[Lowerin
 _WITHOUT_ONNX = (
     "bernoulli",
     "empty_like",
-    "erfc",
-    "floor_divide",
-    "fmod",
-    "full_like",
-    "hardshrink",
     "imag",
-    "isfinite",
-    "isinf",
-    "isnan",
     "nan_to_num",
-    "ones_like",
     "rand_like",
     "real",
-    "remainder",
-    "softshrink",
     "swish",
-    "tanhshrink",
-    "threshold",
-    "trunc",
     "xlogy",
-    "zeros_like",
 )
 rule_of(*_WITHOUT_ONNX)(_elementwise_dims)
 
@@ -184,8 +169,18 @@ _COMPOSED: Mapping[str, Callable[[Lowering, Value], Value]] = {
     "log1p": lambda low, x: low.add("Log", low.add("Add", x, low.scalar(1.0))),
     "expm1": lambda low, x: low.add("Sub", low.add("Exp", x), low.scalar(1.0)),
     "square": lambda low, x: low.add("Mul", x, x),
+    "erfc": lambda low, x: low.add("Sub", low.scalar(1.0), low.add("Erf", x)),
+    "tanhshrink": lambda low, x: low.add("Sub", x, low.add("Tanh", x)),
+    "trunc": lambda low, x: _truncated(low, x),
+    "isnan": lambda low, x: low.add("IsNaN", x),
+    "isinf": lambda low, x: low.add("IsInf", x),
+    "isfinite": lambda low, x: low.add("Not", low.add("Or", low.add("IsNaN", x), low.add("IsInf", x))),
 }
 """Operations of one tensor of floating-point numbers, without other arguments."""
+
+
+def _truncated(low: Lowering, x: Value) -> Value:
+    return low.add("Mul", low.add("Sign", x), low.add("Floor", low.add("Abs", x)))
 
 
 @elementwise(*_COMPOSED)
@@ -223,6 +218,34 @@ def _lower_clip(low: Lowering, call: Call) -> ResultValues:
             x = x if bound is None else low.add(op, x, bound)
         return x
     return low.add("Clip", x, *bounds)
+
+
+@elementwise("hardshrink", "softshrink")
+def _lower_shrink(low: Lowering, call: Call) -> ResultValues:
+    limit = float(cast(float, call.arguments["lambd"]))
+    bias = limit if call.name == "softshrink" else 0.0
+    return low.add("Shrink", low.tensor(call.arguments["self"]), lambd=limit, bias=bias)
+
+
+@elementwise("threshold")
+def _lower_threshold(low: Lowering, call: Call) -> ResultValues:
+    a, dtype = call.arguments, low.result_type(call)
+    x, limit, value = (typed_operand(low, a[name], dtype) for name in ("self", "threshold", "value"))
+    return low.add("Where", low.add("Greater", x, limit), x, value)
+
+
+@elementwise("remainder", "fmod", "floor_divide")
+def _lower_division_with_remainder(low: Lowering, call: Call) -> ResultValues:
+    """A remainder has the sign of the divisor, but that of `fmod`; a floored quotient is what it leaves."""
+    dtype = low.result_type(call)
+    x, y = (typed_operand(low, call.arguments[name], dtype) for name in ("self", "other"))
+    if call.name == "fmod":
+        return low.add("Mod", x, y, fmod=1)
+    if dtype == "int64":
+        remainder = low.add("Mod", x, y, fmod=0)
+        return remainder if call.name == "remainder" else low.add("Div", low.add("Sub", x, remainder), y)
+    quotient = low.add("Floor", low.add("Div", x, y))
+    return quotient if call.name == "floor_divide" else low.add("Sub", x, low.add("Mul", quotient, y))
 
 
 @elementwise("elu", "leaky_relu", "celu")
@@ -284,8 +307,9 @@ def _lower_binary(low: Lowering, call: Call) -> ResultValues:
     left, right = a["self"], a["exponent" if name == "pow" else "other"]
     if name == "rsub":
         left, right = right, left
-    if a.get("rounding_mode") is not None:
-        raise LoweringError(f"there is no rule for {call.op} with rounding_mode={a['rounding_mode']!r}")
+    rounding = a.get("rounding_mode")
+    if rounding is not None and low.result_type(call) != "float32":
+        raise LoweringError(f"there is no rule for {call.op} of integers with rounding_mode={rounding!r}")
     dtype = common_type(low, left, right)
     if name.startswith("logical"):
         dtype = "bool"
@@ -300,6 +324,8 @@ def _lower_binary(low: Lowering, call: Call) -> ResultValues:
     if (alpha := a.get("alpha", 1)) != 1:
         y = low.add("Mul", y, typed_operand(low, alpha, dtype))
     out = low.add(op, x, y)
+    if rounding is not None:
+        return low.add("Floor", out) if rounding == "floor" else _truncated(low, out)
     return low.add("Not", out) if name == "ne" else out
 
 
@@ -312,11 +338,12 @@ def _lower_where(low: Lowering, call: Call) -> ResultValues:
     return low.add("Where", typed_operand(low, condition, "bool"), *values)
 
 
-@elementwise("copy", "fill", "zero")
+@elementwise("copy", "fill", "zero", "full_like", "zeros_like", "ones_like", neutral=("dtype",))
 def _lower_filled(low: Lowering, call: Call) -> ResultValues:
     """A value in the shape of another one."""
     a = call.arguments
-    value = a.get("src", a.get("value", 0.0))
+    default = 1.0 if call.name == "ones_like" else 0.0
+    value = next((a[name] for name in ("src", "value", "fill_value") if name in a), default)
     filling = typed_operand(low, value, low.result_type(call))
     return low.add("Expand", filling, low.add("Shape", low.tensor(a["self"])))
 

@@ -79,6 +79,8 @@ def _pad_dims(ctx: Inference, call: Call) -> ResultDims:
 def _lower_pad(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     mode, amounts = _padding(call)
+    if mode == "circular":
+        return _circularly_padded(low, call, amounts)
     if mode not in _MODES:
         raise LoweringError(f"there is no rule for pad(mode={mode!r})")
     rank = low.rank(a["self"])
@@ -90,6 +92,23 @@ def _lower_pad(low: Lowering, call: Call) -> ResultValues:
         return low.add("Pad", low.tensor(a["self"]), pads)
     value = typed_operand(low, a.get("value") or 0, low.result_type(call))
     return low.add("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode])
+
+
+def _circularly_padded(low: Lowering, call: Call, amounts: tuple[int, ...]) -> Value:
+    """A value with its last units before its first ones, and the reverse; this opset has no such mode of its operation."""
+    x, rank = low.tensor(call.arguments["self"]), low.rank(call.arguments["self"])
+    for i in range(len(amounts) // 2):
+        before, after, axis = amounts[2 * i], amounts[2 * i + 1], rank - 1 - i
+        if before < 0 or after < 0:
+            raise LoweringError("there is no rule for a circular padding that cuts units off")
+        parts = [x]
+        if before:
+            bounds = ([-before], [2**62], [axis])
+            parts.insert(0, low.add("Slice", x, *map(low.numbers, bounds)))
+        if after:
+            parts.append(low.add("Slice", x, *map(low.numbers, ([0], [after], [axis]))))
+        x = low.add("Concat", *parts, axis=axis) if len(parts) > 1 else x
+    return low.add("Identity", x) if x is low.tensor(call.arguments["self"]) else x
 
 
 @rule_of(
@@ -150,6 +169,17 @@ def _sampled_dims(ctx: Inference, call: Call) -> ResultDims:
     for extent in (*x[2:], *grid[1:]):
         fix(extent, "an extent of the image")
     return [*x[:2], *extents(ctx, call, -n)]
+
+
+@lowers("grid_sampler", "grid_sampler_2d")
+def _lower_sampled(low: Lowering, call: Call) -> ResultValues:
+    a = call.arguments
+    if low.rank(a["input"]) != 4:
+        raise LoweringError("there is no rule for samples of a volume")
+    mode = ("bilinear", "nearest", "bicubic")[cast(int, a["interpolation_mode"])]
+    outside = ("zeros", "border", "reflection")[cast(int, a["padding_mode"])]
+    x, grid = low.tensor(a["input"]), low.tensor(a["grid"])
+    return low.add("GridSample", x, grid, mode=mode, padding_mode=outside, align_corners=int(bool(a["align_corners"])))
 
 
 @lowers(*by_rank("max_pool"), neutral=("ceil_mode",))

@@ -10,6 +10,7 @@ from supernets.networks.capture.dimensions import fix, fixed
 from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Call
 from supernets.networks.lowering.state import Lowering
+from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.elementwise import typed_operand
 from supernets.networks.operations.registry import ResultDims, ResultValues, axes, lowers, rule_of
 
@@ -55,15 +56,16 @@ _REDUCTIONS = {
     "amax": "ReduceMax",
     "amin": "ReduceMin",
     "logsumexp": "ReduceLogSumExp",
+    "prod": "ReduceProd",
 }
 
 
 def _positions(low: Lowering, call: Call) -> list[int]:
     """The positions that a reduction reduces, in order."""
     a = call.arguments
-    if a.get("dim") in (None, ()):
+    if a.get("dim") in (None, ()) and low.dynamic(a["self"]):
         raise LoweringError(f"a {call.name} over all dimensions includes the batch")
-    return sorted(axes(a["dim"], low.rank(a["self"])))
+    return sorted(axes(a.get("dim"), low.rank(a["self"])))
 
 
 @lowers(*_REDUCTIONS, "linalg_vector_norm", "norm", neutral=("dtype",))
@@ -104,8 +106,22 @@ def _lower_extreme(low: Lowering, call: Call) -> ResultValues:
     if "other" in a:
         operands = [typed_operand(low, a[name], low.result_type(call)) for name in ("self", "other")]
         return low.add(call.name.capitalize(), *operands)
-    positions = low.numbers(_positions(low, call))
-    if low.is_read(call.outputs[1]):
-        raise LoweringError(f"there is no rule for the positions that a {call.name} returns")
-    keep = int(bool(a["keepdim"]))
-    return low.add(f"Reduce{call.name.capitalize()}", low.tensor(a["self"]), positions, keepdims=keep)
+    positions, kind, keep = _positions(low, call), call.name.capitalize(), int(bool(a.get("keepdim")))
+    out = low.add(f"Reduce{kind}", low.tensor(a["self"]), low.numbers(positions), keepdims=keep)
+    if len(call.outputs) < 2 or not low.is_read(call.outputs[1]):
+        return out
+    return out, _position(low, call, f"Arg{kind}")
+
+
+@lowers("argmax", "argmin")
+def _lower_position(low: Lowering, call: Call) -> ResultValues:
+    return _position(low, call, f"Arg{call.name.removeprefix('arg').capitalize()}")
+
+
+def _position(low: Lowering, call: Call, op: str) -> Value:
+    """The position of an extreme unit, the first one of equals."""
+    a = call.arguments
+    if a.get("dim") is None or low.dtype(a["self"]) != "float32":
+        raise LoweringError(f"there is no rule for {call.name} over all dimensions, or of {low.dtype(a['self'])}")
+    (axis,) = _positions(low, call)
+    return low.add(op, low.tensor(a["self"]), axis=axis, keepdims=int(bool(a["keepdim"])))

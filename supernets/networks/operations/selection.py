@@ -49,6 +49,32 @@ def _ordered_dims(ctx: Inference, call: Call) -> ResultDims:
     return tuple([x] * len(call.outputs))
 
 
+@lowers("tril", "triu")
+def _lower_triangle(low: Lowering, call: Call) -> ResultValues:
+    a = call.arguments
+    if low.result_type(call) != "float32":
+        raise LoweringError(f"there is no rule for {call.name} of {low.result_type(call)}")
+    diagonal = low.whole(cast(int, a["diagonal"]))
+    return low.add("Trilu", low.tensor(a["self"]), diagonal, upper=int(call.name == "triu"))
+
+
+@lowers("topk", "sort", "argsort", neutral=("stable",))
+def _lower_sorted(low: Lowering, call: Call) -> ResultValues:
+    """The largest or smallest units in order, which of equal ones begin with the first."""
+    a = call.arguments
+    shape = low.shape(a["self"])
+    axis = cast(int, a["dim"]) % max(len(shape), 1)
+    if axis in low.dynamic(a["self"]) or low.dtype(a["self"]) not in ("float32", "int64"):
+        raise LoweringError(f"there is no rule for {call.name} over the batch, or of {low.dtype(a['self'])}")
+    if call.name == "topk":
+        n, is_descending, is_sorted = cast(int, a["k"]), a["largest"], a["sorted"]
+    else:
+        n, is_descending, is_sorted = shape[axis], a["descending"], True
+    options = {"largest": int(bool(is_descending)), "sorted": int(bool(is_sorted))}
+    values, positions = low.add_many("TopK", [low.tensor(a["self"]), low.numbers([n])], 2, axis=axis, **options)
+    return positions if call.name == "argsort" else (values, positions)
+
+
 @lowers("cumsum", neutral=("dtype",))
 def _lower_cumulated(low: Lowering, call: Call) -> ResultValues:
     x = typed_operand(low, call.arguments["self"], low.result_type(call))

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.captured.captured_family import CapturedFamily
+from supernets.networks.capture.captured_model import capture_model
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, SpaceOptions
 from supernets.networks.capture.tracing import capture
+from supernets.networks.capture.user_model import own_model
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
 from tests.supernets.networks.capture.networks import captured, example, network
@@ -56,6 +58,19 @@ def test_a_forward_that_depends_on_its_data_is_refused_with_its_place() -> None:
 def test_random_numbers_are_refused() -> None:
     with raises("capture.random", "test_bad_captures.py:"):
         capture(Random(), [torch.randn(2, 4)])
+
+
+@pytest.mark.parametrize(
+    ("example", "mention"),
+    [
+        ((torch.zeros(2, 4), torch.zeros(2, 4)), "a tuple of 2"),
+        ({"x": torch.zeros(2, 4)}, "a dict of 1"),
+        (3.0, "a float;"),
+    ],
+)
+def test_an_example_that_is_no_tensor_is_refused(example: Any, mention: str) -> None:
+    with raises("capture.example", "Plain", mention, "one input"):
+        capture_model(own_model(faulty.Plain()), example)
 
 
 def test_an_example_of_one_is_refused() -> None:

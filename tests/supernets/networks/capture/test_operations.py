@@ -23,6 +23,14 @@ from supernets.training.checkpoint import make_supernet
 from tests.supernets.networks.capture.networks import prove
 
 Operation = Callable[[Tensor], Tensor]
+
+
+def grid(x: Tensor) -> Tensor:
+    """Positions that all channels decide, some outside of the image, (n, height, width, 2)."""
+    means = x.mean(1)
+    return torch.stack([means * 2, means.transpose(1, 2) - 0.3], -1)
+
+
 OPERATIONS: Mapping[str, Operation] = {
     "log2": lambda x: torch.log2(x.abs() + 1),
     "log1p, expm1": lambda x: torch.log1p(x.abs()) + torch.expm1(x * 0.1),
@@ -68,6 +76,46 @@ OPERATIONS: Mapping[str, Operation] = {
     "parts that nothing reads": lambda x: (
         torch.cat([x.split([3, 5, 8], 1)[2], x[:, :8]], 1) + x.chunk(3, 1)[2].mean(1, keepdim=True)
     ),
+    "samples of a grid": lambda x: sum(
+        F.grid_sample(x, grid(x), mode=mode, padding_mode=outside, align_corners=aligned)
+        for mode, outside, aligned in (
+            ("bilinear", "zeros", False),
+            ("bilinear", "border", True),
+            ("bicubic", "reflection", False),
+        )
+    ),
+    "circular": lambda x: (
+        F.pad(x, (1, 0, 2, 3), mode="circular")[:, :, :10, :10] + F.pad(x, (0, 0, 0, 2), mode="circular")[:, :, 2:]
+    ),
+    "topk": lambda x: (
+        x.topk(3, 2)[0].mean(2, keepdim=True) + x * x.topk(2, 3, largest=False, sorted=True)[1].sum(3, keepdim=True)
+    ),
+    "sort": lambda x: x.sort(2, descending=True)[0] + x.argsort(stable=True, dim=3) * 0.1 + x.sort(3)[1] * 0.1,
+    "positions of extremes": lambda x: (
+        x * x.argmax(2, keepdim=True) + x.argmin(-1)[..., None] + sum(x.max(3, keepdim=True)) + x.min(2)[1][:, :, None]
+    ),
+    "triangles": lambda x: x.tril(1) - x.triu(-2) * 0.5,
+    "remainders": lambda x: (
+        x.remainder(0.7)
+        + x.fmod(-0.7)
+        + (x * 9).floor_divide(2.0)
+        + (x * 9).long().remainder(-4)
+        + (x * 9).long().fmod(4)
+        + (x * 9).long() // 4
+        + torch.div(x, 0.3, rounding_mode="trunc")
+        + torch.div(x, 0.3, rounding_mode="floor")
+    ),
+    "shrinks": lambda x: (
+        F.hardshrink(x, 0.3)
+        + F.softshrink(x, 0.2)
+        + F.tanhshrink(x)
+        + F.threshold(x, 0.1, -2.0)
+        + (x * 3).trunc()
+        + x.erfc()
+    ),
+    "likes": lambda x: torch.ones_like(x) * x.mean(1, keepdim=True) + torch.zeros_like(x) + torch.full_like(x, 2.5) * x,
+    "finite": lambda x: x * x.log().isnan() + x * x.isfinite() + (x / x.relu()).isinf() * 2.0,
+    "prod": lambda x: x * x.prod(2, keepdim=True).tanh(),
     "a factor of no whole size": lambda x: (
         F.interpolate(x[:, :, :7, :7], scale_factor=1.6, mode="bilinear")
         + F.interpolate(x[:, :, :7, :7], scale_factor=1.6)
