@@ -11,16 +11,13 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
-from nas.service import pages
 from nas.service.api.schemas import JobEdit, JobSubmission, Problem
-from nas.service.http.access import Access
-from nas.service.http.body_limits import BodyLimits
 from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.metrics import PREFIX, Metrics
 from nas.service.http.problems import add_handlers
-from nas.service.http.requests import HeadRequests, RequestLog
-from nas.service.http.security import OriginCheck, SecurityHeaders
+from nas.service.http.requests import RequestMiddleware
 from nas.service.http.tokens import Tokens
+from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service
@@ -80,15 +77,8 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     ):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, valid_tokens))
-    app.include_router(pages.router(service, settings))
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimits, limits=settings.limits)
-    app.add_middleware(Access, settings=settings, tokens=valid_tokens)
-    app.add_middleware(OriginCheck, settings=settings)
-    app.add_middleware(pages.ReadableErrors)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(HeadRequests)
-    app.add_middleware(RequestLog, metrics=metrics)
+    app.include_router(page_routes.router(service, settings))
+    app.add_middleware(RequestMiddleware, settings=settings, tokens=valid_tokens, metrics=metrics)
     _complete_description(app)
     return app
 

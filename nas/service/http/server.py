@@ -28,7 +28,7 @@ from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import cluster_of
 from nas.service.jobs.ray_jobs import RayJobs
-from nas.service.pages import prepare
+from nas.service.pages.rendering import prepare
 from nas.service.path_privacy import PathPrivacy
 from nas.service.server_lock import exclusive
 from nas.service.service import Service
