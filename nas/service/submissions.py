@@ -16,14 +16,14 @@ from nas.engine.store.opening import is_held, open_store
 from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
 from nas.runs.run import Run
 from nas.service.api import schemas
-from nas.service.jobs.driver_logs import last_output
+from nas.service.jobs.driver_jobs import last_output
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
 from nas.service.state import RequestedState, ServiceState, TaskKind
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
-from nas.service.views.job_fields import fields_of
+from nas.service.views.jobs import fields_of
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries

@@ -22,8 +22,7 @@ from starlette.types import ASGIApp
 
 from nas.errors import ServiceError
 from nas.service.http.app import create_app
-from nas.service.http.connections import BoundedProtocol, OpenConnections
-from nas.service.http.listening import BACKLOG, listening
+from nas.service.http.connections import BACKLOG, BoundedProtocol, OpenConnections, listening
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import cluster_of
@@ -34,7 +33,7 @@ from nas.service.server_lock import exclusive
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.service.uploads.cleanup import remove, stale_files
+from nas.service.uploads.deletion import remove, stale_files
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
 

@@ -21,10 +21,8 @@ from nas.service.pages.chart_json import chart_data, comparison_data
 from nas.service.pages.network_filters import ranges_of, selection_of
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.views.evaluated_networks import TEST, NetworkQuery, counts
-from nas.service.views.plugins import plugins
-from nas.service.views.recipes import recipe as one_recipe
-from nas.service.views.recipes import recipes as all_recipes
+from nas.service.views import jobs
+from nas.service.views.networks import TEST, NetworkQuery, counts
 
 _PAGE_SIZE = 50
 """Runs, or evaluations, on one page."""
@@ -217,15 +215,15 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
     @pages.get("/submit")
     def submit(recipe: str = "") -> Response:
         """A form for a job."""
-        recipes = all_recipes()
-        chosen = one_recipe(recipe or recipes[0].name)
+        recipes = jobs.recipes()
+        chosen = jobs.recipe(recipe or recipes[0].name)
         return page(
             "submit.html",
             recipes=recipes,
             chosen=chosen,
             profiles=service.hardware.list(),
             max_bytes=max_bytes,
-            plugins=plugins(settings.allowed_plugins),
+            plugins=jobs.plugins(settings.allowed_plugins),
             models=service.models.list(),
         )
 

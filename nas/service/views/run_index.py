@@ -21,7 +21,7 @@ from nas.jobs.schema.strict_yaml import read_text
 from nas.results.analysis.report import RunReport
 from nas.runs.run import Run
 from nas.service.stamped_cache import StampedCache, fresh
-from nas.service.views.common_front import MeasurementBasis
+from nas.service.views.comparison import MeasurementBasis
 from nas.service.views.run_overviews import RunOverview, overview_of
 from supernets.networks.capture.model_names import is_file
 

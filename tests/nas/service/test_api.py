@@ -34,7 +34,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
 from nas.service.uploads.onnx_models import is_onnx
-from nas.service.views.evaluated_networks import NetworkQuery
+from nas.service.views.networks import NetworkQuery
 from supernets.space import Architecture
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import TWO, measure

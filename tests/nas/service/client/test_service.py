@@ -20,7 +20,7 @@ from nas.service.api.schemas import Export, ModelMeasurement
 from nas.service.client import NasClient, RefusedError
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
-from nas.service.jobs.driver_logs import new_log
+from nas.service.jobs.driver_jobs import new_log
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus

@@ -11,7 +11,7 @@ from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.report import RunReport, build_report
 from nas.search.problem.objectives import Measurement, Request, Status
 from nas.service.api import schemas
-from nas.service.views.evaluated_networks import NetworkQuery, counts, page
+from nas.service.views.networks import NetworkQuery, counts, page
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.results.export.runs import SPACE, TWO, example_run, fail, figure
