@@ -19,7 +19,7 @@ from nas.service.http.requests import RequestMiddleware
 from nas.service.http.tokens import Tokens
 from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
-from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
+from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
@@ -72,7 +72,6 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         results.routes(service),
         exports.routes(service),
         hardware.routes(service, parsing, unpacking),
-        tasks.routes(service),
         operations.routes(service, metrics, hide_paths),
     ):
         app.include_router(router, prefix=PREFIX)

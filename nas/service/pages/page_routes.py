@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Protocol, get_args
+from typing import Annotated, Any, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -41,10 +41,8 @@ Sort = Annotated[str, Query(max_length=120)]
 Offset = Annotated[int, Query(ge=0, le=10**6)]
 
 
-class _Page(Protocol):
-    """`rendering.page` of one server."""
-
-    def __call__(self, template: str, **values: object) -> Response: ...
+_Page = Callable[..., Response]
+"""`rendering.page` of one server."""
 
 
 def router(service: Service, settings: ServiceSettings) -> APIRouter:
