@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from nas.errors import ServiceError
 from nas.service.api.error_codes import PROBLEMS
-from nas.service.http.problems import error_response, problem_of, shown_response, wants_page
+from nas.service.http.problems import error_response, problem_of, response_of, wants_page
 from nas.service.http.tokens import Tokens
 from nas.service.path_privacy import PathPrivacy
 from nas.service.settings import ServiceSettings
@@ -78,7 +78,7 @@ class Access:
         try:
             name = None if token is None else self._tokens.holder(token)
         except ServiceError as error:
-            return shown_response(scope, problem_of(error, self._hide_paths, instance=path))
+            return response_of(problem_of(error, self._hide_paths, instance=path), scope=scope)
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
             return error_response(scope, 429, "too many requests; wait before the next one")

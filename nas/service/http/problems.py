@@ -121,40 +121,34 @@ def make_problem(
     )
 
 
-def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Problem details as a response; in ASCII, since they may quote parts of a request that are no valid text."""
-    content = json.dumps(problem.model_dump(mode="json"))
-    return Response(content, problem.status, headers=_headers_of(problem, headers), media_type=MEDIA_TYPE)
+def response_of(problem: Problem, headers: Mapping[str, str] | None = None, *, scope: Scope | None = None) -> Response:
+    """Problem details as a response; in ASCII, since they may quote parts of a request that are no valid text.
+
+    Args:
+        scope: of the request, whose response is a page where a browser asks for one; without it, the response is JSON.
+    """
+    all_headers = {"Cache-Control": "no-store", **(headers or {})}
+    if problem.status in (429, 503):
+        all_headers.setdefault("Retry-After", str(_RETRY_AFTER_S))
+    if scope is None or not wants_page(scope):
+        content = json.dumps(problem.model_dump(mode="json"))
+        return Response(content, problem.status, headers=all_headers, media_type=MEDIA_TYPE)
+    title = _TITLES.get(problem.status, problem.title)
+    answer = page("error.html", status=problem.status, title=title, detail=problem.detail, about=problem.type)
+    answer.headers.update(all_headers)
+    return answer
 
 
 def error_response(
     scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any
 ) -> Response:
-    """The response to a request that is rejected: see `make_problem` and `shown_response`."""
-    return shown_response(scope, make_problem(status, detail, instance=scope["path"], **more), headers)
-
-
-def shown_response(scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Problem details as a response to a request: as a page where a browser asks for one."""
-    if not wants_page(scope):
-        return response_of(problem, headers)
-    title = _TITLES.get(problem.status, problem.title)
-    answer = page("error.html", status=problem.status, title=title, detail=problem.detail, about=problem.type)
-    for name, value in _headers_of(problem, headers).items():
-        answer.headers.setdefault(name, value)
-    return answer
+    """The response to a request that is rejected: see `make_problem` and `response_of`."""
+    return response_of(make_problem(status, detail, instance=scope["path"], **more), headers, scope=scope)
 
 
 def wants_page(scope: Scope) -> bool:
     """True if a browser asks for one of the pages; responses of the API are for programs."""
     return not scope["path"].startswith(API) and "text/html" in Headers(scope=scope).get("accept", "")
-
-
-def _headers_of(problem: Problem, headers: Mapping[str, str] | None) -> dict[str, str]:
-    all_headers = {"Cache-Control": "no-store", **(headers or {})}
-    if problem.status in (429, 503):
-        all_headers.setdefault("Retry-After", str(_RETRY_AFTER_S))
-    return all_headers
 
 
 def add_handlers(app: FastAPI, hide_paths: Callable[[str], str]) -> None:
@@ -164,7 +158,7 @@ def add_handlers(app: FastAPI, hide_paths: Callable[[str], str]) -> None:
         problem = problem_of(error, hide_paths, instance=request.scope["path"])
         if problem.status >= 500:
             logger.error("%s", error, extra={"request": request_id(request.scope), "path": problem.instance})
-        return shown_response(request.scope, problem)
+        return response_of(problem, scope=request.scope)
 
     def disk(request: Request, error: Exception) -> Response:
         if not isinstance(error, OSError) or error.errno not in _FULL:
