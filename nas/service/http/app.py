@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -47,11 +45,6 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     metrics = Metrics(lambda: service.runs.page(limit=_ALL_RUNS).runs)
     streams = EventStreams(service.runs.summary, max_streams=settings.limits.watchers, changed=metrics.watchers.set)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        streams.close()
-
     app = FastAPI(
         title="subnet-nas",
         description=_DESCRIPTION,
@@ -59,7 +52,6 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # they load scripts from other sites
         redoc_url=None,
-        lifespan=lifespan,
     )
     app.state.streams = streams
     hide_paths = PathPrivacy(settings)
