@@ -15,14 +15,14 @@ from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.plugins import is_dotted
 from nas.service.api import schemas
+from nas.service.jobs.job_runner import JobRunner
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
 from nas.service.uploads.onnx_models import keep_model
 from nas.service.uploads.storage_checks import check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns
-from nas.service.views.profile_availability import ProfileAvailability
-from nas.service.views.profile_drift import ProfileDrift
+from nas.service.views.profiles import ProfileAvailability, ProfileDrift
 
 _ADDED = "[!.]*.yaml"
 """Files of profiles; names that begin with a dot are being written."""
@@ -32,7 +32,7 @@ class Hardware:
     """The hardware profiles of a server.
 
     Args:
-        availability: whether they can be served here.
+        runner: knows the nodes of the cluster, whose boards profiles may name.
         users: the runs that need them.
     """
 
@@ -40,13 +40,11 @@ class Hardware:
         self,
         settings: ServiceSettings,
         tasks: TaskRequests,
-        drifts: ProfileDrift,
-        *,
-        availability: ProfileAvailability,
+        runner: JobRunner,
         users: OpenRuns,
     ) -> None:
-        self._limits, self._tasks, self._drifts = settings.limits, tasks, drifts
-        self._availability, self._users = availability, users
+        self._limits, self._tasks, self._users = settings.limits, tasks, users
+        self._availability, self._drifts = ProfileAvailability(runner), ProfileDrift(settings.runs)
         self._folder = settings.uploads / "profiles"
         self._models = settings.uploaded_models
         self._shipped = {profile.name: profile for profile in known_profiles()}

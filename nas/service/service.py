@@ -17,8 +17,6 @@ from nas.service.uploads.captured_models import CapturedModels
 from nas.service.uploads.data_sets import DataSets
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.views.open_runs import OpenRuns
-from nas.service.views.profile_availability import ProfileAvailability
-from nas.service.views.profile_drift import ProfileDrift
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries
@@ -53,9 +51,7 @@ class Service:
         self.results = Results(index)
         users = OpenRuns(state, index)
         self.data_sets, self.models = DataSets(settings, users), CapturedModels(settings, users)
-        self.hardware = Hardware(
-            settings, tasks, ProfileDrift(settings.runs), availability=ProfileAvailability(jobs), users=users
-        )
+        self.hardware = Hardware(settings, tasks, jobs, users)
         self.exports = Exports(settings, self.results, index, tasks)
         validator = JobValidator(settings.runs, self.hardware, self.data_sets, self.models, settings.allowed_plugins)
         self.plans = Plans(settings, tasks, validator)

@@ -16,6 +16,7 @@ _SETTLED_S = 0.1
 """File systems take time stamps from a clock that ticks every few milliseconds: a file changed more recently than this may
 change again and keep its stamp."""
 
+FileStamp = tuple[int, int, int]
 T = TypeVar("T")
 
 
@@ -24,15 +25,15 @@ class ChangeStamp:
     """Changes with every transaction: SQLite appends those to a file beside the database, and later moves them into it.
 
     Attributes:
-        files: inode, size and modification time of each of the two files; None for one that is empty or missing.
+        files: of each of the two files.
     """
 
-    files: tuple[tuple[int, int, int] | None, ...]
+    files: tuple[FileStamp | None, ...]
 
     @classmethod
     def read(cls, database: Path) -> ChangeStamp | None:
         """The stamp of a database now; None where it is no file."""
-        files = tuple(_file(path) for path in (database, database.with_name(f"{database.name}-wal")))
+        files = tuple(file_stamp(path) for path in (database, database.with_name(f"{database.name}-wal")))
         return None if files[0] is None else cls(files)
 
     def settled(self, now: float) -> bool:
@@ -40,7 +41,8 @@ class ChangeStamp:
         return now > max(file[2] for file in self.files if file is not None) / 1e9 + _SETTLED_S
 
 
-def _file(path: Path) -> tuple[int, int, int] | None:
+def file_stamp(path: Path) -> FileStamp | None:
+    """The inode, the size and the modification time (ns) of a file; None for one that is empty or missing."""
     try:
         file_stat = path.stat()
     except FileNotFoundError:

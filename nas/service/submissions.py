@@ -13,17 +13,17 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import write_atomically
 from nas.engine.store.labels import Labels, write_labels
 from nas.engine.store.opening import is_held, open_store
-from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
+from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, TooManyError
 from nas.runs.run import Run
 from nas.service.api import schemas
-from nas.service.jobs.driver_logs import last_output
+from nas.service.jobs.driver_jobs import last_output
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
 from nas.service.state import RequestedState, ServiceState, TaskKind
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
-from nas.service.views.job_fields import fields_of
+from nas.service.views.jobs import fields_of
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries
@@ -107,7 +107,9 @@ class Submissions:
         with self._changing:
             self._runs.get(run)
             submission = self._state.submission(run)
-            if submission is not None and (submission.waits or self._open(run, unreadable=True) or self._active(run)):
+            if submission is not None and (
+                submission.waits or self._users.is_open(run, unreadable=True) or self._active(run)
+            ):
                 self._state.cancel(run)
                 self._wake()
                 return self._summaries.readable(run)
@@ -163,7 +165,7 @@ class Submissions:
                 raise RunStateError(f"run {run!r} is in a database server; remove its schema there, then its folder")
             if is_held(folder) or self._active(run) or (submission is not None and submission.waits):
                 raise RunHeldError(f"run {run!r} is queued or running; cancel it, and delete it when it has ended")
-            if submission is not None and submission.wanted is RequestedState.DRIVEN and self._open(run):
+            if submission is not None and submission.wanted is RequestedState.DRIVEN and self._users.is_open(run):
                 raise RunHeldError(f"run {run!r} is about to be resumed; cancel it first")
             if any(task.kind == TaskKind.EXPORT and task.of == run for task in self._state.open_tasks()):
                 raise RunHeldError(f"run {run!r} is being exported; delete it afterwards", code="run.exporting")
@@ -200,9 +202,3 @@ class Submissions:
         with suppress(ServiceError):
             return self._runner.states([job]).get(job, JobState.ENDED) is not JobState.ENDED
         return False
-
-    def _open(self, run: str, *, unreadable: bool = False) -> bool:
-        """True if a run has not ended; ``unreadable`` is the answer for one that cannot be read."""
-        with suppress(StoreError):
-            return self._index.snapshot(run).open
-        return unreadable

@@ -26,7 +26,7 @@ def ray_cluster(address: str) -> Finding:
 def job_server(jobs_url: str) -> Finding:
     """Checks that the job server of a cluster accepts jobs, with the token of Ray's own environment variables."""
     try:
-        RayJobs(ExternalCluster("", jobs_url)).states(())
+        RayJobs(ExternalCluster("", jobs_url).ready).states(())
     except ServiceError as error:
         remedy = (
             "check the URL (by default http://HEAD:8265), and set RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH as on the head"

@@ -7,20 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from nas.service.api.job_schemas import EditedJob as EditedJob
-from nas.service.api.job_schemas import JobCheck as JobCheck
-from nas.service.api.job_schemas import JobEdit as JobEdit
-from nas.service.api.job_schemas import JobFields as JobFields
-from nas.service.api.job_schemas import JobMetric as JobMetric
-from nas.service.api.job_schemas import JobPlan as JobPlan
-from nas.service.api.job_schemas import JobSubmission as JobSubmission
-from nas.service.api.job_schemas import Plugin as Plugin
-from nas.service.api.job_schemas import Recipe as Recipe
-from nas.service.api.schema_base import FieldProblem as FieldProblem
-from nas.service.api.schema_base import RunKind as RunKind
-from nas.service.api.schema_base import Schema as Schema
-from nas.service.api.schema_base import TaskStatusName as TaskStatusName
-
+RunKind = Literal["search", "training"]
+TaskStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 NetworkStatus = Literal["all", "front", "measured", "noisy", "too-noisy", "failed", "screened-out"]
 """A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
@@ -39,6 +27,19 @@ CurvePoint = Annotated[
 """(evaluations, hypervolume); described without tuples, which few client generators support."""
 
 
+class Schema(BaseModel):
+    """A frozen model that rejects unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FieldProblem(Schema):
+    """An error in one field of a request."""
+
+    field: str  # Its path, e.g. ``search.evaluations``; "" for the whole
+    message: str
+
+
 class Problem(BaseModel):
     """An error, as problem details (RFC 9457); media type ``application/problem+json``."""
 
@@ -51,6 +52,91 @@ class Problem(BaseModel):
     detail: str
     instance: str = ""
     errors: tuple[FieldProblem, ...] = ()
+
+
+class JobSubmission(Schema):
+    """A job to run."""
+
+    job: str | dict[str, Any] = Field(description="The job file: its text (YAML), or its content as an object.")
+    kind: RunKind = Field(default="search", description="A search, or the training of its supernet alone.")
+    hardware: tuple[str, ...] | None = Field(
+        default=None, description="Hardware profiles, in place of the job's own.", max_length=16
+    )
+
+
+class JobMetric(Schema):
+    """A metric that can be an objective of a job, or have limits."""
+
+    name: str  # As the job's objectives name it, or would
+    limit_name: str  # As its constraints name it, or would
+    unit: str
+    goal: Literal["maximize", "minimize"]
+    is_objective: bool
+    minimum: float | None
+    maximum: float | None
+
+
+class JobFields(Schema):
+    """The usual settings of a job, with defaults where it has none."""
+
+    epochs: int | None  # None where the job starts from a trained supernet
+    evaluations: int
+    minutes: float | None
+    hardware: tuple[str, ...]
+    metrics: tuple[JobMetric, ...]
+
+
+class JobCheck(Schema):
+    """The errors in a job before it is submitted, or its usual settings."""
+
+    ok: bool
+    errors: tuple[FieldProblem, ...] = ()
+    fields: JobFields | None = None  # None where there are errors
+
+
+class JobEdit(Schema):
+    """Changes of values in the text of a job file; comments and all other values stay."""
+
+    job: str
+    changes: dict[str, int | float | str | tuple[str, ...] | None] = Field(
+        max_length=20, description="New values by path, e.g. `search.evaluations`; null removes a key."
+    )
+
+
+class EditedJob(Schema):
+    """The text of a job file after changes."""
+
+    job: str
+
+
+class JobPlan(Schema):
+    """The plan of a job: the size and the costs of its space, and an estimate of the time, once it is finished."""
+
+    plan: str
+    status: TaskStatusName
+    reason: str
+    submitted: datetime
+    time_limit_s: float | None = None
+    result: dict[str, Any] | None  # The output of `nas plan --json`
+
+
+class Recipe(Schema):
+    """A built-in job file."""
+
+    name: str
+    title: str
+    job: str | None = None  # Its text; None in lists
+
+
+class Plugin(Schema):
+    """A plug-in that submitted jobs may name: one that a package registers, or a class that the server's owner allows."""
+
+    kind: str  # The end of its entry-point group, e.g. search; "" for an allowed class, which may be of any kind
+    name: str
+    target: str  # module:Class
+    package: str
+    version: str
+    error: str  # Why jobs cannot use it under its name; "" where nothing is known to be wrong
 
 
 class EvaluationCounts(Schema):

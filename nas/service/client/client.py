@@ -13,16 +13,91 @@ import httpx
 from nas.errors import ServiceError
 from nas.service.api import schemas
 from nas.service.client.files import DownloadProgress, download
-from nas.service.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
-from nas.service.client.job_calls import JobCalls, submission
+from nas.service.client.following import PATIENCE_S, OnGone, Patience, finished, followed_log, watched
 from nas.service.client.transport import T, Transport, checked, quoted
 from supernets.files import check_regular
 
 
-class _RunCalls:
-    """Runs."""
+class NasClient:
+    """A client of one server; safe to use from several threads; a context manager.
 
-    _transport: Transport
+    Every call raises `nas.service.client.RefusedError` if the server rejects it (an unknown run included),
+    `nas.service.client.UnreachableError` if no server answers, and their base `nas.errors.ServiceError` for values that no
+    server accepts.
+
+    Args:
+        server: its URL, e.g. ``http://127.0.0.1:8700``.
+        token: sent with every request; None sends none.
+        wait: sleeps for a number of seconds.
+        through: an httpx transport to use instead of the network.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        token: str | None = None,
+        *,
+        wait: Callable[[float], None] = time.sleep,
+        through: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._transport = Transport(server, token, wait=wait, through=through)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; idempotent."""
+        self._transport.close()
+
+    @property
+    def server(self) -> str:
+        """The server's URL."""
+        return self._transport.server
+
+    @property
+    def on_loopback(self) -> bool:
+        """True if the server is on this machine."""
+        return self._transport.on_loopback
+
+    # Jobs before they are runs
+
+    def job_schema(self) -> dict[str, Any]:
+        """The JSON schema of job files."""
+        return self._transport.get("jobs/schema", dict[str, Any])
+
+    def check(self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None) -> schemas.JobCheck:
+        """Problems of a job by field, or its usual settings; the job is not kept."""
+        return self._transport.post("jobs/check", schemas.JobCheck, body=_submission(job, "search", hardware))
+
+    def edit(self, job: str, changes: Mapping[str, Any]) -> str:
+        """The text of a job file with other values by path, e.g. ``{"search.evaluations": 80}``; comments stay."""
+        body = checked(schemas.JobEdit, {"job": job, "changes": dict(changes)})
+        return self._transport.post("jobs/edit", schemas.EditedJob, body=body).job
+
+    def plan(
+        self,
+        job: str | dict[str, Any],
+        *,
+        hardware: Sequence[str] | None = None,
+        on_change: Callable[[schemas.JobPlan], None] | None = None,
+    ) -> schemas.JobPlan:
+        """The plan of a job that is not submitted: the size and costs of its space, and an estimate of the time.
+
+        Args:
+            job: The text of a job file, or its content.
+            hardware: Names of profiles that replace the job's.
+            on_change: Called with the plan after each change of its status.
+
+        Raises:
+            ServiceError: it failed; the message gives the reason.
+        """
+        plan = self._transport.post("jobs/plans", schemas.JobPlan, body=_submission(job, "search", hardware))
+        return finished(self._transport, plan, f"jobs/plans/{quoted(plan.plan)}", on_change, subject="the plan")
+
+    # Runs
 
     def submit(
         self, job: str | dict[str, Any], *, kind: schemas.RunKind = "search", hardware: Sequence[str] | None = None
@@ -34,7 +109,7 @@ class _RunCalls:
             kind: a search, or only the training of its supernet.
             hardware: profiles that replace the job's.
         """
-        return self._transport.post("runs", schemas.RunSummary, body=submission(job, kind, hardware))
+        return self._transport.post("runs", schemas.RunSummary, body=_submission(job, kind, hardware))
 
     def runs(
         self,
@@ -78,7 +153,7 @@ class _RunCalls:
             patience_s: seconds that the server may be unreachable.
             on_gone: called with the error when it becomes unreachable.
         """
-        return iter(Watch(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone)))
+        return watched(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone))
 
     def logs(self, run: str) -> str:
         """The log of the run's drivers, oldest line first."""
@@ -127,11 +202,7 @@ class _RunCalls:
         """Deletes a run that no driver holds, with all its files."""
         self._transport.send("DELETE", _path_of(run))
 
-
-class _ResultCalls:
-    """Fronts, evaluations, predictions and exports."""
-
-    _transport: Transport
+    # Fronts, evaluations, predictions and exports
 
     def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
         """The Pareto front of a search.
@@ -243,11 +314,7 @@ class _ResultCalls:
             raise ServiceError(about, code="export.not-finished")
         return download(self._transport, files, folder, on_progress=on_progress)
 
-
-class _ServerCalls:
-    """Hardware, data sets, recipes and operations."""
-
-    _transport: Transport
+    # Hardware, data sets, recipes and operations
 
     def profiles(self) -> tuple[schemas.Profile, ...]:
         """Hardware profiles: the catalog, then added ones."""
@@ -358,50 +425,13 @@ class _ServerCalls:
             raise ServiceError(f"{file}: cannot be read: {error.strerror}; check its path and permissions") from None
 
 
-class NasClient(JobCalls, _RunCalls, _ResultCalls, _ServerCalls):
-    """A client of one server; safe to use from several threads; a context manager.
-
-    Every call raises `nas.service.client.RefusedError` if the server rejects it (an unknown run included),
-    `nas.service.client.UnreachableError` if no server answers, and their base `nas.errors.ServiceError` for values that no
-    server accepts.
-
-    Args:
-        server: its URL, e.g. ``http://127.0.0.1:8700``.
-        token: sent with every request; None sends none.
-        wait: sleeps for a number of seconds.
-        through: an httpx transport to use instead of the network.
-    """
-
-    def __init__(
-        self,
-        server: str,
-        token: str | None = None,
-        *,
-        wait: Callable[[float], None] = time.sleep,
-        through: httpx.BaseTransport | None = None,
-    ) -> None:
-        self._transport = Transport(server, token, wait=wait, through=through)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connections; idempotent."""
-        self._transport.close()
-
-    @property
-    def server(self) -> str:
-        """The server's URL."""
-        return self._transport.server
-
-    @property
-    def on_loopback(self) -> bool:
-        """True if the server is on this machine."""
-        return self._transport.on_loopback
-
-
 def _path_of(run: str) -> str:
     return f"runs/{quoted(run)}"
+
+
+def _submission(
+    job: str | dict[str, Any], kind: schemas.RunKind, hardware: Sequence[str] | None
+) -> schemas.JobSubmission:
+    """A submission of a job."""
+    profiles = None if hardware is None else tuple(hardware)
+    return checked(schemas.JobSubmission, {"job": job, "kind": kind, "hardware": profiles})

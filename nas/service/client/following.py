@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from httpx_sse import EventSource
-
 from nas.errors import ServiceError
 from nas.service.api.schemas import Export, JobPlan, ModelMeasurement, RunSummary
 from nas.service.client.errors import RefusedError, UnreachableError
 from nas.service.client.transport import BUSY, Transport
 
+Answer = TypeVar("Answer")
 Task = TypeVar("Task", Export, ModelMeasurement, JobPlan)
 OnGone = Callable[[ServiceError], None]
 """Called once when a server that has answered becomes unreachable, with the error; it is asked again."""
@@ -20,12 +19,8 @@ OnGone = Callable[[ServiceError], None]
 PATIENCE_S = 300.0
 """Seconds that a server may be gone while a run or a task is followed, e.g. while it is restarted."""
 ENDED = frozenset({"finished", "failed", "cancelled"})
-_POLL_S, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 0.5, 5.0
-_TASK_POLL_S = 0.5
-_FRUITLESS = 3
-"""Consecutive streams without an event after which the client polls: a proxy does not pass streams on."""
-_TOO_MANY = frozenset({429, 503})
-"""Statuses of a server that accepts no more streams but still answers requests."""
+_POLL_S, _TASK_POLL_S = 1.0, 0.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _OVERLAP = 4000
 """Characters that identify the last position in a log whose beginning the server has dropped."""
 
@@ -66,86 +61,50 @@ class Patience:
         return pause
 
 
-class Watch:
-    """The status of a run after each change, until the run has ended.
+def polled(
+    fetch: Callable[[], Answer], patience: Patience, wait: Callable[[float], None], *, pause_s: float = _POLL_S
+) -> Iterator[Answer]:
+    """The answers to the same requests, again and again, across broken connections and restarts of the server.
 
-    Reads server-sent events, reconnects after the last event, and polls if no stream gets through.
+    Args:
+        fetch: sends the requests.
+        wait: sleeps for a number of seconds.
     """
-
-    def __init__(self, transport: Transport, path: str, patience: Patience) -> None:
-        self._transport, self._path, self._patience = transport, path, patience
-        self._last_event = ""
-        self._fruitless = 0
-        self._pause = _FIRST_PAUSE_S
-
-    def __iter__(self) -> Iterator[RunSummary]:
-        last: RunSummary | None = None
-        while True:
-            streams = self._fruitless < _FRUITLESS
-            try:
-                for summary in self._streamed() if streams else self._polled():
-                    if summary != last:
-                        last = summary
-                        yield summary
-                    if summary.status in ENDED:
-                        return
-                pause = self._pause if streams else _POLL_S
-            except ServiceError as error:
-                pause = self._patience.spend(error)
-            self._transport.wait(pause)
-
-    def _streamed(self) -> Iterator[RunSummary]:
-        """The summaries of one stream, until it ends."""
-        after = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
-        if self._last_event:
-            after["Last-Event-ID"] = self._last_event
-        opened = heard = False
+    while True:
         try:
-            with self._transport.stream(f"{self._path}/events", headers=after) as answer:
-                opened = True
-                self._patience.renew()
-                if "text/event-stream" not in answer.headers.get("content-type", ""):
-                    return  # a page of a proxy: counts as a stream without an event
-                for event in EventSource(answer).iter_sse():
-                    heard = True
-                    self._patience.renew()
-                    self._last_event = event.id or self._last_event
-                    if event.retry is not None:
-                        self._pause = min(event.retry / 1000, _LONGEST_PAUSE_S)
-                    if event.data:
-                        yield self._transport.understood(event.data.encode(), RunSummary)
-        except RefusedError as error:
-            if error.problem.status not in _TOO_MANY:
-                raise
-            opened = True
-        finally:
-            if opened:
-                self._fruitless = 0 if heard else self._fruitless + 1
+            answer = fetch()
+        except ServiceError as error:
+            wait(patience.spend(error))
+            continue
+        patience.renew()
+        yield answer
+        wait(pause_s)
 
-    def _polled(self) -> Iterator[RunSummary]:
-        """The summary from one request."""
-        summary = self._transport.get(f"{self._path}/status", RunSummary)
-        self._patience.renew()
-        yield summary
+
+def watched(transport: Transport, path: str, patience: Patience) -> Iterator[RunSummary]:
+    """The status of a run, now and after each change, until the run has ended."""
+    last: RunSummary | None = None
+    for summary in polled(lambda: transport.get(f"{path}/status", RunSummary), patience, transport.wait):
+        if summary != last:
+            last = summary
+            yield summary
+        if summary.status in ENDED:
+            return
 
 
 def followed_log(transport: Transport, path: str, patience: Patience) -> Iterator[str]:
     """The log of a run in pieces, until the run has ended and no driver holds it."""
     position = LogPosition()
-    while True:
-        pause = _POLL_S
-        try:
-            # The status first: lines written after it are in the log that is read next.
-            summary = transport.get(f"{path}/status", RunSummary)
-            new = position.new_in(transport.read(f"{path}/logs").text)
-            patience.renew()
-            if new:
-                yield new
-            if summary.status in ENDED and not summary.live:
-                return
-        except ServiceError as error:
-            pause = patience.spend(error)
-        transport.wait(pause)
+
+    def read() -> tuple[RunSummary, str]:
+        # The status first: lines written after it are in the log that is read next.
+        return transport.get(f"{path}/status", RunSummary), transport.read(f"{path}/logs").text
+
+    for summary, text in polled(read, patience, transport.wait):
+        if new := position.new_in(text):
+            yield new
+        if summary.status in ENDED and not summary.live:
+            return
 
 
 def finished(
@@ -163,17 +122,11 @@ def finished(
     patience.renew()
     if on_change is not None:
         on_change(task)
-    while task.status in ("queued", "running"):
-        transport.wait(_TASK_POLL_S)
-        try:
-            now = transport.get(path, type(task))
-        except ServiceError as error:
-            transport.wait(patience.spend(error))
-            continue
-        patience.renew()
-        if on_change is not None and now != task:
-            on_change(now)
-        task = now
+    answers = polled(lambda: transport.get(path, type(task)), patience, transport.wait, pause_s=_TASK_POLL_S)
+    while task.status not in ENDED:
+        last, task = task, next(answers)
+        if on_change is not None and task != last:
+            on_change(task)
     if task.status == "finished":
         return task
     why = "was cancelled" if task.status == "cancelled" else f"failed: {task.reason or 'no reason is known'}"

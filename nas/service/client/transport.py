@@ -21,8 +21,6 @@ from nas.service.client.errors import RefusedError, UnreachableError
 
 PREFIX = "/api/v1"
 _CONNECT_S, _ANSWER_S = 5.0, 60.0
-SILENCE_S = 60.0
-"""A stream that is silent for this long is broken: the server sends a comment at least every 15 s."""
 _TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 3, 0.2, 10.0
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses of a server or proxy that cannot answer now."""
@@ -136,21 +134,15 @@ class Transport:
         return self.parsed(self.send("POST", path, body=body, form=form, files=files), kind)
 
     @contextmanager
-    def stream(
-        self, path: str, *, headers: Mapping[str, str] | None = None, silence_s: float = SILENCE_S
-    ) -> Iterator[httpx.Response]:
+    def stream(self, path: str) -> Iterator[httpx.Response]:
         """A response that is read while it arrives.
-
-        Args:
-            silence_s: longest time without data.
 
         Raises:
             RefusedError: the server rejected the request.
             UnreachableError: no server answers, or the connection breaks, also while the response is read.
         """
-        timeout = httpx.Timeout(silence_s, connect=_CONNECT_S)
         try:
-            with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
+            with self._http.stream("GET", path) as answer:
                 if not answer.is_success:
                     answer.read()
                 yield self._accepted(answer)
@@ -158,17 +150,13 @@ class Transport:
             raise self.unreachable(error) from error
 
     def parsed(self, answer: httpx.Response, kind: type[T]) -> T:
-        """The value in a response, see `understood`."""
-        return self.understood(answer.content, kind)
-
-    def understood(self, content: bytes, kind: type[T]) -> T:
-        """The value in JSON text; unknown fields of a newer server are ignored.
+        """The value in the JSON of a response; unknown fields of a newer server are ignored.
 
         Raises:
             ServiceError: the text holds no such value.
         """
         try:
-            return TypeAdapter(kind).validate_json(content, extra="ignore")
+            return TypeAdapter(kind).validate_json(answer.content, extra="ignore")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the answer"

@@ -10,19 +10,18 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, cookie_parser
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from nas.errors import ServiceError
 from nas.service.api.error_codes import PROBLEMS
-from nas.service.http.problems import make_problem, problem_of, response_of
+from nas.service.http.problems import error_response, problem_of, response_of, wants_page
 from nas.service.http.tokens import Tokens
 from nas.service.path_privacy import PathPrivacy
 from nas.service.settings import ServiceSettings
 
 COOKIE = "nas_token"
-API = "/api/"
 _OPEN = ("/api/v1/health", "/login", PROBLEMS)
 _OPEN_BELOW = "/static/"
 _MAX_CLIENTS = 10_000
@@ -68,59 +67,37 @@ class Access:
     The name of the token is set in the request's state, for submissions and the log; the token itself is not stored.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens) -> None:
-        self._app, self._tokens, self._needed = app, tokens, settings.needs_token
+    def __init__(self, settings: ServiceSettings, tokens: Tokens) -> None:
+        self._tokens, self._needed = tokens, settings.needs_token
         self._rate, self._hide_paths = RateLimit(settings.limits.requests_per_minute), PathPrivacy(settings)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        answer = self._rejection(scope)
-        if answer is not None:
-            return await answer(scope, receive, send)
-        return await self._app(scope, receive, self._ending(scope, send))
-
-    def _ending(self, scope: Scope, send: Send) -> Send:
-        """Ends a stream of events, which may last days, once its token is no longer valid."""
-        token, _ = _token_of(Headers(scope=scope))
-        if token is None or not scope["state"]["token"]:
-            return send
-        is_stream = False
-
-        async def while_valid(message: Message) -> None:
-            nonlocal is_stream
-            if message["type"] == "http.response.start":
-                is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
-            elif is_stream and not self._is_valid(token):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                raise ClientDisconnect
-            await send(message)
-
-        return while_valid
-
-    def _is_valid(self, token: str) -> bool:
-        with suppress(ServiceError):
-            return self._tokens.holder(token) is not None
-        return False
-
-    def _rejection(self, scope: Scope) -> Response | None:
+    def rejection(self, scope: Scope) -> Response | None:
+        """The response to a request that is rejected; None for any other."""
         path, headers = scope["path"], Headers(scope=scope)
         token, malformed = _token_of(headers)
         try:
             name = None if token is None else self._tokens.holder(token)
         except ServiceError as error:
-            return response_of(problem_of(error, self._hide_paths, instance=path))
+            return response_of(problem_of(error, self._hide_paths, instance=path), scope=scope)
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
-            detail = "too many requests; wait before the next one"
-            return response_of(make_problem(429, detail, instance=path))
+            return error_response(scope, 429, "too many requests; wait before the next one")
         scope.setdefault("state", {})["token"] = name or ""
         open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
         if name is not None or open_to_all:
             return None
         if not self._needed and "authorization" not in headers:
             return None  # a cookie may be that of another server on this machine
-        return _unauthorized(path, _wanted(scope), headers, has_token=malformed or token is not None)
+        return _unauthorized(scope, has_token=malformed or token is not None)
+
+    def still_holds(self, scope: Scope) -> bool:
+        """False once the token of a request that was let in is no longer valid: a stream of events may last days."""
+        token, _ = _token_of(Headers(scope=scope))
+        if token is None or not scope["state"]["token"]:
+            return True
+        with suppress(ServiceError):
+            return self._tokens.holder(token) is not None
+        return False
 
 
 def login_page(wanted: str, *, refused: bool = False) -> str:
@@ -153,12 +130,12 @@ def _wanted(scope: Scope) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _unauthorized(path: str, wanted: str, headers: Headers, *, has_token: bool) -> Response:
-    if not path.startswith(API) and "text/html" in headers.get("accept", ""):
-        return RedirectResponse(login_page(wanted), 303)
+def _unauthorized(scope: Scope, *, has_token: bool) -> Response:
+    if wants_page(scope):
+        return RedirectResponse(login_page(_wanted(scope)), 303)
     detail = (
         "the token is malformed, unknown, expired or revoked; the server's administrator can make a new one"
         if has_token
         else "this server needs a token, from its administrator; send it as Authorization: Bearer TOKEN"
     )
-    return response_of(make_problem(401, detail, instance=path), {"WWW-Authenticate": "Bearer"})
+    return error_response(scope, 401, detail, {"WWW-Authenticate": "Bearer"})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -11,18 +9,15 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
-from nas.service import pages
 from nas.service.api.schemas import JobEdit, JobSubmission, Problem
-from nas.service.http.access import Access
-from nas.service.http.body_limits import BodyLimits
 from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.metrics import PREFIX, Metrics
 from nas.service.http.problems import add_handlers
-from nas.service.http.requests import HeadRequests, RequestLog
-from nas.service.http.security import OriginCheck, SecurityHeaders
+from nas.service.http.requests import RequestMiddleware
 from nas.service.http.tokens import Tokens
+from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
-from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
+from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
@@ -50,11 +45,6 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     metrics = Metrics(lambda: service.runs.page(limit=_ALL_RUNS).runs)
     streams = EventStreams(service.runs.summary, max_streams=settings.limits.watchers, changed=metrics.watchers.set)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        streams.close()
-
     app = FastAPI(
         title="subnet-nas",
         description=_DESCRIPTION,
@@ -62,7 +52,6 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # they load scripts from other sites
         redoc_url=None,
-        lifespan=lifespan,
     )
     app.state.streams = streams
     hide_paths = PathPrivacy(settings)
@@ -75,20 +64,12 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         results.routes(service),
         exports.routes(service),
         hardware.routes(service, parsing, unpacking),
-        tasks.routes(service),
         operations.routes(service, metrics, hide_paths),
     ):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, valid_tokens))
-    app.include_router(pages.router(service, settings))
-    # The last one added is the outermost.
-    app.add_middleware(BodyLimits, limits=settings.limits)
-    app.add_middleware(Access, settings=settings, tokens=valid_tokens)
-    app.add_middleware(OriginCheck, settings=settings)
-    app.add_middleware(pages.ReadableErrors)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(HeadRequests)
-    app.add_middleware(RequestLog, metrics=metrics)
+    app.include_router(page_routes.router(service, settings))
+    app.add_middleware(RequestMiddleware, settings=settings, tokens=valid_tokens, metrics=metrics)
     _complete_description(app)
     return app
 

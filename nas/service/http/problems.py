@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): the status of each kind of error, and its code as the type."""
+"""Errors as problem details (RFC 9457) or pages: the status of each kind of error, and its code as the type."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 from hardware_profiles.errors import ProfilingError
 from nas.errors import (
@@ -31,8 +33,19 @@ from nas.errors import (
 )
 from nas.service.api.error_codes import problem_type
 from nas.service.api.schemas import FieldProblem, Problem
+from nas.service.pages.rendering import page
 
+API = "/api/"
 MEDIA_TYPE = "application/problem+json"
+_TITLES = {
+    403: "Not allowed",
+    404: "Not found",
+    413: "Too large",
+    422: "Not understood",
+    429: "Not now",
+    503: "Not now",
+}
+"""Of pages, by status."""
 _RETRY_AFTER_S = 5
 _ELSEWHERE = frozenset({"objective"})
 """Kinds of names that occur in expressions: an unknown one makes the request wrong, not its address."""
@@ -108,23 +121,44 @@ def make_problem(
     )
 
 
-def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Problem details as a response; in ASCII, since they may quote parts of a request that are no valid text."""
+def response_of(problem: Problem, headers: Mapping[str, str] | None = None, *, scope: Scope | None = None) -> Response:
+    """Problem details as a response; in ASCII, since they may quote parts of a request that are no valid text.
+
+    Args:
+        scope: of the request, whose response is a page where a browser asks for one; without it, the response is JSON.
+    """
     all_headers = {"Cache-Control": "no-store", **(headers or {})}
     if problem.status in (429, 503):
         all_headers.setdefault("Retry-After", str(_RETRY_AFTER_S))
-    content = json.dumps(problem.model_dump(mode="json"))
-    return Response(content, problem.status, headers=all_headers, media_type=MEDIA_TYPE)
+    if scope is None or not wants_page(scope):
+        content = json.dumps(problem.model_dump(mode="json"))
+        return Response(content, problem.status, headers=all_headers, media_type=MEDIA_TYPE)
+    title = _TITLES.get(problem.status, problem.title)
+    answer = page("error.html", status=problem.status, title=title, detail=problem.detail, about=problem.type)
+    answer.headers.update(all_headers)
+    return answer
+
+
+def error_response(
+    scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> Response:
+    """The response to a request that is rejected: see `make_problem` and `response_of`."""
+    return response_of(make_problem(status, detail, instance=scope["path"], **more), headers, scope=scope)
+
+
+def wants_page(scope: Scope) -> bool:
+    """True if a browser asks for one of the pages; responses of the API are for programs."""
+    return not scope["path"].startswith(API) and "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def add_handlers(app: FastAPI, hide_paths: Callable[[str], str]) -> None:
     """Makes an application answer every error with problem details; `hide_paths` as for `problem_of`."""
 
     def engine(request: Request, error: Exception) -> Response:
-        problem = problem_of(error, hide_paths, instance=request.url.path)
+        problem = problem_of(error, hide_paths, instance=request.scope["path"])
         if problem.status >= 500:
-            logger.error("%s", error, extra={"request": request_id(request.scope), "path": request.url.path})
-        return response_of(problem)
+            logger.error("%s", error, extra={"request": request_id(request.scope), "path": problem.instance})
+        return response_of(problem, scope=request.scope)
 
     def disk(request: Request, error: Exception) -> Response:
         if not isinstance(error, OSError) or error.errno not in _FULL:
@@ -136,14 +170,13 @@ def add_handlers(app: FastAPI, hide_paths: Callable[[str], str]) -> None:
         detail = str(error.detail)
         if detail == HTTPStatus(error.status_code).phrase:  # the framework's own, which repeats the status
             detail = _UNROUTED.get(error.status_code, "{detail}").format(detail=detail, method=request.method)
-        problem = make_problem(error.status_code, detail, instance=request.url.path)
-        return response_of(problem, error.headers)
+        return error_response(request.scope, error.status_code, detail, error.headers)
 
     def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         errors = [(_path(entry["loc"]), str(entry["msg"])) for entry in error.errors()]
         detail = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
-        return response_of(make_problem(422, detail, errors=errors, instance=request.url.path))
+        return error_response(request.scope, 422, detail, errors=errors)
 
     app.add_exception_handler(NasError, engine)
     app.add_exception_handler(ProfilingError, engine)

@@ -1,53 +1,71 @@
-"""Gives every request an id, a log line, an entry in the metrics and a response, also where the server fails."""
+"""What every request passes through: checks before it, and an id, headers, a log line and metrics of its response."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import time
+from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nas.service.http.access import Access
+from nas.service.http.body_limits import length_rejection, limited_body
 from nas.service.http.metrics import PREFIX, Metrics
 from nas.service.http.problems import make_problem, response_of
+from nas.service.http.security import HEADERS, OriginCheck
+from nas.service.http.tokens import Tokens
+from nas.service.settings import ServiceSettings
+
+_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 logger = logging.getLogger(__name__)
 
 
-class RequestLog:
-    """The outermost middleware. An internal error is logged with the request's id; the response has only this id."""
+class RequestMiddleware:
+    """The middleware of the application.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    A request is rejected by its host and origin, its token, the rate of its client, or the size of its body. An internal
+    error is logged with the request's id; the response has only this id.
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens, metrics: Metrics) -> None:
+        self._app, self._limits, self._metrics = app, settings.limits, metrics
+        self._origins, self._access = OriginCheck(settings), Access(settings, tokens)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        state = scope.setdefault("state", {})
+        state, method = scope.setdefault("state", {}), scope["method"]
         state["request_id"] = name = secrets.token_hex(8)
-        begun, status = time.perf_counter(), 0
-
-        async def logged(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = name
-            await send(message)
-
+        begun = time.perf_counter()
+        answer = _Answer(send, name, is_head=method == "HEAD", still_allowed=lambda: self._access.still_holds(scope))
+        if method == "HEAD":  # as GET without the body (RFC 9110, 9.3.2)
+            scope["method"] = "GET"
         try:
-            await self._app(scope, receive, logged)
+            await self._answer(scope, receive, answer)
         except ClientDisconnect:
-            status = status or 499
+            answer.status = answer.status or 499
         except Exception:
             logger.exception("a request failed", extra={"request": name, "path": scope["path"]})
-            if status:
+            if answer.status:
                 raise  # the response has begun, and must not seem complete
             detail = f"internal error; the server's log has details under the request {name}"
-            await response_of(make_problem(500, detail, instance=scope["path"]))(scope, receive, logged)
+            await response_of(make_problem(500, detail, instance=scope["path"]))(scope, receive, answer)
         finally:
-            self._record(scope, status, time.perf_counter() - begun)
+            scope["method"] = method
+            self._record(scope, answer.status, time.perf_counter() - begun)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rejection = (
+            self._origins.rejection(scope) or self._access.rejection(scope) or length_rejection(scope, self._limits)
+        )
+        if rejection is not None:
+            await rejection(scope, receive, send)
+        else:
+            await self._app(scope, limited_body(scope, receive, self._limits), send)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = str(getattr(scope.get("route"), "path", ""))
@@ -61,28 +79,41 @@ class RequestLog:
         logger.info("request", extra=fields)
 
 
-class HeadRequests:
-    """Answers HEAD as GET without the body (RFC 9110, 9.3.2); a stream ends before it begins."""
+class _Answer:
+    """Sends the response to a request: with its id and the security headers, and without a body where the request is HEAD.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        name: the id of the request.
+        still_allowed: whether its token is valid now; if not, a stream of events ends.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            return await self._app(scope, receive, send)
-        is_stream = False
+    Attributes:
+        status: of the response; 0 until it has begun.
+    """
 
-        async def without_body(message: Message) -> None:
-            nonlocal is_stream
-            if message["type"] == "http.response.start":
-                is_stream = Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
-                await send(message)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            elif is_stream:
+    def __init__(self, send: Send, name: str, *, is_head: bool, still_allowed: Callable[[], bool]) -> None:
+        self._send, self._name, self._is_head, self._still_allowed = send, name, is_head, still_allowed
+        self._is_stream = False
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif self._is_head:
+            if self._is_stream:  # it would last as long as the run
                 raise ClientDisconnect
+        elif self._is_stream and not self._still_allowed():
+            await self._send(_END)
+            raise ClientDisconnect
+        else:
+            await self._send(message)
 
-        scope["method"] = "GET"
-        try:
-            await self._app(scope, receive, without_body)
-        finally:
-            scope["method"] = "HEAD"  # for the log
+    async def _begin(self, message: Message) -> None:
+        self.status = message["status"]
+        headers = MutableHeaders(scope=message)
+        headers["X-Request-Id"] = self._name
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
+        self._is_stream = headers.get("content-type", "").startswith("text/event-stream")
+        await self._send(message)
+        if self._is_head:
+            await self._send(_END)

@@ -6,10 +6,11 @@ import ipaddress
 import re
 import socket
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
 
-from nas.service.http.problems import make_problem, response_of
+from nas.service.http.problems import error_response
 from nas.service.settings import ServiceSettings
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -30,23 +31,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-
-
-class SecurityHeaders:
-    """Adds the security headers to every response."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+"""Of every response."""
 
 
 class OriginCheck:
@@ -57,38 +42,28 @@ class OriginCheck:
     not send.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
-        self._app = app
+    def __init__(self, settings: ServiceSettings) -> None:
         self._loopback = settings.on_loopback and not settings.names
         names = {settings.host, "localhost", *settings.names}
         if not settings.on_loopback:
             names.add(socket.gethostname())
         self._names = frozenset(name.lower() for name in names)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (rejected := self._rejection(scope)) is not None:
-            status, detail = rejected
-            # After a malformed request it is unclear where the next one begins.
-            headers = {"Connection": "close"} if status == 400 else {}
-            answer = response_of(make_problem(status, detail, instance=scope["path"]), headers)
-            return await answer(scope, receive, send)
-        return await self._app(scope, receive, send)
-
-    def _rejection(self, scope: Scope) -> tuple[int, str] | None:
+    def rejection(self, scope: Scope) -> Response | None:
+        """The response to a request that is rejected; None for any other."""
         raw, headers = scope["headers"], Headers(scope=scope)
         for name in _ONCE:
             if sum(key == name for key, _ in raw) > 1:
-                return 400, f"the header {name.decode()} is repeated; send it once"
+                return _malformed(scope, f"the header {name.decode()} is repeated; send it once")
         if "content-length" in headers and "transfer-encoding" in headers:
-            return 400, "content-length and transfer-encoding exclude each other; send one of them"
+            return _malformed(scope, "content-length and transfer-encoding exclude each other; send one of them")
         host = _HOST.fullmatch(headers.get("host", ""))
         if host is None or not self._is_ours(host["name"]):
-            return (
-                400,
-                "the Host header has an unknown name; use the server's address, or a name that its administrator has set",
-            )
+            text = "the Host header has an unknown name; use the server's address, or a name that its administrator has set"
+            return _malformed(scope, text)
         if scope["method"] not in _SAFE and not _is_same_site(headers):
-            return 403, "another site's page sent this request; send it from this server's pages, or without a browser"
+            text = "another site's page sent this request; send it from this server's pages, or without a browser"
+            return error_response(scope, 403, text)
         return None
 
     def _is_ours(self, name: str) -> bool:
@@ -100,6 +75,11 @@ class OriginCheck:
         except ValueError:
             return False
         return address.is_loopback or not self._loopback
+
+
+def _malformed(scope: Scope, text: str) -> Response:
+    """The response to a malformed request, after which it is unclear where the next one begins."""
+    return error_response(scope, 400, text, {"Connection": "close"})
 
 
 def _is_same_site(headers: Headers) -> bool:

@@ -22,19 +22,18 @@ from starlette.types import ASGIApp
 
 from nas.errors import ServiceError
 from nas.service.http.app import create_app
-from nas.service.http.connections import BoundedProtocol, OpenConnections
-from nas.service.http.listening import BACKLOG, listening
+from nas.service.http.connections import BACKLOG, BoundedProtocol, OpenConnections, listening
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
-from nas.service.jobs.ray_head import cluster_of
+from nas.service.jobs.ray_head import RayHead, cluster_of
 from nas.service.jobs.ray_jobs import RayJobs
-from nas.service.pages import prepare
+from nas.service.pages.rendering import prepare
 from nas.service.path_privacy import PathPrivacy
 from nas.service.server_lock import exclusive
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.service.uploads.cleanup import remove, stale_files
+from nas.service.uploads.deletion import remove, stale_files
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
 
@@ -80,13 +79,14 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         remove(stale_files(settings, state))
         cluster = cluster_of(settings)
         index = RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
-        jobs = RayJobs(cluster)
-        dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, index=index)
+        jobs = RayJobs(cluster.ready)
+        dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.ready().address, index=index)
         service = Service(settings, state, jobs, index=index, wake=dispatcher.wake, problem=lambda: dispatcher.problem)
         app = create_app(service, settings, tokens=tokens)
         server = _Server(uvicorn_config(app, settings.limits, tls), app.state.streams)
-        cluster.start()
-        stack.callback(cluster.close)
+        if isinstance(cluster, RayHead):
+            cluster.start()
+            stack.callback(cluster.close)
         dispatcher.start()
         stack.callback(dispatcher.close)
         gc.freeze()  # these objects stay

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nas.engine.store.folder import write_atomically
 from nas.errors import ServiceError, UnknownNameError
+from nas.service.stamped_cache import FileStamp, file_stamp
 from nas.service.uploads.storage_checks import checked_name
 
 _PREFIX = "nas_"
@@ -53,7 +54,7 @@ class Tokens:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = path, clock
         self._lock = threading.Lock()
-        self._cached: tuple[tuple[int, int, int] | None, tuple[Token, ...]] = (None, ())
+        self._cached: tuple[FileStamp | None, tuple[Token, ...]] = (None, ())
 
     def make(self, name: str, *, lifetime_s: float | None) -> str:
         """A new token, which cannot be read again.
@@ -83,7 +84,7 @@ class Tokens:
 
     def entries(self) -> tuple[Token, ...]:
         """All tokens, also expired ones, in the order of their creation."""
-        stamp = self._stamp()
+        stamp = file_stamp(self._path)  # every change creates a new file
         with self._lock:
             if stamp is None or stamp != self._cached[0]:
                 self._cached = (stamp, self._load())
@@ -106,13 +107,6 @@ class Tokens:
             if token.name == name:
                 return None if token.expires is None else max(0.0, token.expires - self._clock())
         return 0.0
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            about = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return about.st_ino, about.st_size, about.st_mtime_ns  # every change creates a new file
 
     def _load(self) -> tuple[Token, ...]:
         try:

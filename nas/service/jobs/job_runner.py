@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -44,21 +44,7 @@ class JobRunner(Protocol):
 
 
 class Cluster(Protocol):
-    """A Ray cluster, or one that is being started.
-
-    Raises:
-        ServiceError: from `address`, `jobs_url` and `headers`, while the cluster is not ready.
-    """
-
-    def start(self) -> None:
-        """Starts to supervise it, in the background."""
-
-    def close(self) -> None:
-        """Ends the supervision; the cluster keeps running. Idempotent."""
-
-    @property
-    def problem(self) -> str:
-        """Why no job can run, as far as is known; "" where jobs can run."""
+    """How a Ray cluster is reached."""
 
     @property
     def address(self) -> str:
@@ -79,19 +65,8 @@ class ExternalCluster:
 
     address: str
     jobs_url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self) -> None:
-        """Does nothing: others supervise it."""
-
-    def close(self) -> None:
-        """Does nothing: others supervise it."""
-
-    @property
-    def problem(self) -> str:
-        """Nothing is known."""
-        return ""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """None but those of Ray's client."""
-        return {}
+    def ready(self) -> Cluster:
+        """This cluster, which others supervise."""
+        return self

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,30 +40,26 @@ class RayHead:
         self._thread = threading.Thread(target=self._keep, name="ray-head", daemon=True)
 
     def start(self) -> None:
+        """Starts to supervise the head, in the background."""
         self._thread.start()
 
     def close(self) -> None:
+        """Ends the supervision; the head keeps running. Idempotent."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
 
     @property
     def problem(self) -> str:
+        """Why no job can run, as far as is known; "" where jobs can run."""
         return self._problem
 
-    @property
-    def address(self) -> str:
-        return self._now().address
+    def ready(self) -> Cluster:
+        """The head that runs now.
 
-    @property
-    def jobs_url(self) -> str:
-        return self._now().jobs_url
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._now().headers
-
-    def _now(self) -> RayHeadProcess:
+        Raises:
+            ServiceError: it is starting, or cannot be started.
+        """
         ready = self._ready
         if ready is None:
             raise ServiceError(self._problem, code="ray-head.unavailable")
@@ -119,7 +115,7 @@ def _stale(head: RayHeadProcess) -> str:
     return "" if head.version == this_version() else f"is {head.version or 'older'}, and drivers are {this_version()}"
 
 
-def cluster_of(settings: ServiceSettings) -> Cluster:
+def cluster_of(settings: ServiceSettings) -> RayHead | ExternalCluster:
     """The cluster of a server's jobs, given or a head of its own, which is not started yet."""
     if settings.ray_address is not None and settings.ray_jobs_url is not None:
         return ExternalCluster(settings.ray_address, settings.ray_jobs_url)

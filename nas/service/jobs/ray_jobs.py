@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -26,9 +26,13 @@ _NO_JOB = "-"
 
 
 class RayJobs:
-    """A `JobRunner` over a cluster's job server. Safe to use from several threads."""
+    """A `JobRunner` over a cluster's job server. Safe to use from several threads.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args:
+        cluster: returns the cluster, or raises `ServiceError` while it is not ready.
+    """
+
+    def __init__(self, cluster: Callable[[], Cluster]) -> None:
         self._cluster = cluster
         self._lock = threading.Lock()
         self._client: tuple[str, Any] | None = None  # with the URL that it is for
@@ -74,10 +78,11 @@ class RayJobs:
             raise ServiceError(text, code="job-server.unavailable") from error
 
     def _connected(self) -> Any:
-        url = self._cluster.jobs_url
+        cluster = self._cluster()
+        url = cluster.jobs_url
         with self._lock:
             if self._client is None or self._client[0] != url:
-                self._client = (url, _client(url, self._cluster.headers))
+                self._client = (url, _client(url, cluster.headers))
             return self._client[1]
 
 

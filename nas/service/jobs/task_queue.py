@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import ServiceError
-from nas.service.jobs.driver_logs import tail
+from nas.service.jobs.driver_jobs import tail
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.task_process import TaskResult
 from nas.service.state import ServiceState, Task, TaskStatus

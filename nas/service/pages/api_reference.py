@@ -3,84 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of the path, of the query or of a form."""
+def operations(described: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """All operations of an OpenAPI description by the title of their group, in the order described.
 
-    name: str
-    kind: str
-    required: bool
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A method of an address.
-
-    Attributes:
-        id: of the element on the page.
-        body: an example of the request's JSON; "" for none.
-        answer: an example of the response's JSON or text; "" for none.
-        statuses: descriptions of the responses by status.
+    Each has the ``id`` of its element on the page, ``method``, ``path`` and ``summary``, its ``parameters`` (of the path, of
+    the query or of a form, each with ``name``, ``kind``, ``required`` and ``description``), examples of the request's ``body``
+    and of the ``answer`` ("" for none), and ``statuses``, the descriptions of the responses by status.
     """
-
-    id: str
-    method: str
-    path: str
-    summary: str
-    parameters: Sequence[Parameter]
-    body: str
-    answer: str
-    statuses: Mapping[str, str]
-
-
-def operations(described: Mapping[str, Any]) -> dict[str, list[Operation]]:
-    """All operations of an OpenAPI description by the title of their group, in the order described."""
-    operations_by_group: dict[str, list[Operation]] = {}
-    schemas = described["components"]["schemas"]
-    for path, methods in described["paths"].items():
+    operations_by_group: dict[str, list[dict[str, Any]]] = {}
+    for path, methods in _expanded(described["paths"], described["components"]["schemas"]).items():
         for method, about in methods.items():
-            tag = about["tags"][0]
-            operations_by_group.setdefault(tag.capitalize(), []).append(_operation(path, method, about, schemas))
+            body, answers = about.get("requestBody", {}).get("content", {}), about["responses"]
+            success = next(answer for status, answer in answers.items() if status.startswith("2"))
+            operation = {
+                "id": about["operationId"],
+                "method": method.upper(),
+                "path": path,
+                "summary": about["description"],
+                "parameters": [*map(_parameter, about.get("parameters", ())), *_fields(body)],
+                "body": _example(body),
+                "answer": _example(success.get("content", {})),
+                "statuses": {status: answer["description"] for status, answer in answers.items()},
+            }
+            operations_by_group.setdefault(about["tags"][0].capitalize(), []).append(operation)
     return operations_by_group
 
 
-def _operation(path: str, method: str, about: Mapping[str, Any], schemas: Mapping[str, Any]) -> Operation:
-    body = about.get("requestBody", {}).get("content", {})
-    form = next((body[kind]["schema"] for kind in body if kind.startswith("multipart/")), None)
-    answers = about["responses"]
-    success = next(answer for status, answer in answers.items() if status.startswith("2"))
-    return Operation(
-        id=about["operationId"],
-        method=method.upper(),
-        path=path,
-        summary=about["description"],
-        parameters=[*map(_parameter, about.get("parameters", ())), *_fields(form, schemas)],
-        body=_example(body, schemas),
-        answer=_example(success.get("content", {}), schemas),
-        statuses={status: answer["description"] for status, answer in answers.items()},
-    )
+def _expanded(node: Any, schemas: Mapping[str, Any]) -> Any:
+    """A part of the description with schemas in the place of references to them."""
+    if isinstance(node, dict):
+        if "$ref" in node:
+            return _expanded(schemas[node["$ref"].rpartition("/")[2]], schemas)
+        return {key: _expanded(value, schemas) for key, value in node.items()}
+    return [_expanded(item, schemas) for item in node] if isinstance(node, list) else node
 
 
-def _parameter(about: Mapping[str, Any]) -> Parameter:
-    text = str(about.get("description", ""))
-    return Parameter(about["name"], _kind(about["schema"]), about.get("required", False), text)
+def _parameter(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": about["name"],
+        "kind": _kind(about["schema"]),
+        "required": about.get("required", False),
+        "description": about.get("description", ""),
+    }
 
 
-def _fields(form: Mapping[str, Any] | None, schemas: Mapping[str, Any]) -> list[Parameter]:
+def _fields(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The fields of an upload."""
-    if form is None:
-        return []
-    schema = _resolved(form, schemas)
-    required = schema.get("required", ())
+    forms = [content["schema"] for kind, content in body.items() if kind.startswith("multipart/")]
     return [
-        Parameter(name, _kind(field), name in required, str(field.get("description", "")))
-        for name, field in schema["properties"].items()
+        _parameter({**field, "name": name, "schema": field, "required": name in form.get("required", ())})
+        for form in forms
+        for name, field in form["properties"].items()
     ]
 
 
@@ -97,27 +74,21 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return str(shown.get("type", "object"))
 
 
-def _example(content: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+def _example(content: Mapping[str, Any]) -> str:
     """An example of a body, in the first media type that has one."""
     for about in content.values():
+        schema = about.get("schema", {})
+        schema = next((option for option in schema.get("anyOf", ()) if "properties" in option), schema)
+        items = schema.get("items", {}) if schema.get("type") == "array" else {}
         if "example" in about:
             return _text(about["example"])
         if "examples" in about:
             return _text(next(iter(about["examples"].values()))["value"])
-        schema = about.get("schema", {})
-        if schema.get("type") == "array" and (inside := _resolved(schema["items"], schemas).get("examples")):
-            return _text(inside[:1])
-        if inside := _resolved(schema, schemas).get("examples"):
-            return _text(inside[0])
+        if items.get("examples"):
+            return _text(items["examples"][:1])
+        if schema.get("examples"):
+            return _text(schema["examples"][0])
     return ""
-
-
-def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema, or the one that it refers to."""
-    options = [option for option in schema.get("anyOf", ()) if "$ref" in option]
-    name = str((options[0] if options else schema).get("$ref", "")).rpartition("/")[2]
-    target: Mapping[str, Any] = schemas[name] if name else schema
-    return target
 
 
 def _text(value: Any) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Protocol, get_args
+from typing import Annotated, Any, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -21,10 +21,8 @@ from nas.service.pages.chart_json import chart_data, comparison_data
 from nas.service.pages.network_filters import ranges_of, selection_of
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.views.evaluated_networks import TEST, NetworkQuery, counts
-from nas.service.views.plugins import plugins
-from nas.service.views.recipes import recipe as one_recipe
-from nas.service.views.recipes import recipes as all_recipes
+from nas.service.views import jobs
+from nas.service.views.networks import TEST, NetworkQuery, counts
 
 _PAGE_SIZE = 50
 """Runs, or evaluations, on one page."""
@@ -43,10 +41,8 @@ Sort = Annotated[str, Query(max_length=120)]
 Offset = Annotated[int, Query(ge=0, le=10**6)]
 
 
-class _Page(Protocol):
-    """`rendering.page` of one server."""
-
-    def __call__(self, template: str, **values: object) -> Response: ...
+_Page = Callable[..., Response]
+"""`rendering.page` of one server."""
 
 
 def router(service: Service, settings: ServiceSettings) -> APIRouter:
@@ -217,15 +213,15 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
     @pages.get("/submit")
     def submit(recipe: str = "") -> Response:
         """A form for a job."""
-        recipes = all_recipes()
-        chosen = one_recipe(recipe or recipes[0].name)
+        recipes = jobs.recipes()
+        chosen = jobs.recipe(recipe or recipes[0].name)
         return page(
             "submit.html",
             recipes=recipes,
             chosen=chosen,
             profiles=service.hardware.list(),
             max_bytes=max_bytes,
-            plugins=plugins(settings.allowed_plugins),
+            plugins=jobs.plugins(settings.allowed_plugins),
             models=service.models.list(),
         )
 

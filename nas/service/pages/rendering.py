@@ -32,8 +32,8 @@ from nas.service.api import schemas
 from nas.service.api.schemas import RunSummary
 from nas.service.pages import assets
 from nas.service.pages.thumbnails import thumbnail
-from nas.service.views.evaluated_networks import counts
-from nas.service.views.run_overviews import BestValue, score_title
+from nas.service.views.networks import counts
+from nas.service.views.run_overviews import score_title
 
 _END_OF_HEAD = "</head>"
 _STATUS_TITLES = {
@@ -65,7 +65,6 @@ def environment() -> Environment:
         "bytes": bytes_text,
         "clock": clock_text,
         "constraint": constraint_text,
-        "best": best_text,
         "instant": instant,
         "iso": iso,
         "outline": outline,
@@ -267,11 +266,6 @@ def best_of(front: Sequence[schemas.Network], metric: Objective) -> schemas.Figu
 def shown_value(measurement: schemas.Figure | None, metric: Objective) -> str:
     """A value with its error; a dash for None."""
     return "–" if measurement is None else format_value(metric, measurement.value, measurement.error)
-
-
-def best_text(best_value: BestValue | None) -> str:
-    """A best value without its error, in the unit shown; a dash for None."""
-    return format_value(best_value.metric, best_value.value) if best_value else "–"
 
 
 def place_text(profile: schemas.Profile) -> str:

@@ -1,4 +1,4 @@
-"""Routes of exports and their files."""
+"""Routes of exports and their files, and of the tasks of all runs and profiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zipfile
 from pathlib import PurePath
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
@@ -21,36 +21,45 @@ ExportId = Annotated[str, Path(alias="export", description="An export's id.", ex
 FileName = Annotated[
     str, Path(description="One of the export's files.", examples=["digits-1-0f3a5c7e.onnx"], max_length=200)
 ]
+TaskId = Annotated[
+    str,
+    Path(
+        alias="task", description="The id of an export or a measurement.", examples=["export-0f3a5c7e"], max_length=200
+    ),
+]
 _FILE: Answers = {200: {"description": "The file.", "content": {"application/octet-stream": {}}}}
 _ZIP: Answers = {200: {"description": "All files of the export.", "content": {"application/zip": {}}}}
 
 
 def routes(service: Service) -> APIRouter:
-    """All routes of exports."""
-    router = APIRouter(tags=["exports"])
+    """All routes of exports and tasks."""
+    router = APIRouter()
 
-    @router.post("/runs/{run}/exports", status_code=202, responses=answers(404, 409, 413))
+    @router.post("/runs/{run}/exports", tags=["exports"], status_code=202, responses=answers(404, 409, 413))
     def export_network(run: RunId, request: schemas.ExportRequest) -> schemas.Export:
         """Export a measured network as verified ONNX, with its manifest, its weights and a script that runs it."""
         return service.exports.request(run, request)
 
-    @router.get("/runs/{run}/exports", responses=answers(404))
+    @router.get("/runs/{run}/exports", tags=["exports"], responses=answers(404))
     def list_exports(run: RunId) -> tuple[schemas.Export, ...]:
         """List the exports of a run, the oldest first."""
         return service.exports.list(run)
 
-    @router.get("/runs/{run}/exports/{export}", responses=answers(404))
+    @router.get("/runs/{run}/exports/{export}", tags=["exports"], responses=answers(404))
     def show_export(run: RunId, export: ExportId) -> schemas.Export:
         """Show the status of an export, and its files."""
         return service.exports.get(run, export)
 
-    @router.delete("/runs/{run}/exports/{export}", status_code=204, responses=answers(404, 409))
+    @router.delete("/runs/{run}/exports/{export}", tags=["exports"], status_code=204, responses=answers(404, 409))
     def delete_export(run: RunId, export: ExportId) -> None:
         """Delete an export that has ended, with its files."""
         service.exports.delete(run, export)
 
     @router.get(
-        "/runs/{run}/exports/{export}/files/{name}", response_class=FileResponse, responses={**_FILE, **answers(404)}
+        "/runs/{run}/exports/{export}/files/{name}",
+        tags=["exports"],
+        response_class=FileResponse,
+        responses={**_FILE, **answers(404)},
     )
     def export_file(run: RunId, export: ExportId, name: FileName) -> Response:
         """Download one file of a finished export."""
@@ -58,7 +67,10 @@ def routes(service: Service) -> APIRouter:
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
     @router.get(
-        "/runs/{run}/exports/{export}/archive", response_class=FileResponse, responses={**_ZIP, **answers(404, 409)}
+        "/runs/{run}/exports/{export}/archive",
+        tags=["exports"],
+        response_class=FileResponse,
+        responses={**_ZIP, **answers(404, 409)},
     )
     def export_archive(run: RunId, export: ExportId) -> Response:
         """Download all files of a finished export as one zip archive."""
@@ -83,5 +95,18 @@ def routes(service: Service) -> APIRouter:
         return FileResponse(
             file.name, media_type="application/zip", filename=f"{name}.zip", background=BackgroundTask(file.close)
         )
+
+    @router.get("/tasks", tags=["tasks"], responses=answers())
+    def list_tasks(
+        kind: Annotated[schemas.TaskKindName | None, Query(description="Only tasks of this kind.")] = None,
+        status: Annotated[schemas.TaskStatusName | None, Query(description="Only tasks of this status.")] = None,
+    ) -> tuple[schemas.Task, ...]:
+        """List the exports and measurements of all runs and profiles, the newest first."""
+        return service.tasks.all(kind, status)
+
+    @router.post("/tasks/{task}/cancel", tags=["tasks"], responses=answers(404, 409))
+    def cancel_task(task: TaskId) -> schemas.Task:
+        """Cancel an export or a measurement; one that runs ends some seconds later."""
+        return service.tasks.cancel(task)
 
     return router

@@ -11,8 +11,7 @@ from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import answers
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
-from nas.service.views import recipes
-from nas.service.views.plugins import plugins
+from nas.service.views import jobs
 
 MeasurementId = Annotated[
     str, Path(alias="measurement", description="A measurement's id.", examples=["0f3a5c7e"], max_length=200)
@@ -80,17 +79,17 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
     @router.get("/recipes", tags=["recipes"], responses=answers())
     def list_recipes() -> tuple[schemas.Recipe, ...]:
         """List the built-in jobs."""
-        return recipes.recipes()
+        return jobs.recipes()
 
     @router.get("/recipes/{recipe}", tags=["recipes"], responses=answers(404))
     def show_recipe(recipe: RecipeName) -> schemas.Recipe:
         """Show a built-in job with its text."""
-        return recipes.recipe(recipe)
+        return jobs.recipe(recipe)
 
     @router.get("/plugins", tags=["recipes"], responses=answers())
     def list_plugins() -> tuple[schemas.Plugin, ...]:
         """List the plug-ins that jobs may name: registered ones, and classes that the server allows."""
-        return plugins(service.settings.allowed_plugins)
+        return jobs.plugins(service.settings.allowed_plugins)
 
     @router.get("/data", tags=["data"], responses=answers())
     def list_data() -> tuple[schemas.DataSet, ...]:

@@ -19,7 +19,7 @@ from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import answers
 from nas.service.path_privacy import PathPrivacy
 from nas.service.service import Service
-from nas.service.views import job_fields
+from nas.service.views.jobs import edited
 
 PlanId = Annotated[str, Path(alias="plan", description="A plan's id.", examples=["plan-0f3a5c7e"], max_length=200)]
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -76,7 +76,7 @@ def routes(service: Service, parsing: ConcurrencyLimit, hide_paths: PathPrivacy)
     @router.post("/jobs/edit", openapi_extra=_EDIT, responses=answers(413, 415))
     async def edit_job(request: Request, job: Annotated[JobRequest, Depends(job_request)]) -> schemas.EditedJob:
         """Change values in the text of a job file; comments stay."""
-        return await parsing.run(request, lambda: job_fields.changed(job.parsed(schemas.JobEdit)))
+        return await parsing.run(request, lambda: edited(job.parsed(schemas.JobEdit)))
 
     @router.post("/jobs/plans", status_code=202, openapi_extra=BODY, responses=answers(413, 415))
     async def plan_job(request: Request, job: Annotated[JobRequest, Depends(job_request)]) -> schemas.JobPlan:

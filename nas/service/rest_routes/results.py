@@ -11,8 +11,7 @@ from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
 from nas.service.rest_routes.parameters import MAX_NETWORKS, Offset, OneProfile, RunId, Select
 from nas.service.service import Service
-from nas.service.views.evaluated_networks import NetworkQuery
-from nas.service.views.networks import networks_csv
+from nas.service.views.networks import NetworkQuery, networks_csv
 
 _TABLE = {"schema": {"type": "string"}, "example": "number,key,accuracy,accuracy error\n0,1-0-2-x,0.967,0.008\n"}
 _CSV: Answers = {200: {"description": "A table.", "content": {"text/csv": _TABLE}}}

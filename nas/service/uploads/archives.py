@@ -9,7 +9,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,21 +44,12 @@ class ArchiveError(JobError):
         super().__init__(message, code=code, fields=[("archive", message)])
 
 
-@dataclass(frozen=True, slots=True)
-class UnpackedImages:
-    """Images in a folder, one folder a class, perhaps below ``train``, ``validation`` and ``test``."""
-
-    folder: Path
-    images: int
-    bytes: int
-    classes: tuple[str, ...]
-
-
 @contextmanager
-def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[UnpackedImages]:
-    """The images of a zip archive in a new folder, which the caller moves elsewhere; it is removed if it stays.
+def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[Path]:
+    """A new folder with the images of a zip archive, which the caller moves elsewhere; it is removed if it stays.
 
-    Sizes are counted while unpacking: those that the archive states are used only to reject it.
+    It has a folder for each class, perhaps below ``train``, ``validation`` and ``test``. Sizes are counted while unpacking:
+    those that the archive states are used only to reject it.
 
     Args:
         beside: a folder on the file system that the images are moved within.
@@ -73,25 +63,22 @@ def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[U
     try:
         data_folder = folder / "data"
         data_folder.mkdir()
-        yield _unpack(archive, data_folder, limits)
+        _unpack(archive, data_folder, limits)
+        yield data_folder
     finally:
         shutil.rmtree(folder)
 
 
-def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> UnpackedImages:
+def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = _members(opened, limits)
             left = limits.archive_bytes
-            for path, info in members.items():
+            for path, info in _members(opened, limits).items():
                 check_disk_space(folder)
                 left -= _write(opened, info, folder / path, limits, left)
                 _check_image(folder / path, shown=str(path))
     except ZIP_ERRORS as error:
         raise ArchiveError(f"is no intact zip archive ({error})", code="archive.damaged") from None
-    return UnpackedImages(
-        folder, len(members), limits.archive_bytes - left, tuple(sorted({path.parts[-2] for path in members}))
-    )
 
 
 def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipInfo]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.errors import JobError, RunStateError, TooLargeError, UnknownNameError
+from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.api import schemas
 from nas.service.settings import ServiceSettings
-from nas.service.uploads.storage_checks import check_disk_space, check_quota, checked_name
+from nas.service.uploads.storage_checks import (
+    check_disk_space,
+    check_quota,
+    check_upload_size,
+    checked_name,
+    size_of,
+    write_upload,
+)
 from nas.service.views.open_runs import OpenRuns
 
 MODELS = "models"
@@ -20,9 +28,9 @@ MODELS = "models"
 UPLOADING = ".uploading-"
 """Prefix of files that are being received."""
 _SUFFIX = ".capture"
-_CHUNK = 1024 * 1024
 _HEADER, _FIRST = b"PK\x03\x04", b"program.json"
 """How the files begin that `nas capture` writes: a member of a zip archive, stored without compression."""
+_HEADER_BYTES = 30 + len(_FIRST)
 _DELETE = "DELETE /api/v1/models/NAME"
 
 
@@ -66,10 +74,10 @@ class CapturedModels:
         check_quota("captured models", len(stored), self._limits.models, _DELETE)
         self._folder.mkdir(parents=True, exist_ok=True)
         check_disk_space(self._folder)
-        left = self._limits.model_bytes - sum(captured.bytes for captured in stored)
+        self._check(content, stored)
         part = self._folder / f"{UPLOADING}{secrets.token_hex(8)}"
         try:
-            self._copy(content, part, left)
+            write_upload(content, part)
             os.link(part, target)  # unlike a rename, it replaces no file
         except FileExistsError:
             text = f"there is a model {name!r} already; choose another name"
@@ -99,25 +107,16 @@ class CapturedModels:
         self._users.check_unused(self._file_of(name).resolve(), f"the model {name!r}")
         self._file_of(name).unlink(missing_ok=True)
 
-    def _copy(self, content: BinaryIO, part: Path, left: int) -> None:
-        size = 0
-        with part.open("xb") as file:
-            while chunk := content.read(_CHUNK):
-                if not size and not _begins_well(chunk):
-                    text = "this is no captured model; expected the file of one"
-                    raise JobError(text, code="capture.malformed", fields=[("model", text)])
-                size += len(chunk)
-                if size > self._limits.upload_bytes:
-                    raise TooLargeError(f"the model is larger than {self._limits.upload_bytes} bytes")
-                if size > left:
-                    text = f"the server's captured models would take more than {self._limits.model_bytes} bytes"
-                    raise RunStateError(f"{text}; delete some first, e.g. with: {_DELETE}", code="storage.quota")
-                file.write(chunk)
-            if not size:
-                text = "the file is empty; expected a captured model"
-                raise JobError(text, code="capture.malformed", fields=[("model", text)])
-            file.flush()
-            os.fsync(file.fileno())
+    def _check(self, content: BinaryIO, stored: Sequence[schemas.CapturedModel]) -> None:
+        size = size_of(content)
+        if not _begins_well(content.read(_HEADER_BYTES)):
+            no_model = "this is no captured model; expected the file of one"
+            text = no_model if size else "the file is empty; expected a captured model"
+            raise JobError(text, code="capture.malformed", fields=[("model", text)])
+        check_upload_size(size, self._limits, "model")
+        if size + sum(captured.bytes for captured in stored) > self._limits.model_bytes:
+            text = f"the server's captured models would take more than {self._limits.model_bytes} bytes"
+            raise RunStateError(f"{text}; delete some first, e.g. with: {_DELETE}", code="storage.quota")
 
     def _file_of(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
@@ -130,5 +129,5 @@ class CapturedModels:
 
 def _begins_well(start: bytes) -> bool:
     """True if the first member is the stored program, by its local header (APPNOTE.TXT 4.3.7)."""
-    stored, name = start[8:10] == b"\0\0", start[30 : 30 + len(_FIRST)]
+    stored, name = start[8:10] == b"\0\0", start[30:]
     return start.startswith(_HEADER) and stored and name == _FIRST

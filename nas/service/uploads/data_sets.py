@@ -78,17 +78,10 @@ class DataSets:
         check_quota("data sets", len(stored), self._limits.data_sets, _DELETE)
         self._folder.mkdir(parents=True, exist_ok=True)
         with unpack_images(archive, self._folder, self._limits) as unpacked:
-            self._check_size(unpacked.bytes, sum(existing.bytes for existing in stored))
-            data_set = schemas.DataSet(
-                name=name,
-                path=f"{UPLOADED}/{name}",
-                images=unpacked.images,
-                classes=unpacked.classes,
-                bytes=unpacked.bytes,
-                uploaded=datetime.now(UTC),
-            )
+            data_set = counted(unpacked, name)
+            self._check_size(data_set.bytes, sum(existing.bytes for existing in stored))
             try:
-                unpacked.folder.rename(target)
+                unpacked.rename(target)
             except OSError:  # it is a folder that is not empty: another request was faster
                 raise name_error from None
             self._record(data_set)
@@ -132,22 +125,22 @@ class DataSets:
         """The record of a data set; counted again where it has none, as those of version 0.1 have."""
         with suppress(OSError, ValidationError):
             return schemas.DataSet.model_validate_json(self._record_of(folder.name).read_bytes())
-        data_set = _counted(folder)
+        data_set = counted(folder, folder.name)
         self._record(data_set)
         return data_set
 
 
-def _counted(folder: Path) -> schemas.DataSet:
-    """The description of a data set's folder, by reading its names and sizes."""
+def counted(folder: Path, name: str) -> schemas.DataSet:
+    """The description of a data set of this name in a folder, by reading the names and sizes of its files."""
     images, size, classes = 0, 0, set[str]()
     for at, _, names in os.walk(folder):
         if names:
             classes.add(Path(at).name)
         images += len(names)
-        size += sum((Path(at) / name).stat().st_size for name in names)
+        size += sum((Path(at) / file).stat().st_size for file in names)
     return schemas.DataSet(
-        name=folder.name,
-        path=f"{UPLOADED}/{folder.name}",
+        name=name,
+        path=f"{UPLOADED}/{name}",
         images=images,
         classes=tuple(sorted(classes)),
         bytes=size,

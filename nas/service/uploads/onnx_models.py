@@ -7,11 +7,10 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.errors import JobError, TooLargeError
+from nas.errors import JobError
 from nas.service.settings import Limits
-from nas.service.uploads.storage_checks import check_disk_space
+from nas.service.uploads.storage_checks import check_disk_space, check_upload_size, size_of, write_upload
 
-_CHUNK = 1024 * 1024
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _IR_VERSION, _GRAPH = 1, 7
 _MAX_FIELDS = 10_000
@@ -25,56 +24,48 @@ def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
         TooLargeError: it exceeds the limit of uploads.
         StoreError: the disk is nearly full.
     """
+    check_upload_size(size_of(model), limits, "model")
+    if not is_onnx(model):
+        text = "this is no ONNX model; expected a file as torch.onnx.export or onnx.save writes it"
+        raise JobError(text, code="model.invalid", fields=[("model", text)])
     folder.mkdir(parents=True)
     path = folder / "model.onnx"
     try:
         check_disk_space(folder)
-        with path.open("xb") as file:
-            size = 0
-            while chunk := model.read(_CHUNK):
-                size += len(chunk)
-                if size > limits.upload_bytes:
-                    raise TooLargeError(f"the model is larger than {limits.upload_bytes} bytes")
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        if not is_onnx(path):
-            text = "this is no ONNX model; expected a file as torch.onnx.export or onnx.save writes it"
-            raise JobError(text, code="model.invalid", fields=[("model", text)])
+        write_upload(model, path)
     except BaseException:
         shutil.rmtree(folder)
         raise
     return path
 
 
-def is_onnx(path: Path) -> bool:
+def is_onnx(file: BinaryIO) -> bool:
     """True if a file is a protobuf message with the two fields that every ONNX model has; its contents are not read.
 
     A message is a sequence of fields, each a tag (field number and wire type) and a value whose length follows from the type
     or a prefix (https://protobuf.dev/programming-guides/encoding), so that values can be skipped.
     """
-    size, fields = path.stat().st_size, set[int]()
-    with path.open("rb") as file:
-        for _ in range(_MAX_FIELDS):
-            if file.tell() == size:
-                return {_IR_VERSION, _GRAPH} <= fields
-            tag = _varint(file)
-            if tag is None or tag >> 3 == 0:
-                return False
-            field, kind = tag >> 3, tag & 7
-            expected = {_IR_VERSION: _VARINT, _GRAPH: _BYTES}
-            if expected.get(field, kind) != kind:
-                return False
-            fields.add(field)
-            if kind == _VARINT:
-                length = 0 if _varint(file) is not None else None
-            elif kind == _BYTES:
-                length = _varint(file)
-            else:
-                length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
-            if length is None or length > size - file.tell():
-                return False
-            file.seek(length, os.SEEK_CUR)
+    size, fields = size_of(file), set[int]()
+    for _ in range(_MAX_FIELDS):
+        if file.tell() == size:
+            return {_IR_VERSION, _GRAPH} <= fields
+        tag = _varint(file)
+        if tag is None or tag >> 3 == 0:
+            return False
+        field, kind = tag >> 3, tag & 7
+        expected = {_IR_VERSION: _VARINT, _GRAPH: _BYTES}
+        if expected.get(field, kind) != kind:
+            return False
+        fields.add(field)
+        if kind == _VARINT:
+            length = 0 if _varint(file) is not None else None
+        elif kind == _BYTES:
+            length = _varint(file)
+        else:
+            length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
+        if length is None or length > size - file.tell():
+            return False
+        file.seek(length, os.SEEK_CUR)
     return False
 
 

@@ -1,14 +1,18 @@
-"""Checks before something is stored for a client: its name, and the free space on the disk."""
+"""Stores an upload, after checks of its name and size, of the quota, and of the free space on the disk."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
-from nas.errors import JobError, RunStateError, StoreError
+from nas.errors import JobError, RunStateError, StoreError, TooLargeError
+from nas.service.settings import Limits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_CHUNK = 1024 * 1024
 _MIN_FREE = 256 * 1024 * 1024
 """Bytes: the rows of some hours of searches, and a few checkpoints."""
 
@@ -48,3 +52,25 @@ def check_disk_space(folder: Path) -> None:
     if free < _MIN_FREE:
         text = f"only {free // 2**20} MiB are free on the runs folder's disk, which runs in progress need; free space on it"
         raise StoreError(text, code="disk.full")
+
+
+def size_of(content: BinaryIO) -> int:
+    """The size of an upload in bytes; its next byte to read is the first."""
+    size = content.seek(0, os.SEEK_END)
+    content.seek(0)
+    return size
+
+
+def check_upload_size(size: int, limits: Limits, subject: str) -> None:
+    """Raises `TooLargeError` if an upload (the ``model``, say) exceeds the limit."""
+    if size > limits.upload_bytes:
+        raise TooLargeError(f"the {subject} is larger than {limits.upload_bytes} bytes")
+
+
+def write_upload(content: BinaryIO, path: Path) -> None:
+    """Writes an upload to a new file."""
+    content.seek(0)
+    with path.open("xb") as file:
+        shutil.copyfileobj(content, file, _CHUNK)
+        file.flush()
+        os.fsync(file.fileno())

@@ -35,12 +35,13 @@ class OpenRuns:
     def _jobs(self) -> list[tuple[str, JobSummary]]:
         jobs = []
         for submission in self._state.submissions():
-            if submission.wanted is RequestedState.DRIVEN and (submission.waits or self._is_open(submission.run)):
+            if submission.wanted is RequestedState.DRIVEN and (submission.waits or self.is_open(submission.run)):
                 with suppress(NasError):  # its job file cannot be read, and so it cannot be driven
                     jobs.append((submission.run, self._index.job(submission.run)))
         return jobs
 
-    def _is_open(self, run: str) -> bool:
+    def is_open(self, run: str, *, unreadable: bool = False) -> bool:
+        """True if a run has not ended; ``unreadable`` is the answer for one that cannot be read."""
         with suppress(StoreError):
             return self._index.snapshot(run).open
-        return False
+        return unreadable

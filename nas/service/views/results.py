@@ -12,11 +12,8 @@ from nas.results.analysis.network_selection import best_within, parse_limits, wi
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
 from nas.service.api import schemas
-from nas.service.views import evaluated_networks
-from nas.service.views.comparison import compared
-from nas.service.views.evaluated_networks import EVERYTHING, NetworkQuery
-from nas.service.views.job_differences import job_differences
-from nas.service.views.networks import networks, objective_info, objectives_of
+from nas.service.views.comparison import compared, job_differences
+from nas.service.views.networks import EVERYTHING, NetworkQuery, networks, networks_page, objective_info, objectives_of
 from nas.service.views.run_index import RunIndex
 
 _MAX_COMPARED = 16
@@ -73,7 +70,7 @@ class Results:
         """Evaluated networks; final values where there are some."""
         if not self._begun(run):
             return schemas.NetworksPage(run=run, total=0, offset=offset, networks=())
-        return evaluated_networks.page(self.report(run), query, offset=offset, limit=limit)
+        return networks_page(self.report(run), query, offset=offset, limit=limit)
 
     def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
         """Networks that were predicted and never measured."""

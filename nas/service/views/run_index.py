@@ -1,4 +1,4 @@
-"""The index of a folder's runs: status, job, labels, report and overview of each, read only when they have changed."""
+"""The index of a folder's runs: status, job, report and overview of each, read only when they have changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 from nas.engine.run_listing import RunSnapshot, snapshot_of, training_history
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.engine.store.labels import Labels, read_labels
 from nas.engine.store.opening import database_of
 from nas.engine.store.sql import SqlStore
 from nas.errors import NasError, StoreAwayError
@@ -22,7 +21,7 @@ from nas.results.analysis.insight import genes_json
 from nas.results.analysis.report import RunReport
 from nas.runs.run import Run
 from nas.service.stamped_cache import StampedCache, fresh
-from nas.service.views.common_front import MeasurementBasis
+from nas.service.views.comparison import MeasurementBasis
 from nas.service.views.run_overviews import RunOverview, overview_of
 from supernets.networks.capture.model_names import is_file
 
@@ -125,15 +124,6 @@ class RunIndex:
     def overview(self, run: str) -> RunOverview:
         """The best values and the front of a search, at most `_OVERVIEW_S` old; raises as `report`."""
         return self._overviews.get(self._runs.get(run))
-
-    def labels(self, run: str) -> Labels:
-        """The tags and the note of a run.
-
-        Raises:
-            UnknownNameError: there is no such run.
-            StoreError: their file is damaged.
-        """
-        return read_labels(self._runs.get(run))
 
     def training(self, run: str) -> list[Mapping[str, Any]]:
         """The epochs of a run's training; raises as `snapshot`."""

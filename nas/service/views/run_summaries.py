@@ -13,7 +13,7 @@ from typing import Any, cast
 from nas.engine.run_listing import EPOCH, RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.engine.store.labels import MAX_NOTE, Labels
+from nas.engine.store.labels import MAX_NOTE, Labels, read_labels
 from nas.engine.store.opening import is_held
 from nas.errors import NasError, StoreAwayError, StoreError
 from nas.runs.run import Run
@@ -195,7 +195,7 @@ class RunSummaries:
     def _labels(self, run: str) -> Labels:
         """The labels of a run; the error in place of its note where they cannot be read."""
         try:
-            return self._index.labels(run)
+            return read_labels(self._runs.get(run))
         except NasError as error:
             return Labels(note=self._hide_paths(str(error))[:MAX_NOTE])
 

@@ -20,7 +20,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from tests.nas.commands import SMALL_JOB, Shell
-from tests.nas.service.client.answers import Script, as_json, event, gone, problem, stream, summary
+from tests.nas.service.client.answers import Script, as_json, gone, problem, summary
 from tests.nas.service.client.served import served
 from tests.nas.service.made_runs import Jobs
 from tests.nas.users_networks import MODEL, installed
@@ -52,7 +52,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Script]:
 
 
 def course(*found: Any) -> list[Callable[[], httpx.Response]]:
-    return [lambda: stream(*(event(value, n) for n, value in enumerate(found)))]
+    return [lambda value=value: as_json(value) for value in found]
 
 
 def page(*runs: Any, total: int | None = None, offset: int = 0) -> Callable[[], httpx.Response]:
@@ -77,7 +77,7 @@ class TestSubmit:
         assert shell.nas("submit", shell.job(), "--json").data == QUEUED.model_dump(mode="json")
 
     def test_and_may_be_watched(self, shell: Shell, serve: Callable[..., Script]) -> None:
-        serve(runs=[lambda: as_json(QUEUED)], events=course(*COURSE))
+        serve(runs=[lambda: as_json(QUEUED)], status=course(*COURSE))
         found = shell.nas("submit", shell.job(), "--watch")
         assert found.code == 0
         assert found.err.splitlines()[:2] == ["submitted as small-1", "small-1: queued, number 2"]
@@ -141,7 +141,7 @@ class TestStatus:
 
 class TestWatch:
     def test_people_see_each_change(self, shell: Shell, serve: Callable[..., Script]) -> None:
-        serve(events=course(*COURSE))
+        serve(status=course(*COURSE))
         found = shell.nas("watch", "small-1")
         assert found.code == 0
         assert found.err.splitlines()[:3] == [
@@ -150,7 +150,7 @@ class TestWatch:
         assert "searching: 30 of 30" in found.err
 
     def test_scripts_get_a_line_a_change(self, shell: Shell, serve: Callable[..., Script]) -> None:
-        serve(events=course(*COURSE))
+        serve(status=course(*COURSE))
         found = shell.nas("watch", "small-1", "--json")
         assert [json.loads(line) for line in found.out.splitlines()] == [c.model_dump(mode="json") for c in COURSE]
         assert found.err == ""
@@ -160,7 +160,7 @@ class TestWatch:
     def test_a_run_that_does_not_finish_is_an_error(
         self, shell: Shell, serve: Callable[..., Script], status: str, extra: list[str]
     ) -> None:
-        serve(events=course(QUEUED, summary(status, reason="the disk is full")))
+        serve(status=course(QUEUED, summary(status, reason="the disk is full")))
         found = shell.nas("watch", "small-1", *extra)
         assert found.code == 1
         error, following = found.err.splitlines()[-2:]
@@ -171,7 +171,7 @@ class TestWatch:
         def interrupted() -> httpx.Response:
             raise KeyboardInterrupt
 
-        script = serve(events=[*course(QUEUED), interrupted])
+        script = serve(status=[*course(QUEUED), interrupted])
         found = shell.nas("watch", "small-1")
         assert found.code == 130
         assert "nas watch small-1" in found.err
@@ -181,7 +181,7 @@ class TestWatch:
     def test_a_server_that_goes_away_is_waited_for_and_told(
         self, shell: Shell, serve: Callable[..., Script], extra: list[str]
     ) -> None:
-        serve(events=[*course(QUEUED), gone, gone, *course(COURSE[3])])
+        serve(status=[*course(QUEUED), gone, gone, gone, *course(COURSE[3])])
         found = shell.nas("watch", "small-1", *extra)
         assert found.code == 0
         notes = [line for line in found.err.splitlines() if "waiting up to" in line]
@@ -191,7 +191,7 @@ class TestWatch:
         )
 
     def test_no_server(self, shell: Shell, serve: Callable[..., Script]) -> None:
-        serve(events=[gone])
+        serve(status=[gone])
         found = shell.nas("watch", "small-1")
         assert (found.code, found.out) == (1, "")
         assert found.err.startswith("error: no server answers at http://127.0.0.1:8700")

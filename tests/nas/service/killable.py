@@ -41,7 +41,7 @@ def serve(root: Path) -> None:
     head = RayHead(settings.folder, cpus=2, store_bytes=80 * 2**20)
     head.start()
     state = ServiceState.open(settings.database)
-    Dispatcher(settings, state, RayJobs(head), address=lambda: head.address, command=command).start()
+    Dispatcher(settings, state, RayJobs(head.ready), address=lambda: head.ready().address, command=command).start()
     signal.pause()
 
 

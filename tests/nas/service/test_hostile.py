@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from nas.engine.store.folder import RunsFolder
 from nas.service.api.error_codes import DESCRIPTIONS
 from nas.service.http.app import create_app
-from nas.service.http.body_limits import BodyLimits
+from nas.service.http.body_limits import limited_body
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
@@ -324,8 +325,10 @@ def test_a_body_that_breaks_off_is_no_failure_and_leaves_nothing(
 
 
 def test_a_body_that_does_not_come_is_given_up(app: FastAPI) -> None:
-    patient = BodyLimits(app.build_middleware_stack(), replace(LIMITS, body_s=0.05))
-    answer = send_raw(patient, "POST", f"{API}/runs", headers=[HOST, FORM], messages=[piece(b"{")], stall=True)
+    async def impatient(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, limited_body(scope, receive, replace(LIMITS, body_s=0.05)), send)
+
+    answer = send_raw(impatient, "POST", f"{API}/runs", headers=[HOST, FORM], messages=[piece(b"{")], stall=True)
     assert answer.status == 408
 
 

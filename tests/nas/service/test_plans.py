@@ -15,7 +15,7 @@ from nas.service.jobs.task_process import TaskResult
 from nas.service.jobs.task_queue import TaskQueue
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.views.job_fields import changed
+from nas.service.views.jobs import edited
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.client.served import served
@@ -62,15 +62,15 @@ def test_a_job_that_may_be_submitted_may_be_edited(client: TestClient) -> None:
 
 def test_other_profiles_rename_what_is_timed_on_them() -> None:
     text = RECIPE + "constraints: {latency_ms: {max: 0.5}, macs: {max: 30000.0}}\n"
-    two = changed(JobEdit(job=text, changes={"hardware": ("cpu-1-thread", "cpu-2-threads")})).job
+    two = edited(JobEdit(job=text, changes={"hardware": ("cpu-1-thread", "cpu-2-threads")})).job
     job = parse_job(two, source="job")
     assert job.objectives == ("accuracy", "latency_ms@cpu-1-thread", "latency_ms@cpu-2-threads")
     assert set(job.constraints) == {"latency_ms@cpu-1-thread", "latency_ms@cpu-2-threads", "macs"}
-    one = changed(JobEdit(job=two, changes={"hardware": ("cpu-2-threads",)})).job
+    one = edited(JobEdit(job=two, changes={"hardware": ("cpu-2-threads",)})).job
     job = parse_job(one, source="job")
     assert job.objectives == ("accuracy", "latency_ms")
     assert {name: bounds.max for name, bounds in job.constraints.items()} == {"latency_ms": 0.5, "macs": 30000.0}
-    assert changed(JobEdit(job=RECIPE, changes={"hardware": ("cpu-1-thread",)})).job == RECIPE
+    assert edited(JobEdit(job=RECIPE, changes={"hardware": ("cpu-1-thread",)})).job == RECIPE
 
 
 def test_a_plan_is_made_by_a_task(service: Service, jobs: Jobs, settings: ServiceSettings) -> None:

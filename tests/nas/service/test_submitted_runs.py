@@ -15,13 +15,13 @@ from nas.errors import NasError, RunHeldError, ServiceError, StoreError, Unknown
 from nas.search.problem.objectives import Fidelity, Measurement, Status
 from nas.service.api.schemas import JobSubmission, ResumeRequest
 from nas.service.jobs.dispatcher import driver_command
-from nas.service.jobs.driver_logs import log_of, new_log
+from nas.service.jobs.driver_jobs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
 from nas.service.rest_routes.operations import readiness
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import RequestedState, ServiceState, Submission, TaskKind, TaskStatus
-from nas.service.views.evaluated_networks import NetworkQuery
+from nas.service.views.networks import NetworkQuery
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs, searched, trained

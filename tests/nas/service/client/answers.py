@@ -1,4 +1,4 @@
-"""What a server answers, written by hand: summaries, and streams that break where a test wants them to."""
+"""What a server answers, written by hand: summaries, and files that break off where a test wants them to."""
 
 from __future__ import annotations
 
@@ -41,14 +41,6 @@ class Stream(httpx.SyncByteStream):
         yield from self.pieces
         if self.broken:
             raise httpx.ReadError("connection reset by peer")
-
-
-def event(value: RunSummary, number: int) -> bytes:
-    return f"event: run\nid: {number}\ndata: {value.model_dump_json()}\n\n".encode()
-
-
-def stream(*pieces: bytes, broken: bool = False) -> httpx.Response:
-    return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Stream(*pieces, broken=broken))
 
 
 class Script:

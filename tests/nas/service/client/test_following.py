@@ -1,71 +1,65 @@
-"""Watching survives broken streams, server restarts, and proxies that pass no streams on."""
+"""Watching survives broken connections, server restarts and proxies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import httpx
 
 from nas.errors import Remedy, ServiceError
-from nas.service.client.following import LogPosition, Patience, Watch
+from nas.service.client.following import LogPosition, Patience, watched
 from nas.service.client.transport import Transport
 from tests.errors import raises
-from tests.nas.service.client.answers import URL, Script, as_json, event, gone, problem, stream, summary
+from tests.nas.service.client.answers import URL, Script, as_json, gone, problem, summary
 
 SUMMARIES = [summary("queued"), *(summary(evaluations=n) for n in (1, 2, 3)), summary("finished", evaluations=3)]
 
 
-def sent(*numbers: int, broken: bool = False) -> httpx.Response:
-    return stream(*(event(SUMMARIES[n], n) for n in numbers), broken=broken)
+def told(*numbers: int) -> list[Callable[[], httpx.Response]]:
+    return [lambda n=n: as_json(SUMMARIES[n]) for n in numbers]
 
 
 class TestWatch:
-    def test_a_stream_is_read_to_the_end(self) -> None:
-        script = Script(events=[lambda: sent(0, 1, 2, 3, 4)])
+    def test_each_change_is_told_once(self) -> None:
+        script = Script(status=told(0, 0, 1, 2, 2, 2, 3, 4))
         assert list(script.client().watch("small-1")) == SUMMARIES
-        assert script.times("events") == 1
-        assert script.asked[0].headers["accept"] == "text/event-stream"
+        assert script.times("status") == 8
+        assert script.waited == [1.0] * 7
 
     def test_what_comes_after_the_end_is_not_waited_for(self) -> None:
-        def endless() -> Iterator[bytes]:
-            yield event(SUMMARIES[4], 4)
-            raise AssertionError("read on after the run had ended")
-
-        script = Script(
-            events=[lambda: httpx.Response(200, headers={"content-type": "text/event-stream"}, content=endless())]
-        )
+        script = Script(status=told(4, 0))
         assert list(script.client().watch("small-1")) == [SUMMARIES[4]]
-
-    def test_a_broken_stream_goes_on_after_the_last_event(self) -> None:
-        script = Script(events=[lambda: sent(0, 1, broken=True), lambda: sent(2, broken=True), lambda: sent(3, 4)])
-        assert list(script.client().watch("small-1")) == SUMMARIES
-        assert [request.headers.get("last-event-id") for request in script.asked] == [None, "1", "2"]
-
-    def test_what_is_sent_twice_is_told_once(self) -> None:
-        script = Script(events=[lambda: sent(0, 1), lambda: sent(1, 2, 3), lambda: sent(3, 3, 4)])
-        assert list(script.client().watch("small-1")) == SUMMARIES
+        assert script.times("status") == 1
+        assert script.waited == []
 
     def test_a_server_may_be_gone_in_between(self) -> None:
-        script = Script(events=[lambda: sent(0, 1), *[gone] * 6, lambda: sent(2, 3, 4)])
-        assert list(script.client().watch("small-1")) == SUMMARIES
-        assert script.waited == [0.5, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+        script = Script(status=[*told(0, 1), *[gone] * 18, *told(2, 3, 4)])
+        gone_for: list[ServiceError] = []
+        assert list(script.client().watch("small-1", on_gone=gone_for.append)) == SUMMARIES
+        assert len(gone_for) == 1
+        tries = [0.2, 0.4]  # those of one request
+        pauses = [pause for between in (0.5, 1.0, 2.0, 4.0, 5.0, 5.0) for pause in (*tries, between)]
+        assert script.waited == [1.0, 1.0, *pauses, 1.0, 1.0]
+
+    def test_a_server_that_is_back_is_waited_for_again(self) -> None:
+        script = Script(status=[*told(0), *[gone] * 6, *told(1), *[gone] * 3, *told(4)])
+        assert list(script.client().watch("small-1")) == [SUMMARIES[n] for n in (0, 1, 4)]
+        assert [pause for pause in script.waited if pause not in (0.2, 0.4)] == [1.0, 0.5, 1.0, 1.0, 0.5]
 
     def test_a_proxy_may_answer_for_a_server_that_is_started_again(self) -> None:
         proxy = [lambda status=status: httpx.Response(status, text="<html>") for status in (502, 504, 503, 503, 502)]
-        script = Script(
-            events=[lambda: sent(0, 1), *proxy, lambda: sent(2, 3, 4)],
-            status=[*proxy, lambda: as_json(SUMMARIES[3]), lambda: as_json(SUMMARIES[4])],
-        )
+        script = Script(status=[*told(0, 1), *proxy, *told(3, 4)])
         gone_for: list[str] = []
         watched = list(script.client().watch("small-1", on_gone=lambda error: gone_for.append(str(error))))
-        assert watched[:2] == SUMMARIES[:2]
-        assert watched[-1] == SUMMARIES[4]
+        assert watched == [SUMMARIES[n] for n in (0, 1, 3, 4)]
         assert len(gone_for) == 1
-        assert "502 Bad Gateway" in gone_for[0]
+        assert "503 Service Unavailable" in gone_for[0]
 
     def test_a_proxy_that_never_reached_a_server_is_told_at_once(self) -> None:
+        script = Script(status=[lambda: httpx.Response(502)])
         with raises("service.rejected", "502"):
-            list(Script(events=[lambda: httpx.Response(502)]).client().watch("small-1"))
+            list(script.client().watch("small-1"))
+        assert script.waited == [0.2, 0.4]
 
     def test_but_not_for_longer_than_patience_lasts(self) -> None:
         now = [0.0]
@@ -73,63 +67,34 @@ class TestWatch:
         def wait(seconds: float) -> None:
             now[0] += seconds
 
-        script = Script(events=[lambda: sent(0, 1), gone])
+        script = Script(status=[*told(0, 1), gone])
         transport = Transport(URL, wait=wait, through=httpx.MockTransport(script))
-        watch = iter(Watch(transport, "runs/small-1", Patience(60.0, lambda: now[0])))
+        watch = watched(transport, "runs/small-1", Patience(60.0, lambda: now[0]))
         assert [next(watch), next(watch)] == SUMMARIES[:2]
         with raises("service.unreachable"):
             next(watch)
         assert 60.0 < now[0] < 70.0
 
     def test_a_server_that_never_answered_is_told_at_once(self) -> None:
-        script = Script(events=[gone])
+        script = Script(status=[gone])
         with raises("service.unreachable", remedy=Remedy("serve")):
             list(script.client().watch("small-1"))
-        assert script.waited == []
-
-    def test_where_streams_do_not_get_through_it_asks(self) -> None:
-        script = Script(
-            events=[lambda: stream(), lambda: stream(b": ping\n\n"), lambda: stream(broken=True)],
-            status=[lambda n=n: as_json(SUMMARIES[n]) for n in (0, 0, 1, 1, 1, 3, 4)],
-        )
-        assert list(script.client().watch("small-1")) == [SUMMARIES[n] for n in (0, 1, 3, 4)]
-        assert script.times("events") == 3
-        assert script.waited[3:] == [2.0] * 6
-
-    def test_a_server_with_too_many_watchers_is_asked(self) -> None:
-        script = Script(
-            events=[lambda: problem(503, "too many watchers")], status=[lambda c=c: as_json(c) for c in SUMMARIES[3:]]
-        )
-        assert list(script.client().watch("small-1")) == SUMMARIES[3:]
+        assert script.waited == [0.2, 0.4]
 
     def test_a_run_that_is_not_there_is_told(self) -> None:
+        script = Script(status=[lambda: problem(404, "unknown run 'small-1'", type="/problems#run.unknown")])
         with raises("run.unknown", "small-1"):
-            list(
-                Script(events=[lambda: problem(404, "unknown run 'small-1'", type="/problems#run.unknown")])
-                .client()
-                .watch("small-1")
-            )
+            list(script.client().watch("small-1"))
 
-    def test_an_unexpected_event_is_an_error(self) -> None:
-        script = Script(events=[lambda: stream(b'data: {"hello": 1}\n\n')])
+    def test_an_unexpected_answer_is_an_error(self) -> None:
+        script = Script(status=[*told(0), lambda: httpx.Response(200, json={"hello": 1})])
         with raises("service.unexpected-response"):
             list(script.client().watch("small-1"))
 
-    def test_a_page_in_place_of_a_stream_counts_as_no_stream(self) -> None:
-        script = Script(
-            events=[lambda: httpx.Response(200, headers={"content-type": "text/html"}, text="<html>")],
-            status=[lambda n=n: as_json(SUMMARIES[n]) for n in (0, 4)],
-        )
-        gone_for: list[ServiceError] = []
-        watched = list(script.client().watch("small-1", on_gone=gone_for.append))
-        assert watched == [SUMMARIES[0], SUMMARIES[4]]
-        assert script.times("events") == 3
-        assert gone_for == []  # the server answers, so nobody is to wait for it
-
-    def test_the_server_says_how_long_to_wait(self) -> None:
-        script = Script(events=[lambda: stream(b"retry: 1500\n" + event(SUMMARIES[0], 0)), lambda: sent(4)])
-        assert list(script.client().watch("small-1")) == [SUMMARIES[0], SUMMARIES[4]]
-        assert script.waited == [1.5]
+    def test_a_page_in_place_of_an_answer_is_an_error(self) -> None:
+        script = Script(status=[lambda: httpx.Response(200, headers={"content-type": "text/html"}, text="<html>")])
+        with raises("service.unexpected-response"):
+            list(script.client().watch("small-1"))
 
 
 class TestLogs:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from nas.engine.store.base import RunStatus
@@ -19,7 +20,7 @@ from nas.service.api.schemas import Export, ModelMeasurement
 from nas.service.client import NasClient, RefusedError
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
-from nas.service.jobs.driver_logs import new_log
+from nas.service.jobs.driver_jobs import new_log
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus
@@ -270,11 +271,17 @@ def test_a_stream_ends_with_its_token(runs: RunsFolder, jobs: Jobs, caplog: pyte
     tokens = Tokens(settings.tokens_file)
     state = ServiceState.open(settings.database)
     service = Service(settings, state, jobs)
-    with served(service) as url, NasClient(url, tokens.make("me", lifetime_s=60)) as client:
+    token = tokens.make("me", lifetime_s=60)
+    with served(service) as url, NasClient(url, token) as client:
         watch = client.watch(client.submit(SMALL_JOB).run)
         assert next(watch).status == "queued"
-        tokens.revoke("me")
-        service.submissions.cancel("small-1")  # which is not told any more
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.stream("GET", f"{url}/api/v1/runs/small-1/events", headers=headers, timeout=20) as answer:
+            events = (line for line in answer.iter_lines() if line.startswith("data:"))
+            assert '"queued"' in next(events)
+            tokens.revoke("me")
+            service.submissions.cancel("small-1")  # which is not told any more
+            assert list(events) == []
         with raises("service.unauthorized"):
             next(watch)
     state.close()

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nas.service.http.app import create_app
-from nas.service.http.listening import listening
+from nas.service.http.connections import listening
 from nas.service.http.server import uvicorn_config
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings

@@ -219,10 +219,10 @@ def test_a_server_does_not_wait_for_its_head_and_takes_another_when_it_is_gone(
     head = RayHead(folder)
     head.start()
     with raises("ray-head.unavailable"):
-        _ = head.address
+        head.ready()
     answers.set()
     wait_until(lambda: not head.problem)
-    assert head.address == "127.0.0.1:1"
+    assert head.ready().address == "127.0.0.1:1"
     again = RayHead(folder)
     again.start()
     wait_until(lambda: not again.problem)

@@ -89,7 +89,7 @@ def server() -> Iterator[tuple[JobServer, str]]:
 
 
 def jobs_of(url: str) -> RayJobs:
-    return RayJobs(ExternalCluster("127.0.0.1:1", url))
+    return RayJobs(ExternalCluster("127.0.0.1:1", url).ready)
 
 
 def test_a_command_reaches_the_shell_quoted_and_reserves_nothing(

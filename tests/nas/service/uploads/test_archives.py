@@ -15,6 +15,7 @@ from nas.service.api.schemas import JobSubmission
 from nas.service.service import Service
 from nas.service.settings import Limits
 from nas.service.uploads.archives import unpack_images
+from nas.service.uploads.data_sets import counted
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import tree
@@ -36,8 +37,9 @@ SMALL = Limits(archive_members=20, archive_bytes=2 * 2**20, archive_ratio=50)
 
 def unpacked(tmp_path: Path, archive: bytes, limits: Limits = SMALL) -> tuple[int, tuple[str, ...], set[str]]:
     with unpack_images(io.BytesIO(archive), tmp_path, limits) as made:
-        files = {str(p.relative_to(made.folder)) for p in made.folder.rglob("*") if p.is_file()}
-        return made.images, made.classes, files
+        files = {str(p.relative_to(made)) for p in made.rglob("*") if p.is_file()}
+        found = counted(made, "flowers")
+        return found.images, found.classes, files
 
 
 def test_classes_are_folders(tmp_path: Path) -> None:
@@ -117,8 +119,8 @@ def test_names_of_any_script_are_kept_within_the_limits_of_file_systems(tmp_path
     with unpack_images(
         io.BytesIO(packed({f"{most}/é.png": image(), "Äpfel/🍏.png": image()})), tmp_path, Limits()
     ) as made:
-        assert made.classes == tuple(sorted(["Äpfel", most]))
-        assert (made.folder / most / "é.png").is_file()
+        assert counted(made, "flowers").classes == tuple(sorted(["Äpfel", most]))
+        assert (made / most / "é.png").is_file()
     for name in (f"{most}x/a.png", f"a/{'🍏' * 63}.png"):
         with raises("archive.unsafe"):
             unpacked(tmp_path, packed({name: image()}))

@@ -16,7 +16,7 @@ from nas.service.http.app import create_app
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.service.uploads.cleanup import stale_files
+from nas.service.uploads.deletion import stale_files
 from supernets.networks.capture.captured_model import capture_model, load_capture, save_capture
 from supernets.networks.capture.user_model import own_model
 from tests.nas.service.conftest import HERE

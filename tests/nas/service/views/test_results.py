@@ -18,7 +18,7 @@ from nas.search.problem.pareto import hypervolume
 from nas.service.api.schemas import Network
 from nas.service.service import Service
 from nas.service.views.comparison import thinned
-from nas.service.views.evaluated_networks import NetworkQuery
+from nas.service.views.networks import NetworkQuery
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, TWO, measure

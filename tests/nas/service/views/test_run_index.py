@@ -119,7 +119,7 @@ def test_a_change_within_the_tick_of_the_last_one_is_seen(
     runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two transactions may leave the same size and, in one tick, the same time: what is that fresh is read anew."""
-    monkeypatch.setattr(stamped_cache, "_file", lambda path: (1, 4096, 1_000_000_000))
+    monkeypatch.setattr(stamped_cache, "file_stamp", lambda path: (1, 4096, 1_000_000_000))
     clock = [1.05]
     index = RunIndex(runs, clock=lambda: clock[0])
     assert index.snapshot("tiny-1").status is RunStatus.QUEUED

@@ -1,4 +1,4 @@
-"""The usual settings of a job as fields of a form, and changes of the job's text by them."""
+"""Jobs before they are runs: recipes, plug-ins that they may name, and their usual settings as fields of a form."""
 
 from __future__ import annotations
 
@@ -6,13 +6,40 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from nas.errors import JobError
+from nas.jobs.build.plugin_listing import installed_plugins
+from nas.jobs.recipes import list_recipes, read_recipe
 from nas.jobs.schema import SearchJob, is_profile_path, parse_job
 from nas.jobs.schema.job_edit import Path, edit_job
+from nas.plugins.reference import owner
 from nas.search.problem.objectives import TIMED_METRICS, Goal, Objective, known_objectives
 from nas.search.problem.tasks import SHIPPED
 from nas.service.api import schemas
 
 _SOURCE = "job"
+
+
+def recipes() -> tuple[schemas.Recipe, ...]:
+    """The built-in jobs without their texts, by name."""
+    return tuple(schemas.Recipe(name=recipe.name, title=recipe.title) for recipe in list_recipes())
+
+
+def recipe(name: str) -> schemas.Recipe:
+    """One built-in job with its text.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    text = read_recipe(name)
+    return next(listed for listed in recipes() if listed.name == name).model_copy(update={"job": text})
+
+
+def plugins(allowed: Sequence[str]) -> tuple[schemas.Plugin, ...]:
+    """The plug-ins that installed packages register, then the classes that the server's owner allows; none is imported."""
+    listed = [schemas.Plugin(**plugin.to_json()) for plugin in installed_plugins(loaded=False)]
+    for target in allowed:
+        package, version = owner(target.partition(":")[0])
+        listed.append(schemas.Plugin(kind="", name=target, target=target, package=package, version=version, error=""))
+    return tuple(listed)
 
 
 def fields_of(job: SearchJob) -> schemas.JobFields:
@@ -27,7 +54,7 @@ def fields_of(job: SearchJob) -> schemas.JobFields:
     )
 
 
-def changed(edit: schemas.JobEdit) -> schemas.EditedJob:
+def edited(edit: schemas.JobEdit) -> schemas.EditedJob:
     """The text of a job with other values.
 
     Another list of hardware profiles also changes the names of the objectives and limits that are timed on them: with

@@ -11,7 +11,7 @@ from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.report import RunReport, build_report
 from nas.search.problem.objectives import Measurement, Request, Status
 from nas.service.api import schemas
-from nas.service.views.evaluated_networks import NetworkQuery, counts, page
+from nas.service.views.networks import NetworkQuery, counts, networks_page
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.results.export.runs import SPACE, TWO, example_run, fail, figure
@@ -41,7 +41,7 @@ def report_of() -> tuple[RunReport, list[Architecture]]:
 
 
 def keys(report: RunReport, query: NetworkQuery) -> list[str]:
-    return [network.key for network in page(report, query).networks]
+    return [network.key for network in networks_page(report, query).networks]
 
 
 def test_each_status_lists_its_networks() -> None:
@@ -59,10 +59,10 @@ def test_each_status_lists_its_networks() -> None:
         assert keys(report, NetworkQuery(status)) == wanted
         assert counts(report)[status] == len(wanted)
     assert keys(report, NetworkQuery()) == [*others, noisy.key]
-    assert [n.reason for n in page(report, NetworkQuery("failed")).networks] == ["the worker died"] * 2
-    numbers = [n.evaluation for n in page(report, NetworkQuery("all")).networks]
+    assert [n.reason for n in networks_page(report, NetworkQuery("failed")).networks] == ["the worker died"] * 2
+    numbers = [n.evaluation for n in networks_page(report, NetworkQuery("all")).networks]
     assert numbers == list(range(1, 45))
-    statuses = [n.status for n in page(report, NetworkQuery("all"), offset=39).networks]
+    statuses = [n.status for n in networks_page(report, NetworkQuery("all"), offset=39).networks]
     assert statuses == ["measured", "noisy", "screened-out", "failed", "failed"]
 
 
@@ -70,7 +70,7 @@ def test_each_status_lists_its_networks() -> None:
 @pytest.mark.parametrize("sort", [*TWO, "test"])
 def test_networks_are_sorted_with_those_without_a_value_last(sort: str, descending: bool) -> None:
     report, _ = report_of()
-    found = page(report, NetworkQuery("all", None, sort, descending)).networks
+    found = networks_page(report, NetworkQuery("all", None, sort, descending)).networks
     values = [
         (None if n.test is None else n.test.value) if sort == "test" else n.figures[sort].value if n.figures else None
         for n in found
@@ -86,7 +86,7 @@ def test_limits_apply_to_final_values() -> None:
     final = {p.key: p for p in [*report.evaluated, *report.candidates]}  # the last of a key stays
     wanted = [p.key for p in final.values() if p.values[LATENCY] <= 0.5 and p.values["accuracy"] >= 0.75]
     assert 0 < len(wanted) < len(final)
-    found = page(report, NetworkQuery("all", "latency_ms<=0.5, accuracy>=0.75"))
+    found = networks_page(report, NetworkQuery("all", "latency_ms<=0.5, accuracy>=0.75"))
     assert [n.key for n in found.networks] == wanted
     assert found.total == len(wanted)
     for network in found.networks:
@@ -96,7 +96,7 @@ def test_limits_apply_to_final_values() -> None:
 def test_pages_are_parts_of_the_whole() -> None:
     report, _ = report_of()
     whole = keys(report, NetworkQuery("all", None, LATENCY))
-    parts = [page(report, NetworkQuery("all", None, LATENCY), offset=at, limit=15) for at in (0, 15, 30, 45)]
+    parts = [networks_page(report, NetworkQuery("all", None, LATENCY), offset=at, limit=15) for at in (0, 15, 30, 45)]
     assert [n.key for part in parts for n in part.networks] == whole
     assert {part.total for part in parts} == {44}
 
@@ -104,6 +104,6 @@ def test_pages_are_parts_of_the_whole() -> None:
 def test_a_metric_that_was_not_measured_is_named() -> None:
     report, _ = report_of()
     with raises("selection.invalid", "macs"):
-        page(report, NetworkQuery(sort="macs"))
+        networks_page(report, NetworkQuery(sort="macs"))
     with raises("selection.unknown-metric", "macs"):
-        page(report, NetworkQuery(select="macs<=1"))
+        networks_page(report, NetworkQuery(select="macs<=1"))

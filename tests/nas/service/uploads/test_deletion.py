@@ -7,7 +7,7 @@ from pathlib import Path
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskKind, TaskStatus
-from nas.service.uploads.cleanup import remove, stale_files
+from nas.service.uploads.deletion import remove, stale_files
 
 
 def write(path: Path) -> Path:
