@@ -24,7 +24,7 @@ def expert_chart(quality: ExpertQuality) -> Chart:
 
 
 def _quality(quality: ExpertQuality) -> Panel:
-    scale, look = shown_scale(quality.metric), Look(colours.FRONT, "circle", size=9)
+    scale, look = shown_scale(quality.metric), Look(colours.FRONT, "circle", size=11)
     x, y, errors = (
         np.array(quality.active, np.float64),
         scale * np.array(quality.values),
@@ -36,7 +36,7 @@ def _quality(quality: ExpertQuality) -> Panel:
         if mask.any():
             marks.append(Series(name, x[mask], y[mask], replace(look, hollow=is_hollow)))
     chosen_counts, value, _ = quality.chosen
-    look = Look(colours.PREDICTED, "diamond", size=10)
+    look = Look(colours.PREDICTED, "diamond", size=12)
     mean = np.array([np.mean(chosen_counts)])
     marks.append(Series("the network's own numbers (mean)", mean, np.array([scale * value]), look))
     return Panel(Axis("Active experts of each layer", is_integer=True), Axis(title_of(quality.metric)), marks)
