@@ -221,20 +221,18 @@ def _whole_inputs(family: Family) -> list[ViewInput]:
     return [ViewInput(example, dims)]
 
 
+_CAPTURES = RLock()
+"""Held while a program is captured or taken from a checkpoint; torch captures one network at a time."""
+
+
 class Programs:
     """The programs of a family by view, each captured when it is first needed, unless a checkpoint has kept it."""
 
     def __init__(self, family: Family) -> None:
-        self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
+        self._family, self._by_view = family, dict[str, FamilyProgram]()
         self._dims: Mapping[str, tuple[Dim, ...]] | None = None
         self._stored: Mapping[str, Program] = {}
         self._fingerprint = ""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        vars(self).update(state, _lock=RLock())
 
     def of(self, view: View | None = None) -> FamilyProgram:
         """The program of a view; by default that of the networks as they are.
@@ -243,10 +241,11 @@ class Programs:
             SpaceError: the family's dims do not fit what its network computes.
         """
         name = "" if view is None else view.name
-        with self._lock:
-            if name not in self._by_view:
-                self._by_view[name] = self._captured(view)
-            return self._by_view[name]
+        if name not in self._by_view:
+            with _CAPTURES:
+                if name not in self._by_view:
+                    self._by_view[name] = self._captured(view)
+        return self._by_view[name]
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of every tensor of the largest network; of those that its forward does not read, their sizes."""
@@ -262,17 +261,16 @@ class Programs:
 
     def to_json(self) -> dict[str, Any]:
         """The programs of all views as plain data, for checkpoints; `restore` reads it."""
-        with self._lock:
-            views = (None, *self._family.views())
-            sources = {"" if view is None else view.name: self.of(view) for view in views}
-            return {
-                "fingerprint": _fingerprint(outline(self._family)),
-                "programs": {
-                    name: program_to_json(source.elastic.source)
-                    for name, source in sources.items()
-                    if source.exact and not source.constants  # whose values are captured
-                },
-            }
+        views = (None, *self._family.views())
+        sources = {"" if view is None else view.name: self.of(view) for view in views}
+        return {
+            "fingerprint": _fingerprint(outline(self._family)),
+            "programs": {
+                name: program_to_json(source.elastic.source)
+                for name, source in sources.items()
+                if source.exact and not source.constants  # whose values are captured
+            },
+        }
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Takes programs from data of `to_json` in place of captures, as long as the code of the networks is the same.
@@ -282,7 +280,7 @@ class Programs:
             KeyError, TypeError, AttributeError: `to_json` has not written the data.
         """
         programs = {str(name): program_from_json(program) for name, program in data.get("programs", {}).items()}
-        with self._lock:
+        with _CAPTURES:
             self._stored, self._fingerprint = programs, str(data["fingerprint"]) if programs else ""
 
     def _captured(self, view: View | None) -> FamilyProgram:

@@ -61,10 +61,10 @@ def source_of(program: Program, *, about: str) -> str:
         program: specialised, so that sizes depend on the batch alone.
         about: one line on the network.
     """
-    layers = _layers_of(program)
-    runs = {id(call): path for path, layer in layers.items() for call in layer.calls}
-    owned = {name for layer in layers.values() for name in layer.tensors}
-    parts = [f"put(self, {quoted(path)}, {layer.constructor})" for path, layer in layers.items()]
+    layers = _calls_by_layer(program)
+    runs = {id(call): layer.path for layer, calls in layers.items() for call in calls}
+    owned = {name for layer in layers for name in layer.tensors}
+    parts = [f"put(self, {quoted(layer.path)}, {layer.constructor})" for layer in layers]
     for name in program.tensors:
         if name not in owned:
             spec = program.values[name]
@@ -293,64 +293,50 @@ def _argument_list(schema: Any, texts: Mapping[str, str], *, skip: int = 0, name
 
 
 @dataclass(frozen=True)
-class _LayerSource:
+class _Layer:
     """A layer of `torch.nn`.
 
     Attributes:
+        path: its place in the network.
         constructor: the expression that makes it.
         tensors: Tensors of its state, by their names in the program.
-        calls: Calls that run it.
     """
 
+    path: str
     constructor: str
     tensors: tuple[str, ...]
-    calls: tuple[Call, ...]
 
 
-def _layers_of(program: Program) -> dict[str, _LayerSource]:
-    """The layers by their paths: calls whose tensors are all of one module, and read by calls like it alone."""
+def _calls_by_layer(program: Program) -> dict[_Layer, list[Call]]:
+    """The layers with the calls that run them: calls whose tensors are all of one module, and read by calls like it alone."""
     readers = program.consumers()
     children: dict[str, set[str]] = {}
     for name in program.tensors:
         parts = name.split(".")
         for i in range(len(parts)):
             children.setdefault(".".join(parts[:i]), set()).add(name)
-    layers: dict[str, _LayerSource] = {}
+    calls_by_layer: dict[_Layer, list[Call]] = {}
     for call in program.calls:
-        path, source = _layer(call, program)
-        if source is None or path in layers:
-            continue
-        constructor, tensors = source
-        calls = tuple(program.calls[i] for i in dict.fromkeys(i for name in tensors for i in readers[name]))
-        if children[path] == set(tensors) and all(_layer(reader, program) == (path, source) for reader in calls):
-            layers[path] = _LayerSource(constructor, tensors, calls)
-    return layers
+        layer = _layer(call, program)
+        if layer is not None and layer not in calls_by_layer:
+            calls = [program.calls[i] for i in dict.fromkeys(i for name in layer.tensors for i in readers[name])]
+            if children[layer.path] == set(layer.tensors) and all(_layer(c, program) == layer for c in calls):
+                calls_by_layer[layer] = calls
+    return calls_by_layer
 
 
-def _layer(call: Call, program: Program) -> tuple[str, tuple[str, tuple[str, ...]] | None]:
-    """The path of a call's tensors, with the constructor and the tensors if they are those of a layer."""
-    make = _LAYERS.get(call.name)
+def _layer(call: Call, program: Program) -> _Layer | None:
+    """The layer that a call runs, if its tensors are those of one."""
     weight = call.arguments.get("weight")
-    if make is None or not isinstance(weight, Ref) or weight.name not in program.trainable:
-        return "", None
-    path, _, leaf = weight.name.rpartition(".")
-    tensor_names = [
-        argument.name for key, argument in call.arguments.items() if key in _STATE_KEYS and isinstance(argument, Ref)
-    ]
-    key_by_name = {f"{path}.{key}": key for key in _STATE_KEYS}
-    if (
-        leaf != "weight"
-        or not path
-        or any(name not in key_by_name or name not in program.tensors for name in tensor_names)
-    ):
-        return "", None
-    if any(call.arguments.get(key_by_name[name]) != Ref(name) for name in tensor_names):
-        return "", None
-    constructor = make(call, program)
-    return path, None if constructor is None else (constructor, tuple(tensor_names))
-
-
-_STATE_KEYS = ("weight", "bias", "running_mean", "running_var")
+    if call.name not in _LAYERS or not isinstance(weight, Ref) or weight.name not in program.trainable:
+        return None
+    path = weight.name.rpartition(".")[0]
+    arguments = ((key, call.arguments.get(key)) for key in ("weight", "bias", "running_mean", "running_var"))
+    tensors = {f"{path}.{key}": argument.name for key, argument in arguments if isinstance(argument, Ref)}
+    if any(expected != name or name not in program.tensors for expected, name in tensors.items()):
+        return None
+    constructor = _LAYERS[call.name](call, program)
+    return None if constructor is None else _Layer(path, constructor, tuple(tensors))
 
 
 def _constructor(kind: str, *sizes: object, **options: tuple[object, object]) -> str:
