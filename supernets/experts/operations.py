@@ -82,7 +82,7 @@ class _Experts:
 
     def _stored(self, name: str, array: NDArray[np.generic]) -> Value:
         self._low.parameters[name] = array
-        return self._low.input(name, array.shape)
+        return self._low.declare(name, array.shape)
 
 
 @rule_of(own("mixed_experts"), neutral=("active", "top_p", "gates", "activation"))

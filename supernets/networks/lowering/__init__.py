@@ -75,6 +75,6 @@ def _outputs(lowering: Lowering) -> list[Value]:
         if output.name in lowering.integers:
             raise LoweringError("the network returns integers; expected float32", code="export.type-mismatch")
         if not lowering.nodes or output.name in lowering.parameters or output in lowering.inputs:
-            output = lowering.input(lowering.add("Identity", output).name, output.shape)
+            output = lowering.declare(lowering.add("Identity", output).name, output.shape)
         outputs.append(output)
     return outputs

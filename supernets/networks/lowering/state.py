@@ -50,7 +50,7 @@ class Lowering(Graph):
         super().__init__()
         self.program, self._tensors = program, tensors
         self.inputs = [
-            self.input(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
+            self.declare(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
             for name, value in zip(names, program.inputs, strict=True)
         ]
         self._batch: Value | None = None
@@ -70,7 +70,7 @@ class Lowering(Graph):
         missing = self.add("Sub", self.numbers([tokens]), self.add("Shape", self._x, start=1, end=2))
         ends = self.add("Concat", self.numbers([0, 0, 0]), missing, axis=0)
         padded = self.add("Pad", self._x, ends, self.whole(self.program.padding), mode="constant")
-        return self.input(padded.name, (BATCH_SIZE, tokens), integer=True)
+        return self.declare(padded.name, (BATCH_SIZE, tokens), integer=True)
 
     def begin(self, name: str) -> None:
         """Takes the batch size from a value from now on."""
@@ -86,7 +86,9 @@ class Lowering(Graph):
             if name:
                 if (dtype := self._type_of(name)) not in TYPES:
                     raise LoweringError(f"there is no rule for {call.op} of {dtype}")
-                self._values[name] = self.input(value.name, marked_shape(self.program, name), integer=dtype == "int64")
+                self._values[name] = self.declare(
+                    value.name, marked_shape(self.program, name), integer=dtype == "int64"
+                )
 
     def value(self, name: str) -> Value:
         """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
@@ -100,7 +102,7 @@ class Lowering(Graph):
             parameter = f"{name}." if is_reserved else name  # no tensor's name ends with a dot
             if tensor.dtype is torch.bool:
                 self.parameters[parameter] = tensor.cpu().numpy()
-                self._values[name] = self.input(parameter, tuple(tensor.shape))
+                self._values[name] = self.declare(parameter, tuple(tensor.shape))
             else:
                 self._values[name] = self.parameter(parameter, tensor)
         return self._values[name]

@@ -80,8 +80,8 @@ class Graph:
         self.shapes: dict[str, Shape] = {}
         self.integers: set[str] = set()
 
-    def input(self, name: str, shape: Shape, *, integer: bool = False) -> Value:
-        """Declares a value from outside the graph."""
+    def declare(self, name: str, shape: Shape, *, integer: bool = False) -> Value:
+        """A value with its shape, from outside the graph or of one of its nodes."""
         self.shapes[name] = shape
         if integer:
             self.integers.add(name)
@@ -98,13 +98,13 @@ class Graph:
         if tensor.dtype not in (torch.float32, torch.int64):
             raise _type_mismatch(f"{name} is {tensor.dtype}; expected float32: convert the network by .float()")
         array = self.parameters[name] = tensor.detach().cpu().numpy()
-        return self.input(name, array.shape, integer=tensor.dtype == torch.int64)
+        return self.declare(name, array.shape, integer=tensor.dtype == torch.int64)
 
     def constant(self, array: NDArray[np.generic]) -> Value:
         """A constant input of an operation."""
         name = f"/constant_{len(self.constants)}"  # parameter names have no slash
         self.constants[name] = array
-        return self.input(name, array.shape, integer=array.dtype == np.int64)
+        return self.declare(name, array.shape, integer=array.dtype == np.int64)
 
     def numbers(self, numbers: Sequence[int]) -> Value:
         """A constant vector of 64-bit integers, for axes and shapes."""
