@@ -18,7 +18,6 @@ from nas.cli.app import Json, argument, command_group, option
 from nas.cli.models import check_plot
 from nas.cli.output import print_json, print_table, progress_bar
 from nas.errors import SelectionError
-from nas.runs.bench import results_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +62,7 @@ def predictor(
                 train=counts,
                 test=test,
                 seeds=seeds,
-                results=None if results is None else results_file.ResultsFile(results, nas.runs.bench.PredictorRow),
+                results=None if results is None else nas.runs.bench.ResultsFile(results, nas.runs.bench.PredictorRow),
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )
@@ -116,7 +115,7 @@ def search(
             seeds=seeds,
             target=target,
             batch=batch,
-            results=None if results is None else results_file.ResultsFile(results, results_file.Row),
+            results=None if results is None else nas.runs.bench.ResultsFile(results, nas.runs.bench.Row),
             on_progress=update,
         ):
             rows.append(row)
@@ -141,7 +140,7 @@ def search(
 @contextmanager
 def _progress(
     evaluations: int,
-) -> Iterator[tuple[Callable[[str, int, int, float], None], Callable[[results_file.Row], None]]]:
+) -> Iterator[tuple[Callable[[str, int, int, float], None], Callable[[nas.runs.bench.Row], None]]]:
     """Callbacks that show a run in progress and a finished run: a bar on a terminal, else a line per run."""
     with progress_bar() as progress:
         task = progress.add_task("", total=evaluations)
@@ -149,7 +148,7 @@ def _progress(
         def update(algorithm: str, seed: int, done: int, share: float) -> None:
             progress.update(task, completed=done, description=f"{algorithm}, seed {seed}: {share:.2%}")
 
-        def end(row: results_file.Row) -> None:
+        def end(row: nas.runs.bench.Row) -> None:
             line = f"{row.algorithm}, seed {row.seed}: {row.share:.2%} after {row.evaluations} evaluations"
             print(f"{line}, {row.own_seconds:.1f} s", file=sys.stderr)
 
@@ -165,7 +164,7 @@ def _names(texts: list[str] | None, option: str) -> list[str]:
     return names
 
 
-def _search_summary(rows: list[results_file.Row], shares: list[str]) -> list[list[str]]:
+def _search_summary(rows: list[nas.runs.bench.Row], shares: list[str]) -> list[list[str]]:
     """Medians and quartiles over the seeds, by algorithm."""
     cells = []
     for name in dict.fromkeys(row.algorithm for row in rows):

@@ -1,5 +1,7 @@
 from .predictor import PredictorRow as PredictorRow
 from .predictor import bench_predictor as bench_predictor
+from .results_file import ResultsFile as ResultsFile
+from .results_file import Row as Row
 from .search import Replay as Replay
 from .search import bench_search as bench_search
 from .search import quartiles as quartiles
