@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from nas.engine.run_listing import RunSnapshot
@@ -64,8 +63,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._state, self._clock = settings, state, clock
-        self._index, self._tasks = index or RunIndex(settings.runs), TaskQueue(state, runner, address=address)
-        make = command or driver_command
+        self._index, make = index or RunIndex(settings.runs), command or driver_command
         self._drivers = DriverJobs(
             runner,
             settings.runs,
@@ -73,7 +71,8 @@ class Dispatcher:
             warn=self._warn,
             clock=clock,
         )
-        self._busy, self._disk = False, _Disk(settings.runs.root)
+        self._tasks = TaskQueue(state, runner, stop=self._drivers.stop, address=address)
+        self._busy, self._disk_problem = False, ""
         self._settled: dict[str, Submission] = {}  # runs that need no step while their submissions stay as they are
         self._looked = clock()  # when those were last read
         self._unreadable: dict[str, float] = {}  # runs that are damaged or gone, and until when they are skipped
@@ -100,7 +99,7 @@ class Dispatcher:
     @property
     def problem(self) -> str:
         """Why no job can be started; "" where jobs can be started."""
-        return self._disk.problem or self._drivers.problem
+        return self._disk_problem or self._drivers.problem
 
     def tick(self) -> list[tuple[str, str]]:
         """Runs one round; the steps taken, by run or task."""
@@ -121,7 +120,7 @@ class Dispatcher:
             self._woken.wait(_BUSY_S if self._busy else _IDLE_S)
 
     def _round(self) -> list[tuple[str, str]]:
-        self._disk.look()
+        self._look_at_disk()
         submissions = self._state.submissions()
         submitted_runs = {s.run for s in submissions}
         self._settled = {run: s for run, s in self._settled.items() if run in submitted_runs}
@@ -140,7 +139,7 @@ class Dispatcher:
             jobs = self._drivers.confirmed(unsettled, jobs)
         snapshots = {s.run: snapshot for s in unsettled if (snapshot := self._snapshot(s.run)) is not None}
         at_once, resumes = self._settings.jobs_at_once, self._settings.resumes
-        start = not self._disk.problem
+        start = not self._disk_problem
         for submission, step in steps(unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=start):
             if self._apply(submission, snapshots[submission.run], step):
                 did.append((submission.run, str(step)))
@@ -150,6 +149,17 @@ class Dispatcher:
                 self._end_unread(submission, active=is_active(submission, jobs))
         self._busy = len(self._settled) < len(submitted_runs) or self._tasks.open
         return did
+
+    def _look_at_disk(self) -> None:
+        """Looks for free space on the disk of the runs: without it each driver would die, for no fault of its run."""
+        try:
+            check_disk_space(self._settings.runs.root)
+            problem = ""
+        except (StoreError, OSError) as error:
+            problem = str(error)
+        if problem and not self._disk_problem:
+            logger.warning("no driver is started: %s", problem)
+        self._disk_problem = problem
 
     def _check_settled(self) -> None:
         """Reads settled runs again now and then: a command may have resumed one, and left it."""
@@ -241,25 +251,6 @@ class Dispatcher:
                 snapshot.open or snapshot.has_driver or is_active(submission, jobs) or submission.waits
             ):
                 self._settled[submission.run] = submission
-                self._drivers.ended(str(submission.job))
-
-
-class _Disk:
-    """The disk of the runs: without free space on it each driver would die, and its run would fail for no fault of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self._root, self.problem = root, ""
-
-    def look(self) -> None:
-        """Updates `problem`, which is "" where drivers have space."""
-        try:
-            check_disk_space(self._root)
-            problem = ""
-        except (StoreError, OSError) as error:
-            problem = str(error)
-        if problem and not self.problem:
-            logger.warning("no driver is started: %s", problem)
-        self.problem = problem
 
 
 def requeue_run(folder: RunFolder) -> None:

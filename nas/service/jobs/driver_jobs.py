@@ -45,7 +45,7 @@ class DriverJobs:
     ) -> None:
         self._runner, self._runs, self._command, self._warn, self._clock = runner, runs, command, warn, clock
         self._unconfirmed: set[str] = set()  # jobs that are recorded as started, and may not have been
-        self._stopped: dict[str, float] = {}  # when jobs were stopped
+        self._stopped: dict[str, float] = {}  # when jobs were stopped, those of tasks included
         self.problem = ""
 
     def states(self, jobs: Collection[str]) -> Mapping[str, JobState] | None:
@@ -88,15 +88,12 @@ class DriverJobs:
             ServiceError: the runner does not answer.
         """
         now = self._clock()
-        if job in self._stopped and now < self._stopped[job] + _STOP_AGAIN_S:
+        self._stopped = {stopped: at for stopped, at in self._stopped.items() if now < at + _STOP_AGAIN_S}
+        if job in self._stopped:
             return False
         self._runner.stop(job)
         self._stopped[job] = now
         return True
-
-    def ended(self, job: str) -> None:
-        """Forgets a job that has ended."""
-        self._stopped.pop(job, None)
 
     def why_died(self, submission: Submission, times: int) -> str:
         """The reason of a run that failed since its drivers died that many times in a row, with the last one's last lines."""

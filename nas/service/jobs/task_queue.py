@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,6 @@ TASK_LOG = "task.log"
 """In the folder of a task, the output of its process, which is none unless it fails."""
 _TIME_LIMIT_S = 1800.0
 """Of a task whose request has none: those of version 0.1."""
-_STOP_AGAIN_S = 10.0
-"""Before a job that has not ended is stopped again."""
 _LOG_BYTES = 64 * 1024
 
 logger = logging.getLogger(__name__)
@@ -35,6 +31,7 @@ class TaskQueue:
     ``joins``, whether its command joins a Ray cluster.
 
     Args:
+        stop: stops a job, unless that was done a moment ago; None for `runner.stop`.
         address: of the Ray cluster that commands join, or None for commands without Ray.
     """
 
@@ -43,12 +40,12 @@ class TaskQueue:
         state: ServiceState,
         runner: JobRunner,
         *,
+        stop: Callable[[str], object] | None = None,
         address: Callable[[], str | None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._state, self._runner, self._address, self._clock = state, runner, address, clock
+        self._state, self._runner, self._address = state, runner, address
+        self._stop = stop or runner.stop
         self._open: Sequence[Task] = ()
-        self._stopped: dict[str, float] = {}  # when the jobs of tasks were stopped
 
     @property
     def open(self) -> bool:
@@ -100,7 +97,7 @@ class TaskQueue:
             return TaskStatus.RUNNING
         if jobs.get(job_of(task), JobState.ENDED) is not JobState.ENDED:
             if task.cancelled:
-                self._stop(task)
+                self._stop(job_of(task))
             return TaskStatus.RUNNING
         try:
             result = TaskResult.read(Path(task.request["result"]))
@@ -112,19 +109,11 @@ class TaskQueue:
         except ServiceError as error:
             return self._end(task, TaskStatus.FAILED, reason=str(error))
 
-    def _stop(self, task: Task) -> None:
-        """Stops a task's job, unless that was done a moment ago."""
-        now = self._clock()
-        if now >= self._stopped.get(task.task, -math.inf) + _STOP_AGAIN_S:
-            self._runner.stop(job_of(task))
-            self._stopped[task.task] = now
-
     def _end(self, task: Task, status: TaskStatus, **values: Any) -> TaskStatus:
         """Records how a task ended, and removes the files that only it uses."""
         for path in task.request.get("uses", ()):
             Path(path).unlink(missing_ok=True)
         self._state.change_task(task.task, status, **values)
-        self._stopped.pop(task.task, None)
         return status
 
 
