@@ -1,29 +1,44 @@
-"""Hardware profiles, of the catalog and of users, and measurements of models on them."""
+"""Hardware profiles, of the catalog and of users: whether they can be served, their drift, and measurements on them."""
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.catalog import known_profiles, load_profile
+from hardware_profiles.catalog import environment_for, known_profiles, load_profile
 from hardware_profiles.errors import ProfileError
-from nas.engine.store.folder import write_atomically
-from nas.errors import JobError, RunStateError, UnknownNameError
+from hardware_profiles.measuring.worker import environment_of
+from hardware_profiles.requirements import check_requirements, offering_node
+from nas.engine.store.base import MeasuringSession
+from nas.engine.store.folder import RunFolder, write_atomically
+from nas.engine.store.opening import open_store
+from nas.errors import JobError, NasError, RunStateError, ServiceError, UnknownNameError
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.plugins import is_dotted
 from nas.service.api import schemas
 from nas.service.jobs.job_runner import JobRunner
 from nas.service.settings import ServiceSettings
+from nas.service.stamped_cache import StampedCache, fresh
 from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
 from nas.service.uploads.onnx_models import keep_model
 from nas.service.uploads.storage_checks import check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns
-from nas.service.views.profiles import ProfileAvailability, ProfileDrift
 
+_NODES_S = 10.0
+"""Before the cluster is asked again for its nodes."""
+_MAX_RUNS = 1000
+"""Runs whose drifts are cached; each takes some hundred bytes."""
 _ADDED = "[!.]*.yaml"
 """Files of profiles; names that begin with a dot are being written."""
 
@@ -36,15 +51,11 @@ class Hardware:
         users: the runs that need them.
     """
 
-    def __init__(
-        self,
-        settings: ServiceSettings,
-        tasks: TaskRequests,
-        runner: JobRunner,
-        users: OpenRuns,
-    ) -> None:
+    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, runner: JobRunner, users: OpenRuns) -> None:
         self._limits, self._tasks, self._users = settings.limits, tasks, users
-        self._availability, self._drifts = ProfileAvailability(runner), ProfileDrift(settings.runs)
+        self._runs, self._runner = settings.runs, runner
+        self._asked: tuple[float, Sequence[Mapping[str, float]] | None] | None = None  # when, and the cluster's nodes
+        self._drifts = StampedCache(lambda folder, _: _drifts_of_run(folder), max_weight=_MAX_RUNS)
         self._folder = settings.uploads / "profiles"
         self._models = settings.uploaded_models
         self._shipped = {profile.name: profile for profile in known_profiles()}
@@ -60,7 +71,7 @@ class Hardware:
             JobError: The profile cannot be served now.
         """
         entry = self.entry(name)
-        if (problem := self._availability.problem(self._loaded(name))) is not None:
+        if (problem := self._problem(self._loaded(name))) is not None:
             raise JobError(str(problem), code=problem.code)
         return entry
 
@@ -79,7 +90,7 @@ class Hardware:
 
     def get(self, name: str) -> schemas.Profile:
         """One profile, with the noise and the drift of its measurements."""
-        return self._described(self._loaded(name), drift=self._drifts.by_run(name))
+        return self._described(self._loaded(name), drift=self._drift(name))
 
     def add(self, upload: schemas.ProfileUpload) -> schemas.Profile:
         """A user's profile, added under its name.
@@ -171,12 +182,12 @@ class Hardware:
         if profile.ssh:
             text = f"a profile with ssh uses the server's keys: its administrator can add it to uploads/{self._folder.name}/"
             raise JobError(text, code="profile.not-allowed", fields=[("profile", text)])
-        problem = None if profile.remote else self._availability.problem(profile)  # a board may join the cluster later
+        problem = None if profile.remote else self._problem(profile)  # a board may join the cluster later
         if problem is not None:
             raise JobError(str(problem), code=problem.code, fields=[("profile", str(problem))])
         return profile
 
-    def _described(self, profile: HardwareProfile, *, drift: Sequence[schemas.Drift] = ()) -> schemas.Profile:
+    def _described(self, profile: HardwareProfile, *, drift: tuple[schemas.Drift, ...] = ()) -> schemas.Profile:
         return schemas.Profile(
             name=profile.name,
             threads=profile.threads,
@@ -187,11 +198,72 @@ class Hardware:
             ssh=profile.ssh,
             description=profile.description,
             shipped=profile.name in self._shipped,
-            unavailable=str(self._availability.problem(profile) or ""),
-            drift=tuple(drift),
+            unavailable=str(self._problem(profile) or ""),
+            drift=drift,
         )
 
     def _measurement(self, task: Task) -> schemas.ModelMeasurement:
         result = None if task.result is None else dict(task.result)
         fields = self._tasks.status_fields(task)
         return schemas.ModelMeasurement(measurement=task.task, profile=task.of, result=result, **fields)
+
+    def _problem(self, profile: HardwareProfile) -> ProfileError | None:
+        """Why nothing can be measured on a profile now; None where that is possible, or is not known here.
+
+        An ssh host checks its own machine, and so does a node when its worker starts.
+        """
+        if profile.ssh:
+            return None
+        try:
+            if not profile.placement:
+                check_requirements(profile, environment_for(profile, this_machine()))
+            elif (nodes := self._nodes()) is not None:
+                offering_node(profile, nodes)
+        except ProfileError as error:
+            return error
+        return None
+
+    def _nodes(self) -> Sequence[Mapping[str, float]] | None:
+        """The resources of the cluster's nodes; None while it does not answer."""
+        now = time.monotonic()
+        if self._asked is None or not fresh(self._asked[0], now, _NODES_S):
+            try:
+                self._asked = now, self._runner.nodes()
+            except ServiceError:
+                self._asked = now, None
+        return self._asked[1]
+
+    def _drift(self, name: str) -> tuple[schemas.Drift, ...]:
+        """The drift of a profile's machine by run, the oldest first; runs that cannot be read are left out."""
+        profile_drifts = []
+        for folder in self._runs.list():
+            with suppress(NasError):  # the list of runs shows the error
+                drifts = self._drifts.get(folder)
+                profile_drifts += [drifts[name]] if name in drifts else []
+        return tuple(sorted(profile_drifts, key=lambda drift: drift.time))
+
+
+@cache
+def this_machine() -> Mapping[str, Any]:
+    """The description of this machine that its measuring process would send, as when it was first needed."""
+    return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")
+
+
+def _drifts_of_run(folder: RunFolder) -> Mapping[str, schemas.Drift]:
+    """Medians over the measuring sessions of a run, by profile."""
+    with closing(open_store(folder)) as store:
+        by_profile = groupby(store.sessions(), key=lambda session: session.profile)
+        return {profile: _drift_of(folder.id, list(sessions)) for profile, sessions in by_profile}
+
+
+def _drift_of(run: str, sessions: Sequence[MeasuringSession]) -> schemas.Drift:
+    sessions = [
+        session for session in sessions if session.runtime == sessions[0].runtime
+    ]  # levels differ between runtimes
+    noises = [session.noise for session in sessions if session.noise is not None]
+    return schemas.Drift(
+        run=run,
+        time=datetime.fromtimestamp(min(session.time for session in sessions), UTC),
+        level_ms=statistics.median(session.level_ms for session in sessions),
+        noise=statistics.median(noises) if noises else None,
+    )
