@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import environment_for, known_profiles, load_profile
 from hardware_profiles.errors import ProfileError
-from hardware_profiles.measuring.worker import environment_of
 from hardware_profiles.requirements import check_requirements, offering_node
 from nas.engine.store.base import MeasuringSession
 from nas.engine.store.folder import RunFolder, write_atomically
@@ -246,6 +245,8 @@ class Hardware:
 @cache
 def this_machine() -> Mapping[str, Any]:
     """The description of this machine that its measuring process would send, as when it was first needed."""
+    from hardware_profiles.measuring.worker import environment_of  # with ONNX Runtime, which takes long to load
+
     return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")
 
 
