@@ -1,13 +1,14 @@
 """The first program on an ssh host: checks the host's Python, then runs the worker. It is sent, not installed.
 
-It continues to read the interpreter's input, whose next command is the worker's source. Its syntax is that of any
-Python 3, so that an old one can report its version.
+It continues to read the interpreter's input, whose next command has an archive of the worker's package. Its syntax is that of
+any Python 3, so that an old one can report its version.
 """
 
 import importlib
 import json
 import os
 import sys
+import tempfile
 
 _OLDEST = (3, 9)
 _NEEDED = ("numpy", os.environ.get("MEASURED_PACKAGE", "onnxruntime"))
@@ -29,6 +30,18 @@ def lacking() -> "tuple[str, str]":
     return "", ""
 
 
+def run_worker(archive: bytes) -> None:
+    """Runs the worker of an archive, which is a file only while the worker's modules are loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "worker.pyz")
+        with open(path, "wb") as file:
+            file.write(archive)
+        sys.path.insert(0, path)
+        worker = importlib.import_module("worker.main")
+        del sys.path[0]
+    worker.main()
+
+
 def main() -> None:
     """Reports what is missing and ends, or runs the worker."""
     if sys.path[:1] == [""]:
@@ -44,11 +57,8 @@ def main() -> None:
     sys.stdout.flush()
     if module:
         return
-    worker, runtime = (sys.stdin.buffer.read(n) for n in json.loads(sys.stdin.buffer.readline())["payloads"])
-    exec(
-        compile(worker, "worker.py", "exec"),
-        {"__name__": "__main__", "RUNTIME_SOURCE": runtime},
-    )
+    (length,) = json.loads(sys.stdin.buffer.readline())["payloads"]
+    run_worker(sys.stdin.buffer.read(length))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import select
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 from hardware_profiles.errors import WorkerDiedError, WorkerError
 from hardware_profiles.runtimes.lookup import source_of
 
-WORKER_FILE = Path(__file__).parents[1] / "measuring" / "worker.py"
+WORKER_FOLDER = Path(__file__).parents[1] / "measuring" / "worker"
 FIXED_LAYOUT = ("setarch", "-R")
 """Prefix of a command that runs it without address space randomisation."""
 _CLOSE_SECONDS = 2.0
@@ -52,9 +54,23 @@ class Connection(Protocol):
 
 
 def local_command() -> list[str]:
-    """The command that runs the worker's file, without address randomisation where this system allows it."""
-    worker = [sys.executable, "-P", str(WORKER_FILE)]  # -P: the worker must not import the modules of its folder
+    """The command that runs the worker's package, without address randomisation where this system allows it."""
+    worker = [sys.executable, "-P", str(WORKER_FOLDER / "__main__.py")]  # -P: not with the modules of its folder
     return [*FIXED_LAYOUT, *worker] if _can_fix_layout() else worker
+
+
+def worker_archive(runtime: str) -> bytes:
+    """An archive of the worker's package, with the file of a runtime's class, for a machine that has neither.
+
+    The same files give the same bytes.
+    """
+    contents = {path.name: path.read_bytes() for path in sorted(WORKER_FOLDER.glob("*.py"))}
+    contents["sent_runtime.py"] = Path(source_of(runtime).rpartition(":")[0]).read_bytes()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        for name, content in contents.items():
+            files.writestr(zipfile.ZipInfo(f"worker/{name}"), content)  # without times
+    return archive.getvalue()
 
 
 def worker_settings(threads: int, runtime: str = "onnxruntime") -> dict[str, str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
-from hardware_profiles.runtimes.lookup import find_runtime, source_of
-from hardware_profiles.transports.connection import FIXED_LAYOUT, WORKER_FILE, LocalConnection, worker_settings
+from hardware_profiles.runtimes.lookup import find_runtime
+from hardware_profiles.transports.connection import FIXED_LAYOUT, LocalConnection, worker_archive, worker_settings
 
 BOOTSTRAP_FILE = Path(__file__).with_name("bootstrap.py")
 _CONNECT_SECONDS = 10
@@ -91,8 +91,7 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         connection.send({"do": "bootstrap"}, [BOOTSTRAP_FILE.read_bytes()])
         answer = connection.receive(seconds=_HELLO_SECONDS)
         if answer["event"] == "ready":
-            file = Path(source_of(profile.runtime).rpartition(":")[0])
-            connection.send({"do": "worker"}, [WORKER_FILE.read_bytes(), file.read_bytes()])
+            connection.send({"do": "worker"}, [worker_archive(profile.runtime)])
             return connection
     except WorkerDiedError as death:
         error: ProfileError = _connect_error(profile, connection, death)

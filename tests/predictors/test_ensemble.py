@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from predictors.base import Array
-from predictors.ensemble import MIN_WEIGHT, cross_combined, ensemble_weights, errors_by_model
 from predictors.folds import make_folds, rows_outside
+from predictors.model_selection import MIN_WEIGHT, cross_combined, ensemble_weights, errors_by_model
 
 LABELS = np.random.default_rng(0).uniform(1, 2, 200)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictors.label_transforms import LOG, PLAIN, WarpedLabels, best_warp
+from predictors.kernel_process import LOG, PLAIN, WarpedLabels, best_warp
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8))

@@ -14,7 +14,8 @@ from hardware_profiles.environment import machine_key
 from hardware_profiles.errors import ProfileError
 from hardware_profiles.measuring.pace import is_quiet, usual_speed
 from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
-from hardware_profiles.measuring.worker import NoEnergyError, energy_counters, environment_of
+from hardware_profiles.measuring.worker.energy_counters import NoEnergyError, energy_counters
+from hardware_profiles.measuring.worker.environment import environment_of
 from hardware_profiles.requirements import check_requirements
 from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,10 +12,10 @@ import pytest
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyMeasurement
 from hardware_profiles.measuring.profiler import MAX_BATCH_BYTES, WorkerProfiler
-from hardware_profiles.transports.connection import WORKER_FILE
+from hardware_profiles.measuring.worker import model_runs
+from hardware_profiles.measuring.worker.model_runs import time_runs, warm_up
 from tests.hardware_profiles.machine import Machine
 
-CODE = runpy.run_path(str(WORKER_FILE))
 PROFILE = HardwareProfile("p")
 ONE = {"x": np.zeros(1, np.float32)}
 
@@ -37,7 +36,7 @@ class Clocked:
         self._unknown, self._now = unknown, 0.0
         self.lengths: list[int] = []
         clock = SimpleNamespace(perf_counter=lambda: self._now, thread_time=lambda: self._now / 2)
-        monkeypatch.setitem(CODE["_time_runs"].__globals__, "time", clock)
+        monkeypatch.setattr(model_runs, "time", clock)
 
     def run(self, feeds: dict[str, np.ndarray]) -> None:
         self.lengths.append(feeds["ids"].size)
@@ -48,7 +47,7 @@ class Clocked:
 
 def test_a_run_makes_one_call_with_each_input_in_order_and_sums_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Clocked(monkeypatch)
-    wall, cpu, switches = CODE["_time_runs"](session, (sentence(2), sentence(64), sentence(5)), 4)
+    wall, cpu, switches = time_runs(session, (sentence(2), sentence(64), sentence(5)), 4)
     assert session.lengths == [2, 64, 5] * 4
     assert (wall, cpu) == ([71_000.0] * 4, [35_500.0] * 4)
     assert len(switches) == 4
@@ -56,16 +55,16 @@ def test_a_run_makes_one_call_with_each_input_in_order_and_sums_their_times(monk
 
 def test_warm_up_runs_all_inputs_and_sums_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Clocked(monkeypatch)
-    assert CODE["_warm_up"](session, (sentence(2), sentence(64))) == 66_000.0
+    assert warm_up(session, (sentence(2), sentence(64))) == 66_000.0
     assert session.lengths == [2, 64] * (len(session.lengths) // 2)
 
 
 def test_of_several_inputs_the_failing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = (sentence(2), sentence(64), sentence(5))
     with pytest.raises(RuntimeError, match=r"^input 3 of 3: unknown length$"):
-        CODE["_time_runs"](Clocked(monkeypatch, unknown=5), calls, 4)
+        time_runs(Clocked(monkeypatch, unknown=5), calls, 4)
     with pytest.raises(ValueError, match=r"^unknown length$"):
-        CODE["_time_runs"](Clocked(monkeypatch, unknown=5), calls[2:], 4)
+        time_runs(Clocked(monkeypatch, unknown=5), calls[2:], 4)
 
 
 def test_every_value_is_per_call() -> None:

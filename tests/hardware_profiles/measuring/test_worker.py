@@ -19,10 +19,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hardware_profiles.runtimes.lookup import source_of
-from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
+from hardware_profiles.measuring.worker import commands, machine, pinning
+from hardware_profiles.measuring.worker.commands import Worker
+from hardware_profiles.measuring.worker.model_runs import create_session
+from hardware_profiles.measuring.worker.pinning import prefer_worker
+from hardware_profiles.transports.connection import LocalConnection, local_command, worker_archive, worker_environment
+from hardware_profiles.transports.ssh import BOOTSTRAP_FILE
 from nas.plugins.testing.onnx_networks import conv_net, declare
-from tests.hardware_profiles.measuring.worker_calls import CODE, NET, TRIVIAL, ask, load, packed, start
+from tests.hardware_profiles.measuring.worker_calls import NET, TRIVIAL, ask, load, packed, start
 
 CPUS = len(os.sched_getaffinity(0))
 SESSION = onnxruntime.InferenceSession
@@ -39,20 +43,24 @@ def allowed_cpus(pid: int) -> dict[str, str]:
     return found
 
 
-def test_the_file_and_that_of_a_runtime_alone_run_with_numpy_and_onnxruntime(tmp_path: Path) -> None:
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "worker.pyz"
+    path.write_bytes(worker_archive("onnxruntime"))
+    return path
+
+
+def test_an_archive_alone_runs_with_numpy_and_onnxruntime(archive: Path, tmp_path: Path) -> None:
     packages = tmp_path / "packages"
     packages.mkdir()
     installed = Path(np.__file__).parent.parent
     for name in ("numpy", "numpy.libs", "onnxruntime"):
         if (installed / name).exists():
             (packages / name).symlink_to(installed / name)
-    alone = tmp_path / "worker.py"
-    alone.write_bytes(WORKER_FILE.read_bytes())
-    file, _, name = source_of("onnxruntime").rpartition(":")
-    (tmp_path / "runtime.py").write_bytes(Path(file).read_bytes())
-    # -S: no site-packages, only the standard library and the folder
-    environment = {"PYTHONPATH": str(packages), "MEASURED_RUNTIME": f"{tmp_path / 'runtime.py'}:{name}"}
-    connection = LocalConnection([sys.executable, "-S", "-P", str(alone)], environment)
+    # The file of the runtime's class is not there, but in the archive. -S: no site-packages, only the standard library.
+    environment = {"PYTHONPATH": f"{packages}:{archive}", "MEASURED_RUNTIME": "none.py:OnnxRuntime"}
+    code = "from worker.main import main; main()"
+    connection = LocalConnection([sys.executable, "-S", "-P", "-c", code], environment)
     try:
         assert start(connection)["onnxruntime"] == onnxruntime.__version__
         assert load(connection)["event"] == "loaded"
@@ -63,9 +71,16 @@ def test_the_file_and_that_of_a_runtime_alone_run_with_numpy_and_onnxruntime(tmp
     assert min(entries["0"]["wall_ms"]) > 0
 
 
-def test_it_imports_no_other_package() -> None:
-    code = f"import runpy, sys; runpy.run_path({str(WORKER_FILE)!r}); print(*{{m.split('.')[0] for m in sys.modules}})"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+def test_the_same_files_give_the_same_archive(archive: Path) -> None:
+    assert worker_archive("onnxruntime") == archive.read_bytes()
+    assert worker_archive("openvino") != archive.read_bytes()
+
+
+def test_it_imports_no_other_package(archive: Path) -> None:
+    code = "import sys, worker.main; print(*{m.split('.')[0] for m in sys.modules})"
+    environment = {**os.environ, "PYTHONPATH": str(archive), "MEASURED_RUNTIME": "none.py:OnnxRuntime"}
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     loaded = set(done.stdout.split())
     assert {"numpy", "onnxruntime"} <= loaded
     ours = {"onnx", "pydantic", "yaml", "torch", "ray", "nas", "supernets", "predictors", "hardware_profiles"}
@@ -155,7 +170,7 @@ def test_a_cgroup_quota_is_the_least_of_all_levels(tmp_path: Path) -> None:
         (tmp_path / path).write_text(text)
 
     def quota() -> float | None:
-        found: float | None = CODE["cpu_quota"](str(tmp_path), str(tmp_path / "own"))
+        found: float | None = machine.cpu_quota(str(tmp_path), str(tmp_path / "own"))
         return found
 
     assert quota() is None
@@ -175,7 +190,7 @@ def test_a_cgroup_quota_is_the_least_of_all_levels(tmp_path: Path) -> None:
 
 def test_a_gpu_has_its_model_and_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def device(provider: str = "CUDAExecutionProvider") -> str | None:
-        found: str | None = CODE["device"](provider, str(tmp_path))
+        found: str | None = machine.device(provider, str(tmp_path))
         return found
 
     def add(address: str, model: str) -> None:
@@ -210,14 +225,14 @@ def test_a_model_that_a_provider_leaves_to_the_cpu_is_rejected(worker: LocalConn
     assert answer["event"] == "failed"
     assert AZURE in answer["message"]
     assert "CPU" in answer["message"]
-    session, _ = CODE["_create_session"](TRIVIAL, [0], AZURE, (), exclusive=False)  # the baseline of the peak memory
+    session, _ = create_session(TRIVIAL, [0], AZURE, (), exclusive=False)  # the baseline of the peak memory
     assert session.devices[0] == AZURE
 
 
 def test_a_provider_whose_libraries_are_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "InferenceSession", _on_cpu)
     with pytest.raises(RuntimeError, match="NoProvider"):
-        CODE["_create_session"](TRIVIAL, [0], "NoProvider", (), exclusive=False)
+        create_session(TRIVIAL, [0], "NoProvider", (), exclusive=False)
 
 
 def _on_cpu(model: bytes, options: onnxruntime.SessionOptions, **asked: object) -> onnxruntime.InferenceSession:
@@ -225,25 +240,25 @@ def _on_cpu(model: bytes, options: onnxruntime.SessionOptions, **asked: object) 
     return SESSION(model, options, providers=["CPUExecutionProvider"])
 
 
-def test_the_worker_runs_from_its_input() -> None:
-    """As over ssh: the source and then the commands on one input, without a file."""
-    code = (
-        "import sys;n=int(sys.stdin.buffer.readline());"
-        "exec(compile(sys.stdin.buffer.read(n),'worker','exec'),{'__name__':'__main__'})"
-    )
-    environment = {**os.environ, "MEASURED_RUNTIME": source_of("onnxruntime")}
-    source = WORKER_FILE.read_bytes()
-    load_line = json.dumps(
-        {"do": "load", "id": "0", "names": [["x"]], "payloads": [len(part) for part in NET]}
-    ).encode()
-    command = {"do": "start", "threads": 1, "provider": "CPUExecutionProvider", "trivial": TRIVIAL.hex()}
-    begin, pipe = json.dumps(command).encode(), subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment) as process:
+def test_the_worker_runs_from_its_input_and_leaves_no_file(archive: Path, tmp_path: Path) -> None:
+    """As over ssh: the archive and then the commands on one input."""
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "MEASURED_RUNTIME": "none.py:OnnxRuntime", "TMPDIR": str(tmp_path / "temporary")}
+    commands: list[tuple[dict[str, Any], list[bytes]]] = [
+        ({"do": "worker"}, [archive.read_bytes()]),
+        ({"do": "start", "threads": 1, "provider": "CPUExecutionProvider", "trivial": TRIVIAL.hex()}, []),
+        ({"do": "load", "id": "0", "names": [["x"]]}, list(NET)),
+    ]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, BOOTSTRAP_FILE], stdin=pipe, stdout=pipe, env=environment) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(b"".join((b"%d\n" % len(source), source, begin, b"\n", load_line, b"\n", *NET)))
+        for command, payloads in commands:
+            lengths = {"payloads": [len(payload) for payload in payloads]} if payloads else {}
+            process.stdin.write(b"".join((json.dumps({**command, **lengths}).encode(), b"\n", *payloads)))
         process.stdin.flush()
-        assert [json.loads(process.stdout.readline())["event"] for _ in range(2)] == ["ready", "loaded"]
+        assert [json.loads(process.stdout.readline())["event"] for _ in range(3)] == ["ready", "ready", "loaded"]
+        assert not list((tmp_path / "temporary").rglob("*.pyz"))
 
 
 def test_the_peak_is_the_memory_that_a_session_and_a_run_add(worker: LocalConnection) -> None:
@@ -329,9 +344,10 @@ def test_real_time_priority_is_used_where_asked_for_and_allowed_and_only_while_m
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[int] = []
-    own = CODE["Worker"](io.StringIO(), None)
+    own = Worker(io.StringIO(), None)
     own._cpus = [0]
-    monkeypatch.setitem(own.release.__func__.__globals__, "_REALTIME", True)
+    for module in (commands, pinning):
+        monkeypatch.setattr(module, "REALTIME", True)
     monkeypatch.setattr(os, "sched_setscheduler", lambda _, policy, __: given.append(policy))
     own.acquire(str(tmp_path / "lock"), 5)
     assert given == [os.SCHED_RR]
@@ -343,5 +359,5 @@ def test_real_time_priority_is_used_where_asked_for_and_allowed_and_only_while_m
 
     monkeypatch.setattr(os, "sched_setscheduler", forbidden)
     with pytest.raises(PermissionError, match="ulimit -r"):
-        CODE["_prefer"](True)
+        prefer_worker(True)
     assert started(NAS_MEASURING_REALTIME="0")["event"] == "ready"

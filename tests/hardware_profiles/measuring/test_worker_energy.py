@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-import runpy
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +15,9 @@ import pytest
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyMeasurement
 from hardware_profiles.measuring.profiler import WorkerProfiler
+from hardware_profiles.measuring.worker import energy_counters
 from hardware_profiles.profiler_factory import open_profiler
-from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
+from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
 from nas.plugins.testing.onnx_networks import conv_net
 from tests.errors import raises
 from tests.hardware_profiles.energy_counters import BUSY_W, IDLE_W, counters
@@ -25,7 +25,6 @@ from tests.hardware_profiles.energy_counters import BUSY_W, IDLE_W, counters
 PROFILE = HardwareProfile("metered")
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
 SMALL, LARGE = (Deployment.single(conv_net(*size), {"x": IMAGE}) for size in ((16, 3), (64, 6)))
-CODE = runpy.run_path(str(WORKER_FILE))
 
 
 def measured(profiler: WorkerProfiler, *deployments: Deployment) -> list[LatencyMeasurement]:
@@ -167,7 +166,7 @@ def domain(tmp_path: Path) -> Any:
     zone = package(tmp_path)
     (zone / "max_energy_range_uj").write_text("1000000\n")
     (zone / "energy_uj").write_text("900000\n")
-    return CODE["RaplDomain"](zone)
+    return energy_counters.RaplDomain(zone)
 
 
 def test_a_counter_continues_where_it_begins_again(
@@ -201,7 +200,7 @@ def test_the_package_of_the_cpus_and_its_memory_are_counted(tmp_path: Path, monk
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "name").write_text(f"{name}\n")
         (tmp_path / folder / "energy_uj").write_text("1\n")
-    find = CODE["_rapl_domains"]
+    find = energy_counters._rapl_domains
     monkeypatch.setenv("NAS_POWERCAP", str(tmp_path))
     assert [domain.name for domain in find([cpu])] == [f"package-{own}-die-0", "dram"]
     (tmp_path / "intel-rapl:1" / "name").write_text("package-4321\n")  # numbers that say nothing of these CPUs: all
@@ -240,7 +239,7 @@ def nvml(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("visible", ["1", "GPU-0a1b,0"])
 def test_the_gpu_that_is_visible_is_read_by_nvml(nvml: str, visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    gpu = CODE["GpuEnergy"](nvml)
+    gpu = energy_counters.GpuEnergy(nvml)
     assert [gpu.read(), gpu.read()] == [7000, 14000]
     gpu.restart()
     assert gpu.read() == 7000
@@ -251,15 +250,15 @@ def test_gpus_without_a_counter_and_machines_without_nvml_are_told(
     nvml: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    error = CODE["NoEnergyError"]
+    error = energy_counters.NoEnergyError
     with pytest.raises(
         error, match=r"nvmlDeviceGetTotalEnergyConsumption fails: Not Supported \(3\); GPUs before Volta"
     ):
-        CODE["GpuEnergy"](nvml)
+        energy_counters.GpuEnergy(nvml)
     with pytest.raises(error, match="NVML cannot be loaded"):
-        CODE["GpuEnergy"](str(tmp_path / "none.so"))
+        energy_counters.GpuEnergy(str(tmp_path / "none.so"))
     libc = ctypes.util.find_library("c")
     with pytest.raises(error, match="has no nvmlInit_v2"):
-        CODE["GpuEnergy"](libc)
+        energy_counters.GpuEnergy(libc)
     with pytest.raises(error, match="no energy counter is known for ROCMExecutionProvider"):
-        CODE["energy_counters"]([0], "ROCMExecutionProvider")
+        energy_counters.energy_counters([0], "ROCMExecutionProvider")

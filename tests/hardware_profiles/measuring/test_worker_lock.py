@@ -19,8 +19,11 @@ import numpy as np
 import pytest
 
 from hardware_profiles.errors import WorkerDiedError
+from hardware_profiles.measuring.worker import commands, machine
+from hardware_profiles.measuring.worker.commands import Worker
+from hardware_profiles.measuring.worker.host_lock import lock_path, open_lock
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
-from tests.hardware_profiles.measuring.worker_calls import CODE, NET, ask, load, packed, start
+from tests.hardware_profiles.measuring.worker_calls import NET, ask, load, packed, start
 from tests.onnx_networks import endless
 
 
@@ -54,10 +57,10 @@ def test_a_release_reports_the_changing_environment(worker: LocalConnection, tmp
 
 def test_the_changing_environment_is_read_at_each_release(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    own = CODE["Worker"](out, None)
+    own = Worker(out, None)
     own._cpus = [0]
     quotas = [2.0, 0.5]
-    monkeypatch.setitem(own.release.__func__.__globals__, "cpu_quota", lambda: quotas.pop(0))
+    monkeypatch.setattr(machine, "cpu_quota", lambda: quotas.pop(0))
     own.release()
     own.release()
     found = [json.loads(line)["environment"]["quota_cpus"] for line in out.getvalue().splitlines()]
@@ -66,10 +69,10 @@ def test_the_changing_environment_is_read_at_each_release(monkeypatch: pytest.Mo
 
 def test_a_suspension_between_acquire_and_release_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    own = CODE["Worker"](out, None)
+    own = Worker(out, None)
     own._cpus = [0]
     clocks = [100.0, 3700.04]
-    monkeypatch.setitem(own.release.__func__.__globals__, "_suspended_s", lambda: clocks.pop(0))
+    monkeypatch.setattr(commands, "suspended_s", lambda: clocks.pop(0))
     own.acquire(str(tmp_path / "lock"), 5)
     own.release()
     assert json.loads(out.getvalue().splitlines()[-1])["environment"]["suspended_s"] == 3600.0
@@ -78,7 +81,7 @@ def test_a_suspension_between_acquire_and_release_is_reported(tmp_path: Path, mo
 def test_a_locks_name_is_one_file_of_the_host_for_any_temporary_folder(worker: LocalConnection, tmp_path: Path) -> None:
     name = f"test-{os.getpid()}"
     other = LocalConnection(local_command(), {**worker_environment(1), "TMPDIR": str(tmp_path)})
-    lock = Path(CODE["lock_path"](name))
+    lock = Path(lock_path(name))
     try:
         start(worker)
         start(other)
@@ -99,20 +102,20 @@ def test_the_lock_is_in_the_first_folder_that_all_users_may_write_to(tmp_path: P
     own.chmod(0o755)  # only root may write there
     shared.chmod(0o1777)
     last.chmod(0o1777)
-    assert CODE["lock_path"]("name", tuple(found)) == str(shared / "name.lock")
-    assert CODE["lock_path"]("name", tuple(found[:2])) == str(own / "name.lock")
+    assert lock_path("name", tuple(found)) == str(shared / "name.lock")
+    assert lock_path("name", tuple(found[:2])) == str(own / "name.lock")
 
 
 def test_all_users_may_open_the_lock_of_any_user(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     before = os.umask(0o077)
     try:
-        os.close(CODE["open_lock"](str(lock)))
+        os.close(open_lock(str(lock)))
     finally:
         os.umask(before)
     assert stat.S_IMODE(lock.stat().st_mode) == 0o666
     lock.write_text("kept")
-    os.close(CODE["open_lock"](str(lock)))
+    os.close(open_lock(str(lock)))
     assert lock.read_text() == "kept"
 
 

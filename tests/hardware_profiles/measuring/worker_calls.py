@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import runpy
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.measuring.session import _TRIVIAL as TRIVIAL
-from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection
+from hardware_profiles.transports.connection import LocalConnection
 from nas.plugins.testing.onnx_networks import conv_net
-
-CODE = runpy.run_path(str(WORKER_FILE))
 
 
 def packed(*arrays: NDArray[Any]) -> bytes:

@@ -56,7 +56,7 @@ def doomed(cluster: Cluster) -> Any:
 def workers(node: Any) -> list[int]:
     """The measuring processes of a node."""
     raylet = node.all_processes["raylet"][0].process.pid
-    return [pid for pid in descendants(raylet) if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in descendants(raylet) if b"worker/__main__.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def kill(cluster: Cluster, node: Any) -> None:
