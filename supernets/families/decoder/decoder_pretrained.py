@@ -13,12 +13,15 @@ from torch import Tensor
 from supernets.errors import CheckpointError
 from supernets.families.decoder.decoder_family import POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.decoder_spec import Activation, DecoderSpec, space_within
-from supernets.families.decoder.experts_layout import (
+from supernets.families.decoder.library_layout import (
     FAMILY_ONLY_SUFFIXES,
+    GPT2_NAMES,
+    HEAD,
     MIXTURES,
-    MODULES,
     Mixture,
+    is_shifted,
     is_stacked,
+    llama_name,
     read_mixture,
     stacked,
 )
@@ -47,26 +50,6 @@ _ACTIVATIONS: Mapping[object, Activation] = {
     "gelu_pytorch_tanh": "gelu-tanh",
 }
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-LLAMA_NAMES: Mapping[str, str] = {
-    "attention.query": "self_attn.q_proj",
-    "attention.key": "self_attn.k_proj",
-    "attention.value": "self_attn.v_proj",
-    "attention.project": "self_attn.o_proj",
-    "mlp.gate": "mlp.gate_proj",
-    "mlp.up": "mlp.up_proj",
-    "mlp.down": "mlp.down_proj",
-    "norm1": "input_layernorm",
-    "norm2": "post_attention_layernorm",
-}
-GPT2_NAMES: Mapping[str, str] = {
-    "attention.project": "attn.c_proj",
-    "mlp.up": "mlp.c_fc",
-    "mlp.down": "mlp.c_proj",
-    "norm1": "ln_1",
-    "norm2": "ln_2",
-    **dict.fromkeys(("attention.query", "attention.key", "attention.value"), "attn.c_attn"),
-}
-"""Modules of a layer, and their names in the library."""
 _UNREAD = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Buffers in files of earlier versions of the library."""
 
@@ -302,19 +285,12 @@ def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
 
 
 def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config: DecoderConfig) -> Tensor:
-    module, _, kind = name.rpartition(".")
-    if module == "head.words":
+    if name == HEAD:
         return file.take_head("lm_head.weight", *shape)
     if is_stacked(name):
         return stacked(file, config.kind, name, shape)
-    library_module = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
-    if library_module is None:
-        _, number, module_in_layer = module.split(".", 2)
-        names = {**LLAMA_NAMES, **MODULES.get(config.kind, {})}
-        library_module = f"layers.{number}.{names[module_in_layer]}"
-    tensor = file.take(f"{library_module}.{kind}", *shape)
-    # Gemma's norms scale by one more than their weights.
-    return 1 + tensor if config.kind == "gemma" and "norm" in module else tensor
+    tensor = file.take(llama_name(config.kind, name), *shape)
+    return 1 + tensor if is_shifted(config.kind, name) else tensor
 
 
 def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tensor:

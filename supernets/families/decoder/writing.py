@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from supernets.families.decoder.decoder_family import ATTENTION_EXPERTS, POSITIONS, WORDS, DecoderFamily
-from supernets.families.decoder.decoder_pretrained import GPT2_NAMES, LLAMA_NAMES
-from supernets.families.decoder.experts_layout import (
+from supernets.families.decoder.library_layout import (
     FAMILY_ONLY_SUFFIXES,
+    GPT2_NAMES,
+    HEAD,
     MIXTURES,
-    MODULES,
+    is_shifted,
     is_stacked,
+    llama_name,
     mixture_settings,
     unstacked,
 )
@@ -38,7 +40,6 @@ _CLASSES = {
     "qwen2_moe": "Qwen2MoeForCausalLM",
 }
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
-_HEAD = "head.words.weight"
 _ATTENTION_ROUTER = ".attention.router."
 """Part of the names of tensors that change nothing where a layer has one attention expert."""
 
@@ -76,7 +77,7 @@ def write_decoder(
     tensors = {name: tensor for name, tensor in tensors.items() if _ATTENTION_ROUTER not in name}
     tied = family.spec.tied
     if kind != "gemma" and family.embedding_scale != 1:
-        tensors = {_HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * family.embedding_scale}
+        tensors = {HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * family.embedding_scale}
         tied = False
     sizes = _gpt2_sizes if kind == "gpt2" else _llama_sizes
     settings = {
@@ -185,20 +186,15 @@ def _llama_tensors(tensors: Mapping[str, Tensor], network: str) -> Iterator[tupl
 
     Args:
         tensors: Tensors by the family's names.
-        network: Its ``model_type``; Gemma has the weights of norms lower by one.
+        network: Its ``model_type``.
     """
-    names = {**LLAMA_NAMES, **MODULES.get(network, {})}
-    outside = {"embedding.words": "model.embed_tokens", "head.norm": "model.norm", "head.words": "lm_head"}
     for name, tensor in tensors.items():
         if is_stacked(name):
             yield from unstacked(network, name, tensor)
+        elif name == HEAD:
+            yield "lm_head.weight", tensor
         elif not name.endswith(FAMILY_ONLY_SUFFIXES):
-            module, _, kind = name.rpartition(".")
-            library_module = outside.get(module)
-            if library_module is None:
-                _, number, module_in_layer = module.split(".", 2)
-                library_module = f"model.layers.{number}.{names[module_in_layer]}"
-            yield f"{library_module}.{kind}", tensor - 1 if network == "gemma" and "norm" in module else tensor
+            yield f"model.{llama_name(network, name)}", tensor - 1 if is_shifted(network, name) else tensor
 
 
 def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Tensor]]:
@@ -208,8 +204,8 @@ def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[s
     """
     yield "transformer.wte.weight", tensors[WORDS]
     yield "transformer.wpe.weight", tensors[POSITIONS]
-    if _HEAD in tensors:
-        yield "lm_head.weight", tensors[_HEAD]
+    if HEAD in tensors:
+        yield "lm_head.weight", tensors[HEAD]
     joined = [f"attention.{part}" for part in ("query", "key", "value")]
     for kind in ("weight", "bias"):
         yield f"transformer.ln_f.{kind}", tensors[f"head.norm.{kind}"]

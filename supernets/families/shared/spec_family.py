@@ -152,11 +152,21 @@ class StackedFamily(DescribedFamily):
         return cast("dict[str, int]", self.options(architecture))
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
-        values, dropped = self.space.values(architecture), set[str]()
+        values = self.space.values(architecture)
+        return frozenset().union(*(modules[values[depth]] for depth, modules in self._dropped_by_depth))
+
+    @cached_property
+    def _dropped_by_depth(self) -> list[tuple[str, dict[Option, frozenset[str]]]]:
+        """The modules that networks of each depth lack, for each choice of a depth."""
+        tables: list[tuple[str, dict[Option, frozenset[str]]]] = []
         for stack in self.stacks:
-            kept_numbers = self.layers_of_depth(stack, cast(int, values[stack.choice("depth").name]))
-            dropped.update(module for i, module in enumerate(stack.modules) if i not in kept_numbers)
-        return frozenset(dropped)
+            kept_numbers = {depth: self.layers_of_depth(stack, depth) for depth in stack.depths}
+            modules_by_depth: dict[Option, frozenset[str]] = {
+                depth: frozenset(module for i, module in enumerate(stack.modules) if i not in numbers)
+                for depth, numbers in kept_numbers.items()
+            }
+            tables.append((stack.choice("depth").name, modules_by_depth))
+        return tables
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         return {

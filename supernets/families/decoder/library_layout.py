@@ -1,4 +1,4 @@
-"""Layers of experts of pretrained decoders, as the `transformers` library names and stores them."""
+"""The tensors of decoders and their layers of experts, as the `transformers` library names and stores them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,32 @@ from supernets.families.shared.transformer_family import STACKS
 from supernets.families.shared.transformer_spec import Gates
 from supernets.networks.formats.model_folder import NamedTensors, Settings, unusable
 
+HEAD = "head.words.weight"
+_OUTSIDE = {"embedding.words": "embed_tokens", "head.norm": "norm"}
+"""Modules outside of the layers, but for the head, and their names in the library in the layout ``llama``."""
+_LLAMA_NAMES: Mapping[str, str] = {
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.project": "self_attn.o_proj",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.down": "mlp.down_proj",
+    "norm1": "input_layernorm",
+    "norm2": "post_attention_layernorm",
+}
+GPT2_NAMES: Mapping[str, str] = {
+    "attention.project": "attn.c_proj",
+    "mlp.up": "mlp.c_fc",
+    "mlp.down": "mlp.c_proj",
+    "norm1": "ln_1",
+    "norm2": "ln_2",
+    **dict.fromkeys(("attention.query", "attention.key", "attention.value"), "attn.c_attn"),
+}
+"""Modules of a layer, and their names in the library."""
 MIXTURES = ("mixtral", "qwen2_moe")
 """Kinds of networks with experts."""
-MODULES: Mapping[str, Mapping[str, str]] = {
+_MODULES: Mapping[str, Mapping[str, str]] = {
     "mixtral": {"mlp.router": "block_sparse_moe.gate"},
     "qwen2_moe": {
         "mlp.router": "mlp.gate",
@@ -109,6 +132,26 @@ def mixture_settings(spec: DecoderSpec, kind: str, options: Mapping[str, int]) -
         "use_sliding_window": False,
         "qkv_bias": spec.qkv_bias,
     }
+
+
+def llama_name(kind: str, name: str) -> str:
+    """The library's name of a tensor in the layout ``llama``, below ``model``; not of the head, and of no stack of experts.
+
+    Args:
+        kind: The ``model_type`` of the network.
+        name: The family's name.
+    """
+    module, _, tensor = name.rpartition(".")
+    library_module = _OUTSIDE.get(module)
+    if library_module is None:
+        _, number, module_in_layer = module.split(".", 2)
+        library_module = f"layers.{number}.{({**_LLAMA_NAMES, **_MODULES.get(kind, {})})[module_in_layer]}"
+    return f"{library_module}.{tensor}"
+
+
+def is_shifted(kind: str, name: str) -> bool:
+    """Returns True if the library has a tensor lower by one: Gemma's norms scale by one more than their weights."""
+    return kind == "gemma" and "norm" in name.rpartition(".")[0]
 
 
 def is_stacked(name: str) -> bool:
