@@ -120,16 +120,6 @@ class CacheUse:
     hits: NDArray[np.int64]
     tokens: NDArray[np.int64]
 
-    @property
-    def hit_rate(self) -> float:
-        """Hits as a share of requests; 1 without requests."""
-        return float(self.hits.sum() / self.requests.sum()) if self.requests.any() else 1.0
-
-    @property
-    def loads_per_token(self) -> float:
-        """Experts loaded for each token."""
-        return float((self.requests - self.hits).sum() / self.tokens.sum())
-
     def __add__(self, use: CacheUse) -> CacheUse:
         """The use of two layers on the same texts; each token counts once."""
         return CacheUse(self.requests + use.requests, self.hits + use.hits, self.tokens)

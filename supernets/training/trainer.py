@@ -308,11 +308,6 @@ def _check_same_training(
             )
 
 
-def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
-    """A mask of the examples whose label a classifier predicts, (n,), bool, in the part's order; see `outputs_of`."""
-    return outputs_of(module, part, batch_size=batch_size).argmax(1) == part.labels
-
-
 def score_and_loss(module: nn.Module, part: Part, task: Task) -> tuple[float, float]:
     """The value of the task's first metric, in single precision, and the mean loss; see `outputs_of`."""
     outputs = outputs_of(task.scored(module), part, batch_size=5 * task.scored_together)
