@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import json
 import os
 import resource
@@ -22,7 +23,7 @@ _LEAST_CREATIONS, _CREATIONS, _CREATION_MS = 3, 5, 50.0
 _PR_SET_PDEATHSIG = 1
 
 
-def read_commands(file: BinaryIO) -> Iterator[dict[str, Any]]:
+def read_commands(file: BinaryIO | io.BufferedReader) -> Iterator[dict[str, Any]]:
     """The commands of the input, with the bytes of their payloads in place of the lengths."""
     for line in iter(file.readline, b""):
         command = json.loads(line)

@@ -6,7 +6,7 @@ import os
 
 from .machine import file_text
 
-REALTIME = os.environ.get("NAS_MEASURINGREALTIME", "") not in ("", "0")
+REALTIME = os.environ.get("NAS_MEASURING_REALTIME", "") not in ("", "0")
 
 
 def choose_cpus(n: int) -> list[int]:
