@@ -73,8 +73,9 @@ def test_metrics_are_those_of_all_layers_together(layers: list[LayerRouting]) ->
     assert all(own.shape == (TEXTS,) for own in found.values())
     first, second = (simulate_cache(own.routing, 6, 3) for own in layers)
     both = first + second
-    assert found["cache_hit_rate"].mean() == pytest.approx(both.hit_rate)
-    assert found["expert_loads_per_token"].mean() == pytest.approx(first.loads_per_token + second.loads_per_token)
+    assert found["cache_hit_rate"].mean() == pytest.approx(both.hits.sum() / both.requests.sum())
+    loads = sum((use.requests - use.hits).sum() / use.tokens.sum() for use in (first, second))
+    assert found["expert_loads_per_token"].mean() == pytest.approx(loads)
     assert found["segment_cache_hit_rate"].mean() > found["cache_hit_rate"].mean()
     f1 = [segment_routing(own.routing, 6, 16).performance for own in layers]
     assert found["segment_routing_f1"].mean() == pytest.approx(np.mean(f1))
