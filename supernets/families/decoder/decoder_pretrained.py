@@ -97,14 +97,7 @@ class DecoderConfig(PretrainedConfig):
         return "gpt2" if self.kind == "gpt2" else "llama"
 
     def as_space(self) -> dict[str, int]:
-        sizes = {
-            "head_size": self.channels,
-            "depth": self.depth,
-            "width": self.width,
-            "heads": self.heads,
-            "queries": self.queries,
-            "hidden": self.hidden,
-        }
+        sizes = PretrainedConfig.as_space(self) | {"queries": self.queries}
         return sizes if self.mixture is None else sizes | self.mixture.sizes
 
     @property
@@ -114,15 +107,9 @@ class DecoderConfig(PretrainedConfig):
 
     @property
     def fixed(self) -> dict[str, Any]:
+        names = ("vocabulary", "positions", "epsilon", "theta", "scaling")
         scale = self.width**0.5 if self.kind == "gemma" else 1.0
-        return {
-            "vocabulary": self.vocabulary,
-            "positions": self.positions,
-            "epsilon": self.epsilon,
-            "theta": self.theta,
-            "scaling": self.scaling,
-            "embedding_scale": scale,
-        }
+        return {**{name: getattr(self, name) for name in names}, "embedding_scale": scale}
 
     def own_tokenizer(self) -> str | None:
         """The text of its ``tokenizer.json``; None if there is none, or none that is read here.
@@ -149,8 +136,7 @@ class DecoderConfig(PretrainedConfig):
         return PretrainedTransformer(self, _read(self, folder))
 
     def space(self) -> DecoderSpec:
-        sizes: dict[str, Any] = dict(self.as_space())
-        return space_within(**sizes, **self._features)
+        return space_within(**self.as_space(), features=self._features)
 
     def check_family(self, family: TransformerFamily) -> None:
         if not isinstance(family, DecoderFamily):

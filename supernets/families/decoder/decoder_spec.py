@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from supernets.errors import DimensionError
 from supernets.families.shared.spec import Options, Order
-from supernets.families.shared.transformer_spec import Gates, LayersSpec, sixths
+from supernets.families.shared.transformer_spec import LayersSpec, sixths
 
 Activation = Literal["silu", "gelu", "gelu-tanh"]
 
@@ -82,15 +82,9 @@ def space_within(
     heads: int,
     queries: int,
     hidden: int,
-    layout: Literal["llama", "gpt2"],
-    tied: bool,
-    activation: Activation,
-    qkv_bias: bool,
+    features: Mapping[str, Any],
     experts: int | None = None,
     active_experts: int | None = None,
-    gates: Gates = "softmax",
-    shared_hidden: int | None = None,
-    shared_gate: bool = False,
 ) -> DecoderSpec:
     """A space within a pretrained network of these sizes.
 
@@ -98,6 +92,9 @@ def space_within(
     with at least half of their queries), and a third, two thirds or all of the hidden channels; the width stays. Smaller
     depths keep layers spread over all. A layer keeps half of its experts, three quarters or all, and sends tokens to one or
     more, up to as many as in the network.
+
+    Args:
+        features: Other fields of the space, by name.
     """
     expert_options = (
         None
@@ -113,15 +110,9 @@ def space_within(
         hidden=sixths(hidden, (2, 4, 6)),
         queries=tuple(range((queries + 1) // 2, queries + 1)),
         kept="spread",
-        layout=layout,
-        tied=tied,
-        activation=activation,
-        qkv_bias=qkv_bias,
         experts=None if expert_options is None else tuple(sorted(expert_options)),
         active_experts=None if active_experts is None else tuple(range(1, active_experts + 1)),
-        gates=gates,
-        shared_hidden=shared_hidden,
-        shared_gate=shared_gate,
+        **features,
     )
 
 

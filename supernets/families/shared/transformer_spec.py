@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from supernets.errors import DimensionError
-from supernets.families.shared.spec import Number, Options, Ratios, Spec
+from supernets.families.shared.spec import Number, Options, Ratios, Spec, dimensions
 
 Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
 KeptLayers = Literal["first", "spread"]
@@ -83,19 +83,11 @@ class ExpertsSpec(Spec):
             )
 
     def _check_without_experts(self) -> None:
-        plain = {
-            "active_experts": None,
-            "gates": "softmax",
-            "routers": "learned",
-            "shared_hidden": None,
-            "expert_rank": None,
-            "null_experts": None,
-            "top_p": None,
-        }
-        if name_of_value := next((name for name, value in plain.items() if getattr(self, name) != value), None):
-            raise DimensionError(
-                name_of_value, "is of layers with experts, and experts is not given; give it, or remove this"
-            )
+        for dimension in dimensions(ExpertsSpec):
+            # That a shared expert is missing is said of its gate alone.
+            if dimension.name not in ("experts", "shared_gate") and getattr(self, dimension.name) != dimension.default:
+                problem = "is of layers with experts, and experts is not given; give it, or remove this"
+                raise DimensionError(dimension.name, problem)
 
 
 @dataclass(frozen=True)
