@@ -245,9 +245,8 @@ class Hardware:
 @cache
 def this_machine() -> Mapping[str, Any]:
     """The description of this machine that its measuring process would send, as when it was first needed."""
-    from hardware_profiles.measuring.worker.environment import (
-        environment_of,  # with ONNX Runtime, which takes long to load
-    )
+    # With ONNX Runtime, which takes long to load.
+    from hardware_profiles.measuring.worker.environment import environment_of
 
     return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")
 
