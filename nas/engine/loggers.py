@@ -83,6 +83,9 @@ class ProgressLogger(ProgressObserver):
     def close(self, status: str) -> None:
         """Ends the run with the status ``FINISHED``, ``FAILED`` or ``KILLED``."""
 
+    def abandon(self) -> None:
+        """Frees what is open after an error; nothing is written any more."""
+
     def reason(self, error: Exception) -> str:
         """The end of a message on an error, after ``cannot be written``."""
         return f": {error}"
@@ -148,6 +151,7 @@ class ProgressLogger(ProgressObserver):
             write()
         except self.errors as error:
             self._failed = True
+            self.abandon()
             failure = f"{self._destination}: cannot be written{self.reason(error)}"
             self._note(f"{failure}; the run continues, and nothing more is logged there")
 
@@ -189,10 +193,12 @@ class TensorBoardLogger(ProgressLogger):
         if self._records is not None:
             self._records.close()
 
-    def reason(self, error: Exception) -> str:
+    def abandon(self) -> None:
         if self._records is not None:
             with suppress(OSError):  # of what is still buffered
                 self._records.close()
+
+    def reason(self, error: Exception) -> str:
         return f": {getattr(error, 'strerror', None) or error}"
 
     def _add(self, **fields: object) -> None:

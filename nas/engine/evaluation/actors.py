@@ -94,7 +94,6 @@ class ActorPool(Generic[TaskT, ResultT]):
         time_limit_s: Time limit of one try, in seconds; None derives it from the longest task so far.
         failure_of: why a result is a failure, or ""; such a task is retried, too, and its last result returned.
         note: called with a sentence when the pool waits for a CPU.
-        resources: Resources of Ray that an actor needs besides its CPU.
     """
 
     def __init__(
@@ -106,10 +105,9 @@ class ActorPool(Generic[TaskT, ResultT]):
         time_limit_s: float | None = None,
         failure_of: Callable[[ResultT], str] = lambda result: "",
         note: Callable[[str], None] = lambda text: None,
-        resources: dict[str, float] | None = None,
     ) -> None:
         self._arguments = (make, *arguments)
-        self._actor_class = ray.remote(num_cpus=1, max_concurrency=_DEPTH, resources=resources)(PoolActor)
+        self._actor_class = ray.remote(num_cpus=1, max_concurrency=_DEPTH)(PoolActor)
         self._workers, self._time_limit_s = workers, time_limit_s
         self._failure_of, self._note = failure_of, note
         self._nodes: dict[Any, str] = {}  # by actor: its node, "" while it starts

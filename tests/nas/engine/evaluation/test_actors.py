@@ -155,7 +155,8 @@ def test_workers_that_cannot_start_end_the_search_and_fail_no_candidate(two_node
 def test_a_worker_that_finds_no_place_is_given_up(two_nodes: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actors, "_START_S", 0.5)
     monkeypatch.setattr(actors, "_LOOK_S", 0.1)
-    pool: ActorPool[Errand, int] = ActorPool(Errands, resources={"nowhere": 1})
+    pool: ActorPool[Errand, int] = ActorPool(Errands)
+    pool._actor_class = pool._actor_class.options(resources={"nowhere": 1})
     with raises("evaluation.actors-not-starting", "resume"):
         list(pool.run([Errand(1)]))
     pool.close()
