@@ -82,28 +82,29 @@ def measurement_columns(measurement: Measurement) -> dict[str, Any]:
 
 def measurement_of(row: Sequence[Any]) -> Measurement:
     """The measurement that a row of `MEASUREMENT_COLUMNS` holds, without samples; ValueError or SpaceError if damaged."""
-    *outcome_columns, weights, data, protocol, environment, detail = row
-    outcome = outcome_of(outcome_columns)
+    # By position: to look columns up by name takes as long as to read them from the database.
+    key, metric, profile, fidelity, variant, attempt, status = row[:7]
+    value, error, seconds, message, time, weights, data, protocol, environment, detail = row[7:]
+    stored_fidelity = _FIDELITIES.get(fidelity) or Fidelity(fidelity)
     return Measurement(
-        outcome.request,
-        outcome.status,
-        outcome.value,
-        outcome.error,
+        Request(Architecture.parse(key), metric, profile or None, stored_fidelity, *Variant.parse(variant)),
+        _STATUSES.get(status) or Status(status),
+        value,
+        error,
         weights=weights,
         data=data,
         protocol=protocol,
         environment=environment,
         detail=detail,
-        attempt=outcome.attempt,
-        seconds=outcome.seconds,
-        message=outcome.message,
-        committed=outcome.committed,
+        attempt=attempt,
+        seconds=seconds,
+        message=message,
+        committed=time,
     )
 
 
 def outcome_of(row: Sequence[Any]) -> Outcome:
     """The outcome that a row of `OUTCOME_COLUMNS` holds; ValueError or SpaceError if damaged."""
-    # By position: to look columns up by name takes as long as to read them from the database.
     key, metric, profile, fidelity, variant, attempt, status, value, error, seconds, message, time = row
     stored_status = _STATUSES.get(status) or Status(status)
     check_value(value, stored_status)
