@@ -6,14 +6,16 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.cli import main
+from tests.nas.short_rounds import take_short_rounds
 
 SMALL_JOB = """
 name: small
@@ -97,6 +99,22 @@ class Shell:
         """Folders below ``runs``."""
         root = self.folder / "runs"
         return {p.name for p in root.iterdir()} if root.is_dir() else set()
+
+
+def output_of(folder: Path, *arguments: str) -> str:
+    """What ``nas ARGUMENTS`` prints in a folder, for fixtures of several tests: with short rounds, and with figures drawn."""
+    output, handler = StringIO(), signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(output):
+        take_short_rounds(patched)
+        patched.chdir(folder)
+        patched.setattr(sys, "argv", ["nas", *arguments])
+        try:
+            main()
+        except SystemExit as ended:
+            assert ended.code in (0, None), ended
+        finally:
+            signal.signal(signal.SIGINT, handler)
+    return output.getvalue()
 
 
 def assert_error(answer: Answer, *parts: str, code: str | None = None) -> None:

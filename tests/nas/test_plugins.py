@@ -344,32 +344,39 @@ def test_what_cannot_be_passed_from_python_is_told(
     assert not (tmp_path / "runs" / "small-1").exists()
 
 
-@pytest.mark.parametrize(
-    ("answer", "mentions"),
-    [
-        ("float('nan'), 0.0", "nan"),
-        ("1.0, float('inf')", "inf"),
-        ("1.0, -1.0", "at least 0"),
-        ("'much', 0.0", "str"),
-        ("None", "None"),
-        ("1.0", "value and its standard error"),
-        ("(1.0,)", "value and its standard error"),
-        ("1.0, 2.0, 3.0", "value and its standard error"),
-        ("1 / 0, 0.0", "measure raised ZeroDivisionError"),
-    ],
-)
-def test_a_candidate_without_a_usable_value_fails_and_the_search_goes_on(
-    tmp_path: Path, plugin_packages: PluginPackages, answer: str, mentions: str
+ANSWERS = {
+    "float('nan'), 0.0": "nan",
+    "1.0, float('inf')": "inf",
+    "1.0, -1.0": "at least 0",
+    "'much', 0.0": "str",
+    "None": "None",
+    "1.0": "value and its standard error",
+    "(1.0,)": "value and its standard error",
+    "1.0, 2.0, 3.0": "value and its standard error",
+    "1 / 0, 0.0": "measure raised ZeroDivisionError",
+}
+"""What a metric must not return, with what the reason of the failure mentions."""
+
+
+def test_candidates_without_a_usable_value_fail_and_the_search_goes_on(
+    tmp_path: Path, plugin_packages: PluginPackages
 ) -> None:
-    often = "sum(network.architecture.genes) % 3 == 1"  # neither the smallest nor the largest
+    """Each network after the smallest and the largest gets another answer."""
     text = KIT.replace(
-        "return network.cost.macs * self.pj", f"if {often}: return {answer}\n        return network.cost.macs"
-    )
-    plugin_packages.install("kit", {"kit": text})
-    run = nas.run(with_metrics("{energy_mj: kit:Energy}", "[macs, energy_mj]"), options_of(tmp_path))
+        "        return network.cost.macs * self.pj",
+        "        answer = ANSWERS[SEEN.setdefault(network.architecture, len(SEEN))]\n"
+        "        return answer() if answer else (network.cost.macs * self.pj",
+    ).replace("* 1e-9, 0.0", "* 1e-9, 0.0)")
+    answers = ", ".join(f"lambda: ({answer})" for answer in ANSWERS)
+    plugin_packages.install("kit", {"kit": f"{text}\nSEEN, ANSWERS = {{}}, [None, None, {answers}]\n"})
+    job = with_metrics("{energy_mj: kit:Energy}", "[macs, energy_mj]").to_yaml()
+    job = job.replace("evaluations: 8", f"evaluations: {2 + len(ANSWERS)}")
+    run = nas.run(parse_job(job, source="job.yaml"), options_of(tmp_path))
     failures = [m.reason for failed in run.failures() for m in failed.measurements]
-    assert failures
-    assert all("metric kit:Energy (kit 0.1)" in message and mentions in message for message in failures)
+    assert len(failures) == len(ANSWERS)
+    for message, mentions in zip(failures, ANSWERS.values(), strict=True):
+        assert "metric kit:Energy (kit 0.1)" in message
+        assert mentions in message
     assert run.report.front
 
 

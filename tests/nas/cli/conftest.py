@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from tests.nas import short_rounds
-from tests.nas.commands import SMALL_JOB, Shell
+from tests.nas.commands import SMALL_JOB, Shell, output_of
 
 
 @pytest.fixture
@@ -20,23 +18,15 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 @pytest.fixture(scope="session")
 def searched(shared_folder: Path) -> Path:
-    """A folder with the job and its finished run ``small-1``, made by a process of its own."""
+    """A folder with the job and its finished run ``small-1``."""
     folder = shared_folder / "searched"
     with FileLock(shared_folder / "searched.lock"):
         if not (folder / "search.json").exists():
             folder.mkdir(exist_ok=True)
-            _search(folder)
+            (folder / "job.yaml").write_text(SMALL_JOB)
+            printed = output_of(folder, "search", "job.yaml", "--inline", "--json")
+            (folder / "search.json").write_text(printed)
     return folder
-
-
-def _search(folder: Path) -> None:
-    (folder / "job.yaml").write_text(SMALL_JOB)
-    made = subprocess.run(
-        short_rounds.command("search", "job.yaml", "--inline", "--json"),
-        cwd=folder, env=short_rounds.environment(), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    (folder / "search.json").write_text(made.stdout)
 
 
 @pytest.fixture

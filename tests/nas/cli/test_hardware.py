@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,7 @@ from nas.runs.run import open_run
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.networks.module_to_onnx import lower
-from tests.nas import short_rounds
-from tests.nas.commands import SMALL_JOB, Answer, Shell
+from tests.nas.commands import SMALL_JOB, Answer, Shell, output_of
 
 JOB = SMALL_JOB.replace("depth: [1, 2], width: [8, 32]", "depth: [1], width: [8, 32]").replace("epochs: 4", "epochs: 1")
 """Of fewer blocks, which take less long to calibrate."""
@@ -188,16 +186,12 @@ def _check_block_costs(shell: Shell, job: Path, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A table, made once, by a process of its own."""
+    """A table, made once."""
     folder = tmp_path_factory.mktemp("calibrated")
     (folder / "job.yaml").write_text(JOB)
-    command = short_rounds.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "6")
-    made = subprocess.run(
-        command, cwd=folder, env=short_rounds.environment(), capture_output=True, text=True, timeout=300
-    )
-    assert made.returncode == 0, made.stderr
-    assert "blocks; latency = " in made.stdout
-    assert "lookup_tables: [small.cpu-1-thread.lookup.json]" in made.stdout
+    printed = output_of(folder, "calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "6")
+    assert "blocks; latency = " in printed
+    assert "lookup_tables: [small.cpu-1-thread.lookup.json]" in printed
     return (folder / "small.cpu-1-thread.lookup.json").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from tests.supernets.families.encoder.test_encoder_family import FAMILY as ENCOD
 from tests.supernets.sharing.families import CNN
 
 
+@cache
 def captured() -> CapturedFamily:
     """A family of a network that makes images smaller, and larger again."""
     torch.manual_seed(0)
@@ -44,14 +46,21 @@ WRAPPERS: list[Callable[[Family], Family]] = [
         (ENCODER, ENCODER.positions, False),
         (GPT2, GPT2.positions, False),
         (EXPERTS, EXPERTS.positions, True),
-        (captured(), None, False),
     ],
-    ids=["images", "sentences", "texts", "experts", "captured"],
+    ids=["images", "sentences", "texts", "experts"],
 )
 def test_properties_are_those_of_the_inner_family(
     wrapped: Callable[[Family], Family], inner: Family, positions: int | None, *, has_experts: bool
 ) -> None:
-    family = wrapped(inner)
+    check_properties(wrapped(inner), inner, positions, has_experts=has_experts)
+
+
+@pytest.mark.parametrize("wrapped", WRAPPERS, ids=["nested", "single", "single nested"])
+def test_properties_are_those_of_an_inner_captured_network(wrapped: Callable[[Family], Family]) -> None:
+    check_properties(wrapped(captured()), captured(), None, has_experts=False)
+
+
+def check_properties(family: Family, inner: Family, positions: int | None, *, has_experts: bool) -> None:
     assert (inner.positions, inner.has_experts) == (positions, has_experts)
     assert (family.positions, family.has_experts) == (positions, has_experts)
     assert inner.matrices

@@ -69,9 +69,9 @@ def test_the_same_modules_with_the_same_settings(covering: tuple[str, Supernet])
     invariants.check_same_modules(covering[1])
 
 
-def test_permuting_every_axis_leaves_the_largest_unchanged(case: tuple[str, Supernet]) -> None:
-    images = images_for(case[0])
-    invariants.check_permutations(case[1], images, images)
+def test_permuting_every_axis_leaves_the_largest_unchanged(covering: tuple[str, Supernet]) -> None:
+    images = images_for(covering[0])
+    invariants.check_permutations(covering[1], images, images)
 
 
 @pytest.mark.parametrize("family", CONTROLS)
@@ -104,13 +104,8 @@ def test_onnx_runtime_agrees_with_torch(covering: tuple[str, Supernet]) -> None:
     invariants.check_onnx(covering[1], images, images)
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        "vit_encoder",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v3", "resnet", "vit_odd_sizes")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["vit_encoder", "mobilenet_v3", "resnet", "vit_odd_sizes"])
 def test_torchs_exporter_agrees(family: str) -> None:
     images = images_for(family)
     invariants.check_exporter(made(family, "slice"), images, images)
@@ -133,7 +128,7 @@ def test_a_fused_step_equals_the_plain_one(family: str, sharing: str) -> None:
         torch.testing.assert_close(fused.get_parameter(name), parameter, rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize(("family", "sharing"), CASES)
+@pytest.mark.parametrize(("family", "sharing"), [*((family, "slice") for family in FAMILIES), *COVERING])
 @torch.no_grad()
 def test_a_supernet_of_a_pretrained_network_has_its_outputs(family: str, sharing: str) -> None:
     """I5: of the largest subnet, before training; in double precision, so that no processor's rounding counts."""

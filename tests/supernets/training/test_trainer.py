@@ -33,6 +33,12 @@ from tests.errors import raises
 SETTINGS = TrainingSettings(epochs=2, batch_size=128, calibration_images=300, seed=5, shift=1, flip=True)
 
 
+@pytest.fixture(scope="module")
+def digits(digits: DataSet) -> DataSet:
+    """The digits with a training part of four steps an epoch."""
+    return replace(digits, train=head(digits.train, 4 * SETTINGS.batch_size))
+
+
 class Stop(Exception):
     """Raised from a callback to end a training in the middle."""
 
@@ -98,12 +104,12 @@ def test_every_subnet_learns(trained: Trained) -> None:
         assert (outputs_of(module, test).argmax(1) == test.labels).float().mean() > 0.7  # chance is 0.1
 
 
-def test_the_checkpoint_of_another_training_is_rejected(trained: Trained, digits: DataSet, tmp_path: Path) -> None:
+def test_the_checkpoint_of_another_training_is_rejected(trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.checkpoint, tmp_path / "c")
     with raises("checkpoint.other-training", "seed", str(trained.settings.seed), "has 9"):
-        run(digits, tmp_path / "c", replace(trained.settings, seed=9))
+        run(trained.data, tmp_path / "c", replace(trained.settings, seed=9))
     with raises("checkpoint.other-training", "another sharing"):
-        run(digits, tmp_path / "c", trained.settings, sharing=SharingSpec(MixtureSpec()))
+        run(trained.data, tmp_path / "c", trained.settings, sharing=SharingSpec(MixtureSpec()))
 
 
 def test_a_loss_that_is_not_finite_is_reported_with_its_step_and_architecture(digits: DataSet, tmp_path: Path) -> None:

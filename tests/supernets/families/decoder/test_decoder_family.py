@@ -146,6 +146,7 @@ def test_what_follows_a_token_changes_nothing_before_it(supernet: Supernet, ids:
     assert invariants.relative(network(longer)[:, :TOKENS_EACH], network(ids)) <= invariants.RELATIVE
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_torchs_exporter_agrees(ids: Tensor) -> None:
     family = DecoderFamily(replace(SPEC, depth=(1, 2)), **SIZES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,9 @@ BLOCKS = {
 }
 
 
+@cache
 def supernet(name: str) -> Supernet:
+    """A supernet that no test changes."""
     return nas.supernet_of(network(name), example(name, 2))
 
 
@@ -35,9 +39,12 @@ def networks(made: Supernet, n: int = 4) -> list[Architecture]:
     return [made.space.smallest, made.space.largest, *(made.space.sample(rng) for _ in range(n))]
 
 
-def divided() -> list[str]:
-    """The networks that have several blocks."""
-    return [name for name in NETWORKS if getattr(supernet(name).family, "divided", False)]
+def divided(name: str) -> Supernet:
+    """The supernet of a network, which has several blocks."""
+    made = supernet(name)
+    assert isinstance(made.family, CapturedFamily)
+    assert made.family.divided
+    return made
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -45,9 +52,9 @@ def test_blocks_are_named_after_their_modules(name: str) -> None:
     assert supernet(name).family.blocks == BLOCKS[name]
 
 
-@pytest.mark.parametrize("name", divided())
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_blocks_one_after_another_are_the_network(name: str) -> None:
-    made = supernet(name)
+    made = divided(name)
     x = example(name, 3)
     for architecture in networks(made):
         module = made.extract(architecture)
@@ -61,9 +68,9 @@ def test_the_blocks_one_after_another_are_the_network(name: str) -> None:
         assert difference(run(lowered.onnx(), x), value.numpy()) <= 1e-4
 
 
-@pytest.mark.parametrize("name", divided())
+@pytest.mark.parametrize("name", NETWORKS)
 def test_keys_equal_those_of_each_network_lowered_alone(name: str) -> None:
-    made = supernet(name)
+    made = divided(name)
     chosen = networks(made, 12)
     found = [network_of(made.extract(a), example(name, 2)).block_keys() for a in chosen]
     keys = BlockKeys(made)

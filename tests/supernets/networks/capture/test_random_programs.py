@@ -35,7 +35,7 @@ from supernets.training.checkpoint import make_supernet
 from tests.supernets.networks.capture.networks import prove
 from tests.supernets.networks.capture.random_programs import RandomProgram, random_programs
 
-N_PROGRAMS = int(os.environ.get("NAS_RANDOM_PROGRAMS", "100"))
+N_PROGRAMS = int(os.environ.get("NAS_RANDOM_PROGRAMS", "50"))
 IS_DEEP = "NAS_RANDOM_PROGRAMS" in os.environ
 # 32-bit floats after up to six operations, of which a square root or a quotient may enlarge their error.
 TOLERANCE = 2e-3
