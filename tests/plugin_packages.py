@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 _inferred: Any = metadata._top_level_inferred  # type: ignore[attr-defined]
+_parsed: Any = metadata.Distribution.metadata.fget  # type: ignore[attr-defined]
 
 
 @cache
@@ -26,7 +27,19 @@ def _modules_of(distribution: Any) -> set[str]:
     return _modules(record.parent, record.stat().st_mtime_ns) if record.is_file() else _inferred(distribution)
 
 
+@cache
+def _metadata(info: Path, changed: int) -> Any:
+    return _parsed(metadata.Distribution.at(info))
+
+
+def _metadata_of(distribution: Any) -> Any:
+    """The metadata of a distribution, which is parsed once, likewise."""
+    file = Path(distribution._path) / "METADATA"
+    return _metadata(file.parent, file.stat().st_mtime_ns) if file.is_file() else _parsed(distribution)
+
+
 metadata._top_level_inferred = _modules_of  # type: ignore[attr-defined]
+metadata.Distribution.metadata = property(_metadata_of)  # type: ignore[assignment,method-assign]
 
 
 class PluginPackages:

@@ -103,7 +103,7 @@ class Shell:
 
 def output_of(folder: Path, *arguments: str) -> str:
     """What ``nas ARGUMENTS`` prints in a folder, for fixtures of several tests: with short rounds, and with figures drawn."""
-    output, handler = StringIO(), signal.getsignal(signal.SIGINT)
+    output, code, handler = StringIO(), None, signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(output):
         take_short_rounds(patched)
         patched.chdir(folder)
@@ -111,9 +111,10 @@ def output_of(folder: Path, *arguments: str) -> str:
         try:
             main()
         except SystemExit as ended:
-            assert ended.code in (0, None), ended
+            code = ended.code
         finally:
             signal.signal(signal.SIGINT, handler)
+    assert code in (0, None), code
     return output.getvalue()
 
 

@@ -59,7 +59,7 @@ def check_whole_path(shell: Shell, job: Path, name: str) -> None:
 def test_shakespeare(recipe: str, shell: Shell) -> None:
     real = SHAKESPEARE.exists()
     text = (
-        gzip.decompress(SHAKESPEARE.read_bytes()).decode()[:50_000] if real else "\n\n".join(map(document, range(400)))
+        gzip.decompress(SHAKESPEARE.read_bytes()).decode()[:20_000] if real else "\n\n".join(map(document, range(160)))
     )
     short = {"training": {"epochs": 2, "largest_epochs": 1, "threads": 1}, "search": {"evaluations": 3, "batch": 3}}
     job = shortened(shell, recipe, text, **short)
@@ -71,7 +71,7 @@ def test_iso_dates(shell: Shell) -> None:
     pytest.importorskip("babel")
     subprocess.run([sys.executable, str(EXAMPLES / "date_pairs.py"), "dates.tsv"], cwd=shell.folder, check=True)
     lines = (shell.folder / "dates.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
-    (shell.folder / "dates.tsv").write_text("".join(lines[:1500]), encoding="utf-8")
+    (shell.folder / "dates.tsv").write_text("".join(lines[:600]), encoding="utf-8")
     assert shell.nas("init", "iso-dates", "--data", "dates.tsv").code == 0
     job = yaml.safe_load((shell.folder / "iso-dates.yaml").read_text())
     job["training"] |= {"epochs": 1, "threads": 1}

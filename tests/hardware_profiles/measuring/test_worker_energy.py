@@ -71,6 +71,7 @@ def test_one_measurement_has_latency_and_the_energy_of_cpu_time(
     assert 0 <= about["others_cpus"] <= 1.5
 
 
+@pytest.mark.slow
 def test_a_counter_that_begins_again_many_times_is_read_often_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ class Disturbed(LocalConnection):
         super().send(command, payloads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["gone", "still"])
 def test_a_counter_that_fails_in_the_middle_leaves_the_latency(tmp_path: Path, how: str) -> None:
     file = tmp_path / "intel-rapl:0" / "energy_uj"

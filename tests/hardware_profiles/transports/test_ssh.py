@@ -91,6 +91,7 @@ def test_models_are_measured_remotely_as_locally() -> None:
     assert small.environment["profile"] == "a-board"
 
 
+@pytest.mark.slow
 def test_energy_is_read_on_the_host(tmp_path: Path) -> None:
     folder, python = tmp_path / "powercap", tmp_path / "python"
     python.write_text(f'#!/bin/sh\nNAS_POWERCAP={shlex.quote(str(folder))} exec {shlex.quote(sys.executable)} "$@"\n')

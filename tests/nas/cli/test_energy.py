@@ -71,6 +71,7 @@ def test_a_search_minimises_the_energies_of_two_profiles(
         assert min(point[key][name] for key in ("values", "errors") for name in names) > 0
 
 
+@pytest.mark.slow
 def test_a_model_is_profiled_with_its_energy(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)

@@ -37,6 +37,7 @@ def grey(folder: Path, files: list[str]) -> NDArray[np.float64]:
     return np.stack([np.asarray(Image.open(folder / file)) for file in files])[:, None] / 255
 
 
+@pytest.mark.slow
 def test_the_test_accuracy_is_computed_again_from_the_listed_files(shell: Shell, pictures: Path) -> None:
     searched = shell.nas("search", shell.job(JOB), "--inline", "--json")
     assert searched.code == 0, searched.err

@@ -69,6 +69,7 @@ def test_a_network_is_trained_further_and_what_it_gained_is_told_and_exported(sh
     assert further.training.teacher == "small-1"  # not the single network, which has no larger one
 
 
+@pytest.mark.slow
 def test_the_run_that_it_is_of_tells_and_draws_it(shell: Shell) -> None:
     made = shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline", "--json").data
     run, gain, record = made["run"], made["gain"], made["finetuning"]

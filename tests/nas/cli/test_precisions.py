@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.nas.commands import SMALL_JOB, Shell
+
+pytestmark = pytest.mark.slow
 
 JOB = (
     SMALL_JOB.replace(

@@ -90,6 +90,7 @@ def test_a_run_of_sentences_is_used_in_every_way_without_the_folder(sentences: S
     assert done(nas("resume", "moods-1", "--evaluations", "+1", "--inline", "--json"))["run"] == "moods-1"
 
 
+@pytest.mark.slow
 def test_a_run_of_images_is_used_in_every_way_without_the_folder(shell: Shell) -> None:
     nas, folder = shell.nas, shell.folder
     save_vit(folder / "vit")

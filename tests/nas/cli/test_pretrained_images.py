@@ -118,6 +118,7 @@ def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(she
     assert np.abs(came - expected.numpy()).max() <= 1e-4 * expected.std().item()
 
 
+@pytest.mark.slow
 def test_the_scripts_of_both_exports_answer_images_alike(shell: Shell, tmp_path: Path) -> None:
     chosen = ("--select", "key=0-0-1-0-x-x-1-0", "--json")
     shell.nas("export-transformers", "digits-1", "-o", tmp_path / "vit", *chosen)

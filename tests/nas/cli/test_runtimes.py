@@ -19,6 +19,7 @@ JOB = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace(
 ) + "runtimes: [onnxruntime, openvino]\n"  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_plan_times_the_ends_in_each_runtime(shell: Shell) -> None:
     made = shell.nas("plan", shell.job(JOB), "--inline", "--json").data
     alone = shell.nas("plan", shell.job(SMALL_JOB, "one.yaml"), "--no-time", "--json").data

@@ -137,6 +137,7 @@ def test_the_script_of_an_export_reproduces_the_test_accuracy(shell: Shell, tmp_
     assert (refused.code, refused.error) == (1, "export.preprocessing-unavailable")
 
 
+@pytest.mark.slow
 def test_the_script_of_a_folder_for_transformers_answers_raw_sentences(shell: Shell, tmp_path: Path) -> None:
     out = tmp_path / "bert"
     chosen = ("--select", "key=1-1-1-1-1-1", "--json")
@@ -165,6 +166,7 @@ def test_a_network_whose_layers_are_alike_is_one_of_the_transformers_library(she
     assert (taken.code, "exists and is no empty folder" in taken.err) == (1, True)
 
 
+@pytest.mark.slow
 def test_of_one_measured_in_int8_alone_what_is_written_in_fp32_has_no_figures_of_int8(
     shell: Shell, tmp_path: Path
 ) -> None:

@@ -159,6 +159,7 @@ def test_only_the_final_figures_come_from_the_test_part(searched: Path) -> None:
     assert order == sorted(order, key=lambda fidelity: fidelity is Fidelity.TEST)
 
 
+@pytest.mark.slow
 def test_your_own_images_on_two_profiles(shell: Shell) -> None:
     digits = load_digits()
     for i, (pixels, label) in enumerate(zip(digits.images[:200], digits.target[:200], strict=True)):
@@ -224,6 +225,7 @@ def test_a_finished_run_goes_on_with_more_to_spend(after: Shell) -> None:
     assert all(point["test"] is not None for point in again.data["front"])
 
 
+@pytest.mark.slow
 def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after: Shell) -> None:
     job = yaml.safe_load(SMALL_JOB)
     job |= {"supernet": {"from": "small-1"}, "warm_start": ["small-1"], "name": "warm"}

@@ -70,6 +70,7 @@ def test_a_failed_import_names_its_part() -> None:
     assert missing_part(ModuleNotFoundError("No module named 'mine'", name="mine")) is None
 
 
+@pytest.mark.slow
 def test_only_modules_of_optional_features_import_optional_packages(tmp_path: Path) -> None:
     found = python("-c", IMPORTS, cwd=tmp_path)
     assert found.returncode == 0, found.stderr

@@ -180,6 +180,7 @@ def test_a_model_is_a_captured_file_where_jobs_may_look_and_never_code(service: 
         assert [error.field for error in service.submissions.check(job(refused)).errors] == ["supernet.model"]
 
 
+@pytest.mark.slow
 def test_a_run_does_without_the_uploaded_network_once_it_is_trained(
     service: Service, runs: RunsFolder, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_tokens_that_have_as_many_experts_as_they_need_are_searched_and_continue
     assert_continued_as_by_torch(shell.folder, smallest["key"])
 
 
+@pytest.mark.slow
 def test_a_network_of_uniform_layers_is_one_of_the_transformers_library(shell: Shell) -> None:
     pytest.importorskip("transformers")
     assert shell.nas("search", job(shell), "--inline").code == 0

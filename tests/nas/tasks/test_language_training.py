@@ -61,6 +61,7 @@ def job(shell: Shell, **training: Any) -> Path:
     return shell.job(yaml.safe_dump({**JOB, "data": data, "supernet": supernet, "training": training}))
 
 
+@pytest.mark.slow
 def test_the_original_teaches_and_is_read_again_where_a_checkpoint_has_replaced_it(shell: Shell) -> None:
     trained = shell.nas("train", job(shell, **TRAINING))
     assert trained.code == 0, trained
@@ -84,6 +85,7 @@ def test_the_original_teaches_and_is_read_again_where_a_checkpoint_has_replaced_
     assert any(isinstance(term, Distillation) and term.teacher is None for term in first.terms)
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_searched_and_kept_by_fine_tuning(shell: Shell) -> None:
     path = job(shell, **{**TRAINING, "epochs": 2, "adapters": {"rank": 4}, "learning_rate": 0.01})
     found = shell.nas("search", path, "--inline")

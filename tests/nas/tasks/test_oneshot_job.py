@@ -83,6 +83,7 @@ def prepared(shell: Shell, path: Path) -> PreparedJob:
     return prepare_job(load_job(path), RunsFolder(shell.folder / "runs"), source="job.yaml")
 
 
+@pytest.mark.slow
 def test_a_search_without_training_exports_what_it_scored(shell: Shell) -> None:
     path = job(shell)
     found = shell.nas("search", path, "--inline")

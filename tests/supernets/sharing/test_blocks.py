@@ -27,6 +27,7 @@ def one_by_one(net: Supernet, architectures: Sequence[Architecture]) -> list[lis
     return [[keys_of_network.get(name, "") for name in blocks] for keys_of_network in keys]
 
 
+@pytest.mark.slow
 def test_keys_equal_those_of_each_network_lowered_separately() -> None:
     net = supernet("tiny")
     chosen = architectures(net, 4)

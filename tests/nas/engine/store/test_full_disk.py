@@ -59,6 +59,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_search_which_goes_on_when_there_is_room(small_disk: Path) -> None:
     database, counter = small_disk / "run.db", small_disk.parent / "counted"
     ballast = small_disk / "ballast"

@@ -121,6 +121,7 @@ def test_every_metric_of_two_precisions_comes_of_one_timing_each(
     assert len(answers[0]) == len(answers[1]) > 0
 
 
+@pytest.mark.slow
 def test_energy_comes_with_latency_or_fails_alone(
     supernet: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_calibration_measures_every_block_and_continues_after_an_interruption(tm
     assert path.read_bytes() == written
 
 
+@pytest.mark.slow
 def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: Path) -> None:
     write_moods(tmp_path)
     space = {"depth": [1, 2], "heads": [2, 4], "hidden": [16]}  # six networks, as above
@@ -187,6 +188,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "table.json"
 
 
+@pytest.mark.slow
 def test_a_second_precision_joins_the_table(tmp_path: Path, finished: Path) -> None:
     path = Path(shutil.copy(finished, tmp_path))
     table = load_lookup(path, profile=PROFILE, environment=None)

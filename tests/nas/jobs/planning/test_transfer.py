@@ -45,6 +45,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "known.json"
 
 
+@pytest.mark.slow
 def test_blocks_are_predicted_from_another_profile_and_few_networks(tmp_path: Path, known: Path) -> None:
     path, prepared = tmp_path / "new.json", prepare(tmp_path)
     found = transfer(prepared, NEW, path, [known], samples=4)

@@ -185,6 +185,7 @@ def test_digits_as_files(tmp_path: Path) -> None:
     assert right == json.loads(Path(made["manifest"]).read_text())["figures"]["test"]["accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find() is None, reason="Fashion-MNIST is not on this machine")
 def test_fashion_mnist_as_files(tmp_path: Path) -> None:
     """Grey files of another size than the colour images that the networks read."""

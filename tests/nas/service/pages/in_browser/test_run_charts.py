@@ -7,7 +7,6 @@ import json
 import time
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -111,7 +110,7 @@ def test_charts_are_downloaded_as_pictures_and_tables(chromium: Chromium, made: 
     for path in paths:
         if path.suffix == ".png":
             with Image.open(path) as image:
-                assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+                assert len(image.convert("RGB").getcolors(image.width * image.height) or ()) > 20
         elif path.suffix == ".svg":
             texts = "".join(ElementTree.parse(path).getroot().itertext())
             assert "plain-1: " in texts or path.stem.endswith("architecture")
