@@ -34,7 +34,7 @@ SETTINGS = TrainingSettings(epochs=2, batch_size=128, calibration_images=300, se
 
 
 @pytest.fixture(scope="module")
-def digits(digits: DataSet) -> DataSet:
+def small_digits(digits: DataSet) -> DataSet:
     """The digits with a training part of four steps an epoch."""
     return replace(digits, train=head(digits.train, 4 * SETTINGS.batch_size))
 
@@ -68,9 +68,9 @@ def run(
     ids=["slice, the largest first", "mixture and transform"],
 )
 def test_a_resumed_training_ends_with_the_same_weights(
-    digits: DataSet, tmp_path: Path, sharing: SharingSpec, largest_epochs: int
+    small_digits: DataSet, tmp_path: Path, sharing: SharingSpec, largest_epochs: int
 ) -> None:
-    trained = partial(run, digits, sharing=sharing, largest_epochs=largest_epochs)
+    trained = partial(run, small_digits, sharing=sharing, largest_epochs=largest_epochs)
     whole = trained(tmp_path / "whole")
     with pytest.raises(Stop):
         trained(tmp_path / "stopped", stop_after=1)
@@ -82,11 +82,11 @@ def test_a_resumed_training_ends_with_the_same_weights(
     assert [e["epoch"] for e in checkpoint.progress["history"]] == [1, 2]
 
 
-def test_each_epoch_has_the_accuracy_and_the_loss_of_both_ends(digits: DataSet, tmp_path: Path) -> None:
-    run(digits, tmp_path / "whole", replace(SETTINGS, epochs=1))
+def test_each_epoch_has_the_accuracy_and_the_loss_of_both_ends(small_digits: DataSet, tmp_path: Path) -> None:
+    run(small_digits, tmp_path / "whole", replace(SETTINGS, epochs=1))
     checkpoint = load_checkpoint(tmp_path / "whole")
     [epoch], supernet = checkpoint.progress["history"], checkpoint.supernet
-    images, validation = head(digits.train, SETTINGS.calibration_images), digits.validation
+    images, validation = head(small_digits.train, SETTINGS.calibration_images), small_digits.validation
     for end in ("largest", "smallest"):
         network = recalibrate(supernet.extract(getattr(supernet.space, end)), images.split(250)).eval()
         with torch.no_grad():
@@ -112,13 +112,15 @@ def test_the_checkpoint_of_another_training_is_rejected(trained: Trained, tmp_pa
         run(trained.data, tmp_path / "c", trained.settings, sharing=SharingSpec(MixtureSpec()))
 
 
-def test_a_loss_that_is_not_finite_is_reported_with_its_step_and_architecture(digits: DataSet, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_reported_with_its_step_and_architecture(
+    small_digits: DataSet, tmp_path: Path
+) -> None:
     with raises("training.not-finite", "epoch 1, step ", "training.learning_rate") as caught:
-        run(digits, tmp_path / "c", replace(SETTINGS, learning_rate=1e20))
+        run(small_digits, tmp_path / "c", replace(SETTINGS, learning_rate=1e20))
     assert re.search(r"(nan|inf) in .*architecture [0-9x]+(-[0-9x]+)+;", str(caught.value))
 
 
-def test_the_last_good_checkpoint_is_kept_when_a_loss_is_not_finite(digits: DataSet, tmp_path: Path) -> None:
+def test_the_last_good_checkpoint_is_kept_when_a_loss_is_not_finite(small_digits: DataSet, tmp_path: Path) -> None:
     class Poisoned(SandwichStrategy):
         """Ordinary in the first phase; the second begins with a NaN weight."""
 
@@ -129,30 +131,30 @@ def test_the_last_good_checkpoint_is_kept_when_a_loss_is_not_finite(digits: Data
         with torch.no_grad():
             next(iter(supernet.sharing.parameters())).fill_(float("nan"))
 
-    supernet = make_supernet(digits_family(digits))
+    supernet = make_supernet(digits_family(small_digits))
     with raises("training.not-finite", "loss is nan", "epoch 2, step 1", "checkpoint of epoch 1"):
-        train(supernet, digits, Poisoned(supernet.space, 1), SETTINGS, tmp_path)
+        train(supernet, small_digits, Poisoned(supernet.space, 1), SETTINGS, tmp_path)
     kept = load_checkpoint(tmp_path)
     assert kept.progress["epoch"] == 1
     assert all(tensor.isfinite().all() for tensor in kept.supernet.state_dict().values())
 
 
-def test_weights_that_are_not_finite_after_the_last_step_are_not_saved(digits: DataSet, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_after_the_last_step_are_not_saved(small_digits: DataSet, tmp_path: Path) -> None:
     """One step per epoch: its loss is finite, its gradient is not."""
-    supernet = make_supernet(digits_family(digits))
+    supernet = make_supernet(digits_family(small_digits))
     name, parameter = next(iter(supernet.sharing.named_parameters()))
     parameter.register_hook(lambda gradient: gradient * float("nan"))
     with raises("training.not-finite", name, "epoch 1", "no checkpoint"):
         train(
-            supernet, digits, SandwichStrategy(supernet.space, 0),
-            replace(SETTINGS, batch_size=len(digits.train)), tmp_path,
+            supernet, small_digits, SandwichStrategy(supernet.space, 0),
+            replace(SETTINGS, batch_size=len(small_digits.train)), tmp_path,
         )  # fmt: skip
     assert not has_checkpoint(tmp_path)
 
 
-def test_too_few_images_for_a_step_are_rejected(digits: DataSet, tmp_path: Path) -> None:
-    few = replace(digits, train=head(digits.train, 7))
-    supernet = make_supernet(digits_family(digits))
+def test_too_few_images_for_a_step_are_rejected(small_digits: DataSet, tmp_path: Path) -> None:
+    few = replace(small_digits, train=head(small_digits.train, 7))
+    supernet = make_supernet(digits_family(small_digits))
     strategy = SortedStrategy(supernet.space, micro_batches=4)
     with raises("training.too-few-images", "7 "):
         train(supernet, few, strategy, SETTINGS, tmp_path)
@@ -160,7 +162,7 @@ def test_too_few_images_for_a_step_are_rejected(digits: DataSet, tmp_path: Path)
         time_training(supernet, few, strategy, SETTINGS, n=3, limit_s=1)
 
 
-def test_few_timed_steps_are_of_all_phases(digits: DataSet) -> None:
+def test_few_timed_steps_are_of_all_phases(small_digits: DataSet) -> None:
     seen = []
 
     class Recorded(SandwichStrategy):
@@ -168,37 +170,37 @@ def test_few_timed_steps_are_of_all_phases(digits: DataSet) -> None:
             seen.append(phase)
             return super().plan(phase, rng, batch_loss)
 
-    supernet, settings = make_supernet(digits_family(digits)), replace(SETTINGS, epochs=10)
+    supernet, settings = make_supernet(digits_family(small_digits)), replace(SETTINGS, epochs=10)
     strategy = Recorded(supernet.space, 0, largest_epochs=5)
-    seconds, _ = time_training(supernet, digits, strategy, settings, n=7, limit_s=60)
+    seconds, _ = time_training(supernet, small_digits, strategy, settings, n=7, limit_s=60)
     assert len(seconds) == 7
     assert seen[::2] == seen[1::2] == [0, 1, 0, 1, 0, 0, 1]
     seen.clear()
-    few = replace(digits, train=head(digits.train, settings.batch_size + 2))  # a second step of two images
+    few = replace(small_digits, train=head(small_digits.train, settings.batch_size + 2))  # a second step of two images
     seconds, _ = time_training(supernet, few, strategy, settings, n=4, limit_s=60)
     assert len(seconds) == len(seen) == 4
 
 
-def test_the_reported_loss_of_micro_batches_is_that_of_the_whole_batch(digits: DataSet) -> None:
+def test_the_reported_loss_of_micro_batches_is_that_of_the_whole_batch(small_digits: DataSet) -> None:
     """An untrained network's loss is that of chance, for any number of micro-batches."""
-    chance = float(np.log(digits.n_classes))
+    chance = float(np.log(small_digits.n_classes))
     for parts in (1, 4):
         torch.manual_seed(0)
-        supernet = make_supernet(digits_family(digits))
+        supernet = make_supernet(digits_family(small_digits))
         settings = replace(SETTINGS, learning_rate=1e-9)
-        loop = Loop(supernet, head(digits.train, 256), SortedStrategy(supernet.space, parts), settings)
+        loop = Loop(supernet, head(small_digits.train, 256), SortedStrategy(supernet.space, parts), settings)
         assert loop.run_epoch(1, lambda step, steps, loss: None) == pytest.approx(chance, rel=0.2)
 
 
-def test_a_training_of_a_version_with_fewer_settings_is_resumed(digits: DataSet, tmp_path: Path) -> None:
+def test_a_training_of_a_version_with_fewer_settings_is_resumed(small_digits: DataSet, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        run(digits, tmp_path / "c", stop_after=1)
+        run(small_digits, tmp_path / "c", stop_after=1)
     index = json.loads((tmp_path / "c" / INDEX).read_text())
     del index["progress"]["settings"]["divergence"]
     (tmp_path / "c" / INDEX).write_text(json.dumps(index))
     with raises("checkpoint.other-training", "divergence: kl", "alpha"):
-        run(digits, tmp_path / "c", replace(SETTINGS, divergence="alpha"))
-    assert run(digits, tmp_path / "c") == run(digits, tmp_path / "d")
+        run(small_digits, tmp_path / "c", replace(SETTINGS, divergence="alpha"))
+    assert run(small_digits, tmp_path / "c") == run(small_digits, tmp_path / "d")
 
 
 @dataclass(frozen=True)
@@ -220,18 +222,20 @@ class TwoPhases:
         return [Pass(self.family.space.sample(rng), (LabelLoss(), Distillation(teacher=None)))]
 
 
-def test_a_training_in_phases_resumes_to_the_same_weights_after_any_epoch(digits: DataSet, tmp_path: Path) -> None:
+def test_a_training_in_phases_resumes_to_the_same_weights_after_any_epoch(
+    small_digits: DataSet, tmp_path: Path
+) -> None:
     settings = replace(SETTINGS, epochs=3)
 
     def run_phases(folder: Path, stop_after: int | None = None) -> str:
         torch.manual_seed(0)
-        supernet = make_supernet(digits_family(digits))
+        supernet = make_supernet(digits_family(small_digits))
 
         def on_epoch(epoch: Epoch) -> None:
             if epoch.epoch == stop_after:
                 raise Stop
 
-        return train(supernet, digits, TwoPhases(supernet.family), settings, folder, on_epoch=on_epoch)
+        return train(supernet, small_digits, TwoPhases(supernet.family), settings, folder, on_epoch=on_epoch)
 
     whole = run_phases(tmp_path / "whole")
     for stop in (1, 2):
@@ -243,10 +247,10 @@ def test_a_training_in_phases_resumes_to_the_same_weights_after_any_epoch(digits
     assert not load_checkpoint(tmp_path / "whole").teacher
 
 
-def test_a_phase_begins_with_a_new_optimiser(digits: DataSet) -> None:
+def test_a_phase_begins_with_a_new_optimiser(small_digits: DataSet) -> None:
     """After a reordering, the moments do not match the weights."""
-    supernet = make_supernet(digits_family(digits))
-    part, settings = head(digits.train, 128), replace(SETTINGS, epochs=2)  # one step an epoch
+    supernet = make_supernet(digits_family(small_digits))
+    part, settings = head(small_digits.train, 128), replace(SETTINGS, epochs=2)  # one step an epoch
     loop = Loop(supernet, part, TwoPhases(supernet.family), settings)
     for epoch in (1, 2):
         loop.run_epoch(epoch, lambda step, steps, loss: None)
@@ -254,14 +258,14 @@ def test_a_phase_begins_with_a_new_optimiser(digits: DataSet) -> None:
     assert counts == {1}
 
 
-def test_forwards_run_in_bfloat16_on_an_accelerator(digits: DataSet) -> None:
+def test_forwards_run_in_bfloat16_on_an_accelerator(small_digits: DataSet) -> None:
     """``cpu:0`` stands for an accelerator: losses are close to those of single precision, and weights stay in it."""
     losses: list[list[float]] = []
     for device in (torch.device("cpu", 0), torch.device("cpu")):
         torch.manual_seed(0)
-        supernet = make_supernet(digits_family(digits), SharingSpec(MixtureSpec(routing="neuron")))
+        supernet = make_supernet(digits_family(small_digits), SharingSpec(MixtureSpec(routing="neuron")))
         settings = replace(SETTINGS, batch_size=16, divergence="alpha")
-        strategy, part = SandwichStrategy(supernet.space, 1), head(digits.train, 32)
+        strategy, part = SandwichStrategy(supernet.space, 1), head(small_digits.train, 32)
         loop, own = Loop(supernet, part, strategy, settings, device=device), list[float]()
         loop.run_epoch(1, lambda step, steps, loss, own=own: own.append(loss))  # type: ignore[misc]
         losses.append(own)
@@ -270,9 +274,9 @@ def test_forwards_run_in_bfloat16_on_an_accelerator(digits: DataSet) -> None:
     assert losses[0] != pytest.approx(losses[1], rel=1e-6)
 
 
-def test_the_teacher_of_a_phase_replaces_a_given_one(digits: DataSet) -> None:
-    part, settings = head(digits.train, 32), replace(SETTINGS, epochs=2, batch_size=32)
-    supernet = make_supernet(digits_family(digits))
+def test_the_teacher_of_a_phase_replaces_a_given_one(small_digits: DataSet) -> None:
+    part, settings = head(small_digits.train, 32), replace(SETTINGS, epochs=2, batch_size=32)
+    supernet = make_supernet(digits_family(small_digits))
     teacher, seen = supernet.extract(supernet.space.largest), list[int]()
     teacher.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
     loop = Loop(supernet, part, TwoPhases(supernet.family), settings, teacher=teacher)
@@ -282,14 +286,14 @@ def test_the_teacher_of_a_phase_replaces_a_given_one(digits: DataSet) -> None:
 
 
 def test_the_learning_rate_rises_for_a_tenth_of_a_phase_and_decays_as_a_cosine(
-    digits: DataSet, monkeypatch: pytest.MonkeyPatch
+    small_digits: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two phases of one and three epochs with ten steps each, the second with half the rate."""
     rates: list[float] = []
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[1]["lr"]))
     settings = replace(SETTINGS, epochs=4, batch_size=8, learning_rate=0.1)
-    supernet = make_supernet(digits_family(digits))
-    loop = Loop(supernet, head(digits.train, 80), TwoPhases(supernet.family), settings)
+    supernet = make_supernet(digits_family(small_digits))
+    loop = Loop(supernet, head(small_digits.train, 80), TwoPhases(supernet.family), settings)
     for epoch in range(1, 5):
         loop.run_epoch(epoch, lambda step, steps, loss: None)
     falls = [[0.5 * (1 + np.cos(np.pi * i / n)) for i in range(n)] for n in (9, 27)]
@@ -298,11 +302,11 @@ def test_the_learning_rate_rises_for_a_tenth_of_a_phase_and_decays_as_a_cosine(
 
 
 @pytest.mark.parametrize(("kind", "n_parts"), [("sandwich", 1), ("sorted", 2)])
-def test_a_frozen_teacher_sees_each_image_once_per_step(digits: DataSet, kind: str, n_parts: int) -> None:
-    supernet = make_supernet(digits_family(digits))
+def test_a_frozen_teacher_sees_each_image_once_per_step(small_digits: DataSet, kind: str, n_parts: int) -> None:
+    supernet = make_supernet(digits_family(small_digits))
     teacher, seen = supernet.extract(supernet.space.largest), list[int]()
     teacher.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
-    space, part = supernet.space, head(digits.train, 16)
+    space, part = supernet.space, head(small_digits.train, 16)
     strategy = SandwichStrategy(space, 1, "frozen") if kind == "sandwich" else SortedStrategy(space, 2, "frozen")
     loop = Loop(supernet, part, strategy, replace(SETTINGS, batch_size=16), teacher=teacher)
     loop.run_epoch(1, lambda step, steps, loss: None)
@@ -310,35 +314,35 @@ def test_a_frozen_teacher_sees_each_image_once_per_step(digits: DataSet, kind: s
 
 
 @pytest.mark.parametrize("classes", [1, 7])
-def test_a_frozen_teacher_of_other_classes_is_rejected(digits: DataSet, classes: int) -> None:
+def test_a_frozen_teacher_of_other_classes_is_rejected(small_digits: DataSet, classes: int) -> None:
     """Including one class, whose outputs would broadcast."""
-    supernet = make_supernet(digits_family(digits))
+    supernet = make_supernet(digits_family(small_digits))
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
     strategy, settings = SinglePathStrategy(supernet.space, "frozen"), replace(SETTINGS, batch_size=16)
-    loop = Loop(supernet, head(digits.train, 16), strategy, settings, teacher=teacher)
+    loop = Loop(supernet, head(small_digits.train, 16), strategy, settings, teacher=teacher)
     with raises("training.teacher-mismatch", f"(16, {classes})", "(16, 10)", "training.teacher"):
         loop.run_epoch(1, lambda step, steps, loss: None)
 
 
-def test_a_missing_frozen_teacher_is_reported(digits: DataSet, tmp_path: Path) -> None:
-    supernet = make_supernet(digits_family(digits))
+def test_a_missing_frozen_teacher_is_reported(small_digits: DataSet, tmp_path: Path) -> None:
+    supernet = make_supernet(digits_family(small_digits))
     with raises("training.no-teacher", "training.teacher"):
-        train(supernet, digits, SinglePathStrategy(supernet.space, "frozen"), SETTINGS, tmp_path)
+        train(supernet, small_digits, SinglePathStrategy(supernet.space, "frozen"), SETTINGS, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["sandwich", "sorted", "instatune"])
-def test_a_steps_gradient_is_the_sum_over_its_passes(digits: DataSet, kind: str) -> None:
+def test_a_steps_gradient_is_the_sum_over_its_passes(small_digits: DataSet, kind: str) -> None:
     """Compared with plain modules of each network, without sharing, in float64."""
-    supernet = make_supernet(digits_family(digits)).double().train()
+    supernet = make_supernet(digits_family(small_digits)).double().train()
     space, n = supernet.space, 16
-    images, labels = digits.train.inputs[:n].double(), digits.train.labels[:n]
+    images, labels = small_digits.train.inputs[:n].double(), small_digits.train.labels[:n]
     strategies: dict[str, TrainingStrategy] = {
         "sandwich": SandwichStrategy(space, 1),
         "sorted": SortedStrategy(space, 2),
         "instatune": InstaTuneStrategy(space, 1, label_weight=0.3, temperature=2.0),
     }
     strategy = strategies[kind]
-    part = replace(digits.train, inputs=images, labels=labels)
+    part = replace(small_digits.train, inputs=images, labels=labels)
     loop = Loop(
         supernet, part, strategy, replace(SETTINGS, batch_size=n, epochs=1, learning_rate=0.0, shift=0, flip=False)
     )
@@ -443,5 +447,5 @@ class TestDamagedCheckpoints:
             load_checkpoint(folder)
 
 
-def test_the_head_of_the_training_part_is_the_same_for_every_subnet(digits: DataSet) -> None:
-    assert torch.equal(head(digits.train, 10).inputs, digits.train.inputs[:10])
+def test_the_head_of_the_training_part_is_the_same_for_every_subnet(small_digits: DataSet) -> None:
+    assert torch.equal(head(small_digits.train, 10).inputs, small_digits.train.inputs[:10])

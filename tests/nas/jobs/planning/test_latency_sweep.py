@@ -196,9 +196,8 @@ def test_sessions_are_scaled_to_the_first(drifting_sweep: DriftingSweep) -> None
     expected = 1.1**2 * np.ceil(np.array(second.widths) / 16)
     np.testing.assert_allclose(second.latency_ms, expected, rtol=1e-12)
     np.testing.assert_allclose(second.errors_ms, 0.01 * expected, rtol=1e-12)
-    assert second.aligned == second.chosen == (16, 32)
-    assert first.aligned == (8, 16)  # the next block's hidden channels are twice the width
-    assert first.chosen == (8, 16)
+    assert second.aligned == second.chosen == (16,)  # the last width may not be the end of its step
+    assert first.aligned == first.chosen == (8,)  # the next block's hidden channels are twice the width
 
 
 def test_a_block_that_does_not_run_is_an_error(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
