@@ -23,7 +23,7 @@ demo: $(STAMP) ## Train and search small CNNs on the embedded digits (minutes), 
 test: $(STAMP) ## Run the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
-test-slow: $(STAMP) ## Run the tests that take minutes
+test-slow: $(STAMP) ## Run the tests that take minutes, and whole paths of seconds
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-slow-ray test-slow-others
 
 # Those of Ray clusters one after another: two clusters on two cores starve each other. Alone, a cluster mostly waits.

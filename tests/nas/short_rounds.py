@@ -16,7 +16,7 @@ from hardware_profiles.measuring import energy, protocol
 _MODULE = "tests.nas.short_rounds"
 _SHORT = {
     "LEAST_ROUNDS": 6, "ENOUGH_ROUNDS": 6, "MOST_ROUNDS": 6, "LEAST_LONGER_ROUNDS": 8, "ENOUGH_LONGER_ROUNDS": 8,
-    "MOST_LONGER_ROUNDS": 8, "ROUND_MS": 1.5,
+    "MOST_LONGER_ROUNDS": 8, "ROUND_MS": 3.0,
 }  # fmt: skip
 _SHORT_ENERGY = {"LEAST_ROUNDS": 4, "MOST_ROUNDS": 6, "LEAST_LONGER_ROUNDS": 4, "MOST_LONGER_ROUNDS": 6}
 _TRUE_ROUNDS = {name: getattr(protocol, name) for name in _SHORT}
