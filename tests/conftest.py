@@ -141,10 +141,10 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(digits: DataSet, shared_folder: Path) -> Trained:
-    """Five epochs of the digits: a few seconds, and every subnet is far better than chance."""
+    """Six epochs of the digits: a few seconds, and every subnet is far better than chance."""
     torch.manual_seed(0)
     supernet = make_supernet(digits_family(digits))
-    settings = TrainingSettings(epochs=5, batch_size=32, calibration_images=500, seed=0)
+    settings = TrainingSettings(epochs=6, batch_size=32, calibration_images=500, seed=0)
     folder = shared_folder / "trained" / "checkpoint"
     with FileLock(shared_folder / "trained.lock"):  # whoever comes later finds it trained
         digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder)
