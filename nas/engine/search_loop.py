@@ -54,7 +54,7 @@ def search(
         stop_when: a further criterion to stop, checked before each ask after the first.
 
     Raises:
-        EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
+        EvaluationError: the first candidates (the smallest, the largest and the known ones) all failed, or too many in a row.
     """
     cached = CachedEvaluator(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
     run = _Search(
@@ -66,6 +66,7 @@ def search(
         store=store,
         budget=budget,
         batch=batch,
+        first=list(dict.fromkeys([space.smallest, space.largest, *known_candidates])),
         known_candidates=known_candidates,
         criteria=StopCriteria(budget, stop_when),
         tracker=FrontTracker(objectives, constraints),
@@ -103,17 +104,13 @@ class _Search:
     store: RunStore
     budget: Budget
     batch: int
+    first: Sequence[Architecture]
     known_candidates: Sequence[Architecture]
     criteria: StopCriteria
     tracker: FrontTracker
     on_progress: Callable[[SearchProgress], None]
     clock: Callable[[], float]
     evaluations: list[Evaluation] = field(default_factory=list)
-
-    @property
-    def anchors(self) -> list[Architecture]:
-        """The smallest and the largest candidate; one where the space has no other."""
-        return list(dict.fromkeys([self.space.smallest, self.space.largest]))
 
     @property
     def n_spent(self) -> int:
@@ -128,6 +125,7 @@ class _Search:
     def run(self) -> None:
         recorded, state, started = self.store.asks(), self.store.state(), self.clock()
         step, seconds = 0, state.searched_seconds
+        self.tracker.restore(state.reference)
         while (stop := self._stop(step, len(recorded), state.stop, seconds)) is None:
             architectures = self._replay(step, recorded[step]) if step < len(recorded) else self._ask(step)
             if not architectures:
@@ -140,6 +138,7 @@ class _Search:
                 self.store.update_state(searched_seconds=seconds)
         self.evaluator.last()
         self._correct()
+        self._set_reference()
         self.store.update_state(stop=stop)
         if self.algorithm.fits() and self.algorithm.ask(
             self.batch
@@ -163,7 +162,7 @@ class _Search:
 
     def _ask(self, step: int) -> list[Architecture]:
         if step == 0:
-            architectures = list(dict.fromkeys([*self.anchors, *self.known_candidates]))
+            architectures = list(self.first)
         else:
             architectures = self.algorithm.ask(min(self.batch, self.budget.evaluations - self.n_spent))
             self._record_fits(step)
@@ -187,15 +186,24 @@ class _Search:
 
     def _evaluate(self, architectures: list[Architecture]) -> None:
         evaluations = self._measure(architectures)
+        is_first = not self.evaluations
+        if is_first:
+            self.tracker.check_first(evaluations)
         self.tracker.check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self._correct()
         self.evaluations += evaluations
-        if self.tracker.reference is None:
-            largest = evaluations[len(self.anchors) - 1]
-            self.store.update_state(reference=self.tracker.set_reference(evaluations[0], largest))
-        self.criteria.record(self.n_spent, self.tracker.add(evaluations))
+        self.tracker.add(evaluations)
+        if not is_first:
+            self._set_reference()
+        if self.tracker.hypervolume is not None:
+            self.criteria.record(self.n_spent, self.tracker.hypervolume)
         self.show()
+
+    def _set_reference(self) -> None:
+        """Sets the reference point by the evaluations so far, unless it is set."""
+        if self.tracker.reference is None and (reference := self.tracker.set_reference(self.evaluations)) is not None:
+            self.store.update_state(reference=reference)
 
     def _measure(self, batch: Sequence[Architecture]) -> list[Evaluation]:
         """The candidates of a batch with all of their metrics."""

@@ -23,7 +23,7 @@ class SearchProgress:
 
     Attributes:
         phase: ``searching`` or ``measuring the front again``.
-        hypervolume: Hypervolume of the feasible evaluations; None before the smallest and the largest network are evaluated.
+        hypervolume: Hypervolume of the feasible evaluations; None before the reference point is set.
         front: number of non-dominated feasible ones.
         failures: networks of which a measurement failed for another reason than noise.
         nearest: The evaluation nearest to keeping all constraints, while none does.
@@ -48,7 +48,7 @@ class FrontTracker:
     Attributes:
         reference: the reference point of the hypervolume, in minimised values; None until `set_reference`.
         front: the minimised values of the feasible front, (f, m).
-        hypervolume: Hypervolume of the front; None before the first batch.
+        hypervolume: Hypervolume of the front; None until `set_reference`.
         nearest: the evaluation nearest to keeping all constraints, while none does.
     """
 
@@ -62,17 +62,34 @@ class FrontTracker:
         self.n_failures = self.n_too_noisy = 0
         self._failures_in_a_row: list[Evaluation] = []
 
-    def set_reference(self, smallest: Evaluation, largest: Evaluation) -> tuple[float, ...]:
-        """Sets the reference point from the two anchors; returns it in natural signs. `EvaluationError` if one failed."""
-        for evaluation, which in ((smallest, "smallest"), (largest, "largest")):
-            if evaluation.failed:
-                raise EvaluationError(
-                    f"the {which} network {evaluation.architecture.key} could not be evaluated: {_why(evaluation)}",
-                    code="evaluation.anchor-failed",
-                )
-        ends = minimised([smallest, largest], self._objectives)
-        self.reference = reference_point(ends[0], ends[1])
+    def restore(self, reference: Sequence[float | None] | None) -> None:
+        """Takes the reference point that an earlier driver of the run has set, in natural signs."""
+        if reference is not None and None not in reference:
+            self.reference = np.array([o.sign for o in self._objectives]) * np.array(reference, dtype=np.float64)
+
+    def set_reference(self, evaluations: Sequence[Evaluation]) -> tuple[float, ...] | None:
+        """Sets the reference point from the first networks; returns it in natural signs.
+
+        Args:
+            evaluations: The evaluations so far; those that failed or were screened out do not count.
+
+        Returns:
+            None while no evaluation counts; then no reference is set.
+        """
+        if not (complete := _complete(evaluations)):
+            return None
+        self.reference = reference_point(minimised(complete, self._objectives))
+        self.hypervolume = hypervolume(self.front, self.reference)
         return tuple(o.sign * float(r) for o, r in zip(self._objectives, self.reference, strict=True))
+
+    def check_first(self, evaluations: Sequence[Evaluation]) -> None:
+        """Raises `EvaluationError` if all of the first networks failed: then the fault is not theirs."""
+        if evaluations and all(evaluation.failed for evaluation in evaluations):
+            keys = " and ".join(evaluation.architecture.key for evaluation in evaluations[:2])
+            raise EvaluationError(
+                f"the first networks ({keys}) could not be evaluated: {_why(evaluations[0])}",
+                code="evaluation.anchor-failed",
+            )
 
     def check_failures(self, evaluations: Sequence[Evaluation]) -> None:
         """Counts failures; `EvaluationError` when too many candidates failed in a row."""
@@ -92,16 +109,14 @@ class FrontTracker:
                     code="evaluation.failures-in-a-row",
                 )
 
-    def add(self, evaluations: Sequence[Evaluation]) -> float:
-        """The hypervolume with further evaluations; those that failed or were screened out do not count."""
-        if self.reference is None:
-            raise ValueError("set the reference point before evaluations are added")
-        complete = [e for e in evaluations if not (e.screened_out or e.failed)]
+    def add(self, evaluations: Sequence[Evaluation]) -> None:
+        """Adds evaluations to the front; those that failed or were screened out do not count."""
+        complete = _complete(evaluations)
         self._update_nearest(complete)
         values = np.vstack([self.front, feasible_values(complete, self._objectives, self._constraints)])
         self.front = values[non_dominated(values)]
-        self.hypervolume = hypervolume(self.front, self.reference)
-        return self.hypervolume
+        if self.reference is not None:
+            self.hypervolume = hypervolume(self.front, self.reference)
 
     def progress(self, done: int, total: int, *, uncertain: int = 0) -> SearchProgress:
         """The progress of a search that has done `done` of `total` evaluations."""
@@ -125,6 +140,10 @@ class FrontTracker:
             self.nearest = None
         elif latest_nearest is not None and (self.nearest is None or latest_nearest.violation < self.nearest.violation):
             self.nearest = latest_nearest
+
+
+def _complete(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    return [evaluation for evaluation in evaluations if not (evaluation.screened_out or evaluation.failed)]
 
 
 def _why(evaluation: Evaluation) -> str:

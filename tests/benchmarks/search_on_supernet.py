@@ -202,7 +202,7 @@ def remeasured(
     sign, row = 1.0 if bench.scored.goal is Goal.MINIMIZE else -1.0, dict[str, Any]()
     for label, scores in (("validation", validation), ("test", {a: values[0] for a, values in again.items()})):
         points = {a: np.array([sign * scores[a], again[a][1]]) for a in union}
-        reference = reference_point(points[space.smallest], points[space.largest])
+        reference = reference_point(np.stack([points[space.smallest], points[space.largest]]))
         ideal: NDArray[np.float64] = np.min(list(points.values()), axis=0)
         box = float(np.prod(reference - ideal))
         row[label] = {

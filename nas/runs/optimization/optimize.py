@@ -70,9 +70,10 @@ def optimize(
         )
         [(point.described, point.values) for point in result.front]
 
-    The smallest and the largest candidate (the first and the last option of every choice) are evaluated first: they set the
-    hypervolume's reference point. A candidate whose call raises, or returns no finite number for each metric, fails, and the
-    search continues. Called again with the same store, it continues where it was interrupted, or with a larger budget.
+    The smallest and the largest candidate (the first and the last option of every choice) are evaluated first. With the
+    candidates of the first ask, they set the hypervolume's reference point, so that the order of named options matters little.
+    A candidate whose call raises, or returns no finite number for each metric, fails, and the search continues. Called
+    again with the same store, it continues where it was interrupted, or with a larger budget.
 
     Args:
         space: A `SearchSpace`, or the options of independent choices by name, the smallest network first.
@@ -96,7 +97,7 @@ def optimize(
         NasError: an argument is invalid (code ``optimize.invalid``), or the store holds another search (code
             ``run.incompatible``).
         PluginError: the algorithm lacks a method, or raises; or its package has another version than in the store.
-        EvaluationError: the smallest or the largest candidate failed, or twenty in a row.
+        EvaluationError: the smallest and the largest candidate failed, or twenty in a row.
         StoreError: the store cannot be opened or written, or another process has it.
     """
     check_number("seed", seed, minimum=0)

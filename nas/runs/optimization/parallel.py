@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import pickle
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, closing, contextmanager
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 import nas.engine
@@ -19,6 +23,8 @@ from nas.engine.evaluation.metric_function import Call, CallResult, MetricFuncti
 from nas.errors import EvaluationError, NasError
 
 Calls = Pool[Call, CallResult]
+_EXIT_S = 5.0
+"""Time that an idle process may take to end, in seconds."""
 
 
 class Workers(Protocol):
@@ -46,16 +52,20 @@ class Processes:
 
     Args:
         n: Number of processes, at least 1.
+        time_limit_s: Time limit of one call, in seconds: its process is killed after it, and the candidate fails; None for no
+            limit.
     """
 
     n: int
+    time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
         _check_count(self.n, "Processes")
+        _check_limit(self.time_limit_s, "Processes")
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
-        with closing(ProcessPool(function, metrics, workers=self.n)) as calls:
+        with closing(ProcessPool(function, metrics, workers=self.n, time_limit_s=self.time_limit_s)) as calls:
             yield calls
 
 
@@ -79,6 +89,7 @@ class RayWorkers:
     def __post_init__(self) -> None:
         if self.n is not None:
             _check_count(self.n, "RayWorkers")
+        _check_limit(self.time_limit_s, "RayWorkers")
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
@@ -91,17 +102,40 @@ class RayWorkers:
                 yield calls
 
 
+@dataclass(slots=True)
+class _Worker:
+    """A process that makes calls one after another, and what it does.
+
+    Attributes:
+        call: The call that it makes; None while it is idle.
+        until: The time by which the call must have ended; infinity without a limit, and before the process has started.
+    """
+
+    process: BaseProcess
+    connection: Connection
+    call: Call | None = None
+    until: float = math.inf
+
+
 class ProcessPool:
     """Calls by processes of this machine, which import the function's module anew.
 
-    Where a process dies (a crash in native code, the system's killer of processes that take too much memory), the calls
-    that had no answer yet are made again one at a time, so that the one that kills its process is known; it fails.
+    A call fails whose process dies (a crash in native code, the system's killer of processes that take too much memory), or
+    that exceeds the time limit; the other calls are not affected.
+
+    Args:
+        function: The function.
+        metrics: Names of the metrics that it returns.
+        workers: Number of processes.
+        time_limit_s: Time limit of a call, in seconds, after which its process is killed; None for no limit.
 
     Raises:
         EvaluationError: the function cannot be sent to another process: it is no function of a module.
     """
 
-    def __init__(self, function: MetricFunction, metrics: Sequence[str], *, workers: int) -> None:
+    def __init__(
+        self, function: MetricFunction, metrics: Sequence[str], *, workers: int, time_limit_s: float | None = None
+    ) -> None:
         try:
             pickle.dumps(function)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -110,49 +144,100 @@ class ProcessPool:
                 "module, or use nas.RayWorkers, which sends any function",
                 code="evaluation.not-picklable",
             ) from error
-        self._name, self._workers = name_of(function), workers
+        self._name, self._n, self._limit_s = name_of(function), workers, time_limit_s or math.inf
         self._call = partial(checked_call, function, metrics)
-        self._pool: ProcessPoolExecutor | None = None
+        self._workers: list[_Worker] = []
 
     def run(self, tasks: Sequence[Call]) -> Iterator[Outcome[Call, CallResult]]:
-        call_by_future = {self._submit(call): call for call in tasks}
-        lost = set()
-        for future in as_completed(call_by_future):
-            if (result := self._result(future)) is None:
-                lost.add(call_by_future[future].architecture)
-            else:
-                yield Outcome(call_by_future[future], result)
-        for call in tasks:
-            if call.architecture in lost:
-                result = self._result(self._submit(call))
-                yield Outcome(call, result or CallResult({}, f"{self._name}({dict(call.values)}) ended its process"))
+        """One outcome per call, as each is done, in any order."""
+        waiting = deque(tasks)
+        while waiting or any(worker.call for worker in self._workers):
+            self._hand_out(waiting)
+            busy = [worker for worker in self._workers if worker.call]
+            first = min(worker.until for worker in busy)
+            answered = wait(
+                [worker.connection for worker in busy],
+                None if math.isinf(first) else max(0.0, first - time.monotonic()),
+            )
+            ready = [worker for worker in busy if worker.connection in answered]
+            for worker in ready or [worker for worker in busy if time.monotonic() >= worker.until]:
+                call = worker.call
+                if call is not None and (result := self._result(worker, call, is_late=not ready)) is not None:
+                    yield Outcome(call, result)
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        """Ends all processes; a call that one of them makes is given up."""
+        for worker in self._workers:
+            self._end(worker)
+        self._workers = []
 
-    def _submit(self, call: Call) -> Future[CallResult]:
-        if self._pool is None:
-            # Forked processes would share locks of this one's threads, which may be held when they are made.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=context)
-        try:
-            return self._pool.submit(self._call, call)
-        except BrokenProcessPool as error:  # another call broke it meanwhile
-            broken: Future[CallResult] = Future()
-            broken.set_exception(error)
-            return broken
+    def _hand_out(self, waiting: deque[Call]) -> None:
+        """Gives waiting calls to idle processes, and to new ones while there are fewer than wanted."""
+        idle = [worker for worker in self._workers if worker.call is None]
+        while waiting and (idle or len(self._workers) < self._n):
+            worker = idle.pop() if idle else self._start()
+            worker.call = waiting.popleft()
+            worker.connection.send(worker.call)
 
-    def _result(self, future: Future[CallResult]) -> CallResult | None:
-        """The result of a call; None where a process died before it, and the pool with it."""
+    def _start(self) -> _Worker:
+        # Forked processes would share locks of this one's threads, which may be held when they are made.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_make_calls, args=(theirs, self._call, self._limit_s))
+        process.start()
+        theirs.close()  # so that the end of the process is the end of what it sends
+        self._workers.append(_Worker(process, ours))
+        return self._workers[-1]
+
+    def _result(self, worker: _Worker, call: Call, *, is_late: bool) -> CallResult | None:
+        """The result of a worker's call; None where the worker reports the time by which the call must have ended."""
+        described = f"{self._name}({dict(call.values)})"
         try:
-            return future.result()
-        except BrokenProcessPool:
-            self.close()
-            return None
+            if is_late:
+                raise TimeoutError
+            message = worker.connection.recv()
+        except (EOFError, OSError) as error:
+            self._end(worker)
+            self._workers.remove(worker)
+            if isinstance(error, TimeoutError):
+                return CallResult(
+                    {}, f"{described} took longer than the limit of {self._limit_s:g} s", seconds=self._limit_s
+                )
+            return CallResult({}, f"{described} ended its process")
+        if isinstance(message, CallResult):
+            worker.call, worker.until = None, math.inf
+            return message
+        worker.until = time.monotonic() + self._limit_s
+        return None
+
+    def _end(self, worker: _Worker) -> None:
+        worker.connection.close()
+        if worker.call is not None:
+            worker.process.kill()
+        worker.process.join(_EXIT_S)
+        if worker.process.is_alive():  # native threads of the function's libraries keep it
+            worker.process.kill()
+            worker.process.join()
+
+
+def _make_calls(connection: Connection, make_call: Callable[[Call], CallResult], limit_s: float) -> None:
+    """The work of a process: calls until the connection is closed. Each is announced, so that its time counts from there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal: the parent ends this one
+    with suppress(EOFError, OSError):  # the parent closed the connection, or died
+        while True:
+            call = connection.recv()
+            if not math.isinf(limit_s):
+                connection.send(None)
+            connection.send(make_call(call))
 
 
 def _check_count(n: object, name: str) -> None:
     if not isinstance(n, int) or n < 1:
         raise NasError(f"nas.{name}({n!r}): expected a whole number of at least 1", code="optimize.invalid")
+
+
+def _check_limit(time_limit_s: object, name: str) -> None:
+    if time_limit_s is not None and not (isinstance(time_limit_s, int | float) and 0 < time_limit_s < math.inf):
+        raise NasError(
+            f"nas.{name}(time_limit_s={time_limit_s!r}): expected seconds above 0, or None", code="optimize.invalid"
+        )

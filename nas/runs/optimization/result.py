@@ -54,7 +54,7 @@ class OptimizationResult:
     @property
     def hypervolume_history(self) -> tuple[tuple[int, float], ...]:
         """The number of evaluations and the hypervolume after each one with values, in the units of the objectives
-        multiplied; the reference point, which the smallest and the largest candidate set, is ``report.reference``."""
+        multiplied; the reference point, which the first candidates set, is ``report.reference``."""
         return self.report.hypervolume
 
     def to_dataframe(self) -> DataFrame:

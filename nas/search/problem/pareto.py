@@ -128,23 +128,24 @@ def hypervolume_history(values: Array, reference: Array) -> Array:
     return np.maximum.accumulate(volumes)
 
 
-def reference_point(first: Array, second: Array) -> Array:
-    """The worse value of two rows in each objective, moved out by 10 % of their difference, (m,).
+def reference_point(values: Array) -> Array:
+    """The worst value of some rows in each objective, moved out by 10 % of their range, (m,).
 
-    A run takes the smallest and the largest architecture. Where they are equal in an objective, the magnitude of the
-    value (1 for a value of 0) replaces the difference: a front at the reference would have no volume.
+    A run takes its first networks. Where all are equal in an objective, the magnitude of the value (1 for a value of 0)
+    replaces the range: a front at the reference would have no volume.
+
+    Args:
+        values: Minimised values, (n, m), n at least 1.
 
     Raises:
-        ValueError: shapes that do not match, NaN or infinite values.
+        ValueError: no rows, NaN or infinite values.
     """
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"expected two rows of equal length, got shapes {first.shape} and {second.shape}")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError(f"a reference point needs finite values, got {first.tolist()} and {second.tolist()}")
-    worst, difference = np.maximum(first, second), np.abs(first - second)
+    values = _two_axes(values)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"a reference point needs rows of finite values, got {values.tolist()}")
+    worst, extent = values.max(axis=0), np.ptp(values, axis=0)
     magnitude = np.where(worst == 0, 1.0, np.abs(worst))
-    return np.asarray(worst + MARGIN * np.where(difference > 0, difference, magnitude))
+    return np.asarray(worst + MARGIN * np.where(extent > 0, extent, magnitude))
 
 
 def knee(values: Array) -> int:

@@ -25,7 +25,7 @@ from nas.search.random import RandomSearch
 from nas.search.registry import make_algorithm, models_from
 from supernets.space import Architecture
 from tests.errors import raises
-from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, run_search
+from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE, run_search
 
 OBJECTIVES_SIGN = np.array([o.sign for o in OBJECTIVES])
 
@@ -72,17 +72,41 @@ def run(
     )  # fmt: skip
 
 
-def test_the_smallest_and_the_largest_come_first_and_set_the_reference(table: Table, evaluator: Counting) -> None:
+def test_the_smallest_and_the_largest_come_first_and_set_the_reference_with_the_first_ask(
+    table: Table, evaluator: Counting
+) -> None:
     store = MemoryStore()
     told = run(table, evaluator, store, 20)
     assert [e.architecture for e in told[:2]] == [table.space.smallest, table.space.largest]
     assert len(told) == len({e.architecture for e in told}) == 20
-    small, large = ({o.name: e.value(o) for o in OBJECTIVES} for e in told[:2])
-    latency = f"latency_ms@{PROFILE}"
+    accuracies, latencies = ([e.value(o) for e in told[:10]] for o in OBJECTIVES)
     accuracy, slowest = store.state().reference or ()
-    spread = abs(large["accuracy"] - small["accuracy"])
-    assert accuracy == pytest.approx(min(small["accuracy"], large["accuracy"]) - 0.1 * spread)
-    assert slowest == pytest.approx(large[latency] + 0.1 * abs(large[latency] - small[latency]))
+    assert accuracy == pytest.approx(min(accuracies) - 0.1 * (max(accuracies) - min(accuracies)))
+    assert slowest == pytest.approx(max(latencies) + 0.1 * (max(latencies) - min(latencies)))
+
+
+def test_the_reference_of_an_earlier_version_is_kept_when_its_run_continues(table: Table, evaluator: Counting) -> None:
+    store = MemoryStore()
+    run(table, evaluator, store, 20)
+    store.update_state(reference=(0.5, 7.0))
+    run(table, evaluator, store, 30)
+    assert store.state().reference == (0.5, 7.0)
+
+
+def test_a_search_of_its_first_networks_alone_has_a_hypervolume(table: Table, evaluator: Counting) -> None:
+    store, shown = MemoryStore(), list[SearchProgress]()
+    search(
+        table.space,
+        OBJECTIVES,
+        RandomSearch(table.space, seed=1),
+        evaluator,
+        store,
+        Budget(2),
+        batch=8,
+        on_progress=shown.append,
+    )
+    assert len(store.state().reference or ()) == 2
+    assert shown[-1].done == 2
 
 
 def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, evaluator: Counting) -> None:
@@ -93,7 +117,8 @@ def test_a_whole_batch_is_shown_with_the_volume_that_it_makes(table: Table, eval
         on_progress=shown.append,
     )  # fmt: skip
     volumes = hypervolume_history(minimised(told, OBJECTIVES), OBJECTIVES_SIGN * np.array(store.state().reference))
-    for end in (2, 10, 18, 20):
+    assert [progress.hypervolume for progress in shown if progress.done == 2] == [None, None]
+    for end in (10, 18, 20):
         told_then = [progress.hypervolume for progress in shown if progress.done == end]
         assert told_then == pytest.approx([volumes[end - 1]] * len(told_then))
     assert {progress.done for progress in shown} >= set(range(1, 21))
@@ -227,9 +252,21 @@ def test_an_evaluator_that_always_fails_ends_a_search_with_its_message(table: Ta
         run(table, evaluator, MemoryStore(), 100)
 
 
-def test_a_failed_anchor_is_an_error_that_names_it(table: Table, evaluator: Counting) -> None:
+def test_the_largest_network_may_fail(table: Table, evaluator: Counting) -> None:
     evaluator.failing = {table.space.largest}
-    with raises("evaluation.anchor-failed", "largest", table.space.largest.key, "it broke"):
+    store = MemoryStore()
+    told = run(table, evaluator, store, 20)
+    assert [e.architecture for e in told if e.failed] == [table.space.largest]
+    latencies = [e.value(OBJECTIVES[1]) for e in told[:10] if not e.failed]
+    _, slowest = store.state().reference or ()
+    assert slowest == pytest.approx(max(latencies) + 0.1 * (max(latencies) - min(latencies)))
+
+
+def test_where_the_smallest_and_the_largest_network_fail_the_error_names_them(
+    table: Table, evaluator: Counting
+) -> None:
+    evaluator.failing = {table.space.smallest, table.space.largest}
+    with raises("evaluation.anchor-failed", table.space.smallest.key, table.space.largest.key, "it broke"):
         run(table, evaluator, MemoryStore(), 100)
 
 

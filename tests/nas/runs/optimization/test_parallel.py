@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,29 @@ def test_a_candidate_that_kills_its_process_fails_alone() -> None:
     assert len(raised) == 10
     assert not any(f"in {os.getpid()}" in message for message in raised)
     assert len(result.evaluations) == 40 - 12
+
+
+def hanging(values: Mapping[str, Any]) -> dict[str, float]:
+    """Never returns for one candidate."""
+    if values["depth"] == 3 and values["width"] == 16 and values["activation"] == "relu":
+        threading.Event().wait()
+    return evaluate(values)
+
+
+@pytest.mark.slow
+def test_a_candidate_that_exceeds_the_time_limit_fails_alone() -> None:
+    result = search(hanging, nas.Processes(2, time_limit_s=1.5), algorithm="random", budget=40)
+    [message] = result.failures.values()
+    assert message == "hanging({'depth': 3, 'width': 16, 'activation': 'relu'}) took longer than the limit of 1.5 s"
+    assert len(result.evaluations) == 39
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf"), "2"])
+@pytest.mark.parametrize("workers", [nas.Processes, nas.RayWorkers])
+def test_a_time_limit_is_a_number_of_seconds(workers: Any, limit: Any) -> None:
+    with raises("optimize.invalid", "time_limit_s", "seconds above 0"):
+        workers(2, time_limit_s=limit)
 
 
 def test_a_function_without_a_module_cannot_be_sent_to_processes() -> None:

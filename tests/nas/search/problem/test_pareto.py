@@ -170,12 +170,13 @@ def test_bad_shapes_are_refused() -> None:
 
 
 def test_reference_is_the_worse_value_moved_out() -> None:
-    point = reference_point(np.array([-0.8, 1.0, 0.0, 5.0]), np.array([-0.9, 11.0, 0.0, 5.0]))
-    assert point == pytest.approx([-0.79, 12.0, 0.1, 5.5])
+    rows = np.array([[-0.8, 1.0, 0.0, 5.0], [-0.85, 6.0, 0.0, 5.0], [-0.9, 11.0, 0.0, 5.0]])
+    assert reference_point(rows) == pytest.approx([-0.79, 12.0, 0.1, 5.5])
+    assert reference_point(rows[:1]) == pytest.approx([-0.72, 1.1, 0.1, 5.5])
     with pytest.raises(ValueError, match="finite"):
-        reference_point(np.array([np.nan, 1.0]), np.zeros(2))
-    with pytest.raises(ValueError, match="equal length"):
-        reference_point(np.zeros(2), np.zeros(3))
+        reference_point(np.array([[np.nan, 1.0], [0.0, 0.0]]))
+    with pytest.raises(ValueError, match="rows"):
+        reference_point(np.zeros((0, 2)))
 
 
 def test_knee_is_the_row_farthest_below_the_line() -> None:
