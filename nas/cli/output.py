@@ -132,7 +132,8 @@ def print_report(run: nas.Run, report: nas.results.RunReport, *, live: bool = Fa
         print(f"front of {profile} alone: {numbers or 'none'} (--profile {profile} shows it)")
     if report.front_hypervolume is not None:
         reference = ", ".join(f"{name} {value:.4g}" for name, value in report.reference.items())
-        print(f"hypervolume of the front {report.front_hypervolume:.5g} (reference point: {reference})")
+        outside = f"; {report.outside_text}" if report.outside_text else ""
+        print(f"hypervolume of the front {report.front_hypervolume:.5g} (reference point: {reference}{outside})")
     print(report.guidance or f"{report.algorithm or 'the search'}: no predictors were fitted")
     for name, predictor in report.predictors.items():
         quality, objective = predictor.latest, next(o for o in report.objectives if o.name == name)

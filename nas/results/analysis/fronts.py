@@ -93,6 +93,13 @@ def front_hypervolume(
     return float(hypervolume(minimised_of(front, objectives), _corner(objectives, reference)))
 
 
+def n_outside(front: Sequence[Point], objectives: Sequence[Objective], reference: Mapping[str, float]) -> int:
+    """The number of members of a front that add no volume, since the reference point is not worse in an objective."""
+    if not reference or not front:
+        return 0
+    return int((minimised_of(front, objectives) >= _corner(objectives, reference)).any(axis=1).sum())
+
+
 def hypervolumes(
     points: Sequence[Point],
     objectives: Sequence[Objective],

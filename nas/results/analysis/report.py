@@ -149,6 +149,18 @@ class RunReport:
         return evaluations_text(self.n_evaluations, self.counts, n_known=self.n_known)
 
     @property
+    def outside_text(self) -> str:
+        """The networks of the front that are worse than the reference point in an objective; "" for none.
+
+        They add nothing to the hypervolume: the point was set by the first networks, before they were known.
+        """
+        n, size = fronts.n_outside(self.front, self.objectives, self.reference), len(self.front)
+        if n and n == size:
+            return "the whole front lies beyond it"
+        verbs = "lies beyond it and adds nothing" if n == 1 else "lie beyond it and add nothing"
+        return f"{n} of the {size} networks of the front {verbs}" if n else ""
+
+    @property
     def guidance(self) -> str:
         """The evaluation from which models choose, or the note that none was fitted; "" for an algorithm without models."""
         if self.models_from is None or self.predictors or self.status is not RunStatus.FINISHED:

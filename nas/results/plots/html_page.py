@@ -48,7 +48,8 @@ def page(
     convergence = ""
     if curve is not None:
         reference = ", ".join(f"{o.name} {format_value(o, report.reference[o.name])}" for o in report.objectives)
-        several = f"Hypervolume of the values measured while searching; reference point: {reference}."
+        outside = f"; {report.outside_text}" if report.outside_text else ""
+        several = f"Hypervolume of the values measured while searching; reference point: {reference}{outside}."
         note = several if len(report.objectives) > 1 else "The best value measured while searching."
         convergence = f"<h2>Convergence</h2>\n<p>{escape(note)}</p>\n{figure_of(curve).div('convergence')}"
     template = (files("nas.results.plots") / "run_page.html").read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,17 @@ def test_hypervolume_grows_and_its_end_is_that_of_all_evaluated(report: RunRepor
     assert volumes[-1] == pytest.approx(area, rel=1e-12)
     assert report.front_hypervolume is not None
     assert report.front_hypervolume > volumes[-1]  # final latencies are lower
+
+
+def test_members_of_the_front_beyond_the_reference_point_are_stated(report: RunReport) -> None:
+    assert report.outside_text == ""
+    slowest, *others = sorted(report.front, key=lambda p: -p.values[LATENCY])
+    corner = {**report.reference, LATENCY: max(p.values[LATENCY] for p in others) * 1.0001}
+    text = replace(report, reference=corner).outside_text
+    assert text == f"1 of the {len(report.front)} networks of the front lies beyond it and adds nothing"
+    assert slowest.values[LATENCY] > corner[LATENCY]
+    assert replace(report, reference={**corner, LATENCY: 0.0}).outside_text == "the whole front lies beyond it"
+    assert replace(report, reference={}).outside_text == ""
 
 
 def test_failed_candidates_count_but_are_no_points() -> None:
