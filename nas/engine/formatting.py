@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ _SHOWN_UNITS = {"share": ("%", 100.0), "MACs": ("M", 1e-6), "parameters": ("k", 
 """The unit shown, and its factor, in place of a stored one."""
 
 
+_SMALL = 0.01
+"""Values of smaller magnitude have more decimals."""
 _MAX_PERCENT = 10.0
 """Larger shares are shown as factors."""
 
@@ -56,8 +59,11 @@ def format_value(objective: Objective, value: float, error: float | None = None)
     shown, spread = value * factor, (error or 0.0) * factor
     if not spread and (not objective.is_shipped or not unit):  # of any magnitude
         return f"{shown:.4g} {unit}".rstrip()
-    if not spread:  # four significant digits, never in exponents
-        return f"{shown:.{max(0, 4 - len(str(int(abs(shown)))))}f} {unit}"
+    if not spread:  # four significant digits, two of small values, never in exponents
+        decimals = max(0, 4 - len(str(int(abs(shown)))))
+        if 0 < abs(shown) < _SMALL:
+            decimals = 1 - math.floor(math.log10(abs(shown)))
+        return f"{shown:.{decimals}f} {unit}"
     decimals = _decimals(spread)
     return f"{shown:.{decimals}f} ± {spread:.{decimals}f} {unit}".rstrip()
 

@@ -41,10 +41,19 @@ class Classification(Task):
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
         right = outputs.argmax(axis=1) == targets
         share = int(right.sum()) / len(right)
-        return Score(share, math.sqrt(share * (1 - share) / len(right)), right)
+        return Score(share, _binomial_error(share, len(right)), right)
 
     def alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.asarray(first.argmax(axis=1) == second.argmax(axis=1), dtype=np.bool_)
+
+
+def _binomial_error(share: float, n: int) -> float:
+    """The standard error of a share of n examples, sqrt(p (1 - p) / n).
+
+    Of none or all of them, which would have an error of 0 and look certain, it is half the width of the score interval of one
+    standard error (Wilson 1927): 1 / (2 (n + 1)).
+    """
+    return math.sqrt(share * (1 - share) / n) if 0 < share < 1 else 0.5 / (n + 1)
 
 
 _divergence = divergence

@@ -15,6 +15,16 @@ def test_the_score_is_the_accuracy_with_its_binomial_error() -> None:
     assert score.examples.tolist() == [True, True, False, True]
 
 
+def test_a_share_of_all_or_none_is_not_certain() -> None:
+    """By Wilson's formula with one standard error, written out: its half width is (1 / (1 + 1 / n)) sqrt(1 / (4 n^2))."""
+    n = 112
+    outputs = np.eye(2, dtype=np.float32)[np.zeros(n, dtype=int)]
+    for target in (0, 1):
+        score = CLASSIFICATION.score("accuracy", outputs, np.full(n, target))
+        assert score.value == 1 - target
+        assert math.isclose(score.error, 1 / (1 + 1 / n) * math.sqrt(1 / (4 * n * n)))
+
+
 def test_loss_and_distance_are_those_of_earlier_versions_bit_for_bit() -> None:
     generator = torch.Generator().manual_seed(0)
     outputs, teacher = torch.randn(2, 33, 10, generator=generator)
