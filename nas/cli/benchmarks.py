@@ -17,6 +17,7 @@ import nas.runs.bench
 from nas.cli.app import Json, argument, command_group, option
 from nas.cli.models import check_plot
 from nas.cli.output import print_json, print_table, progress_bar
+from nas.engine.formatting import counted
 from nas.errors import SelectionError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _progress(
             progress.update(task, completed=done, description=f"{algorithm}, seed {seed}: {share:.2%}")
 
         def end(row: nas.runs.bench.Row) -> None:
-            line = f"{row.algorithm}, seed {row.seed}: {row.share:.2%} after {row.evaluations} evaluations"
+            line = f"{row.algorithm}, seed {row.seed}: {row.share:.2%} after {counted(row.evaluations, 'evaluation')}"
             print(f"{line}, {row.own_seconds:.1f} s", file=sys.stderr)
 
         yield update, end

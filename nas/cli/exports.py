@@ -26,7 +26,7 @@ from nas.cli.app import (
 )
 from nas.cli.output import print_json, print_result, print_table
 from nas.cli.running import check_choice, check_one_choice, opened_run
-from nas.engine.formatting import format_value
+from nas.engine.formatting import counted, format_value
 from nas.plugins.parts import require
 from nas.results.export.export_paths import cascade_paths, check_empty, export_path, torch_path
 
@@ -207,7 +207,7 @@ def cascade(
     nas.results.cascade_pairs(report)
     if output is not None:
         cascade_paths(output, run)
-    print(f"scoring {len(report.front)} networks on the validation part", file=sys.stderr)
+    print(f"scoring {counted(len(report.front), 'network')} on the validation part", file=sys.stderr)
     cascades = opened.cascades(profile=profile, accept_plugin_versions=accept_plugin_versions)
     outputs: dict[str, Any] = {}
     if row is not None:
@@ -226,7 +226,9 @@ def cascade(
 
 def _print_table(table: CascadeTable) -> None:
     latency, n = table.latency, len(table.members[0].right)
-    print(f"{table.run}: {len(table.cascades)} cascades of {len(table.members)} networks, {n:,} validation examples")
+    print(
+        f"{table.run}: {counted(len(table.cascades), 'cascade')} of {counted(len(table.members), 'network')}, {counted(n, 'validation example')}"
+    )
     rows = []
     for i, row in enumerate(table.rows):
         entry = row.cascade

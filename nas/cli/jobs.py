@@ -38,7 +38,7 @@ from nas.cli.app import (
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_one_choice, check_resumable, driving, finish, loaded_job, opened_run
-from nas.engine.formatting import duration
+from nas.engine.formatting import counted, duration
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.errors import JobError, UnknownNameError
 from nas.jobs.recipes import list_recipes, read_recipe
@@ -149,7 +149,7 @@ def plan(
 
 
 def _print_plan(job_plan: nas.jobs.Plan) -> None:
-    print(f"{job_plan.name}: {job_plan.size:,} architectures ({job_plan.n_choices} choices)")
+    print(f"{job_plan.name}: {counted(job_plan.size, 'architecture')} ({counted(job_plan.n_choices, 'choice')})")
     if job_plan.model is not None:
         print("\n".join(inspection_lines(job_plan.model)))
     if job_plan.language is not None:
@@ -176,8 +176,12 @@ def _print_plan(job_plan: nas.jobs.Plan) -> None:
     print(f"{job_plan.noun if job_plan.language is None else 'block'}s: {parts}")
     if job_plan.warning:
         print(job_plan.warning)
-    training = "the supernet is already trained" if job_plan.epochs is None else f"{job_plan.epochs} epochs of training"
-    print(f"then: {training}, {job_plan.evaluations} evaluations")
+    training = (
+        "the supernet is already trained"
+        if job_plan.epochs is None
+        else f"{counted(job_plan.epochs, 'epoch')} of training"
+    )
+    print(f"then: {training}, {counted(job_plan.evaluations, 'evaluation')}")
     for line in (job_plan.warm_start, job_plan.guidance):
         if line:
             print(line)

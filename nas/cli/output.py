@@ -15,6 +15,7 @@ from nas.cli.remedies import remedy_text, run_command
 from nas.engine.formatting import (
     change_text,
     constraint_text,
+    counted,
     format_value,
     miss_text,
     plain_text,
@@ -167,7 +168,7 @@ def print_failures(run: str, failures: Sequence[nas.results.FailedNetwork], *, r
             reasons.setdefault((str(m.result), m.reason, m.attempts), []).append(f"{m.metric}{longer}")
         for i, ((result, reason, attempts), metrics) in enumerate(reasons.items()):
             rows.append(["" if i else network.key, result, ", ".join(metrics), str(attempts), reason])
-    print(f"{run}: {len(failures)} networks could not be measured")
+    print(f"{run}: {counted(len(failures), 'network')} could not be measured")
     print_table(["network", "result", "metrics", "attempts", "reason"], rows)
     return print(f"next: {retry}")
 
@@ -329,7 +330,7 @@ def _predictor_accuracy(objective: Objective, accuracy: PredictorAccuracy) -> st
     tau = "" if math.isnan(accuracy.kendall_tau) else f"Kendall tau {accuracy.kendall_tau:.2f}"
     error = prediction_error_text(objective, accuracy.errors)
     shown = ", ".join(filter(None, [tau, error, f"{100 * accuracy.coverage:.0f} % within their 90 % interval"]))
-    about = f"{len(accuracy.step)} networks, chosen because they were promising"
+    about = f"{counted(len(accuracy.step), 'network')}, chosen because they were promising"
     return f"predicted against measured {objective.name}: {shown} ({about})"
 
 
@@ -339,7 +340,7 @@ def _importance(name: str, importance: Importance) -> str:
     genes = [f"{gene} {lost:.2f}" for gene, lost in importance.by_gene.items() if lost >= _MIN_SHARE][:_GENES]
     return (
         f"important genes for {name}: {', '.join(genes)} (shares of its variance; an additive model of "
-        f"{importance.n} evaluations, R² {importance.r2:.2f} cross-validated)"
+        f"{counted(importance.n, 'evaluation')}, R² {importance.r2:.2f} cross-validated)"
     )
 
 

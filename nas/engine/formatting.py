@@ -53,6 +53,16 @@ def title_of(objective: Objective) -> str:
     return f"{title} ({unit}){profile}" if unit else f"{title}{profile}"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things: ``1 network``, ``2,048 networks``.
+
+    Args:
+        n: Number of things.
+        noun: The noun in the singular, whose plural ends with an s.
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def format_value(objective: Objective, value: float, error: float | None = None) -> str:
     """A value in the unit shown, with its error where that is above 0: ``88.95 ± 0.31 %``."""
     unit, factor = _shown(objective)
@@ -146,7 +156,7 @@ def outline(options: Mapping[str, Option]) -> str:
             stages.setdefault(kind if _STAGE.fullmatch(place) else name.replace(".", " "), []).append(option)
     parts = [f"{name} {'-'.join(map(str, values))}" for name, values in stages.items()]
     if len(parts) > _PARTS:  # of a space without stages
-        parts = [*parts[:_PARTS], f"and {len(parts) - _PARTS} others"]
+        parts = [*parts[:_PARTS], f"and {counted(len(parts) - _PARTS, 'other')}"]
     stages_text = ", ".join(parts)
     inner = ", ".join(f"{kind} {_range(values)}" for kind, values in blocks.items())
     return "; ".join(part for part in (stages_text, inner) if part)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.engine.formatting import shown_scale, title_of
+from nas.engine.formatting import counted, shown_scale, title_of
 from nas.results.analysis.fronts import broken_by
 from nas.results.analysis.network_values import values_of
 from nas.results.analysis.report import RunReport
@@ -36,7 +36,7 @@ class Convergence:
     @property
     def close_text(self) -> str:
         """The label of `close_at`."""
-        return f"{100 * CONVERGED:g} % after {self.close_at} evaluations"
+        return f"{100 * CONVERGED:g} % after {counted(self.close_at or 0, 'evaluation')}"
 
 
 def convergence(report: RunReport) -> Convergence | None:

@@ -7,6 +7,7 @@ from contextlib import closing
 
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
+from nas.engine.formatting import counted
 from nas.engine.store.opening import open_store
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import EvaluationError, SelectionError
@@ -64,7 +65,7 @@ def measured_latencies(
         measurements = store.find(requests)
     missing = [request for request in requests if request not in measurements or measurements[request].value is None]
     if missing:
-        note(f"measuring the latency of {len(missing)} networks on {profile}; run {run.id} keeps it")
+        note(f"measuring the latency of {counted(len(missing), 'network')} on {profile}; run {run.id} keeps it")
         measurements |= _measure(run, missing, note)
     return {request.architecture: _value_and_error(measurements[request]) for request in requests}
 

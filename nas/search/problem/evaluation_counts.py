@@ -83,5 +83,5 @@ def evaluations_text(n_evaluations: int, counts: EvaluationCounts, *, n_known: i
         n_known: Number of networks that a warm start knew, which the counts include.
     """
     text = f"{n_evaluations} evaluation{'' if n_evaluations == 1 else 's'}"
-    text += f" and {n_known} known networks" if n_known else ""
+    text += f" and {n_known} known network{'' if n_known == 1 else 's'}" if n_known else ""
     return text if counts.measured == counts.total else f"{text}: {counts}"

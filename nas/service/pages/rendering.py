@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, StreamingResponse
 
 from nas.engine.formatting import (
     constraint_text,
+    counted,
     duration,
     format_value,
     miss_text,
@@ -166,7 +167,7 @@ def progress_text(run: RunSummary) -> str:
     """The progress of a run: ``12 of 60 evaluations``."""
     if run.kind == "training" or run.epoch < run.epochs:
         return f"{run.epoch:,} of {run.epochs:,} epochs"
-    text = f"{run.evaluations:,} evaluations"
+    text = counted(run.evaluations, "evaluation")
     if run.evaluations_wanted:
         text = f"{run.evaluations:,} of {run.evaluations_wanted:,} evaluations"
     unmeasured = run.counts.too_noisy + run.counts.failed

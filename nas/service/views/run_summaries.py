@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from nas.engine.formatting import counted
 from nas.engine.run_listing import EPOCH, RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
@@ -265,7 +266,7 @@ def natural_order(run: str) -> tuple[str, int]:
 def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | None, problem: str) -> str:
     """Why a run ended, or why it waits."""
     if place is not None:
-        position = "waits for a place" if place == 1 else f"waits behind {place - 1} others"
+        position = "waits for a place" if place == 1 else f"waits behind {counted(place - 1, 'other')}"
         return f"{position}; no job can be started now: {problem}" if problem else position
     if not snapshot.open:
         return snapshot.reason
