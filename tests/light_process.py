@@ -18,8 +18,8 @@ from pathlib import Path
 HEAVY = ("torch", "ray", "pymoo", "sklearn", "scipy", "lightgbm", "onnxruntime", "onnx", "matplotlib", "plotly")
 LIGHT = (
     "nas.cli.commands",
-    "nas.jobs.build.references",
-    "nas.jobs.build.resolved_job",
+    "nas.jobs.resolve.references",
+    "nas.jobs.resolve.resolved_job",
     "nas.jobs.schema",
     "nas.engine.store.opening",
     "nas.engine.store.sql",

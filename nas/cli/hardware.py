@@ -21,14 +21,14 @@ from nas.cli.panels import NotingGroup
 from nas.cli.running import driving, loaded_job
 from nas.engine.evaluation.cluster import connected
 from nas.engine.formatting import share_text
-from nas.engine.store.folder import RunsFolder, make_folder
+from nas.engine.store.folder import make_folder
 from nas.plugins.parts import require
 
 if TYPE_CHECKING:
     from hardware_profiles.base import HardwareProfile
     from hardware_profiles.lookup_table import LookupTable
     from nas.engine.progress import ProgressObserver
-    from nas.jobs.build.prepared_job import PreparedJob
+    from nas.jobs.build.built_job import BuiltJob
 
 DEFAULT_PROFILE = "cpu-1-thread"
 
@@ -188,12 +188,12 @@ def _compare_runtimes(
 def _sweep(
     job: Path, requested_profile: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
-    loaded = loaded_job(job, runs, trains=False)
-    prepared = nas.jobs.prepare_job(loaded, RunsFolder(runs), source=str(job))
-    chosen = requested_profile or prepared.job.profiles[0]
+    resolved = loaded_job(job, runs, kind=None)
+    built_job = nas.jobs.build_job(resolved)
+    chosen = requested_profile or built_job.job.profiles[0]
     with connected(address, spread=False, profiles=[chosen]), driving(runs, interruption_note="") as options:
         count = partial(options.observer.count, "measuring widths")
-        stages = nas.jobs.sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
+        stages = nas.jobs.sweep(built_job, chosen, on_progress=count, on_wait=options.observer.note)
     paths = nas.results.write_chart("sweep", nas.results.sweep_chart(stages, chosen.name), output)
     if as_json:
         plots = [str(path) for path in paths]
@@ -230,15 +230,15 @@ def calibrate(
 
     The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
     """
-    chosen, loaded = hardware_profiles.load_profile(name), loaded_job(job, runs, trains=False)
-    path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
+    chosen, resolved = hardware_profiles.load_profile(name), loaded_job(job, runs, kind=None)
+    path = output or Path(f"{resolved.config.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
-    prepared = nas.jobs.prepare_job(loaded, RunsFolder(runs), source=str(job))
+    built_job = nas.jobs.build_job(resolved)
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
         if source_tables:
-            return _transfer(prepared, chosen, path, source_tables, samples, options.observer, as_json)
+            return _transfer(built_job, chosen, path, source_tables, samples, options.observer, as_json)
         table = nas.jobs.calibrate(
-            prepared,
+            built_job,
             chosen,
             path,
             subnets=subnets,
@@ -268,7 +268,7 @@ def _table_json(table: LookupTable, path: Path) -> dict[str, Any]:
 
 
 def _transfer(
-    prepared: PreparedJob,
+    built_job: BuiltJob,
     chosen: HardwareProfile,
     path: Path,
     source_tables: list[Path],
@@ -277,7 +277,7 @@ def _transfer(
     as_json: bool,
 ) -> None:
     transferred = nas.jobs.transfer(
-        prepared,
+        built_job,
         chosen,
         path,
         source_tables,

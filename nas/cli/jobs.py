@@ -129,15 +129,15 @@ def plan(
     Checks everything that `nas search` checks, and trains nothing.
     """
     check_plot(plot, "nas plan")
-    loaded = loaded_job(job, runs, inline=inline)
-    if plot is not None and loaded.supernet.model is None:
+    resolved = loaded_job(job, runs, kind="search", inline=inline)
+    if plot is not None and resolved.config.supernet.model is None:
         raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
 
     with (
         driving(runs, inline=inline, address=address, interruption_note="") as options,
-        nas.jobs.preparing_new(loaded, "search", options, source=str(job), planning=True) as (prepared, reuse),
+        nas.jobs.preparing_new(resolved, "search", options, planning=True) as (built_job, reuse),
     ):
-        job_plan = nas.jobs.plan(prepared, reuse, time=time, inline=options.scores_here)
+        job_plan = nas.jobs.plan(built_job, reuse, time=time, inline=options.scores_here)
     if job_plan.model is not None:
         write_plot(plot, job_plan.model)
     if as_json:
@@ -206,10 +206,9 @@ def train(
 
     Any number of jobs can search it by `supernet: {from: RUN}`.
     """
-    loaded = loaded_job(job, runs)
-    nas.jobs.check_kind(loaded, "training", source=str(job))
+    resolved = loaded_job(job, runs, kind="training")
     with driving(runs, address=address, store=store, log_to=log_to) as options:
-        run = nas.train(loaded, options, source=str(job))
+        run = nas.runs.start(resolved, options, "training")
     finish(run, as_json)
 
 
@@ -228,9 +227,9 @@ def search(
 
     A job with `supernet: {from: RUN}` loads a trained supernet instead of training one.
     """
-    loaded = loaded_job(job, runs, replay=replay, inline=inline)
+    resolved = loaded_job(job, runs, kind="search", replay=replay, inline=inline)
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
-        run = nas.run(loaded, options, source=str(job))
+        run = nas.runs.start(resolved, options, "search")
     finish(run, as_json)
 
 

@@ -162,7 +162,7 @@ def _show_training(opened: nas.Run, select: str | None, as_json: bool) -> None:
 def _list_files(run: nas.Run, parts: Sequence[str], as_json: bool) -> None:
     """Prints the names and classes of the examples in parts of a run's data, a line each, in the order of the part."""
     data = nas.jobs.load_run_data(run)
-    path, names = data.config.data.path, data.dataset.class_names
+    path, names = data.job.config.data.path, data.dataset.class_names
     dataset_parts = {part: getattr(data.dataset, part) for part in parts}
     rows = {
         part: [{"name": name, **_label(label, names)} for name, label in zip(p.names, p.labels.tolist(), strict=True)]

@@ -31,21 +31,22 @@ from nas.plugins.parts import has, install
 from supernets.files import check_regular
 
 if TYPE_CHECKING:
-    from nas.jobs.schema import SearchJob
+    from nas.engine.store.run_facts import Kind
+    from nas.jobs.resolve.resolved_job import ResolvedJob
 
 
 def loaded_job(
-    path: Path, runs: Path, *, replay: str | None = None, trains: bool = True, inline: bool = False
-) -> SearchJob:
+    path: Path, runs: Path, *, kind: Kind | None, replay: str | None = None, inline: bool = False
+) -> ResolvedJob:
     """The job of a file, whose names and paths exist: found before anything is imported that takes longer.
 
     Args:
-        trains: whether the command trains here, or plans to.
+        kind: the kind of the run that the command starts or plans; None for a command that does not train.
     """
-    job = nas.load_job(path)
-    nas.jobs.check_references(job, RunsFolder(runs), source=str(path), replay=replay)
-    if trains:
-        nas.jobs.check_training(job, source=str(path), inline=inline)
+    job = nas.jobs.ResolvedJob(nas.load_job(path), RunsFolder(runs), str(path))
+    nas.jobs.check_references(job, replay=replay)
+    if kind is not None:
+        nas.jobs.check_training(job, kind, inline=inline)
     return job
 
 

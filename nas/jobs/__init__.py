@@ -1,10 +1,11 @@
-"""Jobs: what a job file may say, and how it becomes a search.
+"""Jobs: what a job file may say, and how it becomes a search, in four steps.
 
-- `schema`: the job file as frozen models that check themselves; `recipes`: the job files that are shipped.
-- `build`: from a checked job to its parts: data, networks, supernet, evaluators.
-- `evaluation`: from a subnet to its measurements.
-- `planning`: what a job will take, and the latencies that it can know beforehand.
-- `run`: the steps of a run, from its preparation to its end.
+- `schema` parses: the job file as frozen models that check themselves (`SearchJob`); `recipes`: the job files that are shipped.
+- `resolve` looks up what its names stand for (`ResolvedJob`): plug-ins, profiles, metrics, variants, lookup tables.
+- `build` makes its objects (`BuiltJob`): data, family of networks, supernet, and the algorithm and evaluator of the search.
+- `evaluation` measures its subnets.
+- `run` prepares, describes and executes a run of them; `planning` reports what a job will take, and the latencies that it can
+  know beforehand.
 """
 
 import lazy_loader

@@ -1,11 +1,8 @@
+from .build.built_job import BuiltJob as BuiltJob
+from .build.built_job import build_job as build_job
 from .build.plugin_listing import installed_plugins as installed_plugins
-from .build.prepared_job import PreparedJob as PreparedJob
-from .build.prepared_job import load_run_data as load_run_data
-from .build.prepared_job import load_trained_run as load_trained_run
-from .build.prepared_job import prepare_job as prepare_job
-from .build.references import check_kind as check_kind
-from .build.references import check_references as check_references
-from .build.references import check_training as check_training
+from .build.trained_run import load_run_data as load_run_data
+from .build.trained_run import load_trained_run as load_trained_run
 from .build.user_model import image_shape_for as image_shape_for
 from .evaluation.ray_pool import RayPool as RayPool
 from .planning.calibrate import calibrate as calibrate
@@ -18,6 +15,9 @@ from .planning.plan import Plan as Plan
 from .planning.plan import plan as plan
 from .planning.transfer import WIDE_ERROR as WIDE_ERROR
 from .planning.transfer import transfer as transfer
+from .resolve.references import check_references as check_references
+from .resolve.references import check_training as check_training
+from .resolve.resolved_job import ResolvedJob as ResolvedJob
 from .run.preparation import preparing_new as preparing_new
 from .schema import load_job as load_job
 from .schema.job_edit import edit_job as edit_job

@@ -14,8 +14,9 @@ from nas.engine.store.opening import open_store
 from nas.engine.store.postgres import new_schema
 from nas.engine.store.run_facts import Kind
 from nas.errors import ClusterError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
-from nas.jobs.build.prepared_job import PreparedJob
-from nas.jobs.build.references import check_kind
+from nas.jobs.build.built_job import BuiltJob
+from nas.jobs.resolve.references import check_training
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.execution import RunExecution
 from nas.jobs.run.passed_objects import PassedPlugins, resumed_with, with_passed
 from nas.jobs.run.preparation import describe, preparing_again, preparing_new
@@ -38,7 +39,7 @@ def train(
     Args:
         passed: see `run`.
     """
-    return _start(*with_passed(job, options or RunOptions(), passed), "training", source)
+    return start(*_resolved(job, options or RunOptions(), passed, "training", source), "training")
 
 
 def run(
@@ -49,7 +50,7 @@ def run(
     Args:
         passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.PassedPlugins`.
     """
-    return _start(*with_passed(job, options or RunOptions(), passed), "search", source)
+    return start(*_resolved(job, options or RunOptions(), passed, "search", source), "search")
 
 
 def resume(
@@ -75,13 +76,13 @@ def resume(
         more = Resumption(evaluations, minutes, retry_failed=retry_failed)
         facts = check_ended(folder, store, more)
         more.check(store, run)
-        with _naming_next_step(folder), preparing_again(folder, store, facts, options) as prepared:
+        with _naming_next_step(folder), preparing_again(folder, store, facts, options) as built_job:
             if more:
                 more.apply(store, run)
             if store.status() is RunStatus.FAILED:
                 store.update_state(retry_failures=True)
             with _recording_end(store), _recording_interruption(folder, store, options):
-                RunExecution(folder, store, prepared, options).execute()
+                RunExecution(folder, store, built_job, options).execute()
     return Run(folder, options.runs)
 
 
@@ -107,40 +108,53 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
         with (
             _naming_next_step(folder),
             _recording_end(store, but=(ClusterError, StoreAwayError)),
-            _preparing(folder, store, kind, options) as prepared,
+            _preparing(folder, store, kind, options) as built_job,
         ):
             if more and not more.is_applied(store.state()):
                 more.apply(store, run)
             ends = [status for status, _ in store.statuses() if status not in _OPEN]
             if store.status() is RunStatus.QUEUED and ends[-1:] == [RunStatus.FAILED]:
                 store.update_state(retry_failures=True)
-            RunExecution(folder, store, prepared, options).execute()
+            RunExecution(folder, store, built_job, options).execute()
     return Run(folder, options.runs)
 
 
 @contextmanager
-def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptions) -> Iterator[PreparedJob]:
+def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptions) -> Iterator[BuiltJob]:
     """The job of a run that has begun, or that is described now."""
     if (facts := store.facts()) is not None:
-        with preparing_again(folder, store, facts, options) as prepared:
-            yield prepared
+        with preparing_again(folder, store, facts, options) as built_job:
+            yield built_job
         return
-    job, source = load_job(folder.job_file, stored=True), str(folder.job_file)
-    with preparing_new(job, kind, options, source=source) as (prepared, reuse):
-        describe(folder, store, prepared, kind, reuse, options)
-        yield prepared
+    config = load_job(folder.job_file, stored=True)
+    job = ResolvedJob(config, options.runs, str(folder.job_file), options.objects)
+    check_training(job, kind, inline=options.inline)
+    with preparing_new(job, kind, options) as (built_job, reuse):
+        describe(folder, store, built_job, kind, reuse, options)
+        yield built_job
 
 
-def _start(job: SearchJob, options: RunOptions, kind: Kind, source: str) -> Run:
-    check_kind(job, kind, source=source)
-    place = None if options.store is None else _new_place(options.store, job.name)
-    with preparing_new(job, kind, options, source=source) as (prepared, reuse):
-        folder = options.runs.create(job.name, job.to_yaml(), store=place)
+def start(job: ResolvedJob, options: RunOptions, kind: Kind) -> Run:
+    """A new run of a job, of which `nas.jobs.resolve.references.check_training` has been called, from its begin to its end."""
+    name = job.config.name
+    place = None if options.store is None else _new_place(options.store, name)
+    with preparing_new(job, kind, options) as (built_job, reuse):
+        folder = options.runs.create(name, job.config.to_yaml(), store=place)
         with closing(open_store(folder, create=True, driver=True)) as store, _naming_next_step(folder):
-            describe(folder, store, prepared, kind, reuse, options)
+            describe(folder, store, built_job, kind, reuse, options)
             with _recording_end(store), _recording_interruption(folder, store, options):
-                RunExecution(folder, store, prepared, options).execute()
+                RunExecution(folder, store, built_job, options).execute()
     return Run(folder, options.runs)
+
+
+def _resolved(
+    config: SearchJob, options: RunOptions, passed: PassedPlugins, kind: Kind, source: str
+) -> tuple[ResolvedJob, RunOptions]:
+    """A job with the plug-ins that were passed, and options that hold them."""
+    config, options = with_passed(config, options, passed)
+    job = ResolvedJob(config, options.runs, source, options.objects)
+    check_training(job, kind, inline=options.inline)
+    return job, options
 
 
 def _new_place(url: str, name: str) -> dict[str, str]:

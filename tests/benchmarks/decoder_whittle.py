@@ -51,7 +51,7 @@ MOST_APART = 1e-3
 
 def write_supernet(bench: Bench, folder: Path) -> None:
     """Writes what `whittle_search` reads."""
-    supernet, data = bench.checkpoint.supernet, bench.prepared.data.dataset
+    supernet, data = bench.checkpoint.supernet, bench.built_job.data.dataset
     family, largest = supernet.family, supernet.space.largest
     assert isinstance(family, DecoderFamily)
     state = supernet.extract(largest).state_dict()
@@ -80,9 +80,9 @@ def architecture_of(supernet: Supernet, options: dict[str, Any]) -> Architecture
 
 def compare_seed(bench: Bench, python: Path, folder: Path, seed: int) -> dict[str, Any]:
     """All searches of one seed, re-measured together."""
-    job, supernet = bench.prepared.config, bench.checkpoint.supernet
+    job, supernet = bench.built_job.job.config, bench.checkpoint.supernet
     budget, space = int(job.search.evaluations), supernet.space
-    guided, objectives = bench.search(job, "guided", seed), bench.prepared.job.objectives
+    guided, objectives = bench.search(job, "guided", seed), bench.built_job.job.objectives
     chosen = {"guided": choose_finalists(guided, objectives, [space.smallest, space.largest])}
     validation = {e.architecture: e.value(bench.scored) for e in guided if not e.failed}
     evaluations, apart = {"guided": len(guided)}, 0.0

@@ -31,9 +31,10 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.environment import differences
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
 from nas.jobs.evaluation.features import ArchitectureFeatures, LatencyFeatures
 from nas.jobs.planning.calibrate import calibrate
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
 from predictors import baselines
 from predictors.base import Predictor
@@ -88,12 +89,12 @@ class Labels:
 
 
 def measure(
-    prepared: PreparedJob, profile: HardwareProfile, labels: Labels, architectures: Sequence[Architecture]
+    built_job: BuiltJob, profile: HardwareProfile, labels: Labels, architectures: Sequence[Architecture]
 ) -> None:
     """Measures what is missing: all subnets once, the held-out half twice."""
-    supernet = prepared.supernets.untrained().eval()
-    inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
-    example = prepared.supernets.family.example(2)
+    supernet = built_job.untrained().eval()
+    inputs = [{INPUT: examples} for examples in built_job.data.timed_batches(profile)]
+    example = built_job.family.example(2)
     held_out = architectures[len(architectures) // 2 :]
     with open_profiler(profile, seed=_SEED, on_wait=print) as profiler:
         for attempt, wanted in ((0, architectures), (1, held_out)):
@@ -111,11 +112,11 @@ def measure(
                 labels.append(rows)
 
 
-def draw(prepared: PreparedJob, n: int, fitted: Sequence[str]) -> list[Architecture]:
+def draw(built_job: BuiltJob, n: int, fitted: Sequence[str]) -> list[Architecture]:
     """Different random architectures, without those that the table is fitted to."""
     rng, found = np.random.default_rng(_SEED), dict[Architecture, None]()
     while len(found) < n:
-        if (architecture := prepared.supernets.family.space.sample(rng)).key not in fitted:
+        if (architecture := built_job.family.space.sample(rng)).key not in fitted:
             found[architecture] = None
     return list(found)
 
@@ -153,13 +154,13 @@ def compare(with_table: LatencyFeatures, without: ArchitectureFeatures, architec
     return found
 
 
-def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> None:
+def run(built_job: BuiltJob, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> None:
     """Measures and prints the results of one profile."""
-    table = calibrate(prepared, profile, folder / f"{profile.name}.json", on_wait=print)
-    architectures = draw(prepared, subnets, list(table.subnets["fp32"]))
+    table = calibrate(built_job, profile, folder / f"{profile.name}.json", on_wait=print)
+    architectures = draw(built_job, subnets, list(table.subnets["fp32"]))
     labels = Labels(folder / f"{profile.name}-{subnets}.jsonl")
-    measure(prepared, profile, labels, architectures)
-    supernet = prepared.supernets.untrained()
+    measure(built_job, profile, labels, architectures)
+    supernet = built_job.untrained()
     half, sizes = subnets // 2, [n for n in SIZES if n <= subnets // 2]
     first, again = labels.values(architectures, 0), labels.values(architectures[half:], 1)
     fit, missing = table.fits["fp32"], table.missing(BlockKeys(supernet).of(architectures), "fp32")
@@ -185,10 +186,10 @@ def main(
     """Prints a table for each profile."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    prepared = prepare_job(parse_job(JOB, source="benchmark"), RunsFolder(folder), source="benchmark")
+    built_job = build_job(ResolvedJob(parse_job(JOB, source="benchmark"), RunsFolder(folder), source="benchmark"))
     print(__doc__)
     for name in profile:
-        run(prepared, load_profile(name), folder, subnets=subnets, draws=draws)
+        run(built_job, load_profile(name), folder, subnets=subnets, draws=draws)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from hardware_profiles.catalog import in_runtime, load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
-from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.build.trained_run import load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision, outputs_of
 from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.training.recalibration import recalibrate

@@ -36,13 +36,14 @@ from nas.engine.finalists import choose_finalists
 from nas.engine.search_loop import search
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.sql import SqlStore
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
 from nas.jobs.build.search_objects import build_algorithm, build_evaluator
 from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.measuring_evaluator import deployment_of, served_by
 from nas.jobs.evaluation.ray_pool import RayPool
 from nas.jobs.evaluation.scoring import ExampleScores, InlineScoring, Scored, Scoring, ScoringTask
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob, load_job
 from nas.search.base import SearchAlgorithm
 from nas.search.problem.budget import Budget
@@ -92,14 +93,14 @@ class Bench:
 
     def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int | None) -> None:
         self.runs = RunsFolder(runs)
-        self.prepared = prepare_job(job, self.runs, source="benchmark")
-        if self.prepared.supernets.checkpoint is None:
+        self.built_job = build_job(ResolvedJob(job, self.runs, source="benchmark"))
+        if self.built_job.checkpoint is None:
             raise SystemExit("give a trained supernet with --from")
-        self.checkpoint, self.work = self.prepared.supernets.checkpoint, work
-        self.scored, self.timed = self.prepared.job.objectives[:2]
-        self.served = served_by(self.timed.metric, in_place=writes_cache_in_place(self.prepared.job.profiles[0]))
+        self.checkpoint, self.work = self.built_job.checkpoint, work
+        self.scored, self.timed = self.built_job.job.objectives[:2]
+        self.served = served_by(self.timed.metric, in_place=writes_cache_in_place(self.built_job.job.profiles[0]))
         self.scores = SqlStore.open(work / "accuracies.db", create=True, driver=True)
-        supernet, data = self.checkpoint.supernet, self.prepared.data
+        supernet, data = self.checkpoint.supernet, self.built_job.data
         parts, task = (data.calibration, data.dataset.validation), data.task
         self.pool: Scoring = (
             InlineScoring(supernet, *parts, task)
@@ -112,23 +113,25 @@ class Bench:
         """One search, continued if it was interrupted."""
         chosen: SearchAlgorithm
         if algorithm == "uniform scaling":
-            space = self.prepared.supernets.family.space
+            space = self.built_job.family.space
             levels = joint_levels(space.levels.tolist())
             chosen = UniformScaling(list(dict.fromkeys(map(space.canonical, levels))))
         else:
             own = job.search.model_copy(update={"algorithm": algorithm})
-            seeded = prepare_job(job.model_copy(update={"seed": seed, "search": own}), self.runs, source="benchmark")
+            seeded = build_job(
+                ResolvedJob(job.model_copy(update={"seed": seed, "search": own}), self.runs, source="benchmark")
+            )
             chosen = build_algorithm(seeded, self.checkpoint.supernet)
-        prepared, weights = self.prepared, self.checkpoint.weights_digest
+        built_job, weights = self.built_job, self.checkpoint.weights_digest
         measured = build_evaluator(
-            prepared, self.checkpoint.supernet, weights, prepared.data.dataset.validation, Shared(self.pool),
+            built_job, self.checkpoint.supernet, weights, built_job.data.dataset.validation, Shared(self.pool),
             seed=seed, on_wait=print, environments=Environments(),
         )  # fmt: skip
         store = SqlStore.open(self.work / f"{algorithm.replace(' ', '-')}-{seed}.db", create=True, driver=True)
         with closing(store), closing(measured):
             return search(
-                prepared.supernets.family.space,
-                prepared.job.objectives,
+                built_job.family.space,
+                built_job.job.objectives,
                 chosen,
                 CachedEvaluator(measured, self._known_scores, keep=self._keep_score),
                 store,
@@ -154,10 +157,10 @@ class Bench:
         self, networks: Sequence[tuple[InlineScoring, Architecture]], seed: int
     ) -> list[tuple[ExampleScores, float]]:
         """What `measure_finalists` returns of networks, each with the scoring of its own supernet."""
-        profile, name, whole = self.prepared.job.profiles[0], self.scored.name, not self.served
+        profile, name, whole = self.built_job.job.profiles[0], self.scored.name, not self.served
         served = (self.served,) if self.served else ()
-        profiler, examples = open_profiler(profile, seed=seed), self.prepared.data.timed_batches(profile)
-        context = 1 if self.prepared.serving is None else self.prepared.serving.context_tokens
+        profiler, examples = open_profiler(profile, seed=seed), self.built_job.data.timed_batches(profile)
+        context = 1 if self.built_job.serving is None else self.built_job.serving.context_tokens
         scores, times = list[ExampleScores](), []
 
         def deployment(scoring: InlineScoring, a: Architecture) -> Deployment:
@@ -178,7 +181,7 @@ class Bench:
 
 def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:
     """All three algorithms of one seed, re-measured together."""
-    space, objectives = bench.prepared.supernets.family.space, bench.prepared.job.objectives
+    space, objectives = bench.built_job.family.space, bench.built_job.job.objectives
     ends = [space.smallest, space.largest]
     searched = {name: bench.search(job, name, seed) for name in ALGORITHMS}
     chosen = {name: choose_finalists(evaluations, objectives, ends) for name, evaluations in searched.items()}
@@ -196,7 +199,7 @@ def remeasured(
         chosen: the finalists of each algorithm.
         validation: the score of each of these on the validation part.
     """
-    space = bench.prepared.supernets.family.space
+    space = bench.built_job.family.space
     union = list(dict.fromkeys([space.smallest, space.largest, *(a for found in chosen.values() for a in found)]))
     again = bench.measure_finalists(union, seed)
     sign, row = 1.0 if bench.scored.goal is Goal.MINIMIZE else -1.0, dict[str, Any]()

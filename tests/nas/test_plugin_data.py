@@ -10,7 +10,9 @@ import pytest
 
 import nas
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import load_run_data, prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.build.trained_run import load_run_data
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, parse_job
 from nas.plugins import Kind, PluginRef
@@ -144,13 +146,13 @@ def test_sentences_are_tokenized(tmp_path: Path, plugin_packages: PluginPackages
     text = f"{head}supernet: {{family: encoder, preset: digits}}\n{rest[rest.index('training:') :]}"
     preset = next(iter(nas.jobs.schema.supernet.FAMILIES["encoder"].presets))
     job = parse_job(text.replace("preset: digits", f"preset: {preset}"), source="job.yaml")
-    prepared = prepare_job(job, RunsFolder(tmp_path))
-    assert prepared.data.of_text
-    assert prepared.data.dataset.sentences.max_tokens == 16
-    assert prepared.data.dataset.sentences.vocabulary <= 120
+    built_job = build_job(ResolvedJob(job, RunsFolder(tmp_path)))
+    assert built_job.data.of_text
+    assert built_job.data.dataset.sentences.max_tokens == 16
+    assert built_job.data.dataset.sentences.vocabulary <= 120
     wrong = parse_job(job.to_yaml().replace("max_tokens: 16", "image_size: 16"), source="job.yaml")
     with raises("job.conflict", "data.image_size", "kit:Sentences is of sentences"):
-        prepare_job(wrong, RunsFolder(tmp_path))
+        build_job(ResolvedJob(wrong, RunsFolder(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -184,10 +186,10 @@ def test_a_data_set_that_is_wrong_is_named(
     plugin_packages.install("kit", {"kit": SQUARES.replace(old, new)})
     job = job_of("name: kit:Squares")
     if code is None:
-        prepare_job(job, RunsFolder(tmp_path))
+        build_job(ResolvedJob(job, RunsFolder(tmp_path)))
         return
     with raises(code, "data set kit:Squares (kit 0.1)", mentions):
-        prepare_job(job, RunsFolder(tmp_path))
+        build_job(ResolvedJob(job, RunsFolder(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -219,4 +221,4 @@ def test_settings_are_checked_when_it_is_loaded(
 ) -> None:
     plugin_packages.install("kit", {"kit": SQUARES})
     with raises(code, mentions):
-        prepare_job(job_of(data), RunsFolder(tmp_path))
+        build_job(ResolvedJob(job_of(data), RunsFolder(tmp_path)))

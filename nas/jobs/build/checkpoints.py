@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import JobError, Remedy, UnknownNameError, attach_remedy
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job
-from nas.jobs.schema.supernet import SupernetConfig
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
 from supernets.families.captured.captured_family import CapturedFamily
@@ -18,11 +18,12 @@ _RESUMABLE = frozenset({"checkpoint.damaged", "checkpoint.missing", "checkpoint.
 """Codes of checkpoints that their run trains, or finishes, when it is resumed."""
 
 
-def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:
+def named_checkpoint(job: ResolvedJob) -> Checkpoint | None:
     """The finished checkpoint that ``supernet.from`` names, as of `find_checkpoint`; None where it names none."""
+    supernet = job.config.supernet
     if supernet.from_ is None:
         return None
-    return find_checkpoint(runs, supernet.from_, supernet.from_path, where=f"{source}: supernet.from")
+    return find_checkpoint(job.runs, supernet.from_, supernet.from_path, where=f"{job.source}: supernet.from")
 
 
 def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str) -> Checkpoint:

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nas.errors import JobError, PluginError
-from nas.jobs.build.layer_order import LayerOrder
-from nas.jobs.schema import SearchJob
+from nas.jobs.build.job_data import JobData
+from nas.jobs.build.pretrained import Pretrained
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema.errors import reported
 from nas.jobs.schema.supernet import SupernetConfig
-from nas.plugins import Kind, calling, find, load
+from nas.plugins import calling, load
 from supernets.data import BlockFormat, DataSet, PairFormat, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
+from supernets.families.decoder.activations import block_influence
 from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.decoder.decoder_pretrained import DecoderConfig
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.families.encoder.bert_pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
-from supernets.families.shared.pretrained_experts import (
-    Partition,
-    dense_family,
-    experts_of_dense,
-    has_attention_experts,
-    with_attention_copies,
-    with_bases,
-)
+from supernets.families.shared.pretrained_experts import has_attention_experts
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
 from supernets.families.shared.spec import Spec
 from supernets.families.shared.transformer_family import TransformerFamily
 from supernets.families.single_network import SingleFamily
+from supernets.networks.family_program import outline
 from supernets.networks.formats.pretrained import TOKENIZER
 from supernets.sharing.base import Family
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
-from supernets.training.checkpoint import Checkpoint
+from supernets.training.checkpoint import Checkpoint, has_checkpoint, stored_family
 
 _HIGHEST_RATE = 100
 """Highest peak learning rate, as in job files."""
@@ -48,66 +45,69 @@ _MIN_VOCABULARY_SHARE = 0.95
 """Share of a language model's vocabulary that its tokenizer has: the rest fills tables up to a multiple of some hundreds."""
 
 
-def with_rate_of_family(config: SearchJob) -> SearchJob:
+def with_rate_of_family(job: ResolvedJob) -> ResolvedJob:
     """The job with the peak learning rate of its plug-in's family, where it gives none itself.
 
     Raises:
         PluginError: the plug-in cannot be loaded, or its rate is no number above 0.
     """
+    config = job.config
     if not config.rate_of_family or not config.supernet.trains:
-        return config
+        return job
     rate = config.supernet.description.learning_rate
     if rate is None:
-        return config
+        return job
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= _HIGHEST_RATE:
-        ref = find(Kind.FAMILIES, config.supernet.family, FAMILIES)
+        ref = job.plugin("supernet.family")
         fault = f"its description's learning_rate is {rate!r}; expected a number above 0, at most {_HIGHEST_RATE}"
         raise PluginError(f"{ref}: {fault}", code="plugin.contract")
-    return config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": float(rate)})})
+    training = config.training.model_copy(update={"learning_rate": float(rate)})
+    return replace(job, config=config.model_copy(update={"training": training}))
 
 
 def find_family(
-    supernet: SupernetConfig,
-    data: DataSet,
-    *,
-    n_outputs: int,
-    checkpoint: Checkpoint | None,
-    pretrained: PretrainedConfig | None,
-    ordered: LayerOrder,
-    source: str,
+    job: ResolvedJob, data: JobData, *, n_outputs: int, checkpoint: Checkpoint | None, pretrained: Pretrained | None
 ) -> Family:
     """The job's family.
 
     Args:
         n_outputs: Number of outputs of its networks.
         checkpoint: Checkpoint of the trained supernet that the job names, which is searched or has a network fine-tuned.
-        pretrained: Config of the pretrained network that the supernet is made of; None without one.
-        ordered: Orders the layers of a spec, see `nas.jobs.build.layer_order`.
-        source: Name of the job file in errors.
+        pretrained: The pretrained network that the supernet is made of; None without one.
 
     Raises:
         JobError: there is no such network for these data.
         CheckpointError: the trained supernet is of another family or space than the job says.
     """
+    supernet, source, dataset = job.config.supernet, job.source, data.dataset
+    sizes = None if pretrained is None else pretrained.config
     if supernet.family not in FAMILIES:
         with reported(f"{source}: supernet"):
             supernet.check_space()
     try:
-        spec = ordered(supernet.spec(None if pretrained is None else pretrained.space()))
+        spec = _ordered(
+            supernet.spec(None if sizes is None else sizes.space()),
+            job,
+            checkpoint,
+            pretrained,
+            data.calibration.inputs,
+        )
     except SpaceError as error:
         raise JobError(f"{source}: supernet.space.{error}", code="job.invalid-value") from None
 
     def build(spec: Spec) -> Family:
-        wanted_data, data_kind = supernet.description.data, f"{data.format.noun}s"
+        wanted_data, data_kind = supernet.description.data, f"{dataset.format.noun}s"
         if wanted_data != data_kind:
-            message = f"{supernet.family} takes {wanted_data}, and data.name: {data.name} is a data set of {data_kind}"
+            message = (
+                f"{supernet.family} takes {wanted_data}, and data.name: {dataset.name} is a data set of {data_kind}"
+            )
             remedy = f"take another family, or data of {wanted_data}"
             raise JobError(f"{source}: supernet.family: {message}; {remedy}", code="job.unfit-data")
         try:
-            family = _build_family(supernet, spec, _sizes(data, n_outputs, pretrained))
-            if pretrained is not None and isinstance(family, TransformerFamily):
-                pretrained.check_family(family)
-                if supernet.partition is not None and not pretrained.gets_experts(family.spec):
+            family = _build_family(job, spec, _sizes(dataset, n_outputs, sizes))
+            if sizes is not None and isinstance(family, TransformerFamily):
+                sizes.check_family(family)
+                if supernet.partition is not None and not sizes.gets_experts(family.spec):
                     raise SpaceError(
                         "partition: no experts are made of MLPs here; give experts in the space, or remove it"
                     )
@@ -117,7 +117,7 @@ def find_family(
 
     if checkpoint is not None:
         try:
-            return _family_of_checkpoint(supernet, spec, checkpoint, build)
+            return _family_of_checkpoint(job, spec, checkpoint, build)
         except SpaceError as error:
             where = f"{source}: supernet.network: {supernet.network}"
             raise JobError(f"{where}: {error}", code="job.invalid-value") from None
@@ -129,11 +129,48 @@ def find_family(
     return build(spec)
 
 
-def _build_family(supernet: SupernetConfig, spec: Spec, sizes: Mapping[str, Any]) -> Family:
+def _ordered(
+    spec: Spec | None, job: ResolvedJob, checkpoint: Checkpoint | None, pretrained: Pretrained | None, text: Tensor
+) -> Spec | None:
+    """A spec whose layers are kept by importance with their order: that of the job's trained supernet, else measured on its
+    pretrained network; others as they are.
+
+    Args:
+        text: token ids of the training part, (n, tokens).
+    """
+    if not isinstance(spec, DecoderSpec) or not spec.unordered:
+        return spec
+    if checkpoint is not None:
+        return replace(spec, order=_stored_order(checkpoint.supernet.family))
+    if job.run is not None and has_checkpoint(job.run.checkpoint):
+        return replace(spec, order=_stored_order(stored_family(job.run.checkpoint)))
+    if pretrained is None or (network := pretrained.network()) is None:
+        fault = "importance is that of a pretrained network's layers, and the job names none"
+        raise JobError(f"{job.source}: supernet.space.kept: {fault}; write first or spread", code="job.conflict")
+    if spec.depth[-1] != pretrained.config.depth:
+        return replace(spec, kept="first")  # which its family rejects, naming both depths
+    return replace(spec, order=_measured_order(network, text))
+
+
+def _stored_order(family: Family) -> tuple[int, ...] | None:
+    plain, _ = family.plain(family.space.largest)
+    return plain.spec.order if isinstance(plain, DecoderFamily) else None
+
+
+def _measured_order(pretrained: PretrainedTransformer, text: Tensor) -> tuple[int, ...]:
+    """The layers by ascending influence."""
+    config = cast(DecoderConfig, pretrained.config)
+    family = DecoderFamily(config.space(), tokens=1, **config.fixed)
+    network = cast(Decoder, family.standalone(outline(family), family.space.largest, pretrained.weights(family)).eval())
+    influence = block_influence(network, [text])
+    return tuple(sorted(range(len(influence)), key=influence.__getitem__))
+
+
+def _build_family(job: ResolvedJob, spec: Spec, sizes: Mapping[str, Any]) -> Family:
     """The family of a spec; one of a plug-in is found to be what networks are made of and checkpoints can name."""
-    ref = find(Kind.FAMILIES, supernet.family, FAMILIES)
+    ref, description = job.plugin("supernet.family"), job.config.supernet.description
     if ref is None:
-        family: Family = supernet.description.load()(spec, **sizes)
+        family: Family = description.load()(spec, **sizes)
         return family
     family_class = load(ref, Family)
     with calling(ref, "its constructor"):
@@ -141,8 +178,8 @@ def _build_family(supernet: SupernetConfig, spec: Spec, sizes: Mapping[str, Any]
             family = family_class(spec, **sizes)
         except SupernetError as error:  # as those of the families here
             raise SpaceError(f"{ref}: {error}") from None
-    if family.name != ref.target or supernet.description.network != ref.target:
-        names = f"its name is {family.name!r} and its description's network {supernet.description.network!r}"
+    if family.name != ref.target or description.network != ref.target:
+        names = f"its name is {family.name!r} and its description's network {description.network!r}"
         raise PluginError(
             f"{ref}: {names}; expected {ref.target!r}, by which checkpoints load it", code="plugin.contract"
         )
@@ -150,12 +187,12 @@ def _build_family(supernet: SupernetConfig, spec: Spec, sizes: Mapping[str, Any]
 
 
 def _family_of_checkpoint(
-    supernet: SupernetConfig, spec: Spec | None, checkpoint: Checkpoint, build: Callable[[Spec], Family]
+    job: ResolvedJob, spec: Spec | None, checkpoint: Checkpoint, build: Callable[[Spec], Family]
 ) -> Family:
-    family = checkpoint.supernet.family
+    supernet, family = job.config.supernet, checkpoint.supernet.family
     if supernet.network is not None:
         return SingleFamily(family, Architecture.parse(supernet.network))
-    plain, ref = _plain(family), find(Kind.FAMILIES, supernet.family, FAMILIES)
+    plain, ref = _plain(family), job.plugin("supernet.family")
     default = SupernetConfig.model_fields["family"].default  # stored jobs have it written out
     if spec is not None and build(spec).to_json() != family.to_json():
         fault = (
@@ -227,73 +264,18 @@ def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
         raise mismatch(f"pretrained: {config.folder} {fault}; set data.max_tokens to {positions} or less")
 
 
-@dataclass(frozen=True)
-class ExpertStart:
-    """How experts are made of a dense network's MLPs.
-
-    Attributes:
-        batches: Batches of inputs, on which partitions that depend on activations are measured.
-    """
-
-    partition: Partition
-    batches: Sequence[Tensor]
-    seed: int
-
-
-def pretrained_weights(
-    pretrained: PretrainedTransformer, family: Family, experts: ExpertStart | None = None
-) -> dict[str, Tensor]:
-    """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator.
-
-    Args:
-        experts: needed where the family has experts and the pretrained network has none.
-    """
-    plain = _transformers(pretrained, family)
-    if experts is not None and pretrained.config.gets_experts(plain.spec):
-        dense = dense_family(plain, pretrained.config.as_space()["hidden"])
-        rng, dense_weights = np.random.default_rng(experts.seed), pretrained.weights(dense)
-        tensors = experts_of_dense(plain, dense, dense_weights, experts.partition, experts.batches, rng)
-    else:
-        tensors = pretrained.weights(plain)
-    return with_bases(plain, with_attention_copies(plain, tensors))
-
-
-def without_experts(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily | None:
-    """The family of networks without the experts that are made of a pretrained network's parts; None where none are."""
-    plain, config = _transformers(pretrained, family), pretrained.config
-    gets_experts = config.gets_experts(plain.spec)
-    if not gets_experts and not has_attention_experts(plain):
-        return None
-    return dense_family(plain, config.as_space()["hidden"] if gets_experts else None)
-
-
-def _transformers(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily:
-    plain = _plain(family)
-    if not isinstance(plain, TransformerFamily):
-        raise mismatch(f"{pretrained.config.folder}: networks of the family {plain.name} have no layers for it")
-    return plain
-
-
-def find_sharing(
-    supernet: SupernetConfig,
-    family: Family,
-    *,
-    checkpoint: Checkpoint | None,
-    source: str,
-    adapter_rank: int | None = None,
-) -> SharingSpec:
+def find_sharing(job: ResolvedJob, family: Family, checkpoint: Checkpoint | None) -> SharingSpec:
     """How the supernet shares its weights, checked for this family.
 
     Args:
         checkpoint: Checkpoint of the trained supernet that is searched; None where the job trains one.
-        source: Name of the job file in errors.
-        adapter_rank: Rank of the adapters that the job trains; None without adapters.
 
     Raises:
         JobError: the family has no tensors that such a sharing applies to.
         CheckpointError: the trained supernet shares its weights in another way.
         PluginError: the code of a plug-in's family raises, or its networks cannot be made smaller as it says.
     """
+    supernet, source = job.config.supernet, job.source
     sharing = supernet.sharing
     if checkpoint is not None:
         trained = checkpoint.supernet.sharing.spec
@@ -307,7 +289,7 @@ def find_sharing(
         message = "activations are measured of networks without experts; take weights or taylor"
         raise JobError(f"{source}: supernet.sort: {message}", code="job.conflict")
     try:
-        spec = replace(PLAIN if sharing is None else sharing.spec(), adapter_rank=adapter_rank)
+        spec = replace(PLAIN if sharing is None else sharing.spec(), adapter_rank=job.config.training.adapter_rank)
         if spec.correction is not None and (mixture or not isinstance(plain, DecoderFamily)):
             of = "its layers have experts" if mixture else f"the family is {family.name}"
             raise SpaceError(
@@ -316,7 +298,7 @@ def find_sharing(
         with torch.device("meta"):  # allocates nothing, and draws no random numbers
             ChainSharing(family, spec)
     except Exception as error:
-        ref = find(Kind.FAMILIES, supernet.family, FAMILIES)
+        ref = job.plugin("supernet.family")
         if isinstance(error, SpaceError):
             if ref is not None and error.code == "family.inconsistent":
                 raise PluginError(f"{ref}: {error}", code=error.code) from None

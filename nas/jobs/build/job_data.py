@@ -14,15 +14,15 @@ from PIL import Image
 
 from hardware_profiles.base import HardwareProfile
 from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.errors import JobError, UnknownNameError
-from nas.jobs.build.job_model import JobModel, stored_model
-from nas.jobs.build.plugin_data import plugin_source
+from nas.errors import JobError, PluginError, UnknownNameError
 from nas.jobs.build.pretrained import Pretrained, find_preprocessing
 from nas.jobs.build.task import task_for
-from nas.jobs.build.task_metrics import task_class
-from nas.jobs.schema import SearchJob, load_job
+from nas.jobs.build.user_model import JobModel, stored_model
+from nas.jobs.resolve.resolved_job import ResolvedJob
+from nas.jobs.schema import load_job
 from nas.jobs.schema.data import NUMBERS, OF_IMAGES, OF_TEXT, DataConfig
 from nas.jobs.schema.supernet import SupernetConfig
+from nas.plugins import calling, check, construct, load
 from nas.plugins.parts import require
 from supernets.data import (
     BlockFormat,
@@ -30,6 +30,7 @@ from supernets.data import (
     DocumentOptions,
     ImageFormat,
     ImageOptions,
+    LabelledData,
     OnProgress,
     PairFormat,
     Part,
@@ -37,6 +38,7 @@ from supernets.data import (
     Source,
     TextFormat,
     TextOptions,
+    checked_source,
     data_set_of,
     head,
     images_of,
@@ -45,7 +47,7 @@ from supernets.data import (
     some_images,
     typical_batches,
 )
-from supernets.errors import CheckpointError
+from supernets.errors import CheckpointError, DataError
 from supernets.tasks import CLASSIFICATION, Task
 
 SPLIT_SEED = 0
@@ -63,10 +65,8 @@ class JobData:
     """A data set with the parts of the job file that select from it."""
 
     dataset: DataSet
-    config: SearchJob
+    job: ResolvedJob
     task: Task = CLASSIFICATION
-    passed_data: object = None
-    """The data set, a class or an object, that was passed from Python in place of the job's; None without one."""
 
     @property
     def of_text(self) -> bool:
@@ -76,13 +76,13 @@ class JobData:
     @cached_property
     def calibration(self) -> Part:
         """The first examples of the training part, for batch-norm statistics and quantization."""
-        return head(self.dataset.train, self.config.calibration_images)
+        return head(self.dataset.train, self.job.config.calibration_images)
 
     def some_images(self, n: int) -> list[Image.Image]:
         """At most `n` images as the data set's files have them, decoded, spread over it."""
-        data = self.config.data
+        data = self.job.config.data
         channels = self.dataset.images.channels
-        if (source := plugin_source(self.config, self.passed_data)) is not None:
+        if (source := plugin_source(self.job)) is not None:
             return images_of(source, channels=channels, n=n)
         return some_images(data.name, data.path, channels=channels, n=n, image_column=data.image_column)
 
@@ -92,27 +92,25 @@ class JobData:
 
     def timed_batches(self, profile: HardwareProfile) -> tuple[NDArray[Any], ...]:
         """Validation examples that a profile's timed runs use: one batch, (batch, ...), for each call."""
+        config = self.job.config
         if isinstance(self.dataset.format, BlockFormat):
-            serving, ids = self.config.serving, self.dataset.validation.inputs.numpy()
+            serving, ids = config.serving, self.dataset.validation.inputs.numpy()
             longest = self.dataset.blocks.block
             if isinstance(pairs := self.dataset.format, PairFormat):
                 ids, longest = ids[:, : pairs.source], pairs.source
             shape = serving.batch or profile.batch_size, serving.prompt_tokens or longest
             return (np.resize(ids, shape),)  # prompts longer than a block continue with the next ones
-        batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=self.config.data.timed_tokens)
+        batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=config.data.timed_tokens)
         return tuple(inputs.numpy() for inputs in batches)
 
 
 def load_job_data(
-    config: SearchJob,
-    runs: RunsFolder,
+    job: ResolvedJob,
     *,
     pretrained: Pretrained | None,
     model: JobModel | None = None,
     trained_on: str | None,
-    source: str,
     on_progress: OnProgress = no_progress,
-    passed_data: object = None,
 ) -> JobData:
     """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
 
@@ -121,85 +119,107 @@ def load_job_data(
         trained_on: the digest of the training part of the job's trained supernet, if it has one: by it, images that
             version 0.1 resized in another way are recognised.
         on_progress: called about once a second while files are read.
-        passed_data: A data set, a class or an object, in place of the one that the job names; None without one.
 
     Raises:
         PluginError: the data set is a plug-in's, and cannot be loaded.
         JobError, CheckpointError: the preprocessing cannot be found, or does not fit what the job says.
         DataError: the data set is missing or malformed.
     """
-    data, folder = config.data, None if pretrained is None else pretrained.config.folder
+    data, folder = job.config.data, None if pretrained is None else pretrained.config.folder
     parts: dict[str, Any] = {"seed": SPLIT_SEED, "validation": data.validation, "test": data.test}
     options: ImageOptions | TextOptions | RowOptions | DocumentOptions
-    load: Callable[..., DataSet]
-    if (examples := plugin_source(config, passed_data)) is not None:
-        options = _options_for(examples, config, runs, pretrained=folder, model=model, source=source)
-        load = partial(data_set_of, data.name, examples, **parts)
+    read: Callable[..., DataSet]
+    if (examples := plugin_source(job)) is not None:
+        options = _options_for(examples, job, pretrained=folder, model=model)
+        read = partial(data_set_of, data.name, examples, **parts)
     else:
-        targets = task_class(config.task).targets
-        load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
+        targets = job.task_class.targets
+        read = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
         if data.name == NUMBERS:
             options = RowOptions(label_column=data.label_column)
         elif data.of_documents:
-            options = _document_options(config, runs, pretrained=folder, source=source)
+            options = _document_options(job, pretrained=folder)
         else:
-            options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
-    task, dataset = task_for(config, load(options=options), source=source)
+            options = _data_options(job, of_text=data.of_text, pretrained=folder, model=model)
+    task, dataset = task_for(job, read(options=options))
     if examples is None and isinstance(options, ImageOptions) and trained_on not in (None, dataset.train.digest):
-        of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)
+        of_earlier, earlier = task_for(job, read(options=replace(options, as_in_0_1=True)))
         task, dataset = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, dataset)
-    _check_shift(config, dataset, source=source)
-    return JobData(dataset, config, task, passed_data)
+    _check_shift(job, dataset)
+    return JobData(dataset, job, task)
 
 
-def _check_shift(config: SearchJob, dataset: DataSet, *, source: str) -> None:
+def plugin_source(job: ResolvedJob) -> Source | None:
+    """The labelled examples of a job's data set that is a plug-in's or was passed from Python; None for a shipped one.
+
+    Raises:
+        UnknownNameError, JobError: there is no such plug-in, or it does not take the settings.
+        PluginError: it cannot be loaded, its code raises, or what it returns are no labelled examples.
+    """
+    if (ref := job.plugin("data.name")) is None:
+        return None
+    data_set: Any = job.objects["data.name"] if "data.name" in job.objects else load(ref)
+    check(ref, data_set, LabelledData)
+    if isinstance(data_set, type):
+        data_set = construct(ref, data_set, settings=job.config.data.settings, key="data.settings")
+    with calling(ref, "load"):
+        examples = data_set.load()
+    try:
+        return checked_source(examples, str(ref))
+    except DataError as error:
+        raise PluginError(f"{ref}: load: {error}", code="plugin.contract") from None
+
+
+def _check_shift(job: ResolvedJob, dataset: DataSet) -> None:
     """Raises `JobError` where images to train on may be shifted out of sight."""
-    shift = config.training.augment.shift
+    shift = job.config.training.augment.shift
     if (
         isinstance(dataset.format, ImageFormat)
-        and config.supernet.trains
+        and job.config.supernet.trains
         and shift >= (size := dataset.format.image_size)
     ):
         fault = f"the images have {size} pixels a side; expected fewer pixels than that, e.g. {max(1, size // 8)}"
-        raise JobError(f"{source}: training.augment.shift: {shift}, and {fault}", code="job.unfit-data")
+        raise JobError(f"{job.source}: training.augment.shift: {shift}, and {fault}", code="job.unfit-data")
 
 
 def _options_for(
-    examples: Source, job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, model: JobModel | None, source: str
+    examples: Source, job: ResolvedJob, *, pretrained: Path | None, model: JobModel | None
 ) -> ImageOptions | TextOptions:
     """The options of a plug-in's data, found to be for what it loaded."""
     of_others = OF_IMAGES if examples.of_text else OF_TEXT
     kind, other_kind = ("sentences", "images") if examples.of_text else ("images", "sentences")
+    data = job.config.data
     if examples.of_text:
-        require("text", f"{source}: data.name: {job.data.name}")
+        require("text", f"{job.source}: data.name: {data.name}")
     for key in of_others:
-        if getattr(job.data, key) is not None:
-            message = f"is for data of {other_kind}, and {job.data.name} is of {kind}; remove it"
-            raise JobError(f"{source}: data.{key}: {message}", code="job.conflict")
-    return _data_options(job, runs, of_text=examples.of_text, pretrained=pretrained, model=model, source=source)
+        if getattr(data, key) is not None:
+            message = f"is for data of {other_kind}, and {data.name} is of {kind}; remove it"
+            raise JobError(f"{job.source}: data.{key}: {message}", code="job.conflict")
+    return _data_options(job, of_text=examples.of_text, pretrained=pretrained, model=model)
 
 
 def _data_options(
-    job: SearchJob, runs: RunsFolder, *, of_text: bool, pretrained: Path | None, model: JobModel | None, source: str
+    job: ResolvedJob, *, of_text: bool, pretrained: Path | None, model: JobModel | None
 ) -> ImageOptions | TextOptions:
     """The options of a job's data, each from the first that has it: the job, its pretrained network, its trained supernet's.
 
     Args:
         pretrained: the folder with the preprocessing of the network that its supernet is made of.
     """
-    data, section_options = job.data, _section_options(job.data, _keys(of_text))
+    data = job.config.data
+    section_options = _section_options(data, _keys(of_text))
     fixed: Mapping[str, Any] = {}
     key = "supernet.from"
     if model is not None:
         fixed, key = _fixed_by_model(model, of_text=of_text), "supernet.model"
     elif pretrained is not None:
         key = "supernet.pretrained"
-        fixed = _fixed_by(pretrained, job.supernet)
+        fixed = _fixed_by(pretrained, job.config.supernet)
     elif len(section_options) < len(_keys(of_text)):
-        fixed = _options_of_trained(job, runs, of_text=of_text, source=source)
+        fixed = _options_of_trained(job, of_text=of_text)
     options = {**fixed, **section_options, **_section_options(data, _OF_RESIZING)}
     if not of_text:
-        _check_images(section_options, fixed, where=source, key=key)
+        _check_images(section_options, fixed, where=job.source, key=key)
         images: dict[str, Any] = {key: options.get(key) for key in (*_OF_IMAGES, *_OF_RESIZING)}
         columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
         return ImageOptions(**images, **columns, skip_unreadable=bool(data.skip_unreadable))
@@ -207,10 +227,11 @@ def _data_options(
     return TextOptions(tokenizer=options.get("tokenizer"), **text_options)
 
 
-def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str) -> DocumentOptions:
+def _document_options(job: ResolvedJob, *, pretrained: Path | None) -> DocumentOptions:
     """The options of a job's documents; the tokenizer as of sentences."""
-    data, tokenizer = job.data, job.data.tokenizer or pretrained
-    fixed = {} if tokenizer is not None else _options_of_trained(job, runs, of_text=True, source=source)
+    data = job.config.data
+    tokenizer = data.tokenizer or pretrained
+    fixed = {} if tokenizer is not None else _options_of_trained(job, of_text=True)
     keys = (
         "vocabulary",
         "documents",
@@ -260,16 +281,17 @@ def _check_images(section_options: Mapping[str, Any], fixed: Mapping[str, Any], 
             raise JobError(f"{where}: data.{name}: {section_options[name]}, and {message}", code="job.unfit-data")
 
 
-def _options_of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str) -> dict[str, Any]:
+def _options_of_trained(job: ResolvedJob, *, of_text: bool) -> dict[str, Any]:
     """The options that the data of a job's trained supernet were read with; empty if it names no supernet, its data have the
     default options, or the supernet is a checkpoint outside of a run's folder."""
-    run_id = job.supernet.from_
+    supernet, source = job.config.supernet, job.source
+    run_id = supernet.from_
     if run_id is None:
         return {}
     where = f"{source}: supernet.from"
     needed = "data.tokenizer" if of_text else "data.mean, data.std, data.image_size and data.channels"
     keys = _keys(of_text)
-    run = _find_training_run(runs, run_id, job.supernet.from_path, first=keys[0], where=where, needed=needed)
+    run = _find_training_run(job.runs, run_id, supernet.from_path, first=keys[0], where=where, needed=needed)
     if run is None:
         return {}
     trained_job = load_job(run.job_file, stored=True)
@@ -280,7 +302,7 @@ def _options_of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, sour
         return {**({} if model is None else _fixed_by_model(model, of_text=of_text)), **section_options}
     if keys[0] not in section_options and trained_job.supernet.pretrained is None:
         return _section_options(trained_job.data, ("separator",))
-    if job.data.asks_for_vocabulary:
+    if job.config.data.asks_for_vocabulary:
         message = f"{run_id} was made of a network with a tokenizer, and none is trained; remove it"
         raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
     name = trained_job.supernet.pretrained

@@ -15,9 +15,10 @@ from nas.engine.store.folder import RunsFolder
 from nas.engine.store.run_facts import ReusedRun, RunFacts, SearchFacts
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import NasError, UnknownNameError
-from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts
-from nas.jobs.build.references import not_a_search
+from nas.jobs.build.built_job import BuiltJob
+from nas.jobs.build.compatibility_facts import compatibility_facts
 from nas.jobs.evaluation.scoring import scoring_environment
+from nas.jobs.resolve.references import not_a_search
 from nas.search.problem.objectives import ONNX_RUNTIME, Evaluation, Fidelity, Measurement, Objective, Request, Status
 from nas.search.problem.tasks import CACHED_EXPERTS
 from nas.search.problem.variants import environment_name
@@ -61,9 +62,7 @@ class Reuse:
         return f"warm start from {', '.join(warm)}: {'; '.join(texts) or 'no measurement is valid here'}"
 
 
-def find_reuse(
-    runs: RunsFolder, prepared: PreparedJob, replay: str | None, current: Mapping[str, Mapping[str, Any]]
-) -> Reuse:
+def find_reuse(built_job: BuiltJob, replay: str | None, current: Mapping[str, Mapping[str, Any]]) -> Reuse:
     """The measurements of other runs that a new run reuses.
 
     Args:
@@ -73,32 +72,33 @@ def find_reuse(
     Raises:
         NasError: one of them is gone, or no search of the same supernet and data.
     """
+    runs = built_job.job.runs
     reused: list[ReusedRun] = []
     environments: dict[str, Any] = {}
     prior_results: list[dict[str, Any]] = []
     if replay:
         with _open(runs, replay, _REPLAY).store() as store:
-            facts = _comparable_facts(replay, store, prepared, _REPLAY)
-            without = metrics_measured_otherwise(facts, prepared)
+            facts = _comparable_facts(replay, store, built_job, _REPLAY)
+            without = metrics_measured_otherwise(facts, built_job)
             runtimes = facts.search.variants.runtimes if facts.search else ()
             profiles = _by_runtime(facts.compatibility["profiles"], runtimes)
             reused.append(ReusedRun(replay, profiles, failures=True, without=without, scored_in=tuple(runtimes)))
             environments |= store.state().environments
-    for run in prepared.config.warm_start:
+    for run in built_job.job.config.warm_start:
         with _open(runs, run, _WARM_START).store() as store:
-            facts, recorded = _comparable_facts(run, store, prepared, _WARM_START), store.state().environments
-            runtimes = prepared.job.variants.runtimes
+            facts, recorded = _comparable_facts(run, store, built_job, _WARM_START), store.state().environments
+            runtimes = built_job.job.variants.runtimes
             scored = {environment_name(None, runtime): scoring_environment(runtime) for runtime in runtimes}
             usable = {**current, **scored, **environments}
             same = {of for of, was in recorded.items() if of in usable and not differences(was, usable[of])}
             source = replace(
-                _comparable(run, facts.compatibility, prepared, same),
-                without=metrics_measured_otherwise(facts, prepared),
+                _comparable(run, facts.compatibility, built_job, same),
+                without=metrics_measured_otherwise(facts, built_job),
             )
             environments = {of: recorded[of] for of in recorded if of in source.environments} | environments
             reused.append(source)
-            prior_results += _results(store, source, prepared)
-    candidates = known_candidates(prior_results, prepared.job.metrics)
+            prior_results += _results(store, source, built_job)
+    candidates = known_candidates(prior_results, built_job.job.metrics)
     return Reuse(tuple(reused), environments, tuple(prior_results), candidates)
 
 
@@ -180,12 +180,12 @@ def _open(runs: RunsFolder, run: str, option: str) -> StoredRun:
         raise NasError(f"{option}: {error}", code=error.code, parameter=option) from None
 
 
-def _comparable_facts(run: str, store: RunStore, prepared: PreparedJob, option: str) -> RunFacts:
+def _comparable_facts(run: str, store: RunStore, built_job: BuiltJob, option: str) -> RunFacts:
     """The facts of a run whose measurements a search of this job could have made; else `NasError`."""
     facts = store.facts()
     if facts is None or facts.search is None:
         raise not_a_search(run, where=option)
-    recorded, current = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
+    recorded, current = dict(facts.compatibility), compatibility_facts(built_job, measured=True)
     profiles = current.pop("profiles")
     for name in ("metrics", "expert_cache"):  # which decide on single metrics alone
         current.pop(name, None)
@@ -193,8 +193,8 @@ def _comparable_facts(run: str, store: RunStore, prepared: PreparedJob, option: 
         common = recorded["profiles"].keys() & profiles.keys()
         current["profiles"] = {name: profiles[name] for name in common}
         recorded["profiles"] = {name: recorded["profiles"][name] for name in common}
-    if prepared.supernets.checkpoint is not None:
-        was, now = store.state().weights, prepared.supernets.checkpoint.weights_digest
+    if built_job.checkpoint is not None:
+        was, now = store.state().weights, built_job.checkpoint.weights_digest
         if was not in (None, now):
             raise NasError(
                 f"{option} {run}: it searched another supernet, of the weights {was}; this job's has {now}, and "
@@ -216,13 +216,13 @@ def _comparable_facts(run: str, store: RunStore, prepared: PreparedJob, option: 
     return facts
 
 
-def metrics_measured_otherwise(facts: RunFacts, prepared: PreparedJob) -> tuple[str, ...]:
+def metrics_measured_otherwise(facts: RunFacts, built_job: BuiltJob) -> tuple[str, ...]:
     """The metrics that another run took otherwise: the job's additional ones, by another plug-in, version or settings, or not
     at all; and those of experts in memory, with another cache."""
-    current_facts = compatibility_facts(prepared, measured=True)
+    current_facts = compatibility_facts(built_job, measured=True)
     recorded_metrics: Mapping[str, Any] = facts.compatibility.get("metrics", {})
     job_metrics: Mapping[str, Any] = current_facts.get("metrics", {})
-    refs = [ref for key, ref in prepared.job.plugins.items() if key.startswith("metrics.")]
+    refs = [ref for key, ref in built_job.job.plugins.items() if key.startswith("metrics.")]
     same = {
         ref.target for ref in refs if any((ref.target, ref.version) == (t.target, t.version) for t in facts.plugins)
     }
@@ -236,10 +236,10 @@ def metrics_measured_otherwise(facts: RunFacts, prepared: PreparedJob) -> tuple[
     return tuple(differing)
 
 
-def _comparable(run: str, compatibility: Mapping[str, Any], prepared: PreparedJob, same: set[str]) -> ReusedRun:
+def _comparable(run: str, compatibility: Mapping[str, Any], built_job: BuiltJob, same: set[str]) -> ReusedRun:
     """A warm start's run, with the profiles that both measure by the same protocol and in the `same` environment."""
-    recorded_profiles, runtimes = compatibility["profiles"], prepared.job.variants.runtimes
-    job_profiles = compatibility_facts(prepared, measured=True)["profiles"]
+    recorded_profiles, runtimes = compatibility["profiles"], built_job.job.variants.runtimes
+    job_profiles = compatibility_facts(built_job, measured=True)["profiles"]
     equal = [name for name in job_profiles if recorded_profiles.get(name) == job_profiles[name]]
     profiles = tuple(name for name in _by_runtime(equal, runtimes) if f"profile {name}" in same)
     scored = [runtime for runtime in runtimes if environment_name(None, runtime) in same]
@@ -252,12 +252,12 @@ def _by_runtime(profiles: Iterable[str], runtimes: Sequence[str]) -> tuple[str, 
     return tuple(environment_name(name, r).removeprefix("profile ") for name in profiles for r in runtimes)
 
 
-def _results(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[dict[str, Any]]:
+def _results(store: RunStore, source: ReusedRun, built_job: BuiltJob) -> list[dict[str, Any]]:
     """The results of a run's search, by candidate of this job; those of another environment under names of their own.
 
     Missing values are included: a candidate that was skipped for its latency must not count as the fastest without accuracy.
     """
-    variants = prepared.job.variants
+    variants = built_job.job.variants
     results_by_candidate: dict[Architecture, dict[str, list[float | None]]] = {}
     for measurement in store.measurements(Fidelity.SEARCH):
         request = measurement.request

@@ -1,18 +1,32 @@
-"""The pretrained network that a job's supernet starts from, and the copy of its files that a run keeps (not its weights)."""
+"""The pretrained network that a job's supernet starts from: its weights, and the copy of its other files that a run keeps."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from nas.engine.store.folder import RunFolder, write_atomically
 from nas.errors import JobError, StoreError
-from nas.jobs.schema.supernet import SupernetConfig
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from supernets.errors import CheckpointError
-from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer
+from supernets.families.shared.pretrained_experts import (
+    Partition,
+    dense_family,
+    experts_of_dense,
+    has_attention_experts,
+    with_attention_copies,
+    with_bases,
+)
+from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
+from supernets.families.shared.transformer_family import TransformerFamily
 from supernets.networks.formats.pretrained import find_pretrained
+from supernets.sharing.base import Family
 from supernets.training.checkpoint import has_checkpoint, weights_digest
 
 _WEIGHTS, _DIGEST = "weights.json", "digest"
@@ -80,15 +94,13 @@ class Pretrained:
         write_atomically(run.pretrained / _WEIGHTS, json.dumps({_DIGEST: self.digest}).encode())
 
 
-def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: str) -> Pretrained | None:
+def load_pretrained(job: ResolvedJob) -> Pretrained | None:
     """The pretrained network that the job's supernet starts from; None where it names none.
-
-    Args:
-        run: the run that the job belongs to, where it has begun.
 
     Raises:
         JobError: it cannot be read, or is of another kind.
     """
+    supernet, run = job.config.supernet, job.run
     if (name := supernet.pretrained) is None:
         return None
     try:
@@ -101,7 +113,7 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
         return Pretrained(config, weights_digest(config.read(folder).tensors), folder)
     except CheckpointError as error:
         remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
-        raise JobError(f"{source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
+        raise JobError(f"{job.source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
 
 
 def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
@@ -125,3 +137,50 @@ def _stored_digest(run: RunFolder) -> str:
             f"{path}: cannot be read ({error!r}); expected the digest of the weights that the run began with; remove "
             f"{run.pretrained} to read the pretrained network from its own folder again"
         ) from None
+
+
+@dataclass(frozen=True)
+class ExpertStart:
+    """How experts are made of a dense network's MLPs.
+
+    Attributes:
+        batches: Batches of inputs, on which partitions that depend on activations are measured.
+    """
+
+    partition: Partition
+    batches: Sequence[Tensor]
+    seed: int
+
+
+def pretrained_weights(
+    pretrained: PretrainedTransformer, family: Family, experts: ExpertStart | None = None
+) -> dict[str, Tensor]:
+    """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator.
+
+    Args:
+        experts: needed where the family has experts and the pretrained network has none.
+    """
+    plain = _transformers(pretrained, family)
+    if experts is not None and pretrained.config.gets_experts(plain.spec):
+        dense = dense_family(plain, pretrained.config.as_space()["hidden"])
+        rng, dense_weights = np.random.default_rng(experts.seed), pretrained.weights(dense)
+        tensors = experts_of_dense(plain, dense, dense_weights, experts.partition, experts.batches, rng)
+    else:
+        tensors = pretrained.weights(plain)
+    return with_bases(plain, with_attention_copies(plain, tensors))
+
+
+def without_experts(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily | None:
+    """The family of networks without the experts that are made of a pretrained network's parts; None where none are."""
+    plain, config = _transformers(pretrained, family), pretrained.config
+    gets_experts = config.gets_experts(plain.spec)
+    if not gets_experts and not has_attention_experts(plain):
+        return None
+    return dense_family(plain, config.as_space()["hidden"] if gets_experts else None)
+
+
+def _transformers(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily:
+    plain, _ = family.plain(family.space.largest)
+    if not isinstance(plain, TransformerFamily):
+        raise mismatch(f"{pretrained.config.folder}: networks of the family {plain.name} have no layers for it")
+    return plain

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.features import ArchitectureFeatures, LatencyFeatures, OneShotFeatures
@@ -33,7 +33,7 @@ _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
 
 
 def build_algorithm(
-    prepared: PreparedJob,
+    built_job: BuiltJob,
     supernet: Supernet,
     warm_start: Sequence[Evaluation] = (),
     *,
@@ -47,18 +47,18 @@ def build_algorithm(
         known_candidates: Candidates of the warm start that the search evaluates first.
         first: Networks that the algorithm asks for before others, in every variant.
     """
-    job, config = prepared.job, prepared.config
+    job, config = built_job.job, built_job.job.config
     exact = {
-        metric.name: partial(exact_values, supernet, job.variants, metric.metric, memory=prepared.memory(supernet))
+        metric.name: partial(exact_values, supernet, job.variants, metric.metric, memory=built_job.memory(supernet))
         for metric in job.metrics
         if metric.metric in EXACT_METRICS
     }
     problem = SearchProblem(
-        prepared.space,
+        built_job.space,
         job.objectives,
         config.seed,
         constraints=job.constraints,
-        features=metric_features(prepared, supernet),
+        features=metric_features(built_job, supernet),
         exact=exact,
         warm_start=warm_start,
         known_architectures=known_candidates,
@@ -69,24 +69,24 @@ def build_algorithm(
 
 
 def first_modelled(
-    prepared: PreparedJob, *, known_candidates: Collection[Architecture] = (), n_prior: int = 0
+    built_job: BuiltJob, *, known_candidates: Collection[Architecture] = (), n_prior: int = 0
 ) -> int | None:
     """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
-    search = prepared.config.search
+    search = built_job.job.config.search
     return models_from(
-        search.algorithm, prepared.space, batch=search.batch, known_architectures=known_candidates, n_prior=n_prior
+        search.algorithm, built_job.space, batch=search.batch, known_architectures=known_candidates, n_prior=n_prior
     )
 
 
-def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
+def metric_features(built_job: BuiltJob, supernet: Supernet) -> dict[str, FeatureSource]:
     """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too; and for the
     scores of a decoder's subnets that are corrected, the energy that they lack."""
-    job = prepared.job
+    job = built_job.job
     costs = ArchitectureFeatures(supernet, job.variants)
     source = FeatureSource(costs, costs.layout)
     features = {metric.name: source for metric in job.metrics if metric.metric not in EXACT_METRICS}
     if supernet.sharing.spec.correction is not None and isinstance(supernet.family, DecoderFamily):
-        scores = OneShotFeatures(supernet, prepared.data.calibration.split(CALIBRATION_BATCH), job.variants)
+        scores = OneShotFeatures(supernet, built_job.data.calibration.split(CALIBRATION_BATCH), job.variants)
         scored = [
             metric.name for metric in job.metrics if metric.profile is None and metric.metric not in EXACT_METRICS
         ]
@@ -101,7 +101,7 @@ def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, Feat
 
 
 def build_evaluator(
-    prepared: PreparedJob,
+    built_job: BuiltJob,
     supernet: Supernet,
     weights: str,
     part: Part,
@@ -125,19 +125,19 @@ def build_evaluator(
                 on_wait=on_wait,
                 on_wait_end=on_wait_end,
                 usual=environments.usual_speed(environment_name(*place)),
-                energy=profile.name in prepared.job.energy_profiles,
+                energy=profile.name in built_job.job.energy_profiles,
             ),
-            prepared.data.timed_batches(profile),
-            1 if prepared.serving is None else prepared.serving.context_tokens,
+            built_job.data.timed_batches(profile),
+            1 if built_job.serving is None else built_job.serving.context_tokens,
             in_place=writes_cache_in_place(profile),
         )
-        for place, profile in prepared.job.deployed.items()
+        for place, profile in built_job.job.deployed.items()
     }
     own_metrics = OwnMetrics(
-        prepared.job.own_metrics,
+        built_job.job.own_metrics,
         inputs=part.inputs.numpy(),
         labels=part.labels.numpy(),
-        profiles=prepared.job.deployed,
+        profiles=built_job.job.deployed,
     )
     return MeasuringEvaluator(
         scoring,
@@ -147,7 +147,7 @@ def build_evaluator(
         data=part.digest,
         environments=environments,
         own_metrics=own_metrics,
-        memory=prepared.memory(supernet),
+        memory=built_job.memory(supernet),
     )
 
 

@@ -9,10 +9,9 @@ from typing import Any
 from hardware_profiles.base import HardwareProfile
 from nas.errors import JobError
 from nas.jobs.build.job_data import JobData
-from nas.jobs.build.resolved_job import ResolvedJob
 from nas.jobs.build.task import expert_cache
 from nas.jobs.evaluation.served_memory import ServedMemory, expert_bytes
-from nas.jobs.schema import SearchJob
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.search.problem.objectives import ONNX_RUNTIME
 from nas.search.problem.tasks import ROUTING
 from supernets.data import BlockFormat, PairFormat
@@ -45,7 +44,7 @@ class Serving:
         return self.batch or profile.batch_size
 
 
-def find_serving(config: SearchJob, data: JobData, family: Family, *, source: str) -> Serving | None:
+def find_serving(data: JobData, family: Family) -> Serving | None:
     """How the networks of a job are served; None where they are no language models.
 
     Raises:
@@ -54,8 +53,8 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
     """
     if not isinstance(data.dataset.format, BlockFormat):
         return None
-    _check_experts(config, family, source=source)
-    serving, block = config.serving, data.dataset.blocks.block
+    _check_experts(data.job, family)
+    serving, block = data.job.config.serving, data.dataset.blocks.block
     if isinstance(pairs := data.dataset.format, PairFormat):  # of any length
         prompt = serving.prompt_tokens or pairs.source
         return Serving(prompt, serving.context_tokens or max(1, pairs.typical_tokens // 2), serving.batch)
@@ -67,16 +66,16 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
         if tokens > expected:
             of_step = ", of which a step takes one more" if key == "context_tokens" else ""
             raise JobError(
-                f"{source}: serving.{key}: {tokens} tokens, and the networks have {positions} positions{of_step}; expected at "
-                f"most {expected}: lower it, or raise data.max_tokens where the weights are random",
+                f"{data.job.source}: serving.{key}: {tokens} tokens, and the networks have {positions} positions{of_step}; "
+                f"expected at most {expected}: lower it, or raise data.max_tokens where the weights are random",
                 code="job.context-too-long",
             )
     return Serving(prompt, context, serving.batch)
 
 
-def _check_experts(config: SearchJob, family: Family, *, source: str) -> None:
+def _check_experts(job: ResolvedJob, family: Family) -> None:
     """Raises `JobError` where a job is about experts that its networks lack, or that do not fit into its cache."""
-    names = {metric.name for metric in ROUTING}
+    config, source, names = job.config, job.source, {metric.name for metric in ROUTING}
     used = next((name for name in (*config.objectives, *config.constraints) if name in names), None)
     cache = expert_cache(config)
     sizes = expert_bytes(family, family.space.largest)

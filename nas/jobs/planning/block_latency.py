@@ -14,7 +14,7 @@ from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_
 from hardware_profiles.lookup_table import Entry, Subnet
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.quantize import convert
-from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.scoring import in_precision
 from nas.jobs.planning.latencies import measure_all
@@ -35,13 +35,13 @@ class BlockLatency:
 
     def __init__(
         self,
-        prepared: PreparedJob,
+        built_job: BuiltJob,
         profile: HardwareProfile,
         profiler: LatencyProfiler,
         supernet: Supernet,
         rng: np.random.Generator,
     ) -> None:
-        self._prepared, self._profile, self._profiler, self._supernet = prepared, profile, profiler, supernet
+        self._built_job, self._profile, self._profiler, self._supernet = built_job, profile, profiler, supernet
         self._rng = rng
         self._environment_name = f"profile {profile.name}"
         self._environments = Environments({self._environment_name: profiler.environment()})
@@ -84,10 +84,10 @@ class BlockLatency:
 
     def networks(self, networks: Sequence[Architecture], precision: str, *, sentinel_ms: float) -> dict[str, Subnet]:
         """Latencies of whole networks by architecture key, scaled as in `blocks`."""
-        images = head(self._prepared.data.calibration, _CALIBRATION_IMAGES).inputs
+        images = head(self._built_job.data.calibration, _CALIBRATION_IMAGES).inputs
         exported = [onnx_model(self._supernet.extract(a), images[:2]) for a in networks]
         models = [in_precision(model, precision, [images]) for model in exported]
-        inputs = [{INPUT: examples} for examples in self._prepared.data.timed_batches(self._profile)]
+        inputs = [{INPUT: examples} for examples in self._built_job.data.timed_batches(self._profile)]
         names = [f"network {a.key}" for a in networks]
         measured = self._measure(models, [inputs] * len(models), names, sentinel_ms)
         return dict(zip([a.key for a in networks], measured, strict=True))
@@ -102,7 +102,7 @@ class BlockLatency:
                 block_input.name: example if block_input.integer else self._noise(_shape(block_input, example))
                 for block_input in block_inputs
             }
-            for example in self._prepared.data.timed_batches(self._profile)
+            for example in self._built_job.data.timed_batches(self._profile)
         ]
 
     def _noise(self, shape: Sequence[int | str]) -> NDArray[np.float32]:

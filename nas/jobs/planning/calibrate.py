@@ -19,7 +19,8 @@ from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.profiler_factory import open_profiler
 from nas.errors import EvaluationError
-from nas.jobs.build.prepared_job import PreparedJob, space_digest
+from nas.jobs.build.built_job import BuiltJob
+from nas.jobs.build.compatibility_facts import space_digest
 from nas.jobs.planning.block_latency import BlockLatency, in_batches
 from supernets.data import BlockFormat
 from supernets.errors import SpaceError
@@ -40,7 +41,7 @@ _Value = TypeVar("_Value", Entry, Subnet)
 
 
 def calibrate(
-    prepared: PreparedJob,
+    built_job: BuiltJob,
     profile: HardwareProfile,
     path: Path,
     *,
@@ -65,19 +66,19 @@ def calibrate(
     if subnets < 3:
         message = f"a lookup table is fitted to at least 3 networks, got {subnets}"
         raise EvaluationError(message, code="lookup-table.too-few-subnets")
-    plain, _ = (family := prepared.supernets.family).plain(family.space.largest)
+    plain, _ = (family := built_job.family).plain(family.space.largest)
     why = ""
     if isinstance(plain, CapturedFamily) and not plain.divided:
         why = "supernet.model: the network cannot be divided into blocks, since no value alone connects a part of it with "
         why += "the rest"
-    elif isinstance(prepared.data.dataset.format, BlockFormat):
+    elif isinstance(built_job.data.dataset.format, BlockFormat):
         why = "task: a language model is timed as it is served, by whole models and not by blocks"
     if why:
-        text = f"{prepared.job.source}: {why}; measure latency in the search, without lookup_tables"
+        text = f"{built_job.job.source}: {why}; measure latency in the search, without lookup_tables"
         raise EvaluationError(text, code="lookup-table.no-blocks")
     torch.set_num_threads(1)
-    with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
-        return _Calibration(prepared, profile, path, profiler, subnets, on_progress).run()
+    with open_profiler(profile, seed=built_job.job.config.seed, on_wait=on_wait) as profiler:
+        return _Calibration(built_job, profile, path, profiler, subnets, on_progress).run()
 
 
 class _Calibration:
@@ -85,22 +86,22 @@ class _Calibration:
 
     def __init__(
         self,
-        prepared: PreparedJob,
+        built_job: BuiltJob,
         profile: HardwareProfile,
         path: Path,
         profiler: LatencyProfiler,
         n_subnets: int,
         on_progress: Progress,
     ) -> None:
-        self._path, self._progress, self._precisions = path, on_progress, prepared.job.variants.precisions
+        self._path, self._progress, self._precisions = path, on_progress, built_job.job.variants.precisions
         # Untrained weights need as long as trained ones: no kernel depends on their values.
-        self._supernet = prepared.supernets.untrained().eval()
+        self._supernet = built_job.untrained().eval()
         self._keys = BlockKeys(self._supernet)
-        self._rng = np.random.default_rng(prepared.config.seed)
+        self._rng = np.random.default_rng(built_job.job.config.seed)
         self._macs = self._sample_blocks()
         self._networks = self._sample_networks(n_subnets)
-        self._latency = BlockLatency(prepared, profile, profiler, self._supernet, self._rng)
-        self._table = self._begin(profile, profiler.environment(), space_digest(prepared.supernets.family))
+        self._latency = BlockLatency(built_job, profile, profiler, self._supernet, self._rng)
+        self._table = self._begin(profile, profiler.environment(), space_digest(built_job.family))
 
     def run(self) -> LookupTable:
         """Measures what the table lacks, and fits it."""

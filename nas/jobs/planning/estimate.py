@@ -17,7 +17,7 @@ from hardware_profiles.measuring.profiler import batches_of
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
 from nas.errors import EvaluationError
-from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.search_objects import build_algorithm
 from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.evaluation.measuring_evaluator import deployment_of, served_by
@@ -78,7 +78,7 @@ class Times:
         return {name: asdict(span) for name, span in self.parts().items()}
 
 
-def estimate(prepared: PreparedJob, supernet: Supernet, *, inline: bool) -> Times:
+def estimate(built_job: BuiltJob, supernet: Supernet, *, inline: bool) -> Times:
     """Estimates from short samples of each part of the job, on an untrained supernet if the job trains one.
 
     Args:
@@ -88,27 +88,27 @@ def estimate(prepared: PreparedJob, supernet: Supernet, *, inline: bool) -> Time
     Raises:
         EvaluationError: a network cannot be scored or measured.
     """
-    trains = prepared.supernets.checkpoint is None and prepared.config.training.epochs > 0
-    training = _training(prepared) if trains else None
+    trains = built_job.checkpoint is None and built_job.job.config.training.epochs > 0
+    training = _training(built_job) if trains else None
     torch.set_num_threads(1)
-    rng = np.random.default_rng(prepared.config.seed)
-    scored = _scored(prepared, supernet, rng)
-    timed = _timed(prepared, scored)
-    ask_s = _ask_seconds(prepared, supernet, rng)
-    return Times(training, _search(prepared, scored, timed, ask_s, inline=inline), _final(prepared, scored, timed))
+    rng = np.random.default_rng(built_job.job.config.seed)
+    scored = _scored(built_job, supernet, rng)
+    timed = _timed(built_job, scored)
+    ask_s = _ask_seconds(built_job, supernet, rng)
+    return Times(training, _search(built_job, scored, timed, ask_s, inline=inline), _final(built_job, scored, timed))
 
 
-def _training(prepared: PreparedJob) -> Span:
-    settings, data = prepared.supernets.settings(), prepared.data.dataset
-    teacher = prepared.supernets.teacher
+def _training(built_job: BuiltJob) -> Span:
+    settings, data = built_job.settings(), built_job.data.dataset
+    teacher = built_job.teacher
     step_seconds, after = time_training(
-        prepared.supernets.untrained(),
+        built_job.untrained(),
         data,
-        prepared.supernets.strategy(),
+        built_job.strategy(),
         settings,
-        task=prepared.data.task,
+        task=built_job.data.task,
         teacher=None if teacher is None else teacher.network,
-        device=prepared.supernets.device(),
+        device=built_job.device(),
         n=_STEPS,
         limit_s=_STEPS_S,
     )
@@ -118,16 +118,16 @@ def _training(prepared: PreparedJob) -> Span:
     return _span(steps * mean + settings.epochs * after, steps * error, origin)
 
 
-def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
-    data = prepared.data
+def _scored(built_job: BuiltJob, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
+    data = built_job.data
     scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
-    scored = tuple(o.metric for o in prepared.job.metrics if o.of_task)
-    timed = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
-    names = {name for profile in prepared.job.profiles for name in _served(prepared, profile)}
+    scored = tuple(o.metric for o in built_job.job.metrics if o.of_task)
+    timed = any(o.metric in TIMED_METRICS for o in built_job.job.metrics)
+    names = {name for profile in built_job.job.profiles for name in _served(built_job, profile)}
     model, served = timed and "" in names, sorted(names - {""})
     started, scores = time.perf_counter(), list[Scored]()
     while len(scores) < 2 or (len(scores) < _SCORED and time.perf_counter() - started < _SCORED_S):
-        network, variant = prepared.job.variants.split(prepared.space.sample(rng))
+        network, variant = built_job.job.variants.split(built_job.space.sample(rng))
         score = scoring.score_one(ScoringTask(network, variant, metrics=scored, model=model, served=tuple(served)))
         if score.failure:
             message = f"cannot score network {network.key} in {variant}: {score.failure}"
@@ -136,22 +136,22 @@ def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator)
     return scores
 
 
-def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[float]]:
+def _timed(built_job: BuiltJob, scored: Sequence[Scored]) -> dict[str, list[float]]:
     """The seconds of each latency measurement, in a session of about a batch, by the name of each objective's profile."""
-    wanted = {o.profile for o in prepared.job.metrics if o.profile is not None}
+    wanted = {o.profile for o in built_job.job.metrics if o.profile is not None}
     seconds_by_profile = {}
-    batch = prepared.config.search.batch
+    batch = built_job.job.config.search.batch
     networks = (list(scored) * batch)[: min(batch, _SCORED)]
-    for profile in (profile for profile in prepared.job.profiles if profile.name in wanted):
-        examples, served = prepared.data.timed_batches(profile), _served(prepared, profile)
-        context = 1 if prepared.serving is None else prepared.serving.context_tokens
+    for profile in (profile for profile in built_job.job.profiles if profile.name in wanted):
+        examples, served = built_job.data.timed_batches(profile), _served(built_job, profile)
+        context = 1 if built_job.serving is None else built_job.serving.context_tokens
         deployments = [
             deployment_of(network, name, examples, context_tokens=context)
             for network in networks
             for name in sorted(served)
         ]
-        energy = profile.name in prepared.job.energy_profiles
-        with open_profiler(profile, seed=prepared.config.seed, energy=energy) as profiler:
+        energy = profile.name in built_job.job.energy_profiles
+        with open_profiler(profile, seed=built_job.job.config.seed, energy=energy) as profiler:
             # Those of different batches do not change each other's time.
             together = len(next(batches_of(deployments, profiler.batch_bytes)))
             deployments = deployments[: max(together, len(served) * len(scored))]
@@ -160,23 +160,23 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
     return seconds_by_profile
 
 
-def _served(prepared: PreparedJob, profile: HardwareProfile) -> set[str]:
+def _served(built_job: BuiltJob, profile: HardwareProfile) -> set[str]:
     """The names of the models that are timed on a profile; "" for the one of networks that are served by one."""
-    metrics = [o.metric for o in prepared.job.metrics if o.profile == profile.name]
+    metrics = [o.metric for o in built_job.job.metrics if o.profile == profile.name]
     return {served_by(metric, in_place=writes_cache_in_place(profile)) for metric in metrics}
 
 
-def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> float:
+def _ask_seconds(built_job: BuiltJob, supernet: Supernet, rng: np.random.Generator) -> float:
     """Mean seconds of the algorithm's `ask` for one batch: after half of the evaluations, and after nearly all.
 
     Its observations are simulated from the networks' costs, which takes the algorithm as long.
     """
-    search = prepared.config.search
+    search = built_job.job.config.search
     seconds = []
     for n in (search.evaluations // 2, search.evaluations - 1):
-        algorithm = build_algorithm(prepared, supernet)
-        sampled = list(dict.fromkeys(prepared.space.sample(rng) for _ in range(n)))
-        algorithm.tell([_simulated(prepared, supernet, a, rng) for a in sampled])
+        algorithm = build_algorithm(built_job, supernet)
+        sampled = list(dict.fromkeys(built_job.space.sample(rng) for _ in range(n)))
+        algorithm.tell([_simulated(built_job, supernet, a, rng) for a in sampled])
         started = time.perf_counter()
         algorithm.ask(search.batch)
         seconds.append(time.perf_counter() - started)
@@ -184,23 +184,23 @@ def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Gener
 
 
 def _simulated(
-    prepared: PreparedJob, supernet: Supernet, candidate: Architecture, rng: np.random.Generator
+    built_job: BuiltJob, supernet: Supernet, candidate: Architecture, rng: np.random.Generator
 ) -> Evaluation:
-    network, _ = prepared.job.variants.split(candidate)
+    network, _ = built_job.job.variants.split(candidate)
     macs, largest_macs = (supernet.cost(a).macs for a in (network, supernet.space.largest))
     measurements = {}
-    for objective in prepared.job.metrics:
+    for objective in built_job.job.metrics:
         quality = 1 - 0.1 * (largest_macs / macs) ** 0.25
         value = (quality if objective.sign < 0 else 1 - quality) if objective.of_task else float(macs)
-        request = prepared.job.variants.request(candidate, objective)
+        request = built_job.job.variants.request(candidate, objective)
         measurements[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
     return Evaluation(candidate, measurements)
 
 
 def _search(
-    prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]], ask_s: float, *, inline: bool
+    built_job: BuiltJob, scored: Sequence[Scored], timed: dict[str, list[float]], ask_s: float, *, inline: bool
 ) -> Span:
-    search = prepared.config.search
+    search = built_job.job.config.search
     batches = 1 + math.ceil((search.evaluations - 2) / search.batch)
     workers = 1 if inline else min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
     score, score_error = _mean([network.seconds for network in scored])
@@ -221,8 +221,8 @@ def _search(
     return span
 
 
-def _final(prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
-    data, n = prepared.data.dataset, prepared.config.search.evaluations
+def _final(built_job: BuiltJob, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
+    data, n = built_job.data.dataset, built_job.job.config.search.evaluations
     validation_s = float(np.mean([network.seconds for network in scored]))
     timing = sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
     score = validation_s * len(data.test.labels) / len(data.validation.labels)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nas.errors import JobError
-from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.built_job import BuiltJob
 from supernets.data import BlockFormat
 from supernets.data.tokenizing import DocumentTokenizer
 from supernets.errors import CheckpointError, DataError
@@ -87,9 +87,9 @@ class LanguageModels:
         }
 
 
-def language_models(prepared: PreparedJob) -> LanguageModels | None:
+def language_models(built_job: BuiltJob) -> LanguageModels | None:
     """The networks and texts of a job; None for one of another family."""
-    family, data = prepared.supernets.family, prepared.data.dataset
+    family, data = built_job.family, built_job.data.dataset
     plain, _ = family.plain(family.space.largest)
     if not isinstance(plain, DecoderFamily) or not isinstance(format := data.format, BlockFormat):
         return None
@@ -97,7 +97,7 @@ def language_models(prepared: PreparedJob) -> LanguageModels | None:
     questions = {name: part.questions for name, part in parts.items()}
     return LanguageModels(
         plain.spec,
-        _tokenizer(prepared),
+        _tokenizer(built_job),
         format.vocabulary,
         format.separator_token,
         plain.positions,
@@ -111,8 +111,8 @@ def language_models(prepared: PreparedJob) -> LanguageModels | None:
     )
 
 
-def _tokenizer(prepared: PreparedJob) -> str:
-    job = prepared.config
+def _tokenizer(built_job: BuiltJob) -> str:
+    job = built_job.job.config
     if job.data.tokenizer is not None:
         return str(job.data.tokenizer)
     if job.supernet.pretrained is not None:

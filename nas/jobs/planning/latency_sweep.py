@@ -18,7 +18,7 @@ from hardware_profiles.latency_steps import step_ends
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.profiler_factory import open_profiler
 from nas.errors import EvaluationError
-from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.planning.latencies import measure_all
 from supernets.errors import SpaceError
@@ -73,7 +73,7 @@ class WidthSweep:
 
 
 def sweep(
-    prepared: PreparedJob,
+    built_job: BuiltJob,
     profile: HardwareProfile,
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -95,7 +95,7 @@ def sweep(
         EvaluationError: the family has no widths, the step is invalid, a block fails, or the machine was replaced.
         ProfileError, WorkerError: the profile cannot be measured.
     """
-    family = prepared.supernets.family
+    family = built_job.family
     if not isinstance(family, SweptFamily) or family.has_experts:
         message = f"a sweep is of the widths of mobile-cnn, resnet or vit without experts, got {family.name}"
         advice = "measure single widths as ONNX models, or calibrate a profile, which measures all options"
@@ -105,12 +105,12 @@ def sweep(
     total, done = sum(map(len, widths)), 0
     sweeps = []
     environments = Environments()
-    with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
+    with open_profiler(profile, seed=built_job.job.config.seed, on_wait=on_wait) as profiler:
         for s, spec in enumerate(swept):
             on_progress(done, total)
-            (examples,) = prepared.data.timed_batches(profile)  # images have one shape
+            (examples,) = built_job.data.timed_batches(profile)  # images have one shape
             images = torch.from_numpy(examples)
-            build = partial(_deployment, family, s, images, prepared.config.seed)
+            build = partial(_deployment, family, s, images, built_job.job.config.seed)
             latency, errors = _measure(profiler, build, widths[s], f"stage {s} on profile {profile.name}", environments)
             aligned = step_ends(widths[s], latency, errors)
             usable = [] if aligned == widths[s] else _admitted_widths(spec, aligned)

@@ -15,8 +15,8 @@ from hardware_profiles.errors import ProfilingError
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.formatting import guidance_text
 from nas.errors import EvaluationError
+from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.measurement_reuse import Reuse
-from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import first_modelled
 from nas.jobs.build.serving import Serving, writes_cache_in_place
 from nas.jobs.evaluation.measuring_evaluator import served_by
@@ -123,7 +123,7 @@ class Plan:
         }
 
 
-def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool = False) -> Plan:
+def plan(built_job: BuiltJob, reuse: Reuse, *, time: bool = True, inline: bool = False) -> Plan:
     """The plan of a checked job, with the measured latency of the smallest and the largest network on each of its profiles.
 
     A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
@@ -133,13 +133,13 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         time: also estimate the job's time.
         inline: the search runs in one process.
     """
-    job, data = prepared.config, prepared.data.dataset
-    supernet = prepared.supernets.current()
-    (smallest, largest), unmeasured = _measure_extremes(prepared, supernet)
+    job, data = built_job.job.config, built_job.data.dataset
+    supernet = built_job.current()
+    (smallest, largest), unmeasured = _measure_extremes(built_job, supernet)
     return Plan(
         name=job.name,
-        size=prepared.space.size,
-        n_choices=len(prepared.space),
+        size=built_job.space.size,
+        n_choices=len(built_job.space),
         smallest=smallest,
         largest=largest,
         noun=data.format.noun,
@@ -149,27 +149,29 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         warning=data.warning,
         evaluations=job.search.evaluations,
         algorithm=job.search.algorithm,
-        models_from=first_modelled(prepared, known_candidates=reuse.known_candidates, n_prior=len(reuse.prior_results)),
+        models_from=first_modelled(
+            built_job, known_candidates=reuse.known_candidates, n_prior=len(reuse.prior_results)
+        ),
         warm_start=str(reuse),
-        epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
-        language=language_models(prepared),
-        serving=prepared.serving,
-        times=estimate(prepared, supernet, inline=inline) if time and not unmeasured else None,
-        model=_inspected(prepared),
+        epochs=None if built_job.checkpoint is not None else job.training.epochs,
+        language=language_models(built_job),
+        serving=built_job.serving,
+        times=estimate(built_job, supernet, inline=inline) if time and not unmeasured else None,
+        model=_inspected(built_job),
         unmeasured=unmeasured,
     )
 
 
-def _measure_extremes(prepared: PreparedJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:
+def _measure_extremes(built_job: BuiltJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:
     """The smallest and the largest network, and why nothing can be measured on a profile, by its name."""
     ends = [supernet.space.smallest, supernet.space.largest]
     extremes, unmeasured = [Extreme(a, supernet.cost(a), {}) for a in ends], dict[str, Exception]()
-    models, several = _Models(prepared, supernet, ends), len(prepared.job.variants.runtimes) > 1
-    seed = prepared.config.seed
-    for (_, runtime), profile in prepared.job.deployed.items():
-        energy = profile.name in prepared.job.energy_profiles
+    models, several = _Models(built_job, supernet, ends), len(built_job.job.variants.runtimes) > 1
+    seed = built_job.job.config.seed
+    for (_, runtime), profile in built_job.job.deployed.items():
+        energy = profile.name in built_job.job.energy_profiles
         with _noting(unmeasured, profile.name), open_profiler(profile, seed=seed, energy=energy) as profiler:
-            for precision, name in product(reversed(prepared.job.variants.precisions), models.names(profile)):
+            for precision, name in product(reversed(built_job.job.variants.precisions), models.names(profile)):
                 how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
                 where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))
                 deployments = models.deployments(profile, precision, name)
@@ -184,11 +186,11 @@ def _measure_extremes(prepared: PreparedJob, supernet: Supernet) -> tuple[list[E
 class _Models:
     """The timed models of some networks of a supernet; models of language models, which may be large, are made one by one."""
 
-    def __init__(self, prepared: PreparedJob, supernet: Supernet, networks: Sequence[Architecture]) -> None:
-        self._prepared, self._supernet, self._networks, self._task = prepared, supernet, networks, prepared.data.task
+    def __init__(self, built_job: BuiltJob, supernet: Supernet, networks: Sequence[Architecture]) -> None:
+        self._built_job, self._supernet, self._networks, self._task = built_job, supernet, networks, built_job.data.task
         self._built: list[bytes] = []
         if not self._task.served(supernet.extract(networks[0])):
-            shown = prepared.data.dataset.validation.inputs[:2]
+            shown = built_job.data.dataset.validation.inputs[:2]
             self._built = [onnx_model(supernet.extract(network), shown) for network in networks]
 
     def names(self, profile: HardwareProfile) -> list[str]:
@@ -205,8 +207,8 @@ class _Models:
 
     def _deployment(self, i: int, profile: HardwareProfile, precision: str, name: str) -> Deployment:
         plain = self._built[i] if self._built else self._task.served(self._supernet.extract(self._networks[i]))[name]
-        model = in_precision(plain, precision, self._prepared.data.calibration.split(CALIBRATION_BATCH), self._task)
-        return Deployment.single(model, *_inputs(self._prepared, profile, model, name))
+        model = in_precision(plain, precision, self._built_job.data.calibration.split(CALIBRATION_BATCH), self._task)
+        return Deployment.single(model, *_inputs(self._built_job, profile, model, name))
 
 
 @contextmanager
@@ -219,18 +221,18 @@ def _noting(reasons: dict[str, Exception], profile: str) -> Iterator[None]:
 
 
 def _inputs(
-    prepared: PreparedJob, profile: HardwareProfile, model: bytes, served: str
+    built_job: BuiltJob, profile: HardwareProfile, model: bytes, served: str
 ) -> list[Mapping[str, NDArray[Any]]]:
     """The inputs of each call of a model; `served` is the name of one of those by which a network is served, or ""."""
-    examples = prepared.data.timed_batches(profile)
-    if not served or prepared.serving is None:
+    examples = built_job.data.timed_batches(profile)
+    if not served or built_job.serving is None:
         return [{INPUT: batch} for batch in examples]
-    return [serving_inputs(model, texts, context_tokens=prepared.serving.context_tokens) for texts in examples]
+    return [serving_inputs(model, texts, context_tokens=built_job.serving.context_tokens) for texts in examples]
 
 
-def _inspected(prepared: PreparedJob) -> Inspection | None:
+def _inspected(built_job: BuiltJob) -> Inspection | None:
     """The elastic axes of the user's model, which were proved when it was captured; None without such a model."""
-    model, family = prepared.supernets.model, prepared.supernets.family
+    model, family = built_job.model, built_job.family
     if model is None or not isinstance(family, CapturedFamily):
         return None
     return inspect_model(model, family.options, proof=False)

@@ -18,7 +18,8 @@ from hardware_profiles.lookup_table_file import load_lookup, load_of_other_machi
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.profiler_factory import open_profiler
 from nas.errors import EvaluationError
-from nas.jobs.build.prepared_job import PreparedJob, space_digest
+from nas.jobs.build.built_job import BuiltJob
+from nas.jobs.build.compatibility_facts import space_digest
 from nas.jobs.planning.block_latency import BlockLatency
 from predictors.transfer import KnownDevices, TransferPredictor
 from supernets.networks.network import BlockModel
@@ -50,7 +51,7 @@ class Transfer:
 
 
 def transfer(
-    prepared: PreparedJob,
+    built_job: BuiltJob,
     profile: HardwareProfile,
     path: Path,
     table_files: Sequence[Path],
@@ -75,14 +76,14 @@ def transfer(
     if samples < MINIMUM_SAMPLES:
         message = f"a transfer needs at least {MINIMUM_SAMPLES} measured networks, got {samples}"
         raise EvaluationError(message, code="lookup-table.too-few-subnets")
-    digest = space_digest(prepared.supernets.family)
+    digest = space_digest(built_job.family)
     tables = [load_of_other_machine(file, source=digest) for file in table_files]
     torch.set_num_threads(1)
-    space, precisions = _Space(prepared), prepared.job.variants.precisions
+    space, precisions = _Space(built_job), built_job.job.variants.precisions
     known_devices = {precision: space.known_devices(tables, precision) for precision in precisions}
-    with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
-        rng = np.random.default_rng(prepared.config.seed)
-        latency = BlockLatency(prepared, profile, profiler, space.supernet, rng)
+    with open_profiler(profile, seed=built_job.job.config.seed, on_wait=on_wait) as profiler:
+        rng = np.random.default_rng(built_job.job.config.seed)
+        latency = BlockLatency(built_job, profile, profiler, space.supernet, rng)
         environment = profiler.environment()
         table = _unfinished(path, profile, environment)
         if table is None:
@@ -90,7 +91,7 @@ def transfer(
         errors = {}
         for i, precision in enumerate(precisions):
             on_progress(i * samples, len(precisions) * samples)
-            model = TransferPredictor(known_devices[precision], seed=prepared.config.seed)
+            model = TransferPredictor(known_devices[precision], seed=built_job.job.config.seed)
             had = table.subnets.get(precision, {})
             chosen = space.choose(model, samples - len(had), [Architecture.parse(key) for key in had])
             measured = latency.networks(chosen, precision, sentinel_ms=table.sentinel_ms)
@@ -139,10 +140,10 @@ def _predict_blocks(
 class _Space:
     """Random networks of a job's space, and the blocks that they have."""
 
-    def __init__(self, prepared: PreparedJob) -> None:
-        self.supernet = prepared.supernets.untrained().eval()
+    def __init__(self, built_job: BuiltJob) -> None:
+        self.supernet = built_job.untrained().eval()
         self._keys = BlockKeys(self.supernet)
-        space, rng = self.supernet.space, np.random.default_rng(prepared.config.seed)
+        space, rng = self.supernet.space, np.random.default_rng(built_job.job.config.seed)
         drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(_NETWORKS))]
         self._sampled = list(dict.fromkeys(drawn))
         self._by_block, self._macs = self._keys.of(self._sampled), self.supernet.costs(self._sampled).macs

@@ -1,1 +1,1 @@
-"""A job's run: prepared, executed, and recorded in its store."""
+"""A run of a built job: its preparation, its execution, and its record in the store."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 import nas.jobs
+from hardware_profiles.lookup_table_file import load_lookup
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
@@ -18,15 +20,17 @@ from nas.engine.progress import CompositeObserver, ProgressObserver
 from nas.engine.run_listing import EPOCH
 from nas.engine.search_loop import search
 from nas.engine.store.base import RunStatus, RunStore
+from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts, place_of
 from nas.engine.store.compatibility import check_teacher, check_weights
 from nas.engine.store.folder import RunFolder
 from nas.engine.stored_progress import RecordedPace, VisibleWaits
-from nas.jobs.build.block_costs import block_costs
+from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
-from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import build_algorithm, build_evaluator
 from nas.jobs.evaluation.environments import Environments
+from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.evaluation.scoring import InlineScoring, Scoring
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.preparation import is_trained
 from nas.jobs.run.run_options import RunOptions
 from nas.search.problem.objectives import Evaluation
@@ -38,6 +42,9 @@ from supernets.training.distributed import train_on_workers
 from supernets.training.trainer import Epoch
 from supernets.training.trainer import train as train_supernet
 
+_DECIMALS = 6
+"""Latencies in milliseconds are rounded to nanoseconds."""
+
 
 @dataclass(frozen=True)
 class RunExecution:
@@ -45,7 +52,7 @@ class RunExecution:
 
     folder: RunFolder
     store: RunStore
-    prepared: PreparedJob
+    built_job: BuiltJob
     options: RunOptions
 
     @cached_property
@@ -79,34 +86,34 @@ class RunExecution:
 
     def _trained_supernet(self) -> tuple[Supernet, str]:
         """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of it) here."""
-        supernets, data, state = self.prepared.supernets, self.prepared.data.dataset, self.store.state()
-        if supernets.checkpoint is not None:
-            return supernets.checkpoint.supernet, supernets.checkpoint.weights_digest
-        settings, observer = supernets.settings(), self.observer
+        built_job, state = self.built_job, self.store.state()
+        if built_job.checkpoint is not None:
+            return built_job.checkpoint.supernet, built_job.checkpoint.weights_digest
+        settings, observer = built_job.settings(), self.observer
         # A checkpoint replaces the weights, so that they need no sorting.
-        supernet = supernets.current() if has_checkpoint(self.folder.checkpoint) else supernets.untrained()
+        supernet = built_job.current() if has_checkpoint(self.folder.checkpoint) else built_job.untrained()
 
         def on_epoch(epoch: Epoch) -> None:
             self.store.record_event(EPOCH, asdict(epoch))
             self.store.update_state(epoch=epoch.epoch, best_epoch=epoch.best)
             observer.epoch(epoch, settings.epochs)
 
-        workers, trained = self.prepared.config.training.workers, is_trained(self.folder, self.store, settings.epochs)
+        workers, trained = built_job.job.config.training.workers, is_trained(self.folder, self.store, settings.epochs)
         if state.epoch and not has_checkpoint(self.folder.checkpoint):
             observer.note(
                 f"{self.folder.checkpoint} holds no checkpoint any more, after {state.epoch} of {settings.epochs} epochs: "
                 "the supernet is trained again from the first epoch"
             )
         trained = trained or settings.epochs == 0
-        teacher = None if trained else supernets.teacher  # which may be gone once the training is done
+        teacher = None if trained else built_job.teacher  # which may be gone once the training is done
         if teacher is not None:
             check_teacher(self.folder.id, state.teacher, teacher.weights_digest)
             self.store.update_state(teacher=teacher.weights_digest)
-        training = (supernet, data, supernets.strategy(), settings, self.folder.checkpoint)
+        training = (supernet, built_job.data.dataset, built_job.strategy(), settings, self.folder.checkpoint)
         common: dict[str, Any] = {
-            "task": self.prepared.data.task,
+            "task": built_job.data.task,
             "teacher": None if teacher is None else teacher.network,
-            "device": supernets.device(),
+            "device": built_job.device(),
             "on_step": observer.step,
             "on_epoch": on_epoch,
         }
@@ -123,7 +130,7 @@ class RunExecution:
     @property
     def learnt_networks(self) -> list[Architecture]:
         """The network that the training's strategy has found, if it looks for one."""
-        checkpoint, folder = self.prepared.supernets.checkpoint, self.folder.checkpoint
+        checkpoint, folder = self.built_job.checkpoint, self.folder.checkpoint
         record = read_progress(folder) if checkpoint is None else checkpoint.progress
         return [Architecture.parse(record[FOUND])] if FOUND in record else []
 
@@ -146,37 +153,37 @@ class _SearchExecution:
 
     def execute(self) -> None:
         """Searches, then computes the finalists' costs by block and measures them again."""
-        prepared, space = self.run.prepared, self.run.prepared.space
+        built_job, space = self.run.built_job, self.run.built_job.space
         evaluations = self._search()
         chosen = choose_finalists(
-            evaluations, prepared.job.objectives, [space.smallest, space.largest], prepared.job.constraints
+            evaluations, built_job.job.objectives, [space.smallest, space.largest], built_job.job.constraints
         )
-        self.run.store.record_block_costs(block_costs(prepared.job, self.supernet, chosen))
+        self.run.store.record_block_costs(block_costs(built_job.job, self.supernet, chosen))
         # Only after the search does an evaluator get the test part, so that no search can depend on it.
-        test = prepared.data.dataset.test
-        scoring = InlineScoring(self.supernet, prepared.data.calibration, test, prepared.data.task)
+        test = built_job.data.dataset.test
+        scoring = InlineScoring(self.supernet, built_job.data.calibration, test, built_job.data.task)
         with self._evaluator(test, scoring) as evaluator:
             measure_finalists(
                 chosen,
-                prepared.job.metrics,
+                built_job.job.metrics,
                 evaluator,
                 self.run.store,
-                variants=prepared.job.variants,
-                scored=prepared.job.scored,
+                variants=built_job.job.variants,
+                scored=built_job.job.scored,
                 on_progress=self.waits.progress,
             )
 
     def _search(self) -> list[Evaluation]:
-        prepared, store = self.run.prepared, self.run.store
-        facts, state, validation = store.search_facts(), store.state(), prepared.data.dataset.validation
+        built_job, store = self.run.built_job, self.run.store
+        facts, state, validation = store.search_facts(), store.state(), built_job.data.dataset.validation
         if state.budget is None:
             raise ValueError("a search has a budget")
         with self._evaluator(validation, self._scoring(validation)) as evaluator:
             return search(
-                space=prepared.space,
-                objectives=prepared.job.objectives,
+                space=built_job.space,
+                objectives=built_job.job.objectives,
                 algorithm=build_algorithm(
-                    prepared,
+                    built_job,
                     self.supernet,
                     prior_evaluations(facts),
                     known_candidates=facts.known_candidates,
@@ -185,9 +192,9 @@ class _SearchExecution:
                 evaluator=evaluator,
                 store=store,
                 budget=state.budget,
-                batch=prepared.config.search.batch,
-                constraints=prepared.job.constraints,
-                variants=prepared.job.variants,
+                batch=built_job.job.config.search.batch,
+                constraints=built_job.job.constraints,
+                variants=built_job.job.variants,
                 known_candidates=facts.known_candidates,
                 retry_failures=state.retry_failures,
                 on_progress=self.waits.progress,
@@ -196,14 +203,14 @@ class _SearchExecution:
     @contextmanager
     def _evaluator(self, part: Part, scoring: Scoring) -> Iterator[Evaluator]:
         """Measures this run's subnets, with metrics of the task on a part of the data."""
-        prepared = self.run.prepared
+        built_job = self.run.built_job
         measured = build_evaluator(
-            prepared,
+            built_job,
             self.supernet,
             self.weights,
             part,
             scoring,
-            seed=prepared.config.seed,
+            seed=built_job.job.config.seed,
             environments=self.environments,
             on_wait=self.waits.begin,
             on_wait_end=self.waits.end,
@@ -215,10 +222,10 @@ class _SearchExecution:
 
     def _scoring(self, part: Part) -> Scoring:
         """Scoring on the validation part: here, or by Ray actors."""
-        options, data = self.run.options, self.run.prepared.data
+        options, data = self.run.options, self.run.built_job.data
         if options.scores_here:
             return InlineScoring(self.supernet, data.calibration, part, data.task)
-        settings = self.run.prepared.config.search
+        settings = self.run.built_job.job.config.search
         return nas.jobs.RayPool(
             self.supernet,
             data.calibration,
@@ -228,3 +235,42 @@ class _SearchExecution:
             time_limit_s=settings.time_limit_s,
             note=self.run.observer.note,
         )
+
+
+def block_costs(job: ResolvedJob, supernet: Supernet, candidates: Sequence[Architecture]) -> BlockCosts:
+    """Parameters and MACs of each block, and its latency on each profile of the job that has a lookup table.
+
+    Raises:
+        LookupTableError, EvaluationError: a table cannot be read any more, or is of another space.
+    """
+    table = supernet.costs([job.variants.split(candidate)[0] for candidate in candidates])
+    latencies = _latencies(job, supernet, candidates)
+    networks = {
+        candidate.key: NetworkCosts(
+            tuple(table.parameters[i].tolist()),
+            tuple(table.macs[i].tolist()),
+            {profile: profile_latencies[i] for profile, profile_latencies in latencies.items()},
+        )
+        for i, candidate in enumerate(candidates)
+    }
+    return BlockCosts(tuple(map(place_of, table.blocks)), networks)
+
+
+def _latencies(
+    job: ResolvedJob, supernet: Supernet, candidates: Sequence[Architecture]
+) -> Mapping[str, list[BlockLatencies]]:
+    """The latencies of each candidate by block, by the name of each profile that has a lookup table."""
+    latencies_by_profile = {}
+    for profile in job.profiles:
+        if (path := job.lookup_tables.get(profile.name)) is None:
+            continue
+        table = load_lookup(path, profile=profile, environment=None)
+        estimated = LatencyFeatures(supernet, table, job.variants).estimates(candidates)
+        scales = np.array([table.fits[job.variants.split(candidate)[1].precision].scale for candidate in candidates])
+        blocks = np.round(estimated[:, 1:] * scales[:, None], _DECIMALS)
+        remainders = np.round(estimated[:, 0] - blocks.sum(axis=1), _DECIMALS)
+        pairs = zip(blocks.tolist(), remainders.tolist(), strict=True)
+        latencies_by_profile[profile.name] = [
+            BlockLatencies(tuple(block_ms), remaining_ms) for block_ms, remaining_ms in pairs
+        ]
+    return latencies_by_profile

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
 
-from hardware_profiles.errors import ProfilingError
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.catalog import check_machine
+from hardware_profiles.errors import PrecisionError, ProfilingError
+from hardware_profiles.lookup_table_file import load_lookup
+from hardware_profiles.profiler_factory import open_profiler
+from hardware_profiles.quantize import check_precision
+from hardware_profiles.runtime import runtime_version
 from nas.engine.evaluation.cluster import connected
 from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
 from nas.engine.store.folder import RunFolder, write_atomically
 from nas.engine.store.run_facts import Kind, RunFacts, SearchFacts
-from nas.jobs.build.checks import check_measurable, check_searchable, check_trainable
+from nas.errors import JobError
+from nas.jobs.build.built_job import BuiltJob, build_job, find_device
+from nas.jobs.build.compatibility_facts import compatibility_facts, space_digest
 from nas.jobs.build.measurement_reuse import Reuse, find_reuse
-from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
-from nas.jobs.build.references import check_kind, check_training
-from nas.jobs.build.required_parts import check_ray
-from nas.jobs.build.search_objects import first_modelled
-from nas.jobs.build.supernet_factory import find_device
+from nas.jobs.build.search_objects import build_algorithm, exact_values, first_modelled
+from nas.jobs.build.serving import check_served
+from nas.jobs.resolve.references import check_ray, check_training
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.passed_objects import check_passed
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
 from nas.plugins.parts import install
 from nas.search.problem.budget import Budget, Plateau
+from nas.search.problem.objectives import EXACT_METRICS
+from nas.search.problem.variants import environment_name
 from supernets.data import TextFormat
 from supernets.networks.capture.captured_model import save_capture
 from supernets.training.checkpoint import has_checkpoint
@@ -31,9 +42,11 @@ from supernets.training.distributed import check_workers
 
 @contextmanager
 def preparing_new(
-    job: SearchJob, kind: Kind, options: RunOptions, *, source: str, planning: bool = False
-) -> Iterator[tuple[PreparedJob, Reuse]]:
+    job: ResolvedJob, kind: Kind, options: RunOptions, *, planning: bool = False
+) -> Iterator[tuple[BuiltJob, Reuse]]:
     """A job with what it takes from other runs, and the Ray cluster that its work needs, connected within the context.
+
+    `nas.jobs.resolve.references.check_training` has been called before.
 
     Everything that can be checked before the training is: the cluster starts here, not after hours of training.
 
@@ -44,50 +57,145 @@ def preparing_new(
     Raises:
         NasError: a teacher, board, cluster, CPU or run is not there.
     """
-    check_kind(job, kind, source=source)
-    check_training(job, source=source, inline=options.inline)
-    if job.supernet.trains:
-        find_device(job.training, source=source)
-    options.runs.check_writable()
-    prepared = prepare_job(
-        job, options.runs, source=source, on_progress=options.observer.count, objects=options.objects
-    )
-    check_trainable(prepared.supernets)
+    if job.config.supernet.trains:
+        find_device(job.config.training, source=job.source)
+    job.runs.check_writable()
+    built_job = build_job(job, on_progress=options.observer.count)
+    check_trainable(built_job)
     if kind == "search":
-        check_searchable(prepared)
-    with _connected(prepared, kind, options, scores=kind == "search" and not planning):
+        check_searchable(built_job)
+    with _connected(built_job, kind, options, scores=kind == "search" and not planning):
         environments = {}
         with suppress(ProfilingError) if planning else nullcontext():
-            environments = check_measurable(prepared) if kind == "search" else {}
-        reuse = find_reuse(options.runs, prepared, options.replay, environments) if kind == "search" else Reuse()
-        yield prepared, reuse
+            environments = check_measurable(built_job) if kind == "search" else {}
+        reuse = find_reuse(built_job, options.replay, environments) if kind == "search" else Reuse()
+        yield built_job, reuse
 
 
 @contextmanager
-def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> Iterator[PreparedJob]:
+def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> Iterator[BuiltJob]:
     """The job of a run that has begun, as `preparing_new`; `NasError` if it is not compatible with what the run has."""
-    source = str(folder.job_file)
-    job, count = load_job(folder.job_file, stored=True), options.observer.count
-    check_passed(folder.id, job, facts.plugins, options.objects, call=f"nas.resume({folder.id!r}")
+    config = load_job(folder.job_file, stored=True)
+    check_passed(folder.id, config, facts.plugins, options.objects, call=f"nas.resume({folder.id!r}")
     check_installed(f"run {folder.id}", facts.plugins)
-    if not (trained := is_trained(folder, store, job.training.epochs)):
-        check_training(job, source=source, inline=options.inline)
-    prepared = prepare_job(job, options.runs, run=folder, source=source, on_progress=count, objects=options.objects)
+    job = ResolvedJob(config, options.runs, str(folder.job_file), options.objects, folder)
+    if not (trained := is_trained(folder, store, config.training.epochs)):
+        check_training(job, facts.kind, inline=options.inline)
+    built_job = build_job(job, on_progress=options.observer.count)
     check_plugins(
         f"run {folder.id}",
         facts.plugins,
-        prepared.job.plugins.values(),
+        built_job.job.plugins.values(),
         accept=options.accept_plugin_versions,
         note=options.observer.note,
     )
-    ours = compatibility_facts(prepared, measured=facts.search is not None)
+    ours = compatibility_facts(built_job, measured=facts.search is not None)
     check_compatibility(f"run {folder.id}", facts.compatibility, ours)
     if facts.search is not None:
-        check_searchable(prepared)
-    with _connected(prepared, facts.kind, options, scores=facts.kind == "search", trained=trained):
+        check_searchable(built_job)
+    with _connected(built_job, facts.kind, options, scores=facts.kind == "search", trained=trained):
         if facts.search is not None:
-            check_measurable(prepared)
-        yield prepared
+            check_measurable(built_job)
+        yield built_job
+
+
+def check_trainable(built_job: BuiltJob) -> None:
+    """Checks that the teacher is there, and that each phase of the training has an epoch.
+
+    Raises:
+        JobError, CheckpointError, TrainingError: one is missing.
+    """
+    epochs = built_job.job.config.training.epochs
+    if built_job.checkpoint is None and epochs:
+        _ = built_job.teacher
+        built_job.strategy().phases(epochs)
+
+
+def check_searchable(built_job: BuiltJob) -> None:
+    """Checks the job's constraints and serving against its data and its space.
+
+    Raises:
+        JobError: a language model's prompt or context is too long, or no network of the space satisfies a constraint.
+        PluginError: the algorithm of a plug-in cannot be loaded or made.
+    """
+    _ = built_job.serving
+    _check_constraints(built_job)
+    if "search.algorithm" in built_job.job.config.plugins:
+        build_algorithm(built_job, built_job.outline())
+
+
+def check_measurable(built_job: BuiltJob) -> dict[str, Mapping[str, Any]]:
+    """The environments of the profiles, by `environment_name`, once every metric of the job can be measured in every variant.
+
+    The machine of each profile is contacted; for profiles on Ray nodes, a cluster must be connected.
+
+    Raises:
+        ProfileError: a machine does not answer, or lacks what its profile asks for, or the counters of an energy.
+        JobError: a provider does not run a precision, a lookup table is of another space, or a language model's cache does not
+            fit into a machine's memory.
+        LookupTableError: a table is damaged, or of another profile, machine or precision.
+    """
+    job = built_job.job
+    tables, environments, memory = job.lookup_tables, {}, built_job.memory(built_job.outline())
+    for runtime in job.variants.runtimes:
+        _check_scored(runtime, where=job.source)
+    for place, profile in job.deployed.items():
+        check_machine(profile)
+        for precision in job.variants.precisions:
+            try:
+                check_precision(precision, profile.provider, profile.runtime)
+            except PrecisionError as error:
+                where = f"{job.source}: precisions: profile {profile.name}"
+                raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
+        with open_profiler(profile, energy=profile.name in job.energy_profiles) as profiler:
+            environments[environment_name(*place)] = environment = profiler.environment()
+        if built_job.serving is not None and memory is not None:
+            check_served(built_job.serving, memory, job, profile, environment)
+        if (path := tables.get(profile.name)) is not None:
+            _check_table(built_job, path, profile, environment)
+    return environments
+
+
+def _check_scored(runtime: str, *, where: str) -> None:
+    """Raises `JobError` unless networks can be scored in a runtime, which runs in this program for that."""
+    try:
+        runtime_version(runtime)
+    except ProfilingError as error:
+        raise JobError(
+            f"{where}: runtimes: metrics of the task are scored in {runtime}: {error}", code=error.code
+        ) from None
+
+
+def _check_constraints(built_job: BuiltJob) -> None:
+    """Rejects bounds on computed costs outside of the range of the space."""
+    if not (exact := [c for c in built_job.job.constraints if c.metric.metric in EXACT_METRICS]):
+        return
+    supernet, variants = built_job.outline(), built_job.job.variants
+    memory = built_job.memory(supernet)
+    ends = [built_job.space.smallest, built_job.space.largest]  # every cost grows with every choice
+    for constraint in exact:
+        low, high = exact_values(supernet, variants, constraint.metric.metric, ends, memory=memory).tolist()
+        for key, bound, broken in (
+            ("max", constraint.maximum, constraint.maximum is not None and constraint.maximum < low),
+            ("min", constraint.minimum, constraint.minimum is not None and constraint.minimum > high),
+        ):
+            if broken:
+                where = f"{built_job.job.source}: constraints.{constraint.metric.name}.{key}"
+                values = f"from {low:g} (the smallest) to {high:g} (the largest)"
+                message = f"no network satisfies {bound:g}: values range {values}; change the bound or the space"
+                raise JobError(f"{where}: {message}", code="job.constraint-unsatisfiable")
+
+
+def _check_table(built_job: BuiltJob, path: Path, profile: HardwareProfile, environment: Mapping[str, Any]) -> None:
+    table, digest = load_lookup(path, profile=profile, environment=environment), space_digest(built_job.family)
+    missing = [precision for precision in built_job.job.variants.precisions if precision not in table.fits]
+    if table.source != digest:
+        fault = f"is of another space ({table.source}) than the job's ({digest}); calibrate with this job"
+    elif missing:
+        fault = f"has no fit for {missing[0]}, only for {', '.join(table.fits)}; calibrate with this job, into the same file"
+    else:
+        return
+    raise JobError(f"{built_job.job.source}: lookup_tables: {path} {fault}", code="job.lookup-table-unusable")
 
 
 def is_trained(folder: RunFolder, store: RunStore, epochs: int) -> bool:
@@ -96,19 +204,19 @@ def is_trained(folder: RunFolder, store: RunStore, epochs: int) -> bool:
 
 
 def describe(
-    folder: RunFolder, store: RunStore, prepared: PreparedJob, kind: Kind, reuse: Reuse, options: RunOptions
+    folder: RunFolder, store: RunStore, built_job: BuiltJob, kind: Kind, reuse: Reuse, options: RunOptions
 ) -> None:
     """Records what a new run is, and keeps what it needs of its pretrained network."""
-    if prepared.supernets.pretrained is not None:
-        prepared.supernets.pretrained.keep(folder)
-    if (model := prepared.supernets.model) is not None:
+    if built_job.pretrained is not None:
+        built_job.pretrained.keep(folder)
+    if (model := built_job.model) is not None:
         save_capture(folder.model_file, model)
-        if isinstance(format := prepared.data.dataset.format, TextFormat):
+        if isinstance(format := built_job.data.dataset.format, TextFormat):
             write_atomically(folder.model_tokenizer, format.tokenizer.encode())
-    config, job, search = prepared.config, prepared.job, None
+    config, job, search = built_job.job.config, built_job.job, None
     if kind == "search":
         search = SearchFacts(
-            space=prepared.space,
+            space=built_job.space,
             objectives=tuple(job.objectives),
             constraints=tuple(job.constraints),
             profiles=tuple(profile.name for profile in job.profiles),
@@ -119,23 +227,23 @@ def describe(
             known_candidates=reuse.known_candidates,
             task=job.task,
             models_from=first_modelled(
-                prepared, known_candidates=reuse.known_candidates, n_prior=len(reuse.prior_results)
+                built_job, known_candidates=reuse.known_candidates, n_prior=len(reuse.prior_results)
             ),
         )
     facts = RunFacts(
         name=config.name,
         seed=config.seed,
-        compatibility=compatibility_facts(prepared, measured=search is not None),
-        epochs=config.training.epochs if prepared.supernets.checkpoint is None else 0,
-        plugins=tuple(dict.fromkeys(prepared.job.plugins.values())),
+        compatibility=compatibility_facts(built_job, measured=search is not None),
+        epochs=config.training.epochs if built_job.checkpoint is None else 0,
+        plugins=tuple(dict.fromkeys(built_job.job.plugins.values())),
         task=job.task,
         search=search,
     )
     if search is None:
         store.describe(facts)
     else:
-        store.describe(facts, budget=_budget(config, prepared.space.size), environments=reuse.environments)
-    for note in (str(reuse), prepared.data.dataset.warning, *prepared.supernets.notes):
+        store.describe(facts, budget=_budget(config, built_job.space.size), environments=reuse.environments)
+    for note in (str(reuse), built_job.data.dataset.warning, *built_job.notes):
         if note:
             options.observer.note(note)
 
@@ -149,7 +257,7 @@ def _budget(job: SearchJob, n_candidates: int) -> Budget:
 
 @contextmanager
 def _connected(
-    prepared: PreparedJob, kind: Kind, options: RunOptions, *, scores: bool, trained: bool = False
+    built_job: BuiltJob, kind: Kind, options: RunOptions, *, scores: bool, trained: bool = False
 ) -> Iterator[None]:
     """Connects to Ray where the training or the search uses it, with room for the workers.
 
@@ -157,22 +265,15 @@ def _connected(
         scores: True if networks are scored, for which a cluster is started.
         trained: True if the run has trained its supernet already.
     """
-    training, searches = prepared.config.training, kind == "search"
-    workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers
-    profiles = prepared.job.profiles if searches else ()
-    check_ray(
-        prepared.config,
-        profiles,
-        inline=options.inline,
-        address=options.address,
-        workers=workers,
-        source=prepared.job.source,
-    )
+    training, searches = built_job.job.config.training, kind == "search"
+    workers = 1 if trained or built_job.checkpoint is not None else training.workers
+    profiles = built_job.job.profiles if searches else ()
+    check_ray(built_job.job, profiles, inline=options.inline, address=options.address, workers=workers)
     if searches and options.scores_here and not options.inline:
         text = f"Ray is not installed: networks are scored in this process, one after another ({install('ray')})"
         options.observer.note(text)
     spread = workers > 1 or (scores and not options.scores_here) or (searches and options.address is not None)
     with connected(options.address, spread=spread, profiles=profiles):
         if workers > 1:
-            check_workers(workers, training.threads, prepared.supernets.device())
+            check_workers(workers, training.threads, built_job.device())
         yield

@@ -14,7 +14,7 @@ from hardware_profiles.measuring.samples import decode_samples
 from nas.engine.store.base import RunStore
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import ExportFailedError
-from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.build.trained_run import load_trained_run
 from nas.jobs.evaluation.scoring import InlineScoring, ScoringTask, outputs_of
 from nas.results.analysis.cascade import CascadeTable, Member, cascade_of, cascade_pairs, confidence
 from nas.results.analysis.report import build_report

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from hardware_profiles.errors import ModelError
-from nas.jobs.build.prepared_job import TrainedRun
+from nas.jobs.build.trained_run import TrainedRun
 from nas.results.analysis.cascade import Cascade, CascadeTable
 from nas.results.export.bundle import Bundle
 from nas.results.export.cascade_graph import cascade_graph, cascade_parity

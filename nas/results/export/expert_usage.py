@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
-from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
-from nas.jobs.build.task_metrics import metrics_of_task
+from nas.jobs.build.trained_run import TrainedRun, load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
@@ -116,7 +115,7 @@ def expert_quality(runs: RunsFolder, run: str, *, select: str | None = None) -> 
         DataError: the data lack the examples of the metric.
     """
     architecture, network, trained = _extracted(runs, run, select)
-    config, task, task_metrics = trained.data.config, trained.data.task, metrics_of_task(trained.data.config)
+    config, task, task_metrics = trained.data.job.config, trained.data.task, trained.data.job.task
     metric = task_metrics.scored(m for name in config.objectives for m in task_metrics.metrics if m.name == name)
     part = head(task.examples(metric.name, trained.data.dataset.validation), _MAX_SCORED)
 

@@ -11,11 +11,11 @@ from nas.engine.formatting import counted
 from nas.engine.store.opening import open_store
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import EvaluationError, SelectionError
-from nas.jobs.build.prepared_job import load_trained_run
-from nas.jobs.build.resolved_job import ResolvedJob
+from nas.jobs.build.trained_run import load_trained_run
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.jobs.evaluation.scoring import InlineScoring
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema.stored_job import stored_job
 from nas.search.problem.objectives import Measurement, Request
 from nas.search.problem.tasks import LANGUAGE
@@ -98,7 +98,7 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
 
 
 def _resolved(run: StoredRun) -> ResolvedJob:
-    return ResolvedJob(stored_job(run), str(run.folder.job_file))
+    return ResolvedJob(stored_job(run), run.runs, str(run.folder.job_file))
 
 
 def _value_and_error(measurement: Measurement) -> tuple[float, float]:

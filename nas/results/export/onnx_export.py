@@ -15,7 +15,7 @@ from safetensors.torch import save as serialise_tensors
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
-from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.build.trained_run import TrainedRun, load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.jobs.schema.stored_job import stored_job
 from nas.results.analysis.network_selection import choose
@@ -177,7 +177,7 @@ def network_bundle(
         "runtime": variant.runtime,
         **checks,
         "values": dict(point.values),
-        "task": trained.data.config.task,
+        "task": trained.data.job.config.task,
         "answered": trained.data.task.verbs[1],
         "examples": "documents" if data.format.noun == "text" else f"{data.format.noun}s",
         "fidelity": str(point.fidelity),

@@ -10,9 +10,8 @@ from hardware_profiles.base import HardwareProfile
 from nas.engine.store.base import RunStore
 from nas.engine.store.memory import MemoryStore
 from nas.errors import ExportFailedError
-from nas.jobs.build.prepared_job import TrainedRun
 from nas.jobs.build.serving import writes_cache_in_place
-from nas.jobs.build.task_metrics import metrics_of_task
+from nas.jobs.build.trained_run import TrainedRun
 from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator
 from nas.jobs.evaluation.scoring import InlineScoring
 from nas.results.analysis.network_values import Point
@@ -63,7 +62,7 @@ class Provenance:
             "measured_with": {metric.name: self.measured_with(metric, point) for metric in self.metrics},
             "profiles": list(self.profiles),
             "classes": list(trained.data.dataset.class_names),
-            "task": trained.data.config.task,
+            "task": trained.data.job.config.task,
             "outputs": dict(trained.data.task.described(trained.data.dataset)),
         }
 
@@ -175,7 +174,7 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
     Raises:
         ExportFailedError: The network cannot be scored.
     """
-    task = metrics_of_task(trained.data.config)
+    task = trained.data.job.task
     metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)))
     variants, store = Variants(), MemoryStore()
     checkpoint, data = trained.checkpoint, trained.data.dataset

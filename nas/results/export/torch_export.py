@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import ExportFailedError, Remedy
-from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.build.trained_run import TrainedRun, load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import ExportFailedError, Remedy, attach_remedy
-from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.build.trained_run import load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
@@ -74,7 +74,7 @@ def export_transformers(
     opened = StoredRun.open(runs, run)
     network, measured = _select(opened, select, index)
     trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
-    if (task := trained.data.config.task) not in (CLASSIFICATION.name, LANGUAGE):
+    if (task := trained.data.job.config.task) not in (CLASSIFICATION.name, LANGUAGE):
         problem = f"run {run!r} is of the task {task}, and this export writes classifiers and language models"
         raise ExportFailedError(f"{problem}; export ONNX", code="export.task-unavailable", remedy=Remedy("export", run))
     supernet, data = trained.checkpoint.supernet, trained.data.dataset

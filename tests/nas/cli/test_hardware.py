@@ -15,8 +15,9 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.block_costs import place_of
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.sql import SqlStore
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
 from nas.jobs.evaluation.features import LatencyFeatures
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job
 from nas.runs.run import open_run
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
@@ -161,8 +162,8 @@ def _check_block_costs(shell: Shell, job: Path, path: Path) -> None:
     """Those of the front and the anchors are exact, and add up to the prediction of the table."""
     report = open_run("small-1", shell.folder / "runs").report
     costs = report.block_costs
-    prepared = prepare_job(load_job(job), RunsFolder(shell.folder / "elsewhere"))
-    supernet = prepared.supernets.untrained()
+    built_job = build_job(ResolvedJob(load_job(job), RunsFolder(shell.folder / "elsewhere")))
+    supernet = built_job.untrained()
     assert costs.places == tuple(map(place_of, supernet.family.blocks))
     table = load_lookup(path, profile=load_profile("cpu-1-thread"), environment=None)
     features = LatencyFeatures(supernet, table)

@@ -14,7 +14,8 @@ import yaml
 
 from hardware_profiles.runtime import run_model
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import load_job
 from nas.results.export import transformers_export as exports
@@ -145,7 +146,7 @@ def test_what_goes_on_from_the_run_has_the_same_images(shell: Shell, tmp_path: P
     made = shell.nas("finetune", "digits-1", "--knee", "--epochs", "1", "--inline", "--json")
     assert made.code == 0, made.err
     trained = Run.open(runs, "digits-1").job
-    first, path = prepare_job(trained, runs).data.dataset, tmp_path / "job.yaml"
+    first, path = build_job(ResolvedJob(trained, runs)).data.dataset, tmp_path / "job.yaml"
     checkpoint = shutil.copytree(runs.get("digits-1").checkpoint, tmp_path / "bare")
     named = f"{{name: digits, image_size: 16, channels: 3, mean: {list(MEAN)}, std: {list(STD)}}}"
     for source, data in (
@@ -154,13 +155,13 @@ def test_what_goes_on_from_the_run_has_the_same_images(shell: Shell, tmp_path: P
         (str(checkpoint), named),
     ):
         path.write_text(f"name: next\ndata: {data}\nsupernet: {{from: {source}}}\n")
-        assert prepare_job(load_job(path), runs).data.dataset.train.digest == first.train.digest
+        assert build_job(ResolvedJob(load_job(path), runs)).data.dataset.train.digest == first.train.digest
     path.write_text(path.read_text().replace(named, "{name: digits}"))
     with raises("checkpoint.other-data", "data.image_size", "channels", "mean", "std"):
-        prepare_job(load_job(path), runs)
+        build_job(ResolvedJob(load_job(path), runs))
     path.write_text("name: next\ndata: {name: digits, image_size: 8}\nsupernet: {from: digits-1}\n")
     with raises("job.unfit-data", "data.image_size: 8", "supernet.from", "16"):
-        prepare_job(load_job(path), runs)
+        build_job(ResolvedJob(load_job(path), runs))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from hardware_profiles.runtime import run_model
 from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
+from nas.jobs.build.compatibility_facts import compatibility_facts
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.results.analysis.cascade import Row
@@ -227,10 +229,10 @@ def test_sentences_for_a_family_of_images_are_refused(shell: Shell) -> None:
 
 
 def test_latency_is_of_sentences_of_the_length_that_the_job_says(shell: Shell) -> None:
-    def prepared(tokens: str) -> PreparedJob:
+    def prepared(tokens: str) -> BuiltJob:
         path = shell.folder / "topics.csv"
         text = JOB.replace("topics.csv, max_tokens: 40", f"{path}, max_tokens: 40{tokens}")
-        return prepare_job(parse_job(text, source="job.yaml"), RunsFolder(shell.folder / "runs"))
+        return build_job(ResolvedJob(parse_job(text, source="job.yaml"), RunsFolder(shell.folder / "runs")))
 
     own, fixed = prepared(""), prepared(", timed_tokens: 24")
     assert len({inputs.shape for inputs in own.data.timed_batches(own.job.profiles[0])}) > 2

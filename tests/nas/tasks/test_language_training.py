@@ -13,7 +13,8 @@ import yaml
 from tokenizers import Tokenizer
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job
 from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
@@ -66,8 +67,8 @@ def test_the_original_teaches_and_is_read_again_where_a_checkpoint_has_replaced_
     trained = shell.nas("train", job(shell, **TRAINING))
     assert trained.code == 0, trained
     folder = RunsFolder(shell.folder / "runs").get("texts-1")
-    prepared = prepare_job(load_job(folder.job_file), RunsFolder(shell.folder / "runs"), run=folder)
-    supernets = prepared.supernets
+    built_job = build_job(ResolvedJob(load_job(folder.job_file), RunsFolder(shell.folder / "runs"), run=folder))
+    supernets = built_job
     assert supernets.pretrained is not None
     assert supernets.pretrained.network() is None
     teacher = supernets.teacher

@@ -13,8 +13,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
 from nas.jobs.build.search_objects import metric_features
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job, parse_job
 from supernets.data.tokenizing import DocumentTokenizer
 from supernets.families.decoder.activations import activation_importance, block_influence, measure_activations
@@ -79,8 +80,8 @@ def job(shell: Shell, **changes: Any) -> Path:
     return shell.job(yaml.safe_dump({**JOB, **changes}))
 
 
-def prepared(shell: Shell, path: Path) -> PreparedJob:
-    return prepare_job(load_job(path), RunsFolder(shell.folder / "runs"), source="job.yaml")
+def prepared(shell: Shell, path: Path) -> BuiltJob:
+    return build_job(ResolvedJob(load_job(path), RunsFolder(shell.folder / "runs"), source="job.yaml"))
 
 
 @pytest.mark.slow
@@ -116,24 +117,24 @@ def test_layers_and_units_are_those_of_the_pretrained_network(shell: Shell) -> N
     whole = make_supernet(family, pretrained=config.read(shell.folder / "small").weights(family))
     network, text = cast(Decoder, whole.extract(family.space.largest)), [found.data.calibration.inputs]
     influence = block_influence(network, text)
-    family = cast(DecoderFamily, found.supernets.family)
+    family = cast(DecoderFamily, found.family)
     assert family.spec.order == tuple(np.argsort(influence)) == (1, *family.spec.order[1:])
     shallow = family.space.canonical([0] * len(family.space))
     assert family.layer_numbers(shallow) == (0, 2)
     ids = found.data.dataset.validation.inputs[:4]
     with torch.no_grad():
-        ours, theirs = found.supernets.untrained().extract(family.space.largest)(ids), network(ids)
+        ours, theirs = found.untrained().extract(family.space.largest)(ids), network(ids)
     assert invariants.relative(ours, theirs) <= invariants.RELATIVE
     measured = activation_importance(network, measure_activations(network, text))["layer2.hidden"]
     down = "layers.2.mlp.down.weight"
     best = whole.weights(whole.space.largest)[down][:, measured.argmax()]
-    first = found.supernets.untrained().weights(family.space.largest)[down][:, 0]  # whose channels are sorted, too
+    first = found.untrained().weights(family.space.largest)[down][:, 0]  # whose channels are sorted, too
     assert torch.equal(first.sort().values, best.sort().values)
 
 
 def test_models_of_perplexity_have_the_energy_that_networks_lack(shell: Shell) -> None:
     found = prepared(shell, job(shell))
-    supernet = found.supernets.untrained()
+    supernet = found.untrained()
     source = metric_features(found, supernet)["perplexity"]
     rows, layout = source.rows([supernet.space.smallest, supernet.space.largest]), source.layout
     layout.check(rows.shape[1])
@@ -143,7 +144,7 @@ def test_models_of_perplexity_have_the_energy_that_networks_lack(shell: Shell) -
     assert energy.tolist() == [pytest.approx(layers[0].sum()), 0.0]
     for other in ({"sharing": "slice"}, {"nested": True}):
         plain = prepared(shell, job(shell, supernet={**SUPERNET, **other}))
-        assert metric_features(plain, plain.supernets.untrained())["perplexity"].layout.estimate is None
+        assert metric_features(plain, plain.untrained())["perplexity"].layout.estimate is None
 
 
 def test_a_finetuning_starts_from_the_corrected_weights(shell: Shell) -> None:
@@ -157,10 +158,13 @@ def test_a_finetuning_starts_from_the_corrected_weights(shell: Shell) -> None:
         "supernet": {"family": "decoder", "from": "oneshot-1", "network": network.key},
         "training": {"epochs": 1},
     }
-    tuned = prepare_job(
-        parse_job(yaml.safe_dump(tuning), source="job.yaml").resolved(shell.folder), RunsFolder(shell.folder / "runs")
+    tuned = build_job(
+        ResolvedJob(
+            parse_job(yaml.safe_dump(tuning), source="job.yaml").resolved(shell.folder),
+            RunsFolder(shell.folder / "runs"),
+        )
     )
-    begins = tuned.supernets.untrained()
+    begins = tuned.untrained()
     expected = Extraction(supernet, first.data.calibration.split(250))(network).state_dict()
     found = begins.extract(begins.space.largest).state_dict()
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
@@ -169,8 +173,8 @@ def test_a_finetuning_starts_from_the_corrected_weights(shell: Shell) -> None:
 def test_a_search_of_the_trained_supernet_keeps_order_and_correction(shell: Shell) -> None:
     assert shell.nas("train", job(shell)).code == 0
     found = prepared(shell, job(shell, supernet={"family": "decoder", "from": "oneshot-1"}))
-    assert found.supernets.sharing.correction == "least-squares"
-    assert cast(DecoderFamily, found.supernets.family).spec.order is not None
+    assert found.sharing.correction == "least-squares"
+    assert cast(DecoderFamily, found.family).spec.order is not None
 
 
 @pytest.mark.parametrize(

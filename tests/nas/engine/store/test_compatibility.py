@@ -13,7 +13,9 @@ from nas.engine.progress import ProgressObserver
 from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
-from nas.jobs.build.prepared_job import compatibility_facts, prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.build.compatibility_facts import compatibility_facts
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import resume, train
@@ -36,7 +38,9 @@ def text_of(training: str, *, nested: bool = False) -> str:
 
 
 def conditions(folder: Path, text: str) -> dict[str, Any]:
-    return compatibility_facts(prepare_job(parse_job(text, source="job.yaml"), RunsFolder(folder)), measured=False)
+    return compatibility_facts(
+        build_job(ResolvedJob(parse_job(text, source="job.yaml"), RunsFolder(folder))), measured=False
+    )
 
 
 def as_before(found: dict[str, Any]) -> dict[str, Any]:
@@ -159,12 +163,12 @@ def test_a_training_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
 
 def test_a_teacher_that_is_another_meanwhile_is_refused(tmp_path: Path) -> None:
     taught = text_of(f", teacher: {tmp_path / 'trained'}")
-    first = prepare_job(parse_job(text_of(""), source="job.yaml"), RunsFolder(tmp_path))
+    first = build_job(ResolvedJob(parse_job(text_of(""), source="job.yaml"), RunsFolder(tmp_path)))
 
     def save(seed: int) -> str:
-        prepared = prepare_job(first.config.model_copy(update={"seed": seed}), RunsFolder(tmp_path))
+        built_job = build_job(ResolvedJob(first.config.model_copy(update={"seed": seed}), RunsFolder(tmp_path)))
         progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": first.data.dataset.train.digest}}
-        return save_checkpoint(tmp_path / "trained", prepared.supernets.untrained(), progress=progress, optimizer={})
+        return save_checkpoint(tmp_path / "trained", built_job.untrained(), progress=progress, optimizer={})
 
     was = save(1)
     run = killed_training(RunsFolder(tmp_path / "runs"), taught)

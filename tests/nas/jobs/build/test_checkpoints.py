@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
 from nas.runs.driver import run as search
@@ -50,34 +51,36 @@ def tokenizer(folder: Path) -> str:
 def test_a_run_from_a_pretrained_network_has_its_tokenizer(trained: Path, own: Path) -> None:
     runs = RunsFolder(own / "runs")
     for named in ("moods-1", "./runs/moods-1", "./runs/moods-1/checkpoint"):
-        prepared = prepare_job(job(own, supernet={"from": named}), runs)
-        assert prepared.data.dataset.sentences.tokenizer == tokenizer(trained)
+        built_job = build_job(ResolvedJob(job(own, supernet={"from": named}), runs))
+        assert built_job.data.dataset.sentences.tokenizer == tokenizer(trained)
     searched = search(job(own, supernet={"from": "moods-1"}, name="next"), RunOptions(runs, inline=True))
-    again = prepare_job(job(own, supernet={"from": searched.id}), runs)  # through the run whose supernet it searched
-    assert again.data.dataset.train.digest == prepared.data.dataset.train.digest
+    again = build_job(
+        ResolvedJob(job(own, supernet={"from": searched.id}), runs)
+    )  # through the run whose supernet it searched
+    assert again.data.dataset.train.digest == built_job.data.dataset.train.digest
     further = finetuning_job(Run.open(runs, searched.id), index=0, epochs=1)
-    assert prepare_job(further, runs).data.dataset.train.digest == prepared.data.dataset.train.digest
+    assert build_job(ResolvedJob(further, runs)).data.dataset.train.digest == built_job.data.dataset.train.digest
 
 
 def test_the_job_s_own_tokenizer_takes_precedence(trained: Path, own: Path) -> None:
     (own / "other.json").write_text(tokenizer(trained) + " ")
     data = {**JOB["data"], "tokenizer": "other.json"}
-    prepared = prepare_job(job(own, supernet={"from": "moods-1"}, data=data), RunsFolder(own / "runs"))
-    assert prepared.data.dataset.sentences.tokenizer == tokenizer(trained) + " "
+    built_job = build_job(ResolvedJob(job(own, supernet={"from": "moods-1"}, data=data), RunsFolder(own / "runs")))
+    assert built_job.data.dataset.sentences.tokenizer == tokenizer(trained) + " "
 
 
 def test_a_tokenizer_that_a_run_trained_is_trained_again(own: Path) -> None:
     runs = RunsFolder(own / "runs")
     space = {"head_size": 4, "depth": [1, 2], "width": [16], "heads": [2], "hidden": [8]}
     run = train(job(own, supernet={"family": "encoder", "space": space}), RunOptions(runs))
-    prepared = prepare_job(job(own, supernet={"from": run.id}), runs)
-    assert prepared.data.dataset.sentences.vocabulary < 120
+    built_job = build_job(ResolvedJob(job(own, supernet={"from": run.id}), runs))
+    assert built_job.data.dataset.sentences.vocabulary < 120
 
 
 def test_another_vocabulary_than_its_tokenizer_s_is_rejected(own: Path) -> None:
     wanted = job(own, supernet={"from": "moods-1"}, data={**JOB["data"], "vocabulary": 500})
     with raises("job.conflict", "job.yaml: data.vocabulary: moods-1"):
-        prepare_job(wanted, RunsFolder(own / "runs"), source="job.yaml")
+        build_job(ResolvedJob(wanted, RunsFolder(own / "runs"), source="job.yaml"))
 
 
 def test_a_missing_pretrained_network_is_reported_where_the_run_has_no_copy(own: Path) -> None:
@@ -88,14 +91,14 @@ def test_a_missing_pretrained_network_is_reported_where_the_run_has_no_copy(own:
     stored["supernet"]["pretrained"] = "package:no-such-package"
     file.write_text(yaml.safe_dump(stored))
     with raises("job.pretrained-unusable", "supernet.from: moods-1", "package:no-such-package", "data.tokenizer"):
-        prepare_job(job(own, supernet={"from": "moods-1"}), runs)
+        build_job(ResolvedJob(job(own, supernet={"from": "moods-1"}), runs))
 
 
 def test_a_checkpoint_outside_of_its_run_needs_the_tokenizer_named(trained: Path, own: Path) -> None:
     shutil.copytree(own / "runs" / "moods-1" / "checkpoint", own / "bare")
     runs = RunsFolder(own / "runs")
     with raises("checkpoint.other-data", "supernet.from: ", "data.tokenizer"):
-        prepare_job(job(own, supernet={"from": "./bare"}), runs)
+        build_job(ResolvedJob(job(own, supernet={"from": "./bare"}), runs))
     data = {**JOB["data"], "tokenizer": str(trained / "bert")}
-    named = prepare_job(job(own, supernet={"from": "./bare"}, data=data), runs)
+    named = build_job(ResolvedJob(job(own, supernet={"from": "./bare"}, data=data), runs))
     assert named.data.dataset.sentences.tokenizer == tokenizer(trained)

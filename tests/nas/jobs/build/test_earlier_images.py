@@ -11,7 +11,9 @@ import pytest
 
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build import job_data
-from nas.jobs.build.prepared_job import load_trained_run, prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.build.trained_run import load_trained_run
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import resume
@@ -55,5 +57,5 @@ def test_they_are_read_exported_and_continued(earlier: Run, tmp_path: Path) -> N
     assert prediction_of(Path(made["script"]))[0].how["resizing"] == data.images.resizing
     described = f"name: {data.name}, image_size: 12" + (f", path: {path}" if (path := earlier.job.data.path) else "")
     further = parse_job(f"name: further\ndata: {{{described}}}\nsupernet: {{from: photos-1}}", source="job.yaml")
-    assert prepare_job(further, earlier.runs).data.dataset.test.digest == data.test.digest
+    assert build_job(ResolvedJob(further, earlier.runs)).data.dataset.test.digest == data.test.digest
     assert resume(earlier.id, RunOptions(earlier.runs, inline=True), evaluations="+1").report.n_evaluations == 9

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
@@ -32,19 +33,19 @@ def test_a_job_without_a_learning_rate_has_that_of_its_plugins_family(
     job = parse_job(JOB, source="job.yaml")
     stored = parse_job(job.to_yaml(), source="job.yaml")  # as a server keeps it, without loading the family
     for one in (job, stored):
-        prepared = prepare_job(one, RunsFolder(tmp_path))
-        assert prepared.supernets.settings().learning_rate == 0.02
-        assert prepared.config.training.learning_rate == 0.02
+        built_job = build_job(ResolvedJob(one, RunsFolder(tmp_path)))
+        assert built_job.settings().learning_rate == 0.02
+        assert built_job.config.training.learning_rate == 0.02
     given = parse_job(JOB.replace("epochs: 4", "epochs: 4, learning_rate: 0.003"), source="job.yaml")
     kept = parse_job(given.to_yaml(), source="job.yaml")
-    assert prepare_job(kept, RunsFolder(tmp_path)).supernets.settings().learning_rate == 0.003
+    assert build_job(ResolvedJob(kept, RunsFolder(tmp_path))).settings().learning_rate == 0.003
 
 
 @pytest.mark.parametrize("rate", ["-1", "'fast'", "True", "float('nan')"])
 def test_a_learning_rate_that_is_none_is_named(tmp_path: Path, plugin_packages: PluginPackages, rate: str) -> None:
     plugin_packages.install("family-kit", {"family_kit": FAMILY.replace("0.02", rate)})
     with raises("plugin.contract", "family family_kit:Own (family-kit 0.1)", "learning_rate"):
-        prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))
+        build_job(ResolvedJob(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -61,4 +62,4 @@ def test_a_family_that_cannot_make_its_networks_is_named(
     broken = f"    def named_dims(self):\n        {body}\n"
     plugin_packages.install("family-kit", {"family_kit": f"{FAMILY}\n{broken}"})
     with raises(code, "family family_kit:Own (family-kit 0.1): ", *mentions):
-        prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))
+        build_job(ResolvedJob(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path)))

@@ -7,8 +7,8 @@ from typing import cast
 
 from nas.engine.store.memory import MemoryStore
 from nas.engine.store.run_facts import ReusedRun
+from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.measurement_reuse import _results, prior_evaluations
-from nas.jobs.build.prepared_job import PreparedJob
 from nas.search.problem.objectives import Measurement, Objective, Status
 from nas.search.problem.variants import Variants
 from nas.search.warm_start import promising
@@ -33,7 +33,7 @@ def test_networks_that_were_left_or_failed_teach_but_are_not_asked_for_first() -
     learnt = _results(
         store,
         ReusedRun("earlier-1", ("cpu",)),
-        cast(PreparedJob, SimpleNamespace(job=SimpleNamespace(variants=Variants()))),
+        cast(BuiltJob, SimpleNamespace(job=SimpleNamespace(variants=Variants()))),
     )
     store.describe(search_facts(prior_results=tuple(learnt)))
     evaluations = prior_evaluations(store.search_facts())

@@ -14,7 +14,7 @@ def test_constrained_metrics_are_measured_and_known_to_the_search(tmp_path: Path
     assert [o.name for o in job.job.metrics] == [
         "accuracy", "latency_ms@cpu-1-thread", "parameters", "peak_mib@cpu-1-thread",
     ]  # fmt: skip
-    build_algorithm(job, job.supernets.untrained())
+    build_algorithm(job, job.untrained())
 
 
 class Meter:

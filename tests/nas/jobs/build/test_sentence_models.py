@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
 from supernets.data import TextFormat
 from supernets.networks.capture.captured_model import save_capture
@@ -45,16 +46,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(
     folder: Path, tmp_path: Path, model: str = "", *, tokens: int = TOKENS, data: str = "", more: str = "",
     run: RunFolder | None = None,
-) -> PreparedJob:  # fmt: skip
+) -> BuiltJob:  # fmt: skip
     supernet = f"{{model: '{model or f'transformers:{folder}/bert'}'{more}}}"
     shares = f"path: {folder}/animals.csv, validation: 0.25, test: 0.25, max_tokens: {tokens}"
     text = f"name: a\ndata: {{name: text-classification, {shares}{data}}}\nsupernet: {supernet}\n"
-    return prepare_job(parse_job(text, source="job.yaml"), RunsFolder(tmp_path / "runs"), source="job.yaml", run=run)
+    return build_job(
+        ResolvedJob(parse_job(text, source="job.yaml"), RunsFolder(tmp_path / "runs"), source="job.yaml", run=run)
+    )
 
 
 def test_an_encoder_reads_the_datas_sentences_by_its_own_tokenizer(folder: Path, tmp_path: Path) -> None:
     made = prepared(folder, tmp_path)
-    format, model = made.data.dataset.format, made.supernets.model
+    format, model = made.data.dataset.format, made.model
     assert isinstance(format, TextFormat)
     assert format.tokenizer == (folder / "bert" / "tokenizer.json").read_text()
     assert model is not None
@@ -68,7 +71,7 @@ def test_an_encoder_reads_the_datas_sentences_by_its_own_tokenizer(folder: Path,
 def test_a_run_keeps_the_model_and_its_tokenizer(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "bert", tmp_path / "bert")
     made = prepared(folder, tmp_path, f"transformers:{tmp_path}/bert")
-    model, format = made.supernets.model, made.data.dataset.format
+    model, format = made.model, made.data.dataset.format
     assert model is not None
     assert isinstance(format, TextFormat)
     run = RunFolder(tmp_path / "run")
@@ -78,19 +81,19 @@ def test_a_run_keeps_the_model_and_its_tokenizer(folder: Path, tmp_path: Path) -
     shutil.rmtree(tmp_path / "bert")
     again = prepared(folder, tmp_path, f"transformers:{tmp_path}/bert", run=run)
     assert again.data.digests() == made.data.digests()
-    assert again.supernets.model is not None
-    assert again.supernets.model.program == model.program
+    assert again.model is not None
+    assert again.model.program == model.program
 
 
 def test_a_captured_file_needs_the_tokenizer(folder: Path, tmp_path: Path) -> None:
-    model = prepared(folder, tmp_path).supernets.model
+    model = prepared(folder, tmp_path).model
     assert model is not None
     file = tmp_path / "own.capture"
     save_capture(file, model)
     with raises("job.missing-key", "data.tokenizer"):
         prepared(folder, tmp_path, str(file))
     tokenizer = f", tokenizer: {folder}/bert"
-    assert prepared(folder, tmp_path, str(file), data=tokenizer).supernets.model is not None
+    assert prepared(folder, tmp_path, str(file), data=tokenizer).model is not None
     with raises("job.unfit-data", "data.max_tokens", f"{TOKENS}"):
         prepared(folder, tmp_path, str(file), data=tokenizer, tokens=12)
 
@@ -102,8 +105,8 @@ def test_a_module_of_the_users_reads_a_tokenizer_of_the_data(
     monkeypatch.syspath_prepend(tmp_path)
     vocabulary = ", vocabulary: 100"
     made = prepared(folder, tmp_path, "own_bag:Bag", data=vocabulary, more=", arguments: {vocabulary: 100}")
-    assert made.supernets.model is not None
-    assert made.supernets.model.program.padding == 0
+    assert made.model is not None
+    assert made.model.program.padding == 0
     with raises("capture.failed", "IndexError", "own_bag.py"):
         prepared(folder, tmp_path, "own_bag:Bag", data=vocabulary, more=", arguments: {vocabulary: 2}")
 
@@ -134,4 +137,4 @@ def test_models_and_data_of_other_kinds_are_refused(
         prepared(folder, tmp_path, MODEL)
     job = f"name: a\ndata: {{name: digits}}\nsupernet: {{model: 'transformers:{folder}/bert'}}\n"
     with raises("job.unfit-data", "takes sentences"):
-        prepare_job(parse_job(job, source="job.yaml"), RunsFolder(tmp_path / "runs"), source="job.yaml")
+        build_job(ResolvedJob(parse_job(job, source="job.yaml"), RunsFolder(tmp_path / "runs"), source="job.yaml"))

@@ -12,11 +12,13 @@ import yaml
 
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.run_facts import RunFacts
-from nas.jobs.build.checks import check_searchable
+from nas.jobs.build.built_job import BuiltJob, build_job
+from nas.jobs.build.compatibility_facts import compatibility_facts
 from nas.jobs.build.measurement_reuse import metrics_measured_otherwise
-from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.jobs.build.search_objects import exact_values
 from nas.jobs.build.serving import check_served, find_serving
+from nas.jobs.resolve.resolved_job import ResolvedJob
+from nas.jobs.run.preparation import check_searchable
 from nas.jobs.schema import parse_job
 from tests.errors import raises
 from tests.supernets.data.test_documents import document
@@ -24,7 +26,7 @@ from tests.supernets.data.test_documents import document
 BLOCK = 16
 
 
-def prepared(folder: Path, **changes: Any) -> PreparedJob:
+def prepared(folder: Path, **changes: Any) -> BuiltJob:
     """A small language job."""
     text = folder / "text.txt"
     text.write_text("\n\n".join(map(document, range(60))), encoding="utf-8")
@@ -38,7 +40,9 @@ def prepared(folder: Path, **changes: Any) -> PreparedJob:
         "objectives": ["perplexity", "model_mib"],
         **changes,
     }  # fmt: skip
-    return prepare_job(parse_job(yaml.safe_dump(job), source="job.yaml"), RunsFolder(folder), source="job.yaml")
+    return build_job(
+        ResolvedJob(parse_job(yaml.safe_dump(job), source="job.yaml"), RunsFolder(folder), source="job.yaml")
+    )
 
 
 def test_the_prompt_is_a_block_and_the_cache_leaves_a_position_for_the_step(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ def test_lengths_and_batch_are_those_of_the_job(tmp_path: Path) -> None:
     (profile,) = job.job.profiles
     (texts,) = job.data.timed_batches(profile)
     assert texts.shape == (3, 5)
-    supernet = job.supernets.untrained()
+    supernet = job.untrained()
     memory = job.memory(supernet)
     assert memory is not None
     largest = supernet.space.largest
@@ -67,7 +71,7 @@ def test_lengths_and_batch_are_those_of_the_job(tmp_path: Path) -> None:
 
 def test_texts_of_networks_for_any_number_of_tokens_are_blocks(tmp_path: Path) -> None:
     job = prepared(tmp_path)
-    family = copy.copy(job.supernets.family)
+    family = copy.copy(job.family)
     family.positions = None
     serving = find_serving(job.config, job.data, family, source="job.yaml")
     assert serving is not None
@@ -76,7 +80,7 @@ def test_texts_of_networks_for_any_number_of_tokens_are_blocks(tmp_path: Path) -
 
 def test_activations_are_in_fp32_in_every_precision(tmp_path: Path) -> None:
     job = prepared(tmp_path, precisions=["fp32", "int8", "int4"])
-    supernet = job.supernets.untrained()
+    supernet = job.untrained()
     memory, variants, space = job.memory(supernet), job.job.variants, job.space
     candidates = [space.smallest, space.largest]
     assert [variants.split(a)[1].precision for a in candidates] == ["int4", "fp32"]
@@ -107,17 +111,17 @@ def test_the_cache_of_profiles_with_different_batches_needs_a_batch(tmp_path: Pa
     hardware = ["cpu-1-thread", "cpu-1-thread-batch-16"]
     several = prepared(tmp_path, hardware=hardware, objectives=["perplexity", "kv_cache_mib"])
     with raises("job.missing-key", "serving.batch", "[1, 16]"):
-        several.memory(several.supernets.untrained())
-    assert prepared(tmp_path, hardware=hardware).memory(several.supernets.untrained()) is not None
+        several.memory(several.untrained())
+    assert prepared(tmp_path, hardware=hardware).memory(several.untrained()) is not None
     given = prepared(tmp_path, hardware=hardware, objectives=["perplexity", "kv_cache_mib"], serving={"batch": 4})
-    memory = given.memory(given.supernets.untrained())
+    memory = given.memory(given.untrained())
     assert memory is not None
     assert memory.batch == 4
 
 
 def test_a_machine_without_the_memory_or_the_operators_is_refused(tmp_path: Path) -> None:
     job = prepared(tmp_path, serving={"batch": 4096})
-    memory, serving, (profile,) = job.memory(job.supernets.untrained()), job.serving, job.job.profiles
+    memory, serving, (profile,) = job.memory(job.untrained()), job.serving, job.job.profiles
     assert memory is not None
     assert serving is not None
     check_served(serving, memory, job.job, profile, {"memory_mib": 64 * 1024})
@@ -143,8 +147,8 @@ def test_metrics_of_a_cache_of_experts_need_its_size_and_experts(tmp_path: Path)
     assert [metric.name for metric in job.job.metrics] == [*CACHED]
     largest = job.space.largest
     kept, whole = (
-        float(exact_values(job.supernets.untrained(), job.job.variants, metric, [largest], memory=memory)[0])
-        for memory in [job.memory(job.supernets.untrained())]
+        float(exact_values(job.untrained(), job.job.variants, metric, [largest], memory=memory)[0])
+        for memory in [job.memory(job.untrained())]
         for metric in ("resident_mib", "model_mib")
     )
     # Of two layers, one expert of three matrices of 48 x 32 is not in memory.

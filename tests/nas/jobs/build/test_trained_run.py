@@ -1,4 +1,4 @@
-"""`nas.jobs.build.prepared_job`: what an export needs of a run, and what it does without."""
+"""`nas.jobs.build.trained_run`: what an export needs of a run, and what it does without."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import load_trained_run, prepare_job
-from nas.jobs.build.references import check_training
+from nas.jobs.build.built_job import build_job
+from nas.jobs.build.trained_run import load_trained_run
+from nas.jobs.resolve.references import check_training
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job
 from nas.runs.driver import RunOptions, train
 from nas.runs.run import Run
@@ -45,7 +47,7 @@ def run(folder: Path, tmp_path: Path) -> Run:
 
 def test_teacher_profiles_and_training_settings_are_not_needed(folder: Path, run: Run) -> None:
     runs = RunsFolder(folder / "runs")
-    prepared = prepare_job(run.job, runs)
+    built_job = build_job(ResolvedJob(run.job, runs))
     text = run.folder.job_file.read_text()
     assert "teacher-1" in text
     run.folder.job_file.write_text(
@@ -54,10 +56,10 @@ def test_teacher_profiles_and_training_settings_are_not_needed(folder: Path, run
     with raises("job.too-many-threads", "1024"):
         check_training(run.job, source="job")
     loaded = load_trained_run(run)
-    assert loaded.data.digests() == prepared.data.digests()
-    torch.testing.assert_close(loaded.data.calibration.inputs, prepared.data.calibration.inputs, rtol=0, atol=0)
+    assert loaded.data.digests() == built_job.data.digests()
+    torch.testing.assert_close(loaded.data.calibration.inputs, built_job.data.calibration.inputs, rtol=0, atol=0)
     space = loaded.checkpoint.supernet.space
-    assert (space.smallest, space.largest) == (prepared.space.smallest, prepared.space.largest)
+    assert (space.smallest, space.largest) == (built_job.space.smallest, built_job.space.largest)
 
 
 @pytest.mark.parametrize(

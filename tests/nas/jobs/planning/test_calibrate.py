@@ -21,9 +21,10 @@ from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.store.folder import RunsFolder
 from nas.errors import EvaluationError
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
 from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.planning.calibrate import calibrate
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job, parse_job
 from supernets.networks.module_to_onnx import INPUT
 from supernets.sharing.blocks import BlockKeys
@@ -47,9 +48,9 @@ calibration_images: 64
 """
 
 
-def prepare(folder: Path, *, expand: int = 4, precisions: str = "fp32") -> PreparedJob:
+def prepare(folder: Path, *, expand: int = 4, precisions: str = "fp32") -> BuiltJob:
     text = JOB.replace("EXPAND", str(expand)).replace("PRECISIONS", precisions)
-    return prepare_job(parse_job(text, source="test"), RunsFolder(folder))
+    return build_job(ResolvedJob(parse_job(text, source="test"), RunsFolder(folder)))
 
 
 class Interrupt(Exception):
@@ -57,21 +58,21 @@ class Interrupt(Exception):
 
 
 def test_calibration_measures_every_block_and_continues_after_an_interruption(tmp_path: Path) -> None:
-    path, prepared = tmp_path / "table.json", prepare(tmp_path)
+    path, built_job = tmp_path / "table.json", prepare(tmp_path)
 
     def interrupt(done: int, total: int) -> None:
         if done > 0:
             raise Interrupt
 
     with pytest.raises(Interrupt):
-        calibrate(prepared, PROFILE, path, subnets=5, on_progress=interrupt)
+        calibrate(built_job, PROFILE, path, subnets=5, on_progress=interrupt)
     first = load_lookup(path, profile=PROFILE, environment=None, unfinished=True)
     with raises("lookup-table.unfinished", "cpu-1-thread"):
         load_lookup(path, profile=PROFILE, environment=None)
 
     reported: list[tuple[int, int]] = []
-    table = calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: reported.append(counts))
-    _check_measured(prepared, table)
+    table = calibrate(built_job, PROFILE, path, subnets=5, on_progress=lambda *counts: reported.append(counts))
+    _check_measured(built_job, table)
     n_blocks, total = len(table.entries["fp32"]), 2 * len(table.entries["fp32"]) + 5
     assert reported[0] == (n_blocks, total)  # the first pass over the blocks was kept
     assert reported == sorted(reported)
@@ -80,7 +81,7 @@ def test_calibration_measures_every_block_and_continues_after_an_interruption(tm
     assert first.sentinel_ms == table.sentinel_ms
 
     written, reported = path.read_bytes(), []
-    assert calibrate(prepared, PROFILE, path, subnets=5, on_progress=lambda *counts: reported.append(counts)) == table
+    assert calibrate(built_job, PROFILE, path, subnets=5, on_progress=lambda *counts: reported.append(counts)) == table
     assert reported == [(total, total)]
     assert path.read_bytes() == written
 
@@ -92,7 +93,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
     supernet = {**MOODS_JOB["supernet"], "space": space}
     text = yaml.safe_dump({**MOODS_JOB, "supernet": supernet, "precisions": ["fp32", "int8"]})
     (tmp_path / "job.yaml").write_text(text)
-    prepared = prepare_job(load_job(tmp_path / "job.yaml"), RunsFolder(tmp_path / "runs"))
+    built_job = build_job(ResolvedJob(load_job(tmp_path / "job.yaml"), RunsFolder(tmp_path / "runs")))
     timed: list[Deployment] = []
 
     class Recorded(Replaced):
@@ -104,10 +105,10 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("nas.jobs.planning.calibrate.open_profiler", lambda *a, **k: Recorded(open_profiler(*a, **k)))
-        table = calibrate(prepared, PROFILE, tmp_path / "table.json", subnets=5)
-    _check_measured(prepared, table)
+        table = calibrate(built_job, PROFILE, tmp_path / "table.json", subnets=5)
+    _check_measured(built_job, table)
     assert table.entries["int8"].keys() == table.entries["fp32"].keys()
-    wanted = [example.shape[1] for example in prepared.data.timed_batches(PROFILE)]
+    wanted = [example.shape[1] for example in built_job.data.timed_batches(PROFILE)]
     assert len(wanted) == 5
     for deployment in timed[1:]:  # the first is the sentinel's
         (graph,) = deployment.graphs
@@ -117,14 +118,14 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
             for feed, n in zip(graph.inputs, wanted, strict=True)
             for given in list(feed.values())[1:]
         )
-    features = LatencyFeatures(prepared.supernets.untrained(), table, prepared.job.variants)
-    estimated = features(prepared.space.enumerate())[:, features.layout.estimate]
+    features = LatencyFeatures(built_job.untrained(), table, built_job.job.variants)
+    estimated = features(built_job.space.enumerate())[:, features.layout.estimate]
     assert (estimated > 0).all()
 
 
-def _check_measured(prepared: PreparedJob, table: LookupTable) -> None:
+def _check_measured(built_job: BuiltJob, table: LookupTable) -> None:
     """Every block of the six networks is measured twice, and the fit is that of the values in the table."""
-    supernet = prepared.supernets.untrained()
+    supernet = built_job.untrained()
     networks, keys = supernet.space.enumerate(), BlockKeys(supernet)
     assert table.complete
     assert table.entries["fp32"].keys() == {*keys.of(networks).ravel().tolist()} - {""}
@@ -170,14 +171,14 @@ class Replaced:
 def test_a_replaced_machine_is_rejected_and_finished_measurements_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, prepared = tmp_path / "table.json", prepare(tmp_path)
+    path, built_job = tmp_path / "table.json", prepare(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr("nas.jobs.planning.calibrate.open_profiler", lambda *a, **k: Replaced(open_profiler(*a, **k)))
         with pytest.raises(EvaluationError, match=r"profile cpu-1-thread.*is Another 9000"):
-            calibrate(prepared, PROFILE, path, subnets=3)
+            calibrate(built_job, PROFILE, path, subnets=3)
     kept = load_lookup(path, profile=PROFILE, environment=None, unfinished=True)
     assert {e.n for e in kept.entries["fp32"].values()} == {1}
-    assert calibrate(prepared, PROFILE, path, subnets=3).complete
+    assert calibrate(built_job, PROFILE, path, subnets=3).complete
 
 
 @pytest.fixture(scope="module")
@@ -201,21 +202,21 @@ def test_a_second_precision_joins_the_table(tmp_path: Path, finished: Path) -> N
 
 
 def test_incompatible_tables_and_too_few_subnets_are_rejected(tmp_path: Path, finished: Path) -> None:
-    path, prepared = Path(shutil.copy(finished, tmp_path)), prepare(tmp_path)
+    path, built_job = Path(shutil.copy(finished, tmp_path)), prepare(tmp_path)
     with raises("lookup-table.too-few-subnets", "at least 3", "got 2"):
-        calibrate(prepared, PROFILE, path, subnets=2)
+        calibrate(built_job, PROFILE, path, subnets=2)
     with raises("lookup-table.other-space", str(path), "-o"):
         calibrate(prepare(tmp_path, expand=5), PROFILE, path)
     with raises("lookup-table.other-profile", "'cpu-1-thread'", "'cpu-1-thread-batch-16'"):
-        calibrate(prepared, load_profile("cpu-1-thread-batch-16"), path)
+        calibrate(built_job, load_profile("cpu-1-thread-batch-16"), path)
     data = json.loads(path.read_text())
     foreign = {"fp32": {**data["subnets"]["fp32"], "9-9-9": {"latency_ms": 1.0, "error_ms": 0.1}}}
     path.write_text(json.dumps(data | {"subnets": foreign}))
     with raises("lookup-table.damaged", str(path)):
-        calibrate(prepared, PROFILE, path)
+        calibrate(built_job, PROFILE, path)
     path.write_text("[" * 200_000)
     with raises("lookup-table.damaged", str(path)):
-        calibrate(prepared, PROFILE, path)
+        calibrate(built_job, PROFILE, path)
     path.write_text(json.dumps(data | {"environment": {**data["environment"], "cpu": "Another 9000"}}))
     with raises("lookup-table.other-machine", "cpu: was Another 9000, is"):
-        calibrate(prepared, PROFILE, path)
+        calibrate(built_job, PROFILE, path)

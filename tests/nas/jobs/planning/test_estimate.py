@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
 from nas.jobs.planning.estimate import Span, Times, estimate
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
 from tests.nas.commands import SMALL_JOB
 
 
 def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     text = SMALL_JOB.replace("cpu-1-thread]", "cpu-1-thread]\nprecisions: [fp32, int8]").replace("guided", "nsga2")
-    prepared = prepare_job(parse_job(text, source="job"), RunsFolder(tmp_path))
-    times = estimate(prepared, prepared.supernets.current(), inline=True)
+    built_job = build_job(ResolvedJob(parse_job(text, source="job"), RunsFolder(tmp_path)))
+    times = estimate(built_job, built_job.current(), inline=True)
     parts = times.parts()
     assert list(parts) == ["training", "search", "final", "total"]
     for span in parts.values():
@@ -31,8 +32,8 @@ def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     assert total["seconds"] == pytest.approx(sum(parts[name].seconds for name in ("training", "search", "final")))
     # A budget of minutes bounds the search.
     job = parse_job(text.replace("batch: 7", "batch: 7, minutes: 0.001"), source="job")
-    prepared = prepare_job(job, RunsFolder(tmp_path))
-    bounded = estimate(prepared, prepared.supernets.current(), inline=True).search
+    built_job = build_job(ResolvedJob(job, RunsFolder(tmp_path)))
+    bounded = estimate(built_job, built_job.current(), inline=True).search
     assert bounded.low <= bounded.seconds <= bounded.high <= 0.06
 
 

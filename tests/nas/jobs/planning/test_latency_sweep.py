@@ -17,9 +17,10 @@ import yaml
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from nas.engine.store.folder import RunsFolder
 from nas.errors import EvaluationError
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
 from nas.jobs.planning.latency_sweep import WidthSweep, job_snippet, nearest, stages_json, sweep, swept_widths
 from nas.jobs.recipes import read_recipe
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN, StageSpec
@@ -43,11 +44,11 @@ NARROW = replace(
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedJob:
+def built_job(tmp_path_factory: pytest.TempPathFactory) -> BuiltJob:
     folder = tmp_path_factory.mktemp("sweep")
     path = folder / "digits-cnn.yaml"
     path.write_text(read_recipe("digits-cnn"))
-    return prepare_job(load_job(path), RunsFolder(folder / "runs"))
+    return build_job(ResolvedJob(load_job(path), RunsFolder(folder / "runs")))
 
 
 def convolutions(deployment: Deployment) -> list[tuple[int, ...]]:
@@ -104,13 +105,13 @@ class DriftingSweep:
 
 
 @pytest.fixture(scope="module")
-def drifting_sweep(prepared: PreparedJob) -> DriftingSweep:
+def drifting_sweep(built_job: BuiltJob) -> DriftingSweep:
     profiler, reported = Drifting(), list[tuple[int, int]]()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("nas.jobs.planning.latency_sweep.MAX_BATCH", 5)
         patched.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
         family = MobileCNNFamily(NARROW, image_size=8, channels=1, n_classes=10)
-        narrow = replace(prepared, supernets=replace(prepared.supernets, family=family))
+        narrow = replace(built_job, family=family)
         stages = sweep(narrow, PROFILE, step=4, on_progress=lambda done, total: reported.append((done, total)))
     return DriftingSweep(profiler.sessions, reported, stages)
 
@@ -135,14 +136,14 @@ def test_a_sweep_measures_all_blocks_that_depend_on_the_width(drifting_sweep: Dr
 
 
 def test_blocks_are_measured_completely_at_the_middle_resolution(
-    prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch
+    built_job: BuiltJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = replace(STAGE, stride=2, squeeze=True, activation="hardswish")
     spec = replace(MOBILE_CNN["digits"], stages=(stage,), resolution=(4, 6, 8))
     profiler = Drifting()
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     family = MobileCNNFamily(spec, image_size=8, channels=1, n_classes=10)
-    sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE, step=32)
+    sweep(replace(built_job, family=family), PROFILE, step=32)
     (graph, *_) = profiler.sessions[0][0].graphs
     assert [call[INPUT].shape for call in graph.inputs] == [(4, 8, 6, 6)]
     operations = [node.op_type for node in onnx.load_from_string(graph.model).graph.node]
@@ -150,11 +151,11 @@ def test_blocks_are_measured_completely_at_the_middle_resolution(
     assert operations.count("HardSwish") == 4
 
 
-def test_a_sweep_of_a_resnet_measures_its_bottlenecks(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_of_a_resnet_measures_its_bottlenecks(built_job: BuiltJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     family = ResNetFamily(RESNET["digits"], image_size=8, channels=1, n_classes=10)
-    first, second = sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE, step=32)
+    first, second = sweep(replace(built_job, family=family), PROFILE, step=32)
     assert (first.widths, second.widths) == ((32,), (32, 64))
     # The middle options: depths 2 and 2, ratios 1 and 0.5, widths 32 and 48, a stem of 16 channels. A stage's first block
     # projects its shortcut, as does the first of the next stage; a convolution has its weights in the order of the calls.
@@ -170,9 +171,9 @@ def test_a_sweep_of_a_resnet_measures_its_bottlenecks(prepared: PreparedJob, mon
     ]  # fmt: skip
 
 
-def test_a_sweep_of_a_vit_measures_whole_networks(prepared: PreparedJob, tmp_path: Path) -> None:
+def test_a_sweep_of_a_vit_measures_whole_networks(built_job: BuiltJob, tmp_path: Path) -> None:
     family = ViTFamily(VIT["digits"], image_size=8, channels=1, n_classes=10)
-    (found,) = sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE, step=24)
+    (found,) = sweep(replace(built_job, family=family), PROFILE, step=24)
     assert (found.stage, found.widths, found.options) == (0, (24, 48), (16, 24, 32))
     assert min(found.latency_ms) > 0
     job = yaml.safe_load(read_recipe("digits-cnn"))
@@ -182,11 +183,11 @@ def test_a_sweep_of_a_vit_measures_whole_networks(prepared: PreparedJob, tmp_pat
     assert load_job(path).supernet.spec() == replace(VIT["digits"], width=found.chosen)
 
 
-def test_families_without_free_widths_are_refused(prepared: PreparedJob) -> None:
+def test_families_without_free_widths_are_refused(built_job: BuiltJob) -> None:
     experts = replace(VIT["digits"], experts=(2, 4), active_experts=(1, 2))
     family = ViTFamily(experts, image_size=8, channels=1, n_classes=10)
     with raises("sweep.unsupported-family", "vit without experts", "calibrate"):
-        sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE)
+        sweep(replace(built_job, family=family), PROFILE)
 
 
 def test_sessions_are_scaled_to_the_first(drifting_sweep: DriftingSweep) -> None:
@@ -202,7 +203,7 @@ def test_sessions_are_scaled_to_the_first(drifting_sweep: DriftingSweep) -> None
     assert (first.aligned, first.chosen) == (first.widths, (8, 14))
 
 
-def test_a_block_that_does_not_run_is_an_error(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_does_not_run_is_an_error(built_job: BuiltJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     profiler.fails = True
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
@@ -210,7 +211,7 @@ def test_a_block_that_does_not_run_is_an_error(prepared: PreparedJob, monkeypatc
         sweep(prepared, PROFILE, step=24)
 
 
-def test_a_replaced_machine_is_rejected(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replaced_machine_is_rejected(built_job: BuiltJob, monkeypatch: pytest.MonkeyPatch) -> None:
     profiler = Drifting()
     profiler.replaced_after = 1
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)

@@ -13,7 +13,8 @@ from onnxruntime import InferenceSession
 from nas.engine.progress import ProgressObserver
 from nas.engine.store.folder import RunsFolder
 from nas.errors import Remedy
-from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.results.export.cost_selection import networks_by_cost
@@ -111,11 +112,11 @@ class TestExport:
         assert made["precision"] == "fp32"
         assert made["as_measured"] == 1
         # By torch, on a module of its own; the one image that float32 may turn is allowed for.
-        prepared = prepare_job(trained.job, trained.runs)
-        module = recalibrate(found.supernet.extract(selected), prepared.data.calibration.split(250)).eval()
+        built_job = build_job(ResolvedJob(trained.job, trained.runs))
+        module = recalibrate(found.supernet.extract(selected), built_job.data.calibration.split(250)).eval()
         shares = {}
         for name in ("validation", "test"):
-            part = getattr(prepared.data.dataset, name)
+            part = getattr(built_job.data.dataset, name)
             with torch.no_grad():
                 shares[name] = float((module(part.inputs).argmax(1) == part.labels).double().mean())
         metrics = manifest["figures"]
@@ -123,7 +124,7 @@ class TestExport:
         assert metrics["test"]["accuracy"] == pytest.approx(shares["test"], abs=1.01 / 449)
         assert shares["validation"] != shares["test"]
         assert metrics["values"] == costs  # and no latency
-        n, share = len(prepared.data.dataset.test.labels), metrics["test"]["accuracy"]
+        n, share = len(built_job.data.dataset.test.labels), metrics["test"]["accuracy"]
         assert metrics["test"]["error"] == pytest.approx((share * (1 - share) / n) ** 0.5)
         assert manifest["profiles"] == []
         protocols = {name: how["protocol"] for name, how in manifest["measured_with"].items()}
@@ -131,7 +132,7 @@ class TestExport:
         assert {protocols[name] for name in costs} == {"computed"}
         # The file itself, by the runtime alone.
         session = InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
-        images = prepared.data.dataset.validation.inputs[:32]
+        images = built_job.data.dataset.validation.inputs[:32]
         (outputs,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(outputs), module(images), atol=1e-4, rtol=1e-4)

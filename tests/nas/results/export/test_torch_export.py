@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.build.trained_run import load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.runs.run import Run
 from supernets.space import Architecture

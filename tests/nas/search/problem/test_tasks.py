@@ -1,4 +1,5 @@
 from nas.jobs.build.task_metrics import task_class
+
 from nas.search.problem.objectives import Goal, Objective
 from nas.search.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics, task_of
 

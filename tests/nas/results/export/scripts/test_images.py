@@ -18,7 +18,7 @@ from PIL import Image
 from hardware_profiles.runtime import run_calls
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.job_data import SPLIT_SEED
-from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.build.trained_run import load_trained_run
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import run as search

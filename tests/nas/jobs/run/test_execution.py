@@ -12,8 +12,9 @@ from hardware_profiles.lookup_table import ABSENT, AffineFit, Entry, LookupTable
 from hardware_profiles.lookup_table_file import save_lookup
 from hardware_profiles.measuring.protocol import PROTOCOL
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.block_costs import block_costs
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
+from nas.jobs.run.execution import block_costs
 from nas.jobs.schema import parse_job
 from supernets.sharing.blocks import BlockKeys
 
@@ -34,24 +35,24 @@ calibration_images: 64
 """
 
 
-def prepare(folder: Path, more: str = "") -> PreparedJob:
-    return prepare_job(parse_job(JOB + more, source="test"), RunsFolder(folder))
+def prepare(folder: Path, more: str = "") -> BuiltJob:
+    return build_job(ResolvedJob(parse_job(JOB + more, source="test"), RunsFolder(folder)))
 
 
 def test_sizes_are_exact_and_without_a_table_there_are_no_latencies(tmp_path: Path) -> None:
-    prepared = prepare(tmp_path)
-    supernet, space = prepared.supernets.untrained(), prepared.space
-    costs = block_costs(prepared.job, supernet, [space.smallest, space.largest])
+    built_job = prepare(tmp_path)
+    supernet, space = built_job.untrained(), built_job.space
+    costs = block_costs(built_job.job, supernet, [space.smallest, space.largest])
     assert costs.places == ("stem", "stage0.block0", "stage0.block1", "head", "classifier")
     for candidate in (space.smallest, space.largest):
-        own, exact = costs.networks[candidate.key], supernet.cost(prepared.job.variants.split(candidate)[0])
+        own, exact = costs.networks[candidate.key], supernet.cost(built_job.job.variants.split(candidate)[0])
         assert (sum(own.parameters), sum(own.macs)) == (exact.parameters, exact.macs)
         assert own.latencies == {}
     assert costs.networks[space.smallest.key].macs[2] == 0  # the block that it lacks
 
 
 def test_latencies_of_each_precision_add_up_to_the_prediction_of_its_fit(tmp_path: Path) -> None:
-    supernet = prepare(tmp_path).supernets.untrained()
+    supernet = prepare(tmp_path).untrained()
     keys = BlockKeys(supernet).of(supernet.space.enumerate())
     entries = {key: Entry(0.1 * (1 + i), 0.01, 1000) for i, key in enumerate(sorted(set(keys.ravel()) - {ABSENT}))}
     fits = {"fp32": AffineFit(1.5, 0.25, 5, 0.02), "int8": AffineFit(0.5, 0.125, 5, 0.02)}
@@ -60,12 +61,12 @@ def test_latencies_of_each_precision_add_up_to_the_prediction_of_its_fit(tmp_pat
     )
     save_lookup(table, tmp_path / "t.json")
 
-    prepared = prepare(tmp_path, f"lookup_tables: [{tmp_path / 't.json'}]\n")
-    candidates = prepared.space.enumerate()
-    costs = block_costs(prepared.job, supernet, candidates)
+    built_job = prepare(tmp_path, f"lookup_tables: [{tmp_path / 't.json'}]\n")
+    candidates = built_job.space.enumerate()
+    costs = block_costs(built_job.job, supernet, candidates)
     assert len(costs.networks) == 2 * 6
     for candidate in candidates:
-        network, (precision, _) = prepared.job.variants.split(candidate)
+        network, (precision, _) = built_job.job.variants.split(candidate)
         found = costs.networks[candidate.key].latencies[PROFILE.name]
         net_ms = [0.0 if key == ABSENT else entries[key].net_ms for key in BlockKeys(supernet).of([network])[0]]
         assert found.blocks_ms == pytest.approx([fits[precision].scale * ms for ms in net_ms])

@@ -1,19 +1,21 @@
-"""Checks of a job file that need neither its data nor a library that is slow to import (no torch)."""
+"""Checks of a job that need neither its data nor a library that is slow to import (no torch)."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nas.engine
+from hardware_profiles.base import HardwareProfile
 from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, NasError, Remedy, UnknownNameError
-from nas.jobs.build.required_parts import check_parts
-from nas.jobs.build.resolved_job import ResolvedJob
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.data import DOCUMENTS, NUMBERS, PAIRS, TABLE, TEXT
 from nas.plugins.parts import require
+from nas.search.algorithms import ALGORITHMS
 from supernets.errors import CheckpointError, DataError
 from supernets.networks.formats.pretrained import CONFIG, GGUF, HUB, WEIGHTS, find_pretrained
 
@@ -24,37 +26,73 @@ _ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 """Files in /dev of what torch calls a CUDA device: NVIDIA's drivers, those of its boards, WSL's, and AMD's."""
 
 
-def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay: str | None = None) -> None:
+def check_references(job: ResolvedJob, *, replay: str | None = None) -> None:
     """Raises the error of the first name or path that stands for nothing: a profile, metric, lookup table, run or file.
 
     Raises `PartError` if an optional part of the installation is missing that the job needs.
 
     Args:
-        source: name of the job file in errors.
         replay: the run whose measurements are reused.
     """
-    check_parts(config, source=source)
-    job = ResolvedJob(config, source)
+    check_parts(job)
     _ = job.metrics, job.lookup_tables
+    config, source = job.config, job.source
     _check_data(config, source=source)
     _check_pretrained(config, source=source)
     supernet, training = config.supernet, config.training
-    _check_supernet(supernet.from_, supernet.from_path, runs, where=f"{source}: supernet.from")
-    _check_supernet(training.teacher, training.teacher_path, runs, where=f"{source}: training.teacher")
+    _check_supernet(supernet.from_, supernet.from_path, job.runs, where=f"{source}: supernet.from")
+    _check_supernet(training.teacher, training.teacher_path, job.runs, where=f"{source}: training.teacher")
     for i, run in enumerate(config.warm_start):
-        _check_search(run, runs, where=f"{source}: warm_start[{i}]")
+        _check_search(run, job.runs, where=f"{source}: warm_start[{i}]")
     if replay is not None:
-        _check_search(replay, runs, where="replay")
+        _check_search(replay, job.runs, where="replay")
 
 
-def check_training(config: SearchJob, *, source: str, inline: bool = False) -> None:
-    """Checks that this machine has what the job's training asks for; passes a job that names a trained supernet.
+def check_parts(job: ResolvedJob) -> None:
+    """Raises `PartError` if a part is missing that every use of the job needs."""
+    config = job.config
+    if config.data.of_text or config.data.of_documents:
+        require("text", f"{job.source}: data.name: {config.data.name}")
+    entry = ALGORITHMS.get(config.search.algorithm)
+    if entry is not None and entry.part:
+        require(entry.part, f"{job.source}: search.algorithm: {config.search.algorithm}")
+
+
+def check_ray(
+    job: ResolvedJob, profiles: Sequence[HardwareProfile], *, inline: bool, address: str | None, workers: int
+) -> None:
+    """Raises `PartError` if Ray is missing and something explicitly asks for it.
+
+    Args:
+        profiles: Profiles on which networks are measured; empty for a training.
+        inline: the user wants scoring in this process, so that the job's workers for it do not matter.
+        address: Address of the cluster that the user wants to join; None to start one here.
+        workers: Number of workers that train.
+    """
+    if address is not None:
+        require("ray", f"address {address}")
+    if workers > 1:
+        require("ray", f"{job.source}: training.workers: {workers} workers")
+    for profile in profiles:
+        if profile.placement:
+            where = f"{job.source}: the hardware profile {profile.name}"
+            require("ray", f"{where}, which is measured on a node of a Ray cluster,")
+    n_scoring = job.config.search.workers or 1
+    if profiles and not inline and n_scoring > 1:
+        require("ray", f"{job.source}: search.workers: {n_scoring} workers")
+
+
+def check_training(job: ResolvedJob, kind: Kind, *, inline: bool = False) -> None:
+    """Checks that there is something to train for a run of a kind, and that this machine has what the training asks for.
 
     Raises:
-        JobError: fewer cores than threads, no accelerator, or several workers without Ray.
+        JobError: a training of a trained supernet, fewer cores than threads, no accelerator, or several workers without Ray.
     """
-    training = config.training
-    if not config.supernet.trains:
+    training, source = job.config.training, job.source
+    if not job.config.supernet.trains:
+        if kind == "training":
+            text = f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it"
+            raise JobError(text, code="job.nothing-to-train")
         return
     if training.threads > (cores := len(os.sched_getaffinity(0))):
         message = f"{training.threads} threads, and this machine grants {cores} cores; lower it"
@@ -65,13 +103,6 @@ def check_training(config: SearchJob, *, source: str, inline: bool = False) -> N
     if inline and training.workers > 1:
         message = f"{training.workers} workers need Ray; run with Ray (not inline), or with one worker"
         raise JobError(f"{source}: training.workers: {message}", code="job.workers-need-ray")
-
-
-def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
-    """Raises `JobError` for the training of a job that names a trained supernet."""
-    if kind == "training" and not job.supernet.trains:
-        text = f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it"
-        raise JobError(text, code="job.nothing-to-train")
 
 
 def not_a_search(run: str, *, where: str) -> NasError:

@@ -10,7 +10,7 @@ import pytest
 
 import nas
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.plugin_task import plugin_task
+from nas.jobs.build.task import plugin_task
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, parse_job
 from nas.plugins import Kind, PluginRef

@@ -1,10 +1,10 @@
-"""Makes a job's supernet and what its training needs: strategy, settings, teacher, device."""
+"""The composition root: makes the objects of a job: data, family, supernet, and what its training needs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,19 +14,27 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError
-from nas.jobs.build.checkpoints import check_outputs, check_training_data, find_checkpoint
-from nas.jobs.build.family import ExpertStart, pretrained_weights, without_experts
-from nas.jobs.build.job_data import JobData
+from nas.jobs.build.checkpoints import (
+    check_outputs,
+    check_training_data,
+    find_checkpoint,
+    named_checkpoint,
+    training_digest,
+)
+from nas.jobs.build.family import find_family, find_sharing, with_rate_of_family
+from nas.jobs.build.job_data import JobData, load_job_data
 from nas.jobs.build.plugin_strategy import plugin_strategy
-from nas.jobs.build.pretrained import Pretrained
+from nas.jobs.build.pretrained import ExpertStart, Pretrained, load_pretrained, pretrained_weights, without_experts
+from nas.jobs.build.serving import Serving, find_serving, served_memory
+from nas.jobs.build.user_model import family_of, load_model
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
-from nas.jobs.schema import SearchJob
+from nas.jobs.evaluation.served_memory import ServedMemory
+from nas.jobs.resolve.references import check_parts
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema.supernet import PARTITION
-from nas.jobs.schema.training import STRATEGIES, TrainingConfig, own_teacher
-from nas.plugins import Kind, find, of_object
-from supernets.data import batches
+from nas.jobs.schema.training import TrainingConfig, own_teacher
+from supernets.data import OnProgress, batches, no_progress
 from supernets.families.decoder.activations import activation_importance, measure_activations
 from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.single_network import SingleFamily
@@ -36,7 +44,7 @@ from supernets.sharing.base import Family, Supernet, TrainingStrategy
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.sorting import importance, orders, taylor_importance
 from supernets.sharing.spec import SharingSpec
-from supernets.space import Architecture
+from supernets.space import Architecture, SearchSpace
 from supernets.training.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.training.recalibration import Extraction
 from supernets.training.strategies.attentive import AttentiveStrategy
@@ -95,29 +103,38 @@ def find_device(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SupernetFactory:
-    """A job's family of networks, with what its weights begin as.
+class BuiltJob:
+    """A job's data and its family of networks, with what the weights of its supernet begin as, found to fit one another.
 
     Attributes:
         checkpoint: Checkpoint of the trained supernet that is searched; None where the job trains one.
         parent: checkpoint of the supernet of the network that is fine-tuned.
         pretrained: the network that the supernet starts from.
         model: the user's, captured, that the supernet is made of.
-        source: name of the job file in errors.
-        objects: see `ResolvedJob`.
     """
 
-    config: SearchJob
+    job: ResolvedJob
     data: JobData
-    runs: RunsFolder
     family: Family
     sharing: SharingSpec
     checkpoint: Checkpoint | None
     parent: Checkpoint | None
     pretrained: Pretrained | None
-    source: str
-    objects: Mapping[str, object] = field(default_factory=dict)
-    model: CapturedModel | None = None
+    model: CapturedModel | None
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space of candidates: the family's networks, in each of the variants."""
+        return self.job.variants.space(self.family.space)
+
+    @cached_property
+    def serving(self) -> Serving | None:
+        """How its language models are served, and timed; None for other networks. Raises `JobError` as `find_serving`."""
+        return find_serving(self.data, self.family)
+
+    def memory(self, supernet: Supernet) -> ServedMemory | None:
+        """The memory of its language models; None for other networks. Raises `JobError` as `served_memory`."""
+        return served_memory(self.serving, supernet, self.job)
 
     def current(self) -> Supernet:
         """The trained supernet that the job names, else a new one."""
@@ -134,11 +151,11 @@ class SupernetFactory:
         supernet, texts = self._new(), self.data.calibration.split(CALIBRATION_BATCH)
         if (merging := cast(ChainSharing, supernet.sharing).merging) is not None:
             merging.fit(supernet.sharing.template, supernet.extract(supernet.space.largest), texts)
-        match self.config.supernet.sort:
+        match self.job.config.supernet.sort:
             case "weights":
                 supernet.sort(orders(importance(supernet)))
             case "taylor":
-                shown = batches(self.data.calibration, self.config.training.batch_size, generator=None)
+                shown = batches(self.data.calibration, self.job.config.training.batch_size, generator=None)
                 supernet.sort(orders(taylor_importance(supernet, shown, self.data.task.loss)))
             case "activations":
                 largest = cast(Decoder, supernet.extract(supernet.space.largest))
@@ -151,7 +168,7 @@ class SupernetFactory:
         Its weights are those of the parent's network or of the pretrained network, where the job names one. A run that has a
         checkpoint keeps no pretrained weights: the checkpoint replaces them.
         """
-        torch.manual_seed(self.config.seed)
+        torch.manual_seed(self.job.config.seed)
         weights: Mapping[str, torch.Tensor] | None = None
         if isinstance(self.family, SingleFamily) and self.parent is not None:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
@@ -169,14 +186,14 @@ class SupernetFactory:
         """The tensors that the supernet begins with, and the state of torch's generator after they were made."""
         network = None if self.pretrained is None else self.pretrained.network()
         assert network is not None
-        torch.manual_seed(self.config.seed)
-        partition = self.config.supernet.partition or PARTITION
-        start = ExpertStart(partition, self.data.calibration.split(CALIBRATION_BATCH), self.config.seed)
+        torch.manual_seed(self.job.config.seed)
+        partition = self.job.config.supernet.partition or PARTITION
+        start = ExpertStart(partition, self.data.calibration.split(CALIBRATION_BATCH), self.job.config.seed)
         return pretrained_weights(network, self.family, start), torch.get_rng_state()
 
     def strategy(self) -> TrainingStrategy:
         """The strategy that the job's training section names."""
-        training, space = self.config.training, self.family.space
+        training, space = self.job.config.training, self.family.space
         distill = self._distill
         alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
         match training.strategy:
@@ -209,19 +226,17 @@ class SupernetFactory:
                     sort=training.sort,
                 )
             case name:
-                ref = find(Kind.STRATEGIES, name, STRATEGIES)
-                passed_object = self.objects.get("training.strategy")
-                ref = of_object(Kind.STRATEGIES, passed_object) if passed_object is not None else ref
-                if ref is None:
+                if (ref := self.job.plugin(key := "training.strategy")) is None:
                     raise ValueError(f"the shipped strategy {name} is not made here")
+                settings, passed_object = training.settings, self.job.objects.get(key)
                 return plugin_strategy(
-                    ref, self.family, distill=distill, settings=training.settings, passed_object=passed_object
+                    ref, self.family, distill=distill, settings=settings, passed_object=passed_object
                 )
 
     @property
     def _distill(self) -> Teacher:
         """The teacher of the subnets; a model with a fresh layer does not know the data's classes and teaches nobody."""
-        training = self.config.training
+        training = self.job.config.training
         if training.distill == "original" and self.model is not None and self.model.fresh:
             return own_teacher(training.strategy)
         match training.distill:
@@ -235,7 +250,7 @@ class SupernetFactory:
         """The changes of the user's model and their consequences, one sentence each."""
         if self.model is None:
             return ()
-        if self.config.training.distill == "original" and self._distill != "frozen":
+        if self.job.config.training.distill == "original" and self._distill != "frozen":
             taught = {"largest": "the largest network teaches instead", "none": "nothing is distilled"}[self._distill]
             text = (
                 f"training.distill: original: {self.model.fresh[0]} is fresh, so that the model cannot teach; {taught}"
@@ -245,7 +260,7 @@ class SupernetFactory:
 
     def settings(self) -> TrainingSettings:
         """The job's training settings."""
-        job, training = self.config, self.config.training
+        job, training = self.job.config, self.job.config.training
         return TrainingSettings(
             training.epochs,
             training.batch_size,
@@ -271,7 +286,7 @@ class SupernetFactory:
 
     def device(self) -> torch.device:
         """The device of the training, as of `find_device`."""
-        return find_device(self.config.training, source=self.source)
+        return find_device(self.job.config.training, source=self.job.source)
 
     @cached_property
     def teacher(self) -> TeacherNetwork | None:
@@ -280,13 +295,13 @@ class SupernetFactory:
         Raises:
             JobError, CheckpointError: it is unknown or unfinished, or was trained on other data.
         """
-        training, key = self.config.training, "training.teacher"
+        training, key = self.job.config.training, "training.teacher"
         if self.checkpoint is not None or self._distill != "frozen":
             return None
         if training.teacher is None:
             return self._original()
-        where = f"{self.source}: {key}"
-        checkpoint = find_checkpoint(self.runs, training.teacher, training.teacher_path, where=where)
+        where = f"{self.job.source}: {key}"
+        checkpoint = find_checkpoint(self.job.runs, training.teacher, training.teacher_path, where=where)
         check_outputs(checkpoint, self.family, source=training.teacher, key=key)
         check_training_data(checkpoint, self.data.dataset, key=key)
         supernet = checkpoint.supernet
@@ -297,7 +312,7 @@ class SupernetFactory:
         if self.model is not None:
             network, digest = self._new(), weights_digest(self.model.tensors)
         elif self.pretrained is not None:
-            original, digest = self.pretrained.original(str(self.config.supernet.pretrained))
+            original, digest = self.pretrained.original(str(self.job.config.supernet.pretrained))
             family = without_experts(original, self.family) or self.family
             network = make_supernet(family, pretrained=pretrained_weights(original, family))
         else:
@@ -306,6 +321,38 @@ class SupernetFactory:
 
     def _recalibrated(self, supernet: Supernet, network: Architecture) -> nn.Module:
         return Extraction(supernet, self.data.calibration.split(CALIBRATION_BATCH))(network)
+
+
+def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress) -> BuiltJob:
+    """The objects of a job: data, checkpoint, pretrained network and family, found to fit one another.
+
+    Hardware profiles, lookup tables and the teacher are read when they are first used.
+
+    Args:
+        on_progress: called about once a second while the data are read.
+
+    Raises:
+        JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
+    """
+    check_parts(job)
+    job = with_rate_of_family(job)
+    _ = job.plugins  # names are found before data are read
+    origin = named_checkpoint(job)
+    pretrained, user_model = load_pretrained(job), load_model(job)
+    trained_on = training_digest(origin, job.run)
+    data = load_job_data(job, pretrained=pretrained, model=user_model, trained_on=trained_on, on_progress=on_progress)
+    if origin is not None:
+        check_training_data(origin, data.dataset, key="supernet.from")
+    n_outputs = data.task.n_outputs(data.dataset)
+    model = None if user_model is None else user_model.captured(data.dataset, n_outputs)
+    family: Family
+    if model is not None:
+        family = family_of(model, job)
+    else:
+        family = find_family(job, data, n_outputs=n_outputs, checkpoint=origin, pretrained=pretrained)
+    checkpoint, parent = (None, origin) if job.config.supernet.trains else (origin, None)
+    sharing = find_sharing(job, family, checkpoint)
+    return BuiltJob(job, data, family, sharing, checkpoint, parent, pretrained, model)
 
 
 def _macs(supernet: Supernet, networks: Sequence[Architecture]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""`nas.jobs.build.prepared_job`: what is wrong with a job is reported before a run is made."""
+"""`nas.jobs.build.built_job`: what is wrong with a job is reported before a run is made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 
 from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.prepared_job import compatibility_facts, prepare_job
+from nas.jobs.build.built_job import build_job
+from nas.jobs.build.compatibility_facts import compatibility_facts
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
 from supernets.training.checkpoint import save_checkpoint
 from tests.errors import raises
@@ -19,14 +21,14 @@ from tests.nas.jobs.build.jobs import prepared
 def test_an_unknown_run_is_reported_with_the_key_that_names_it(tmp_path: Path) -> None:
     job = parse_job(SMALL_JOB.replace("family: mobile-cnn", "from: other-1"), source="job.yaml")
     with raises("run.unknown", "job.yaml: supernet.from: ", "other-1"):
-        prepare_job(job, RunsFolder(tmp_path), source="job.yaml")
+        build_job(ResolvedJob(job, RunsFolder(tmp_path), source="job.yaml"))
 
 
 def test_images_cannot_be_shifted_out_of_sight(tmp_path: Path) -> None:
     shifted = SMALL_JOB.replace("epochs: 4,", "epochs: 4, augment: {shift: %d},")
-    prepare_job(parse_job(shifted % 7, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+    build_job(ResolvedJob(parse_job(shifted % 7, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml"))
     with raises("job.unfit-data", "job.yaml: training.augment.shift: 8", "8 pixels"):
-        prepare_job(parse_job(shifted % 8, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+        build_job(ResolvedJob(parse_job(shifted % 8, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_images_cannot_be_shifted_out_of_sight(tmp_path: Path) -> None:
 def test_a_space_that_does_not_fit_the_images_is_rejected(tmp_path: Path, space: str, mentions: list[str]) -> None:
     job = parse_job(f"name: a\ndata: {{name: digits}}\nsupernet: {space}", source="job.yaml")
     with raises("job.unfit-data", "job.yaml: supernet: ", *mentions):
-        prepare_job(job, RunsFolder(tmp_path), source="job.yaml")
+        build_job(ResolvedJob(job, RunsFolder(tmp_path), source="job.yaml"))
 
 
 def reviews(tmp_path: Path) -> Path:
@@ -67,7 +69,7 @@ def test_networks_of_another_kind_of_data_are_rejected(
     text = f"name: a\ndata: {data}\nsupernet: {{family: {family}, preset: {preset}}}"
     mentions = f"{family} takes {taken}", f"data.name: {name} is a data set of {given}", f"data of {taken}"
     with raises("job.unfit-data", "job.yaml: supernet.family: ", *mentions):
-        prepare_job(parse_job(text, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+        build_job(ResolvedJob(parse_job(text, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_a_sharing_that_the_space_has_nothing_for_is_rejected(tmp_path: Path, sh
     text = SMALL_JOB.replace("family: mobile-cnn", f"family: mobile-cnn\n  sharing: {sharing}")
     job = parse_job(text.replace("kernel: [3, 5]", "kernel: [3]"), source="job.yaml")
     with raises("job.invalid-value", f"job.yaml: supernet.sharing.{mention}"):
-        prepare_job(job, RunsFolder(tmp_path), source="job.yaml")
+        build_job(ResolvedJob(job, RunsFolder(tmp_path), source="job.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -95,18 +97,22 @@ def test_a_sharing_that_the_space_has_nothing_for_is_rejected(tmp_path: Path, sh
 def test_a_trained_supernet_of_another_kind_is_rejected(tmp_path: Path, key: str, mentions: list[str]) -> None:
     trained = prepared(tmp_path, "")
     progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": trained.data.dataset.train.digest}}
-    save_checkpoint(tmp_path / "trained", trained.supernets.untrained(), progress=progress, optimizer={})
+    save_checkpoint(tmp_path / "trained", trained.untrained(), progress=progress, optimizer={})
     start = f"name: a\ndata: {{name: digits, validation: 0.25, test: 0.25}}\nsupernet: {{from: {tmp_path / 'trained'}"
-    prepare_job(parse_job(f"{start}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+    build_job(ResolvedJob(parse_job(f"{start}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml"))
     with raises("checkpoint.other-supernet", *mentions):
-        prepare_job(parse_job(f"{start}, {key}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+        build_job(
+            ResolvedJob(parse_job(f"{start}, {key}}}", source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+        )
 
 
 def test_another_sharing_is_not_comparable(tmp_path: Path) -> None:
     ways = ["slice", "{mixture: {}}", "{mixture: {routing: neuron}}"]
     jobs = [SMALL_JOB.replace("family: mobile-cnn", f"family: mobile-cnn\n  sharing: {way}") for way in ways]
     plain, layer, neuron = (
-        compatibility_facts(prepare_job(parse_job(text, source="job.yaml"), RunsFolder(tmp_path)), measured=False)
+        compatibility_facts(
+            build_job(ResolvedJob(parse_job(text, source="job.yaml"), RunsFolder(tmp_path))), measured=False
+        )
         for text in jobs
     )
     assert plain == compatibility_facts(prepared(tmp_path, ""), measured=False)

@@ -1,4 +1,4 @@
-"""A job's config with the names in it resolved: profiles, objectives, constraints, variants, lookup tables (no torch)."""
+"""A job's config with the objects that its names stand for: plug-ins, profiles, metrics, variants, lookup tables (no torch)."""
 
 from __future__ import annotations
 
@@ -6,33 +6,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import in_runtime, load_profile
 from hardware_profiles.errors import LookupTableError, ProfileError
 from nas.engine.evaluation.metric import Metric
-from nas.errors import JobError, PluginError, Remedy, attach_remedy
-from nas.jobs.build.task_metrics import metrics_of_task
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.errors import JobError, PluginError, Remedy, attach_remedy, quoted
 from nas.jobs.schema import SearchJob
+from nas.jobs.schema.written_metrics import METRIC
 from nas.plugins import PluginRef, check, construct, find, load, of_object
-from nas.search.problem.objectives import ENERGY, ONNX_RUNTIME, Constraint, Goal, MetricKind, Objective, metrics_of
-from nas.search.problem.tasks import TaskMetrics
+from nas.search.problem.objectives import (
+    ENERGY,
+    ONNX_RUNTIME,
+    Constraint,
+    Goal,
+    MetricKind,
+    Objective,
+    is_shipped_metric,
+    metrics_of,
+)
+from nas.search.problem.tasks import CHOICES, ROUTING, SHIPPED, TaskMetrics
 from nas.search.problem.variants import Variants
+
+_TASK, _TASK_METRIC = "supernets.tasks:Task", "supernets.tasks:Metric"
+_TASKS = {
+    "classification": "supernets.tasks.classification:Classification",
+    "regression": "supernets.tasks.regression:Regression",
+    "language-modelling": "supernets.tasks.language_modelling:LanguageModelling",
+    "multi-label": "supernets.tasks.multi_label:MultiLabel",
+}
+"""The classes of the shipped tasks, which need torch."""
 
 
 @dataclass(frozen=True)
 class ResolvedJob:
-    """A job's config with the objects that its names stand for; profiles' files are read on first use.
+    """A job's config with the objects that its names stand for, each looked up once, when it is first used.
 
     Attributes:
+        runs: the folder of runs, in which a job may name earlier ones.
         source: name of the job file in errors.
         objects: plug-ins that the caller passed from Python, classes or objects, by the key of the job that names them.
+        run: the run that the job belongs to, where it has begun: files that it keeps are read from there.
     """
 
     config: SearchJob
+    runs: RunsFolder
     source: str = "job"
     objects: Mapping[str, object] = field(default_factory=dict)
+    run: RunFolder | None = None
+
+    def plugin(self, key: str) -> PluginRef | None:
+        """The plug-in that a key names, or whose object was passed; None for a shipped class. Raises as `plugins`."""
+        kind, name, shipped = self.config.names[key]
+        return of_object(kind, self.objects[key]) if key in self.objects else find(kind, name, shipped)
 
     @cached_property
     def plugins(self) -> dict[str, PluginRef]:
@@ -41,10 +70,7 @@ class ResolvedJob:
         Raises:
             UnknownNameError, PluginError: there is no plug-in of a name, there are several, or one has a shipped name.
         """
-        refs_by_key = {
-            key: of_object(kind, self.objects[key]) if key in self.objects else find(kind, name, shipped)
-            for key, (kind, name, shipped) in self.config.names.items()
-        }
+        refs_by_key = {key: self.plugin(key) for key in self.config.names}
         return {key: ref for key, ref in refs_by_key.items() if ref is not None}
 
     @cached_property
@@ -68,7 +94,7 @@ class ResolvedJob:
             metrics[name] = ref, metric
         return metrics
 
-    @property
+    @cached_property
     def _kinds(self) -> dict[str, MetricKind]:
         """The unit, the goal and the scope of each additional metric, by name."""
         metrics = {name: metric for name, (_, metric) in self.own_metrics.items()}
@@ -98,7 +124,7 @@ class ResolvedJob:
             profiles[profile.name] = profile
         return list(profiles.values())
 
-    @property
+    @cached_property
     def _runtimes(self) -> tuple[str, ...]:
         """The runtimes that the job names; of a plug-in its class, by which a measuring process finds it."""
         refs = [self.plugins.get(f"runtimes[{i}]") for i in range(len(self.config.runtimes or ()))]
@@ -156,9 +182,24 @@ class ResolvedJob:
         return path_by_profile
 
     @cached_property
+    def task_class(self) -> Any:
+        """The class of the job's task.
+
+        Raises:
+            UnknownNameError, PluginError: there is no such plug-in, it cannot be loaded, or it is no task.
+        """
+        ref = self.plugin("task")
+        return resolve_name(_TASKS[self.config.task]) if ref is None else load(ref, resolve_name(_TASK))
+
+    @cached_property
     def task(self) -> TaskMetrics:
-        """The name and metrics of the job's task."""
-        return metrics_of_task(self.config)
+        """The name of the job's task, and the metrics of it that the data allow; raises as `task_class`."""
+        config = self.config
+        if (task := SHIPPED.get(config.task)) is not None:
+            has_choices, used_names = config.data.choices is not None, {*config.objectives, *config.constraints}
+            available = (m for m in task.metrics if has_choices or m.name not in CHOICES)
+            return TaskMetrics(task.name, tuple(m for m in available if m not in ROUTING or m.name in used_names))
+        return TaskMetrics(config.task, _metrics_of_plugin(self.plugin("task"), self.task_class.metrics))
 
     @property
     def scored(self) -> Objective:
@@ -177,12 +218,12 @@ class ResolvedJob:
         names = [p.name for p in self.profiles]
         return self.config.parsed_constraints(names, metric_kinds=self._kinds, task=self.task, source=self.source)
 
-    @property
+    @cached_property
     def metrics(self) -> list[Objective]:
         """The metrics that are measured of every candidate: the objectives, then the metrics that only constraints use."""
         return metrics_of(self.objectives, self.constraints)
 
-    @property
+    @cached_property
     def energy_profiles(self) -> frozenset[str]:
         """Names of the profiles on which energy is measured."""
         energy = (o.profile for o in self.metrics if o.metric == ENERGY and ENERGY not in self.own_metrics)
@@ -198,3 +239,34 @@ class ResolvedJob:
         return Variants(
             self.config.precisions, self._runtimes or (runtimes.pop() if len(runtimes) == 1 else ONNX_RUNTIME,)
         )
+
+
+def _metrics_of_plugin(ref: PluginRef | None, task_metrics: Any) -> tuple[Objective, ...]:
+    """The metrics of a plug-in's task; raises `PluginError` where they are none, or cannot have their names."""
+    kind = resolve_name(_TASK_METRIC)
+    if (
+        not isinstance(task_metrics, tuple | list)
+        or not task_metrics
+        or not all(isinstance(metric, kind) for metric in task_metrics)
+    ):
+        raise PluginError(
+            f"{ref}: its metrics are {quoted(repr(task_metrics))}; expected a tuple of supernets.tasks.Metric, at least one",
+            code="plugin.contract",
+        )
+    goals = {True: Goal.MAXIMIZE, False: Goal.MINIMIZE}
+    metrics = tuple(Objective(m.name, m.unit, goals[bool(m.maximize)], scored=True) for m in task_metrics)
+    shipped = {metric.name: metric for task in SHIPPED.values() for metric in task.metrics}
+    for metric in metrics:
+        if is_shipped_metric(metric.name):
+            same = shipped.get(metric.name)
+            if same is None or (same.unit, same.goal) != (metric.unit, metric.goal):
+                raise PluginError(
+                    f"{ref}: its metric {metric.name} has the name of a shipped one, and is another; rename it",
+                    code="plugin.contract",
+                )
+        elif not METRIC.fullmatch(metric.name):
+            raise PluginError(
+                f"{ref}: its metric is named {quoted(metric.name)}; expected lower-case letters, digits and _",
+                code="plugin.contract",
+            )
+    return metrics

@@ -1,4 +1,4 @@
-"""`nas.jobs.build.supernet_factory`: the teacher, and the sharing of a trained supernet."""
+"""`nas.jobs.build.built_job`: the teacher, and the sharing of a trained supernet."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from nas.engine.store.folder import RunsFolder
-from nas.jobs.build.checks import check_trainable
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
-from nas.jobs.build.supernet_factory import find_device
+from nas.jobs.build.built_job import BuiltJob, build_job, find_device
+from nas.jobs.resolve.resolved_job import ResolvedJob
+from nas.jobs.run.preparation import check_trainable
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.training import TrainingConfig
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
@@ -28,24 +28,24 @@ from tests.nas.jobs.build.jobs import prepared
 def test_a_trained_supernet_keeps_its_sharing(tmp_path: Path) -> None:
     shared = "family: mobile-cnn\n  sharing: {mixture: {}}"
     job = parse_job(SMALL_JOB.replace("family: mobile-cnn", shared), source="job.yaml")
-    trained = prepare_job(job, RunsFolder(tmp_path), source="job.yaml")
+    trained = build_job(ResolvedJob(job, RunsFolder(tmp_path), source="job.yaml"))
     progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": trained.data.dataset.train.digest}}
-    save_checkpoint(tmp_path / "trained", trained.supernets.untrained(), progress=progress, optimizer={})
+    save_checkpoint(tmp_path / "trained", trained.untrained(), progress=progress, optimizer={})
     start = SMALL_JOB.replace("family: mobile-cnn", f"from: {tmp_path / 'trained'}")
-    taken = prepare_job(parse_job(start, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
-    assert taken.supernets.sharing == taken.supernets.untrained().sharing.spec == SharingSpec(MixtureSpec())
+    taken = build_job(ResolvedJob(parse_job(start, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml"))
+    assert taken.sharing == taken.untrained().sharing.spec == SharingSpec(MixtureSpec())
     other = start.replace("  from:", "  sharing: slice\n  from:")
     with raises("checkpoint.other-supernet", "supernet.from"):
-        prepare_job(parse_job(other, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+        build_job(ResolvedJob(parse_job(other, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml"))
 
 
 class TestTeacher:
     """A frozen network to learn from: the largest of another trained supernet."""
 
-    def prepared(self, folder: Path) -> PreparedJob:
+    def prepared(self, folder: Path) -> BuiltJob:
         taught = f"training: {{teacher: {folder / 'trained'}, epochs: 1}}\n"
         text = re.sub(r"training: .*\n", taught, SMALL_JOB)
-        return prepare_job(parse_job(text, source="job.yaml"), RunsFolder(folder), source="job.yaml")
+        return build_job(ResolvedJob(parse_job(text, source="job.yaml"), RunsFolder(folder), source="job.yaml"))
 
     def save(self, folder: Path, family: Family, digest: str, *, epochs: int = 1) -> Supernet:
         supernet = make_supernet(family)
@@ -55,34 +55,36 @@ class TestTeacher:
 
     def test_it_is_the_largest_as_extracted_and_teaches(self, tmp_path: Path) -> None:
         untaught = prepared(tmp_path, "")
-        assert untaught.supernets.teacher is None
-        supernet = self.save(tmp_path, untaught.supernets.family, untaught.data.dataset.train.digest)
+        assert untaught.teacher is None
+        supernet = self.save(tmp_path, untaught.family, untaught.data.dataset.train.digest)
         ours, images = self.prepared(tmp_path), untaught.data.dataset.validation.inputs[:8]
         expected = recalibrate(supernet.extract(supernet.space.largest), ours.data.calibration.split(250))
-        teacher = ours.supernets.teacher
+        teacher = ours.teacher
         assert teacher is not None
         torch.testing.assert_close(teacher.network(images), expected(images))
-        (first, *_) = ours.supernets.strategy().plan(0, np.random.default_rng(0), lambda a: 0.0)
+        (first, *_) = ours.strategy().plan(0, np.random.default_rng(0), lambda a: 0.0)
         assert first.terms == (LabelLoss(), Distillation(teacher=None))
 
     def test_another_number_of_classes_is_rejected(self, tmp_path: Path) -> None:
         other = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=7)
         self.save(tmp_path, other, prepared(tmp_path, "").data.dataset.train.digest)
         with raises("checkpoint.other-data", "training.teacher: ", "8 x 8 images of 7 classes", "of 10 classes"):
-            check_trainable(self.prepared(tmp_path).supernets)
+            check_trainable(self.prepared(tmp_path))
 
     def test_other_images_and_an_unfinished_training_are_rejected(self, tmp_path: Path) -> None:
         untaught = prepared(tmp_path, "")
-        self.save(tmp_path, untaught.supernets.family, "0" * 16)
+        self.save(tmp_path, untaught.family, "0" * 16)
         with raises("checkpoint.other-data", "training.teacher: ", "0" * 16, untaught.data.dataset.train.digest):
-            check_trainable(self.prepared(tmp_path).supernets)
-        self.save(tmp_path, untaught.supernets.family, untaught.data.dataset.train.digest, epochs=2)
+            check_trainable(self.prepared(tmp_path))
+        self.save(tmp_path, untaught.family, untaught.data.dataset.train.digest, epochs=2)
         with raises("checkpoint.unfinished", "1 of 2"):
-            check_trainable(self.prepared(tmp_path).supernets)
+            check_trainable(self.prepared(tmp_path))
         text = re.sub(r"training: .*\n", "training: {teacher: gone-1}\n", SMALL_JOB)
-        untrainable = prepare_job(parse_job(text, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+        untrainable = build_job(
+            ResolvedJob(parse_job(text, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+        )
         with raises("run.unknown", "job.yaml: training.teacher: ", "gone-1"):
-            check_trainable(untrainable.supernets)
+            check_trainable(untrainable)
 
 
 def test_bfloat16_needs_a_cpu_with_instructions_for_it(tmp_path: Path) -> None:

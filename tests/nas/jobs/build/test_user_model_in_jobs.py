@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.build.built_job import BuiltJob, build_job
+from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
 from supernets.data import batches, head
 from supernets.data.preprocessing import centre
@@ -34,20 +35,20 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def prepared(
     tmp_path: Path, supernet: str, *, data: str = "{name: digits}", more: str = "", run: RunFolder | None = None
-) -> PreparedJob:
+) -> BuiltJob:
     job = parse_job(f"name: a\ndata: {data}\nsupernet: {supernet}\n{more}", source="job.yaml")
-    return prepare_job(job, RunsFolder(tmp_path / "runs"), source="job.yaml", run=run)
+    return build_job(ResolvedJob(job, RunsFolder(tmp_path / "runs"), source="job.yaml", run=run))
 
 
 def test_a_model_is_captured_for_the_jobs_images(tmp_path: Path, module: Path) -> None:
     made = prepared(tmp_path, f"{{model: '{MODEL}'}}")
-    assert made.supernets.model is not None
-    assert made.supernets.model.input_shape == (1, 8, 8)
-    assert made.supernets.model.notes == ()
+    assert made.model is not None
+    assert made.model.input_shape == (1, 8, 8)
+    assert made.model.notes == ()
 
 
 def test_image_files_are_resized_as_by_the_models_own_preprocessing(tmp_path: Path, module: Path) -> None:
-    made = prepared(tmp_path, f"{{model: '{MODEL}'}}").supernets.model
+    made = prepared(tmp_path, f"{{model: '{MODEL}'}}").model
     assert made is not None
     own = replace(made, preprocessing=Preprocessing(8, 1, (0.5,), (0.25,), "bicubic", 0.8))
     save_capture(tmp_path / "own.capture", own)
@@ -77,14 +78,12 @@ def test_the_largest_subnet_is_the_users_network_whose_units_are_sorted(tmp_path
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     found = []
     for one in (made, plain):
-        supernet = one.supernets.untrained().eval()
+        supernet = one.untrained().eval()
         with torch.no_grad():
             found.append(supernet(x, supernet.space.largest))
     assert relative_difference([found[0]], [found[1]]) <= 1e-5
-    ours = made.supernets.untrained().sharing.state_dict()["stored.head.weight"].abs().sum(dim=0)
-    norms = [
-        made.supernets.untrained().sharing.state_dict()[f"stored.{name}"] for name in ("head.weight", "last.weight")
-    ]
+    ours = made.untrained().sharing.state_dict()["stored.head.weight"].abs().sum(dim=0)
+    norms = [made.untrained().sharing.state_dict()[f"stored.{name}"] for name in ("head.weight", "last.weight")]
     assert torch.equal(ours.argsort(descending=True, stable=True), torch.arange(len(ours)))
     assert len(norms) == 2
 
@@ -93,7 +92,7 @@ def test_units_are_sorted_by_the_change_of_the_loss_on_training_images(tmp_path:
     made = prepared(
         tmp_path, f"{{model: '{MODEL}', sort: taylor}}", more="calibration_images: 96\ntraining: {batch_size: 32}"
     )
-    supernets, first = made.supernets, head(made.data.dataset.train, 96)
+    supernets, first = made, head(made.data.dataset.train, 96)
     found = supernets.untrained()
     values = taylor_importance(found, batches(first, 32, generator=None), CLASSIFICATION.loss)
     assert all((own.diff() <= 1e-5 * own.max()).all() for own in values.values())
@@ -109,7 +108,7 @@ def test_a_mixture_begins_with_the_model(tmp_path: Path, module: Path) -> None:
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     outputs = []
     for sharing in ("slice", "{mixture: {experts: 2}}"):
-        made = prepared(tmp_path, f"{{model: '{MODEL}', sharing: {sharing}}}").supernets.untrained().eval()
+        made = prepared(tmp_path, f"{{model: '{MODEL}', sharing: {sharing}}}").untrained().eval()
         with torch.no_grad():
             outputs.append(made(x, made.space.largest))
     assert relative_difference([outputs[0]], [outputs[1]]) <= 1e-5
@@ -117,15 +116,15 @@ def test_a_mixture_begins_with_the_model(tmp_path: Path, module: Path) -> None:
 
 def test_the_last_layer_is_replaced_where_the_data_have_other_classes(tmp_path: Path, module: Path) -> None:
     made = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}")
-    assert made.supernets.model is not None
-    assert "head has 7 outputs" in made.supernets.model.notes[0]
-    assert isinstance(made.supernets.family, CapturedFamily)
-    assert made.supernets.family.n_outputs == 10
+    assert made.model is not None
+    assert "head has 7 outputs" in made.model.notes[0]
+    assert isinstance(made.family, CapturedFamily)
+    assert made.family.n_outputs == 10
 
 
 def test_the_model_teaches_unless_its_last_layer_is_fresh(tmp_path: Path, module: Path) -> None:
     more = "training: {distill: original, epochs: 1}"
-    made = prepared(tmp_path, f"{{model: '{MODEL}'}}", more=more).supernets
+    made = prepared(tmp_path, f"{{model: '{MODEL}'}}", more=more)
     assert made.model is not None
     assert made.teacher is not None
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -135,7 +134,7 @@ def test_the_model_teaches_unless_its_last_layer_is_fresh(tmp_path: Path, module
     assert made.notes == ()
     steps = made.strategy().plan(0, np.random.default_rng(0), lambda architecture: 0.0)
     assert all(Distillation(None) in step.terms for step in steps)
-    fresh = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}", more=more).supernets
+    fresh = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}", more=more)
     assert fresh.teacher is None
     assert "the largest network teaches instead" in fresh.notes[-1]
     steps = fresh.strategy().plan(0, np.random.default_rng(0), lambda architecture: 0.0)
@@ -143,7 +142,7 @@ def test_the_model_teaches_unless_its_last_layer_is_fresh(tmp_path: Path, module
     alone = prepared(
         tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}",
         more="training: {distill: original, strategy: single-path}",
-    ).supernets  # fmt: skip
+    )  # fmt: skip
     assert "nothing is distilled" in alone.notes[-1]
     steps = alone.strategy().plan(0, np.random.default_rng(0), lambda architecture: 0.0)
     assert steps[0].terms == (LabelLoss(),)
@@ -151,18 +150,18 @@ def test_the_model_teaches_unless_its_last_layer_is_fresh(tmp_path: Path, module
 
 def test_half_precision_is_noted(tmp_path: Path, module: Path) -> None:
     made = prepared(tmp_path, "{model: 'users_networks:half'}")
-    assert made.supernets.model is not None
-    assert "float16" in made.supernets.model.notes[0]
+    assert made.model is not None
+    assert "float16" in made.model.notes[0]
 
 
 def test_a_run_keeps_its_model(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}").supernets.model
+    model = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}").model
     assert model is not None
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     save_capture(run.model_file, model)
     forgotten(module, monkeypatch)
-    again = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}", run=run).supernets.model
+    again = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}", run=run).model
     assert again is not None
     assert again.program == model.program
     assert again.fresh == model.fresh == ("head",)
@@ -172,8 +171,8 @@ def test_a_run_keeps_its_model(tmp_path: Path, module: Path, monkeypatch: pytest
 
 def test_a_captured_file_fixes_the_images(tmp_path: Path, module: Path) -> None:
     made = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{channels: 3}}}}", data="{name: digits, channels: 3}")
-    assert made.supernets.model is not None
-    save_capture(tmp_path / "own.capture", made.supernets.model)
+    assert made.model is not None
+    save_capture(tmp_path / "own.capture", made.model)
     assert load_capture(tmp_path / "own.capture").input_shape == (3, 8, 8)
     again = prepared(tmp_path, f"{{model: {tmp_path / 'own.capture'}}}")
     assert again.data.dataset.images.channels == 3
@@ -211,8 +210,8 @@ def test_weights_are_loaded_and_those_of_another_architecture_listed(tmp_path: P
     network = users_networks.build()
     torch.save(network.state_dict(), tmp_path / "own.pt")
     made = prepared(tmp_path, f"{{model: '{MODEL}', weights: {tmp_path / 'own.pt'}}}")
-    assert made.supernets.model is not None
-    assert torch.equal(made.supernets.model.tensors["stem.weight"], network.stem.weight)
+    assert made.model is not None
+    assert torch.equal(made.model.tensors["stem.weight"], network.stem.weight)
     torch.save(users_networks.build(width=24).state_dict(), tmp_path / "other.pt")
     with raises("capture.other-weights", "stem.weight: 24 x 1 x 3 x 3, expected 16 x 1 x 3 x 3"):
         prepared(tmp_path, f"{{model: '{MODEL}', weights: {tmp_path / 'other.pt'}}}")
