@@ -1,5 +1,3 @@
-from nas.jobs.build.task_metrics import task_class
-
 from nas.search.problem.objectives import Goal, Objective
 from nas.search.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics, task_of
 
@@ -14,14 +12,6 @@ def test_the_scored_metric_is_the_first_of_the_job_that_is_the_tasks() -> None:
 def test_a_task_survives_the_trip_through_facts() -> None:
     task = TaskMetrics("pkg.mod:Marks", (Objective("overlap", "share", Goal.MAXIMIZE),))
     assert TaskMetrics.from_json(task.to_json()) == task
-
-
-def test_the_metrics_of_shipped_tasks_are_those_of_their_classes() -> None:
-    for name, known in SHIPPED.items():
-        task = task_class(name)
-        assert task.name == name
-        found = [(m.name, m.unit, m.maximize) for m in task.metrics]
-        assert found == [(m.name, m.unit, m.goal is Goal.MAXIMIZE) for m in known.metrics]
 
 
 def test_the_task_that_has_a_metric() -> None:
