@@ -13,7 +13,7 @@ from nas.jobs.build.job_data import JobData, load_job_data
 from nas.jobs.build.pretrained import load_pretrained
 from nas.jobs.build.user_model import load_model
 from nas.jobs.resolve.resolved_job import ResolvedJob
-from nas.jobs.schema.stored_job import stored_job
+from nas.jobs.schema.search_job import stored_job
 from nas.plugins import Kind, find
 from supernets.training.checkpoint import Checkpoint, load_checkpoint
 

@@ -70,7 +70,7 @@ def check_ray(
         workers: Number of workers that train.
     """
     if address is not None:
-        require("ray", f"address {address}")
+        require("ray", f"address {address}", parameter="address")
     if workers > 1:
         require("ray", f"{job.source}: training.workers: {workers} workers")
     for profile in profiles:

@@ -16,7 +16,7 @@ from nas.engine.evaluation.metric import Metric
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import JobError, PluginError, Remedy, attach_remedy, quoted
 from nas.jobs.schema import SearchJob
-from nas.jobs.schema.written_metrics import METRIC
+from nas.jobs.schema.metrics import METRIC
 from nas.plugins import PluginRef, check, construct, find, load, of_object
 from nas.search.problem.objectives import (
     ENERGY,

@@ -11,7 +11,7 @@ from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import MetricConfig, SearchJob
 from nas.jobs.schema.data import OF_FILES
 from nas.jobs.schema.errors import reported
-from nas.jobs.schema.written_metrics import check_own_metric
+from nas.jobs.schema.metrics import check_own_metric
 from nas.plugins import Kind, PluginRef, of_object
 
 

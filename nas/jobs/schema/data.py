@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.jobs.schema.errors import conflict, missing_key, problem, show
-from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
-from nas.jobs.schema.section import Section, whole_number
+from nas.jobs.schema.section import Section, Settings, plugin_name, settings, whole_number
 from nas.plugins import Kind
 
 TEXT, TABLE, NUMBERS, DOCUMENTS = "text-classification", "image-table", "number-table", "text"

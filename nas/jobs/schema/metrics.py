@@ -1,18 +1,32 @@
-"""The sections of a job file on metrics: bounds, and metrics that plug-ins measure (no torch)."""
+"""The sections of a job file on what is measured: metrics of plug-ins, bounds, and the calls of language models (no torch)."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, model_validator
 
+from nas.errors import UnknownNameError
 from nas.jobs.schema.errors import conflict, missing_key, problem, show
-from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
-from nas.jobs.schema.section import Section
+from nas.jobs.schema.section import Section, Settings, plugin_name, positive, settings, whole_number
 from nas.plugins import Kind
-from nas.search.problem.objectives import Constraint, Objective, is_shipped_metric
-from nas.search.problem.tasks import may_be_negative
+from nas.search.problem.objectives import (
+    ENERGY,
+    TIMED_METRICS,
+    Constraint,
+    Goal,
+    MetricKind,
+    Objective,
+    is_shipped_metric,
+)
+from nas.search.problem.tasks import SHIPPED, TaskMetrics, may_be_negative, task_of
+
+METRIC = re.compile(r"[a-z][a-z0-9_]{0,39}")
+"""The names of additional metrics."""
+OwnMetrics = Mapping[str, MetricKind] | None
 
 
 def _check_bound(value: object) -> object:
@@ -73,3 +87,82 @@ class MetricConfig(Section):
     @classmethod
     def _expand_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
+
+
+class ServingConfig(Section):
+    """The calls that time a language model, and the size of its cache of keys and values."""
+
+    prompt_tokens: int | None = whole_number(1, 2**20, default=None, of="tokens")
+    """The length of the prompt of `time_to_first_token_ms`, or of the source of a pair; None takes `data.max_tokens`, or the
+    longest source."""
+    context_tokens: int | None = whole_number(1, 2**20, default=None, of="tokens")
+    """The tokens in the cache before a step of `time_per_token_ms`, also for `kv_cache_mib`; None takes those of the prompt, or
+    half of a mean target."""
+    batch: int | None = whole_number(1, 2**16, default=None, of="texts")
+    """Texts at a time; None takes the batch of each profile."""
+    expert_cache: int | None = whole_number(1, 2**10, default=None, of="experts")
+    """The experts of each layer that are in memory, the others being loaded when a token is routed to them; None: all."""
+    expert_cache_mib: float | None = positive(2**30, default=None, of="MiB")
+    """The memory of all layers' experts that are in it, in place of `expert_cache`."""
+
+    @property
+    def caches_experts(self) -> bool:
+        """True if only part of the experts is in memory."""
+        return self.expert_cache is not None or self.expert_cache_mib is not None
+
+
+def parse_metric(
+    text: str,
+    key: str,
+    profiles: Sequence[str],
+    *,
+    additional: Collection[str],
+    task_name: str,
+    metric_kinds: OwnMetrics,
+    task: TaskMetrics | None,
+) -> Objective:
+    """The metric that an objective or a constraint names; raises a `problem` of its `key` where it is unknown.
+
+    Args:
+        profiles: Names of the job's hardware profiles.
+        additional: Names of the metrics of plug-ins.
+        task_name: The name of the job's task.
+        metric_kinds: The additional metrics by name; None where plug-ins are not loaded: then any profile may be theirs.
+        task: The metrics of the task; None where a plug-in's is not loaded: then any plain name may be a metric of it.
+    """
+    metric, _, profile = text.partition("@")
+    if metric in additional and metric_kinds is None and (not profile or profile in profiles):
+        return Objective(text, "", Goal.MINIMIZE)
+    kinds = dict(metric_kinds or dict.fromkeys(additional, MetricKind("", Goal.MINIMIZE)))
+    names: tuple[str, ...] = ()
+    if (task_metrics := task or SHIPPED.get(task_name)) is not None:
+        kinds, names = kinds | task_metrics.own, task_metrics.names
+    elif METRIC.fullmatch(text) and text not in TIMED_METRICS and not is_shipped_metric(text):
+        return Objective(text, "", Goal.MAXIMIZE, scored=True)
+    try:
+        return Objective.parse(text, profiles, extra_metrics=kinds, task=names)
+    except UnknownNameError as error:
+        message, other_task = str(error), task_of(text)
+        if task_metrics is not None and other_task is not None:
+            task_text = f"the job's task is {task_metrics.name}, with {', '.join(names)}"
+            has = f"{text} is a metric of the task {other_task}, and {task_text}"
+            message = f"{has}; name one of its own, or write task: {other_task}"
+        raise problem(key, message, code="job.unknown-name") from None
+
+
+def check_own_metric(name: str) -> None:
+    """Raises a `problem` where an additional metric cannot have a name."""
+    if not METRIC.fullmatch(name):
+        expected = "expected names of lower-case letters, digits and _, e.g. energy_mj"
+        raise problem("metrics", f"{expected}; got {show(name)}")
+    if is_shipped_metric(name) and name != ENERGY:
+        raise conflict(f"metrics.{name}", "is the name of a shipped metric; choose another name")
+
+
+def check_distinct(key: str, names: Sequence[str]) -> None:
+    """Raises a `problem` of a key where a name of its list occurs twice."""
+    earlier_names: set[str] = set()
+    for i, name in enumerate(names):
+        if name in earlier_names:
+            raise problem(f"{key}[{i}]", f"{show(name)} occurs twice; keep one", code="job.duplicate")
+        earlier_names.add(name)

@@ -7,8 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from nas.jobs.schema.errors import conflict, problem
-from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
-from nas.jobs.schema.section import Section, positive, whole_number
+from nas.jobs.schema.section import Section, Settings, plugin_name, positive, settings, whole_number
 from nas.plugins import Kind
 from nas.search.algorithms import ALGORITHMS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -14,15 +14,20 @@ from hardware_profiles.runtimes.shipped import RUNTIMES
 from nas.errors import JobError
 from nas.jobs.schema.data import DATA_SETS, SIZES, TEXT, DataConfig
 from nas.jobs.schema.errors import conflict, missing_key, problem, reported, show, translate
-from nas.jobs.schema.metrics import BoundsConfig, MetricConfig
-from nas.jobs.schema.plugin_names import names_of_stored_jobs, plugin_name
+from nas.jobs.schema.metrics import (
+    BoundsConfig,
+    MetricConfig,
+    OwnMetrics,
+    ServingConfig,
+    check_distinct,
+    check_own_metric,
+    parse_metric,
+)
 from nas.jobs.schema.search import SearchConfig
-from nas.jobs.schema.section import Section, whole_number
-from nas.jobs.schema.serving import ServingConfig
+from nas.jobs.schema.section import Section, names_of_stored_jobs, plugin_name, whole_number
 from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.jobs.schema.supernet import SharingConfig, SupernetConfig, training_of_model
 from nas.jobs.schema.training import STRATEGIES, TrainingConfig
-from nas.jobs.schema.written_metrics import OwnMetrics, WrittenMetrics, check_distinct, check_own_metric
 from nas.plugins import Kind
 from nas.search.algorithms import ALGORITHMS
 from nas.search.problem.objectives import (
@@ -44,6 +49,9 @@ from nas.search.problem.tasks import (
     TaskMetrics,
 )
 from supernets.families.registry import FAMILIES
+
+if TYPE_CHECKING:
+    from nas.engine.store.stored_run import StoredRun
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -184,8 +192,8 @@ class SearchJob(Section):
             )
         self._check_metrics()
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
-            self._written.parsed_objectives(self.hardware)
-            self._written.parsed_constraints(self.hardware)
+            self._objectives(self.hardware, None, None)
+            self._constraints(self.hardware, None, None)
         return self
 
     @property
@@ -348,9 +356,42 @@ class SearchJob(Section):
                 "remove it",
             )
 
-    @property
-    def _written(self) -> WrittenMetrics:
-        return WrittenMetrics(self.objectives, self.constraints, frozenset(self.metrics), self.task)
+    def _objectives(
+        self, profiles: Sequence[str], metric_kinds: OwnMetrics, task: TaskMetrics | None
+    ) -> list[Objective]:
+        """The objectives, see `parse_metric`; raises a `problem` of the key where one is unknown or occurs twice."""
+        objectives = [
+            self._metric(text, f"objectives[{i}]", profiles, metric_kinds, task)
+            for i, text in enumerate(self.objectives)
+        ]
+        check_distinct("objectives", [objective.name for objective in objectives])
+        return objectives
+
+    def _constraints(
+        self, profiles: Sequence[str], metric_kinds: OwnMetrics, task: TaskMetrics | None
+    ) -> list[Constraint]:
+        """The constraints, as `_objectives`."""
+        constraint_by_name: dict[str, Constraint] = {}
+        for text, bounds in self.constraints.items():
+            key = f"constraints.{text}"
+            metric = self._metric(text, key, profiles, metric_kinds, task)
+            if metric.name in constraint_by_name:
+                raise problem(key, f"{show(metric.name)} occurs twice; keep one spelling", code="job.duplicate")
+            constraint_by_name[metric.name] = bounds.constraint(metric, key)
+        return list(constraint_by_name.values())
+
+    def _metric(
+        self, text: str, key: str, profiles: Sequence[str], metric_kinds: OwnMetrics, task: TaskMetrics | None
+    ) -> Objective:
+        return parse_metric(
+            text,
+            key,
+            profiles,
+            additional=self.metrics,
+            task_name=self.task,
+            metric_kinds=metric_kinds,
+            task=task,
+        )
 
     def parsed_constraints(
         self,
@@ -362,7 +403,7 @@ class SearchJob(Section):
     ) -> list[Constraint]:
         """The constraints, given names and kinds as for `parsed_objectives`; raises `JobError` if one is invalid."""
         with reported(source):
-            return self._written.parsed_constraints(profiles, metric_kinds, task)
+            return self._constraints(profiles, metric_kinds, task)
 
     def parsed_objectives(
         self,
@@ -375,7 +416,7 @@ class SearchJob(Section):
         """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name), what
         the additional metrics are and what the task's are; raises `JobError` if one is unknown or occurs twice."""
         with reported(source):
-            return self._written.parsed_objectives(profiles, metric_kinds, task)
+            return self._objectives(profiles, metric_kinds, task)
 
     def resolved(self, folder: Path) -> SearchJob:
         """The job with its paths, which are relative to `folder`, made absolute.
@@ -449,6 +490,11 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
             )
             raise JobError(f"{error}\n{hint}", code=error.code, fields=error.fields) from None
     return parse_job(read_text(path, noun=WHAT), source=str(path)).resolved(path.absolute().parent)
+
+
+def stored_job(run: StoredRun) -> SearchJob:
+    """The job file that a run was started with; raises `JobError` if it is missing or damaged."""
+    return load_job(run.folder.job_file, stored=True)
 
 
 def parse_job(text: str, *, source: str) -> SearchJob:

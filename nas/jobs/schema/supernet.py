@@ -19,8 +19,7 @@ from pydantic import (
 
 from nas.errors import PluginError, UnknownNameError
 from nas.jobs.schema.errors import conflict, missing_key, problem, restated, translate
-from nas.jobs.schema.plugin_names import Settings, plugin_name
-from nas.jobs.schema.section import Flag, OptionalPath, Section, whole_number
+from nas.jobs.schema.section import Flag, OptionalPath, Section, Settings, plugin_name, whole_number
 from nas.jobs.schema.space import PluginSpaceConfig, SpaceConfig, space_config
 from nas.plugins import Kind, find, load
 from supernets.errors import DimensionError

@@ -9,8 +9,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.jobs.schema.errors import conflict, missing_key, problem
-from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
-from nas.jobs.schema.section import Flag, OptionalPath, Section, number, positive, whole_number
+from nas.jobs.schema.section import (
+    Flag,
+    OptionalPath,
+    Section,
+    Settings,
+    number,
+    plugin_name,
+    positive,
+    settings,
+    whole_number,
+)
 from nas.plugins import Kind
 from supernets.sharing.spec import MAX_RANK
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.jobs.schema.written_metrics import METRIC
+from nas.jobs.schema.metrics import METRIC
 from supernets.data import DataSet, Examples, Source, checked_source, data_set_of
 from supernets.tasks import Task
 

@@ -16,7 +16,7 @@ from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.jobs.evaluation.scoring import InlineScoring
 from nas.jobs.resolve.resolved_job import ResolvedJob
-from nas.jobs.schema.stored_job import stored_job
+from nas.jobs.schema.search_job import stored_job
 from nas.search.problem.objectives import Measurement, Request
 from nas.search.problem.tasks import LANGUAGE
 from nas.search.problem.variants import environment_name

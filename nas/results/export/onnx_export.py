@@ -17,7 +17,7 @@ from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
 from nas.jobs.build.trained_run import TrainedRun, load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision
-from nas.jobs.schema.stored_job import stored_job
+from nas.jobs.schema.search_job import stored_job
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report

@@ -6,7 +6,7 @@ import nas.jobs
 import nas.results
 from nas.engine.store.base import RunStatus
 from nas.engine.store.stored_run import StoredRun
-from nas.jobs.schema.stored_job import stored_job
+from nas.jobs.schema.search_job import stored_job
 from nas.results.analysis.finetuned_runs import may_finetune
 from nas.results.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
 from supernets.space import Architecture

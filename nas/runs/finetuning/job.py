@@ -5,7 +5,7 @@ from __future__ import annotations
 import nas.results
 from nas.errors import REPEAT, Remedy, SelectionError
 from nas.jobs.schema import SearchJob, job_of
-from nas.jobs.schema.plugin_names import names_of_stored_jobs
+from nas.jobs.schema.section import names_of_stored_jobs
 from nas.results.analysis.network_selection import choose
 from nas.runs.run import Run
 from nas.search.problem.objectives import Variant
