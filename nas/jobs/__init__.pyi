@@ -24,5 +24,5 @@ from .schema.job_edit import edit_job as edit_job
 from .schema.job_schema import SCHEMA_FILE as SCHEMA_FILE
 from .schema.job_schema import SCHEMA_TITLE as SCHEMA_TITLE
 from .schema.job_schema import job_schema_text as job_schema_text
-from .schema.stored_job import stored_job as stored_job
+from .schema.search_job import stored_job as stored_job
 from .schema.strict_yaml import parse_mapping as parse_mapping
