@@ -35,7 +35,7 @@ def test_a_job_without_a_learning_rate_has_that_of_its_plugins_family(
     for one in (job, stored):
         built_job = build_job(ResolvedJob(one, RunsFolder(tmp_path)))
         assert built_job.settings().learning_rate == 0.02
-        assert built_job.config.training.learning_rate == 0.02
+        assert built_job.job.config.training.learning_rate == 0.02
     given = parse_job(JOB.replace("epochs: 4", "epochs: 4, learning_rate: 0.003"), source="job.yaml")
     kept = parse_job(given.to_yaml(), source="job.yaml")
     assert build_job(ResolvedJob(kept, RunsFolder(tmp_path))).settings().learning_rate == 0.003

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from nas.engine.store.folder import RunFolder
+from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.jobs.build.pretrained import Pretrained, find_preprocessing, load_pretrained
+from nas.jobs.resolve.resolved_job import ResolvedJob
+from nas.jobs.schema import parse_job
 from nas.jobs.schema.supernet import SupernetConfig
 from supernets.families.encoder.bert_pretrained import read_bert
 from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from supernets.training.checkpoint import weights_digest
 from tests.errors import raises
+from tests.nas.commands import SMALL_JOB
 from tests.nas.moods import write_moods
 
 
@@ -29,8 +32,9 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def loaded(bert: Path, run: RunFolder | None = None) -> Pretrained:
-    named = SupernetConfig.model_validate({"family": "encoder", "pretrained": str(bert)})
-    found = load_pretrained(named, run, source="job.yaml")
+    supernet = SupernetConfig.model_validate({"family": "encoder", "pretrained": str(bert)})
+    config = parse_job(SMALL_JOB, source="job.yaml").model_copy(update={"supernet": supernet})
+    found = load_pretrained(ResolvedJob(config, RunsFolder(bert.parent), source="job.yaml", run=run))
     assert found is not None
     return found
 

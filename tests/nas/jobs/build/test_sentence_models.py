@@ -65,7 +65,7 @@ def test_an_encoder_reads_the_datas_sentences_by_its_own_tokenizer(folder: Path,
     assert model.program.padding == format.padding
     assert model.fresh == ("classifier",)
     assert "the longest has" in model.notes[-1]
-    assert made.config.training.learning_rate == 0.0001
+    assert made.job.config.training.learning_rate == 0.0001
 
 
 def test_a_run_keeps_the_model_and_its_tokenizer(folder: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_texts_of_networks_for_any_number_of_tokens_are_blocks(tmp_path: Path) -
     job = prepared(tmp_path)
     family = copy.copy(job.family)
     family.positions = None
-    serving = find_serving(job.config, job.data, family, source="job.yaml")
+    serving = find_serving(job.data, family)
     assert serving is not None
     assert (serving.prompt_tokens, serving.context_tokens) == (BLOCK, BLOCK)
 

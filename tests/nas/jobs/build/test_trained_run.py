@@ -54,7 +54,7 @@ def test_teacher_profiles_and_training_settings_are_not_needed(folder: Path, run
         re.sub(r"/\S*board\.yaml", "/gone/board.yaml", text).replace("threads: 1", "threads: 1024")
     )
     with raises("job.too-many-threads", "1024"):
-        check_training(run.job, source="job")
+        check_training(ResolvedJob(run.job, runs), "training")
     loaded = load_trained_run(run)
     assert loaded.data.digests() == built_job.data.digests()
     torch.testing.assert_close(loaded.data.calibration.inputs, built_job.data.calibration.inputs, rtol=0, atol=0)
