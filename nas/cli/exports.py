@@ -226,9 +226,9 @@ def cascade(
 
 def _print_table(table: CascadeTable) -> None:
     latency, n = table.latency, len(table.members[0].right)
-    print(
-        f"{table.run}: {counted(len(table.cascades), 'cascade')} of {counted(len(table.members), 'network')}, {counted(n, 'validation example')}"
-    )
+    counts = [(len(table.cascades), "cascade"), (len(table.members), "network"), (n, "validation example")]
+    n_cascades, n_networks, n_examples = (counted(number, noun) for number, noun in counts)
+    print(f"{table.run}: {n_cascades} of {n_networks}, {n_examples}")
     rows = []
     for i, row in enumerate(table.rows):
         entry = row.cascade

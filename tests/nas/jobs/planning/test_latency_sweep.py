@@ -208,7 +208,7 @@ def test_a_block_that_does_not_run_is_an_error(built_job: BuiltJob, monkeypatch:
     profiler.fails = True
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     with raises("latency.not-measured", "profile cpu-1-thread-batch-4", "stage 0", "it does not run"):
-        sweep(prepared, PROFILE, step=24)
+        sweep(built_job, PROFILE, step=24)
 
 
 def test_a_replaced_machine_is_rejected(built_job: BuiltJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,12 +216,12 @@ def test_a_replaced_machine_is_rejected(built_job: BuiltJob, monkeypatch: pytest
     profiler.replaced_after = 1
     monkeypatch.setattr("nas.jobs.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
     with pytest.raises(EvaluationError, match=r"cpu: was a board's, is another board's"):
-        sweep(prepared, PROFILE, step=24)
+        sweep(built_job, PROFILE, step=24)
     assert len(profiler.sessions) == 2  # the second stage has one of its own
 
 
-def test_a_sweep_on_this_machine(prepared: PreparedJob) -> None:
-    found = sweep(prepared, PROFILE, step=24)
+def test_a_sweep_on_this_machine(built_job: BuiltJob) -> None:
+    found = sweep(built_job, PROFILE, step=24)
     assert [s.widths for s in found] == [(24,), (24, 48)]
     for stage in found:
         assert min(stage.latency_ms) > 0
