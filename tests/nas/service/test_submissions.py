@@ -31,7 +31,7 @@ def test_a_submitted_job_waits_in_the_queue(service: Service, runs: RunsFolder) 
     assert (first.submitter, first.queue_position, first.live) == ("ada", 1, False)
     assert (first.evaluations, first.evaluations_wanted, first.epoch, first.epochs) == (0, 30, 0, 4)
     assert (second.run, second.kind, second.queue_position, second.evaluations_wanted) == ("small-2", "training", 2, 0)
-    assert second.reason == "waits behind 1 others"
+    assert second.reason == "waits behind 1 other"
     assert first.submitted is not None
     assert first.started is first.ended is None
     assert load_job(runs.get(first.run).job_file).search.evaluations == 30

@@ -166,7 +166,7 @@ def test_a_teacher_that_is_another_meanwhile_is_refused(tmp_path: Path) -> None:
     first = build_job(ResolvedJob(parse_job(text_of(""), source="job.yaml"), RunsFolder(tmp_path)))
 
     def save(seed: int) -> str:
-        built_job = build_job(ResolvedJob(first.config.model_copy(update={"seed": seed}), RunsFolder(tmp_path)))
+        built_job = build_job(ResolvedJob(first.job.config.model_copy(update={"seed": seed}), RunsFolder(tmp_path)))
         progress = {"epoch": 1, "epochs": 1, "data": {"name": "digits", "digest": first.data.dataset.train.digest}}
         return save_checkpoint(tmp_path / "trained", built_job.untrained(), progress=progress, optimizer={})
 
