@@ -78,7 +78,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of a search space, as one gene per choice; `SearchSpace.canonical` makes equal networks equal."""
+    """A network of a search space, as one gene per choice; `SearchSpace.canonical` makes equal networks equal.
+
+    Attributes:
+        genes: One level for each choice of the space, in its order: an index into `Choice.options`, or `INACTIVE` (-1) where
+            the choice does not apply. The space checks them, not this class.
+    """
 
     genes: tuple[int, ...]
     _hash: int = field(init=False, repr=False, compare=False)
@@ -104,6 +109,10 @@ class Architecture:
     def parse(key: str) -> Architecture:
         """The architecture with this `key`.
 
+        Args:
+            key: Text that `Architecture.key` gives: levels in decimal without sign or leading zeros, ``x`` for an inactive
+                choice, joined by ``-``, e.g. ``2-0-1-x``.
+
         Raises:
             SpaceError: the text is not a key.
         """
@@ -122,6 +131,9 @@ def _parsed(key: str) -> Architecture:
 
 class SearchSpace:
     """An ordered set of choices; all methods are pure, and randomness is passed in.
+
+    Args:
+        choices: At least one, with distinct names. A choice comes after the one that it requires.
 
     Raises:
         SpaceError: there are no choices, two share a name, or one requires a choice or level that does not precede it.
@@ -227,6 +239,9 @@ class SearchSpace:
 
         The genes of inactive choices are set to `INACTIVE`, and levels above what `Choice.most` admits to that.
 
+        Args:
+            genes: A level of each choice, (n_choices,); those of inactive choices are ignored and may be any number.
+
         Raises:
             SpaceError: wrong length, or a level out of range in an active choice.
         """
@@ -265,17 +280,29 @@ class SearchSpace:
         return self.canonical([*levels, *genes[len(drawn) :]])
 
     def check(self, architecture: Architecture) -> None:
-        """Raises `SpaceError` unless the architecture is a canonical one of this space."""
+        """Raises `SpaceError` unless the architecture is a canonical one of this space.
+
+        Args:
+            architecture: Architecture with one gene for each choice.
+        """
         filled = [0 if gene == INACTIVE else gene for gene in architecture.genes]
         if self.canonical(filled) != architecture:
             raise _architecture_error(f"architecture {architecture.key} is not canonical in this space")
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random architecture: every gene is uniform over its levels, then inactive genes are blanked."""
+        """A random architecture: every gene is uniform over its levels, then inactive genes are blanked.
+
+        Args:
+            rng: Generator of the levels; one call draws an integer for each choice, also for inactive ones.
+        """
         return self.canonical(rng.integers(0, self.levels))
 
     def values(self, architecture: Architecture) -> dict[str, Option]:
-        """Option values by choice name; inactive choices are absent."""
+        """Option values by choice name; inactive choices are absent.
+
+        Args:
+            architecture: A canonical architecture of this space.
+        """
         return {
             choice.name: choice.options[gene]
             for choice, gene in zip(self.choices, architecture.genes, strict=True)
@@ -294,6 +321,9 @@ class SearchSpace:
 
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """One-hot columns of every choice, then one ordinal column per choice scaled to [0, 1]; inactive genes all zero.
+
+        Args:
+            architectures: The n architectures to encode, one row each. They need not be canonical.
 
         Returns:
             (n, d) with d = `sum(levels) + n_choices`; (0, d) for no architectures.
@@ -348,6 +378,10 @@ class SearchSpace:
     @classmethod
     def from_json(cls, data: Sequence[Mapping[str, object]]) -> SearchSpace:
         """The space that `to_json` wrote.
+
+        Args:
+            data: One mapping for each choice, in the space's order, with the keys ``name``, ``options`` (a list), ``requires``
+                (``[name, level]`` or None) and, where it is set, ``most`` (a list of levels).
 
         Raises:
             SpaceError: the data is malformed.
