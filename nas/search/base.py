@@ -62,12 +62,21 @@ class SearchAlgorithm(Protocol):
 
     @abstractmethod
     def ask(self, n: int) -> list[Architecture]:
-        """Up to `n` architectures to evaluate next, none of them asked for or evaluated before; none: the space is used up."""
+        """Up to `n` architectures to evaluate next, none of them asked for or evaluated before; none: the space is used up.
+
+        Args:
+            n: Largest number of architectures to return, at least 1.
+        """
         ...
 
     @abstractmethod
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learns from the evaluations of the last ask, in the order asked; values that failed are NaN."""
+        """Learns from the evaluations of the last ask, in the order asked; values that failed are NaN.
+
+        Args:
+            evaluations: One evaluation for each architecture of the last ask; before the first ask, those of the smallest, the
+                largest and the known architectures. Each has all objectives and constrained metrics.
+        """
         ...
 
     @abstractmethod
@@ -84,7 +93,12 @@ class SearchAlgorithm(Protocol):
         ...
 
     def correct(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learns better values of networks that were told before, whose measurements were uncertain; by default, nothing."""
+        """Learns better values of networks that were told before, whose measurements were uncertain; by default, nothing.
+
+        Args:
+            evaluations: Evaluations of architectures that `tell` received before, with all of their metrics; they replace the
+                earlier ones.
+        """
         del evaluations
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:

@@ -16,7 +16,12 @@ MAX_FINALISTS = 40
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """Early stopping: the last `evaluations` raised the hypervolume by at most the share `gain` of it."""
+    """Early stopping: the last `evaluations` raised the hypervolume by at most the share `gain` of it.
+
+    Attributes:
+        evaluations: Number of last evaluations in which the hypervolume has grown too little.
+        gain: Largest growth over these evaluations that ends the search, as a share (0.01 for 1 %) of the present hypervolume.
+    """
 
     evaluations: int
     gain: float
@@ -44,7 +49,12 @@ class Budget:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Budget:
-        """The budget that `to_json` wrote, of this version or an earlier one."""
+        """The budget that `to_json` wrote, of this version or an earlier one.
+
+        Args:
+            data: Mapping with ``evaluations`` and, where they are set, ``minutes``, ``plateau`` and ``plateau_from``; None
+                counts as not set.
+        """
         plateau = Plateau(**data["plateau"]) if data.get("plateau") else None
         ignored = int(data.get("plateau_from") or 0)
         return cls(int(data["evaluations"]), data.get("minutes"), plateau, plateau_from=ignored)
@@ -101,7 +111,13 @@ def extend_budget(
 
 
 def check_extension(*, evaluations: str | int | None = None, minutes: str | float | None = None) -> None:
-    """Raises `NasError` (code ``budget.invalid``) for what no run can be extended by, before any run is opened."""
+    """Raises `NasError` (code ``budget.invalid``) for what no run can be extended by, before any run is opened.
+
+    Args:
+        evaluations: A new total (``150``) or an addition (``"+50"``), a whole number above 0 and at most a million; None for no
+            change.
+        minutes: A new total (``30``) or an addition (``"+10"``) in minutes, above 0 and at most a million; None for no change.
+    """
     if evaluations is not None:
         _total("evaluations", evaluations, 0, is_whole=True)
     if minutes is not None:

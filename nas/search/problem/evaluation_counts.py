@@ -43,7 +43,15 @@ def worst(results: Iterable[Result]) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationCounts:
-    """Numbers of evaluated networks by `Result`; each network counts once, under its worst one."""
+    """Numbers of evaluated networks by `Result`; each network counts once, under its worst one.
+
+    Attributes:
+        measured: Number of networks with all measurements, none of which is noisy.
+        noisy: Number of networks with all measurements, at least one of which has the wider error of a noisy machine.
+        screened_out: Number of networks without some measurements that were skipped; above 0 in runs of earlier versions alone.
+        too_noisy: Number of networks without a value because the noise of the machine exceeded what is accepted.
+        failed: Number of networks without a value for any other reason.
+    """
 
     measured: int = 0
     noisy: int = 0
@@ -53,7 +61,11 @@ class EvaluationCounts:
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Self:
-        """The counts of these results, one for each network."""
+        """The counts of these results, one for each network.
+
+        Args:
+            results: Worst result of each network, in any order.
+        """
         n_by_result = Counter(results)
         return cls(*(n_by_result[result] for result in Result))
 

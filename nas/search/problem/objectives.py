@@ -230,6 +230,12 @@ ACCURACY = Objective("accuracy", "share", Goal.MAXIMIZE)
 class Constraint:
     """Bounds on a metric, in its natural sign and unit; a candidate within all bounds of a job is feasible.
 
+    Attributes:
+        metric: Metric that is bounded; an objective of the search or a further metric.
+        minimum: Smallest value that satisfies the constraint, in the metric's unit; None for no lower bound.
+        maximum: Largest value that satisfies the constraint, in the metric's unit and at least `minimum`; None for no upper
+            bound.
+
     Raises:
         ValueError: no bound, one that is not finite, or bounds that nothing can satisfy.
     """
@@ -249,6 +255,9 @@ class Constraint:
         """Amounts by which values violate the bounds, as a share of the bound (of 1 where it is 0), same shape.
 
         0 within both bounds; NaN for NaN.
+
+        Args:
+            values: Values of the metric in its unit and natural sign, of any shape; NaN where there is none.
         """
         import numpy as np
 
@@ -258,6 +267,9 @@ class Constraint:
         """Amounts by which values miss each bound that is set, ``maximum`` and ``minimum``, same shape.
 
         They are negative within the bound, and shares of the bound (of 1 where it is 0); NaN for NaN.
+
+        Args:
+            values: Values of the metric in its unit and natural sign, of any shape; NaN where there is none.
         """
         bounds = {"maximum": (self.maximum, 1.0), "minimum": (self.minimum, -1.0)}
         bound_by_kind = {kind: (bound, sign) for kind, (bound, sign) in bounds.items() if bound is not None}
@@ -274,7 +286,13 @@ class Constraint:
         profiles: Sequence[str],
         extra_metrics: Mapping[str, Objective] = MappingProxyType({}),
     ) -> Constraint:
-        """The constraint that `to_json` wrote, in a run with these profiles and with further metrics, by name."""
+        """The constraint that `to_json` wrote, in a run with these profiles and with further metrics, by name.
+
+        Args:
+            data: Mapping with ``figure``, the name of the metric, and ``min`` and ``max``, its bounds (None for none).
+            profiles: Names of the run's hardware profiles; a metric of a profile must belong to one of them.
+            extra_metrics: Metrics by name that are looked up before the shipped ones: those of the run's task and of plug-ins.
+        """
         name = str(data["figure"])
         return cls(extra_metrics.get(name) or Objective.parse(name, profiles), data["min"], data["max"])
 
@@ -328,6 +346,11 @@ class Request:
     """One metric of one architecture in one variant, to be measured; the key of a `Measurement` inside a run.
 
     Attributes:
+        architecture: Network to measure.
+        metric: Name of the metric without a profile, e.g. ``latency_ms``.
+        profile: Name of the hardware profile to measure on; None for a metric that belongs to no profile.
+        fidelity: Protocol and part of the data to measure with.
+        precision: Precision that the network is deployed in, e.g. ``fp32`` or ``int8``.
         runtime: Runtime in which a metric of the task is scored and a profile is measured. In a job without `runtimes` whose
             profiles have several runtimes, each profile is measured in its own, and this is the one for scoring.
     """
@@ -360,6 +383,8 @@ class Measurement:
     """The stored atom: one value with its error, or the reason why there is none.
 
     Attributes:
+        request: Architecture, metric and variant that the value belongs to.
+        status: Outcome of the measurement; OK and NOISY have a value.
         value: Value in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
         error: One standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
         weights: Digest of the weights that were measured; "" where they do not matter.
@@ -371,6 +396,7 @@ class Measurement:
             kept in a table of their own.
         attempt: Number of the try: 0 for the first try; retries count up.
         seconds: Wall time of the measurement.
+        message: Reason for people why there is no value; "" otherwise.
         committed: Time when a store committed it, in seconds since the epoch; 0 outside a store.
     """
 
@@ -406,7 +432,12 @@ def check_value(value: float | None, status: Status) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All metrics of one candidate, objectives and constrained ones: a view over its measurements, by name."""
+    """All metrics of one candidate, objectives and constrained ones: a view over its measurements, by name.
+
+    Attributes:
+        architecture: Candidate that was evaluated.
+        measurements: Measurement of each metric by the name of its objective, ``metric`` or ``metric@profile``.
+    """
 
     architecture: Architecture
     measurements: Mapping[str, Measurement]
@@ -428,7 +459,12 @@ class Evaluation:
         return any(m.status is Status.SKIPPED for m in self.measurements.values())
 
     def value(self, objective: Objective) -> float:
-        """The value in its natural sign; NaN where it failed, or was not requested."""
+        """The value in its natural sign; NaN where it failed, or was not requested.
+
+        Args:
+            objective: Objective or constrained metric, which is looked up by its name; its goal does not change the sign of the
+                value.
+        """
         measurement = self.measurements.get(objective.name)
         return math.nan if measurement is None or measurement.value is None else measurement.value
 

@@ -11,7 +11,12 @@ from nas.search.problem.objectives import ACCURACY, SCORED_METRICS, Goal, Metric
 
 @dataclass(frozen=True, slots=True)
 class TaskMetrics:
-    """A task's name and its metrics, the one that it is scored by without a choice first."""
+    """A task's name and its metrics, the one that it is scored by without a choice first.
+
+    Attributes:
+        name: Name of the task in job files: of a shipped one, e.g. ``classification``, or of a plug-in.
+        metrics: Metrics that the task scores networks by, at least one; the first is the default.
+    """
 
     name: str
     metrics: tuple[Objective, ...]
@@ -20,6 +25,9 @@ class TaskMetrics:
         """The metric that networks are scored by on the test part: the first of a job's that is the task's, else its first.
 
         Metrics of routings are no quality of the answers, and are left out.
+
+        Args:
+            metrics: Metrics of a job in its order; metrics that are not the task's, such as latencies, are skipped.
         """
         return next((m for m in metrics if m in self.metrics and m not in ROUTING), self.metrics[0])
 
@@ -42,7 +50,11 @@ class TaskMetrics:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TaskMetrics:
-        """The metrics that `to_json` wrote."""
+        """The metrics that `to_json` wrote.
+
+        Args:
+            data: Mapping with ``name`` and ``metrics``, a list of mappings with ``name``, ``unit`` and ``goal``.
+        """
         metrics = (Objective(str(m["name"]), str(m["unit"]), Goal(m["goal"]), scored=True) for m in data["metrics"])
         return cls(str(data["name"]), tuple(metrics))
 
