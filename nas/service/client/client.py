@@ -69,11 +69,21 @@ class NasClient:
         return self._transport.get("jobs/schema", dict[str, Any])
 
     def check(self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None) -> schemas.JobCheck:
-        """Problems of a job by field, or its usual settings; the job is not kept."""
+        """Problems of a job by field, or its usual settings; the job is not kept.
+
+        Args:
+            job: Text of a job file (YAML), or its content as a mapping.
+            hardware: Names of at most 16 hardware profiles of the server that replace the job's; None keeps the job's.
+        """
         return self._transport.post("jobs/check", schemas.JobCheck, body=_submission(job, "search", hardware))
 
     def edit(self, job: str, changes: Mapping[str, Any]) -> str:
-        """The text of a job file with other values by path, e.g. ``{"search.evaluations": 80}``; comments stay."""
+        """The text of a job file with other values by path, e.g. ``{"search.evaluations": 80}``; comments stay.
+
+        Args:
+            job: Text of a job file (YAML).
+            changes: New values by the path of their key, at most 20; None removes the key.
+        """
         body = checked(schemas.JobEdit, {"job": job, "changes": dict(changes)})
         return self._transport.post("jobs/edit", schemas.EditedJob, body=body).job
 
@@ -123,7 +133,19 @@ class NasClient:
         offset: int = 0,
         limit: int = 50,
     ) -> schemas.RunsPage:
-        """A page of the runs, newest first unless sorted; `name` may be a part of a run's name."""
+        """A page of the runs, newest first unless sorted; `name` may be a part of a run's name.
+
+        Args:
+            status: Only runs of this status; None for all.
+            kind: Only searches, or only trainings of a supernet; None for both.
+            name: Part of a run's id, in upper or lower case; at most 80 characters, None for all runs.
+            tag: Only runs with exactly this tag; at most 40 characters, None for all runs.
+            sort: Value to sort by, see `nas.service.api.schemas.RunOrder`; None for the newest first.
+            descending: Whether the largest value is first; has no effect unless `sort` is set. Runs without the value come last
+                in both directions.
+            offset: Number of runs before the page, at least 0.
+            limit: Largest number of runs of the page, 1 to 1,000.
+        """
         params = {
             "status": status,
             "kind": kind,
@@ -137,11 +159,19 @@ class NasClient:
         return self._transport.get("runs", schemas.RunsPage, params)
 
     def status(self, run: str) -> schemas.RunSummary:
-        """The status of a run."""
+        """The status of a run.
+
+        Args:
+            run: Id of a run, e.g. ``digits-cnn-1``.
+        """
         return self._transport.get(f"{_path_of(run)}/status", schemas.RunSummary)
 
     def detail(self, run: str) -> schemas.RunDetail:
-        """A run with its objectives, profiles and settings."""
+        """A run with its objectives, profiles and settings.
+
+        Args:
+            run: Id of a run.
+        """
         return self._transport.get(_path_of(run), schemas.RunDetail)
 
     def watch(
@@ -150,21 +180,36 @@ class NasClient:
         """The status of a run, now and after each change, until the run has ended.
 
         Args:
+            run: Id of a run.
             patience_s: seconds that the server may be unreachable.
             on_gone: called with the error when it becomes unreachable.
         """
         return watched(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone))
 
     def logs(self, run: str) -> str:
-        """The log of the run's drivers, oldest line first."""
+        """The log of the run's drivers, oldest line first.
+
+        Args:
+            run: Id of a run, whose log is cut to its last million bytes.
+        """
         return self._transport.read(f"{_path_of(run)}/logs").text
 
     def follow_logs(self, run: str, *, patience_s: float = PATIENCE_S, on_gone: OnGone | None = None) -> Iterator[str]:
-        """The log in pieces as they are written, until the run has ended; see `watch`."""
+        """The log in pieces as they are written, until the run has ended; see `watch`.
+
+        Args:
+            run: Id of a run.
+            patience_s: Seconds that the server may be unreachable after its last answer; then the error is raised.
+            on_gone: Called with the error once each time that the server becomes unreachable; None for no call.
+        """
         return followed_log(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone))
 
     def cancel(self, run: str) -> schemas.RunSummary:
-        """Cancels a run; it can be resumed."""
+        """Cancels a run; it can be resumed.
+
+        Args:
+            run: Id of a run that is queued or running, and that was submitted to this server.
+        """
         return self._transport.post(f"{_path_of(run)}/cancel", schemas.RunSummary)
 
     def resume(
@@ -178,6 +223,7 @@ class NasClient:
         """Queues a run that has ended once more.
 
         Args:
+            run: Id of a run that has ended.
             evaluations: a new total (``150``) or an addition (``"+50"``); a finished run continues with it.
             minutes: likewise.
             retry_failed: measure again what failed or was too noisy, also in a finished run.
@@ -190,7 +236,14 @@ class NasClient:
         return self._transport.post(f"{_path_of(run)}/resume", schemas.RunSummary, body=request)
 
     def label(self, run: str, *, tags: Sequence[str] | None = None, note: str | None = None) -> schemas.RunSummary:
-        """Replaces the tags of a run, its note, or both; what is None stays."""
+        """Replaces the tags of a run, its note, or both; what is None stays.
+
+        Args:
+            run: Id of a run.
+            tags: All tags that the run then has: at most 20 distinct words of at most 40 letters, digits and ``. _ + -``; None
+                keeps its tags.
+            note: Text of at most 2,000 characters; "" removes the note, and None keeps it.
+        """
         if tags is None or note is None:
             now = self.status(run)
             tags, note = now.tags if tags is None else tags, now.note if note is None else note
@@ -199,7 +252,11 @@ class NasClient:
         return self._transport.parsed(answer, schemas.RunSummary)
 
     def delete(self, run: str) -> None:
-        """Deletes a run that no driver holds, with all its files."""
+        """Deletes a run that no driver holds, with all its files.
+
+        Args:
+            run: Id of a run that neither waits nor runs, and that no open run needs.
+        """
         self._transport.send("DELETE", _path_of(run))
 
     # Fronts, evaluations, predictions and exports
@@ -208,6 +265,7 @@ class NasClient:
         """The Pareto front of a search.
 
         Args:
+            run: Id of a search.
             profile: of this hardware profile only.
             select: limits that replace the job's constraints, e.g. ``latency_ms<=1.0``.
         """
@@ -243,27 +301,55 @@ class NasClient:
                 return
 
     def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
-        """Networks with predicted values that were never measured."""
+        """Networks with predicted values that were never measured.
+
+        Args:
+            run: Id of a search.
+            limit: Largest number of networks, 1 to 10,000; the page's ``total`` counts all.
+        """
         return self._transport.get(f"{_path_of(run)}/predicted", schemas.NetworksPage, {"limit": limit})
 
     def training(self, run: str) -> schemas.Training:
-        """The training of a run's supernet, by epoch."""
+        """The training of a run's supernet, by epoch.
+
+        Args:
+            run: Id of a run of either kind.
+        """
         return self._transport.get(f"{_path_of(run)}/training", schemas.Training)
 
     def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
-        """The quality of each objective's predictor."""
+        """The quality of each objective's predictor.
+
+        Args:
+            run: Id of a search.
+        """
         return self._transport.get(f"{_path_of(run)}/predictors", tuple[schemas.PredictorInfo, ...])
 
     def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
-        """Pairs of (evaluations, hypervolume) over the search."""
+        """Pairs of (evaluations, hypervolume) over the search.
+
+        Args:
+            run: Id of a search.
+        """
         return self._transport.get(f"{_path_of(run)}/convergence", tuple[tuple[int, float], ...])
 
     def pick(self, run: str, select: str, *, profile: str | None = None) -> schemas.Network:
-        """The most accurate measured network within limits, e.g. ``latency_ms<=1.0``."""
+        """The most accurate measured network within limits, e.g. ``latency_ms<=1.0``.
+
+        Args:
+            run: Id of a search.
+            select: Limits that the network satisfies, separated by commas, e.g. ``latency_ms<=1.0, accuracy>=0.9``; at most 500
+                characters.
+            profile: Hardware profile whose objectives alone count; None for all profiles of the search.
+        """
         return self._transport.get(f"{_path_of(run)}/pick", schemas.Network, {"select": select, "profile": profile})
 
     def compare(self, runs: Sequence[str]) -> schemas.Comparison:
-        """Searches compared in the objectives that they share."""
+        """Searches compared in the objectives that they share.
+
+        Args:
+            runs: 1 to 16 ids of searches; a repeated one is compared once.
+        """
         return self._transport.get("compare", schemas.Comparison, {"run": list(runs)})
 
     def export(
@@ -278,6 +364,7 @@ class NasClient:
         """Exports a network as verified ONNX and waits for it; `fetch` downloads the files.
 
         Args:
+            run: Id of a search; or of a training, with `select`.
             select: the most accurate measured network within limits; or ``key=0-2-1``, the measured network of this key.
             index: a member of the front; without either, the knee.
             with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
@@ -296,17 +383,33 @@ class NasClient:
         )
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
-        """All exports of a run, oldest first."""
+        """All exports of a run, oldest first.
+
+        Args:
+            run: Id of a run.
+        """
         return self._transport.get(f"{_path_of(run)}/exports", tuple[schemas.Export, ...])
 
     def delete_export(self, run: str, export: str) -> None:
-        """Deletes an export that has ended, with its files on the server."""
+        """Deletes an export that has ended, with its files on the server.
+
+        Args:
+            run: Id of the run that was exported.
+            export: Id of an export that is finished, failed or cancelled, as in `schemas.Export.export`.
+        """
         self._transport.send("DELETE", f"{_path_of(run)}/exports/{quoted(export)}")
 
     def fetch(
         self, export: schemas.Export, folder: Path, *, on_progress: DownloadProgress | None = None
     ) -> tuple[Path, ...]:
-        """Downloads the files of a finished export into a folder, see `download`; returns their paths."""
+        """Downloads the files of a finished export into a folder, see `download`; returns their paths.
+
+        Args:
+            export: A finished export, as `export` returns it.
+            folder: Folder of the files, which is made where it is missing. Files of an earlier export in it are replaced; any
+                other file of the same name is an error.
+            on_progress: Called with the bytes received so far and in total over all files, after each part; None for no call.
+        """
         path = f"{_path_of(export.run)}/exports/{quoted(export.export)}/files"
         files = [(info, f"{path}/{quoted(info.name)}") for info in export.files]
         if not files:
@@ -321,16 +424,29 @@ class NasClient:
         return self._transport.get("profiles", tuple[schemas.Profile, ...])
 
     def profile(self, name: str) -> schemas.Profile:
-        """A hardware profile with the noise and drift of its measurements."""
+        """A hardware profile with the noise and drift of its measurements.
+
+        Args:
+            name: Name of a hardware profile of the catalog, or of one that was added.
+        """
         return self._transport.get(f"profiles/{quoted(name)}", schemas.Profile)
 
     def add_profile(self, profile: str) -> schemas.Profile:
-        """Adds a hardware profile from the text of its YAML file."""
+        """Adds a hardware profile from the text of its YAML file.
+
+        Args:
+            profile: YAML text of at most 10,000 characters; its ``name`` must be new on the server. Profiles that use ssh, or a
+                class as their runtime, are rejected.
+        """
         body = checked(schemas.ProfileUpload, {"profile": profile})
         return self._transport.post("profiles", schemas.Profile, body=body)
 
     def delete_profile(self, name: str) -> None:
-        """Deletes a hardware profile that was added."""
+        """Deletes a hardware profile that was added.
+
+        Args:
+            name: Name of an added profile that no run or measurement uses that waits or runs.
+        """
         self._transport.send("DELETE", f"profiles/{quoted(name)}")
 
     def measure(
@@ -356,6 +472,10 @@ class NasClient:
     def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
         """Uploads a small data set of images: a zip archive with one folder per class.
 
+        Args:
+            name: New name of 1 to 64 letters, digits, ``-`` and ``_`` that begins with a letter or a digit.
+            archive: Path of the zip file; its images are PNG, JPEG, BMP or WebP.
+
         Raises:
             ServiceError: the file cannot be read.
         """
@@ -366,11 +486,20 @@ class NasClient:
         return self._transport.get("data", tuple[schemas.DataSet, ...])
 
     def delete_data(self, name: str) -> None:
-        """Deletes an uploaded data set."""
+        """Deletes an uploaded data set.
+
+        Args:
+            name: Name of an uploaded data set that no run uses that waits or runs. Ended runs that used it can no longer be
+                resumed or exported.
+        """
         self._transport.send("DELETE", f"data/{quoted(name)}")
 
     def add_model(self, name: str, file: Path) -> schemas.CapturedModel:
         """Uploads a model that `nas capture` wrote; a job names it as ``supernet: {model: models/NAME}``.
+
+        Args:
+            name: New name of 1 to 64 letters, digits, ``-`` and ``_`` that begins with a letter or a digit.
+            file: Path of the captured model.
 
         Raises:
             ServiceError: the file cannot be read.
@@ -382,21 +511,39 @@ class NasClient:
         return self._transport.get("models", tuple[schemas.CapturedModel, ...])
 
     def delete_model(self, name: str) -> None:
-        """Deletes a captured model."""
+        """Deletes a captured model.
+
+        Args:
+            name: Name of a captured model that no run names that waits or runs; runs that have ended keep their copy.
+        """
         self._transport.send("DELETE", f"models/{quoted(name)}")
 
     def tasks(
         self, *, kind: schemas.TaskKindName | None = None, status: schemas.TaskStatusName | None = None
     ) -> tuple[schemas.Task, ...]:
-        """The exports and measurements of all runs and profiles, newest first."""
+        """The exports and measurements of all runs and profiles, newest first.
+
+        Args:
+            kind: Only tasks of this kind; None for all.
+            status: Only tasks of this status; None for all.
+        """
         return self._transport.get("tasks", tuple[schemas.Task, ...], {"kind": kind, "status": status})
 
     def cancel_task(self, task: str) -> schemas.Task:
-        """Cancels an export or a measurement."""
+        """Cancels an export or a measurement.
+
+        Args:
+            task: Id of an export, a measurement or a plan that is queued or running, as in `schemas.Task.task`.
+        """
         return self._transport.post(f"tasks/{quoted(task)}/cancel", schemas.Task)
 
     def delete_measurement(self, profile: str, measurement: str) -> None:
-        """Deletes a measurement that has ended."""
+        """Deletes a measurement that has ended.
+
+        Args:
+            profile: Name of the hardware profile of the measurement.
+            measurement: Id of a measurement that is finished, failed or cancelled.
+        """
         self._transport.send("DELETE", f"profiles/{quoted(profile)}/measurements/{quoted(measurement)}")
 
     def recipes(self) -> tuple[schemas.Recipe, ...]:
@@ -404,7 +551,11 @@ class NasClient:
         return self._transport.get("recipes", tuple[schemas.Recipe, ...])
 
     def recipe(self, name: str) -> schemas.Recipe:
-        """A recipe with its text."""
+        """A recipe with its text.
+
+        Args:
+            name: Name of a recipe, e.g. ``digits-cnn``; `recipes` lists them.
+        """
         return self._transport.get(f"recipes/{quoted(name)}", schemas.Recipe)
 
     def health(self) -> schemas.Health:
