@@ -23,25 +23,62 @@ class ProgressObserver:
     """Callbacks of a driver, which do nothing here; everything that `progress` counts is committed."""
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
-        """A run begins or resumes, with a number of evaluations already, which `progress` will count again."""
+        """A run begins or resumes, with a number of evaluations already, which `progress` will count again.
+
+        Args:
+            run: Folder of the run.
+            facts: Facts of the run that never change: its kind, seed, task, plug-ins and, of a search, the space and the
+                objectives.
+            budget: Limits of the search; None for a training.
+            n_evaluations: Number of evaluations of the budget that the run has already; 0 for a new run and for a training.
+        """
 
     def step(self, step: int, steps: int, loss: float) -> None:
-        """One training step is done."""
+        """One training step is done.
+
+        Args:
+            step: Number of training steps done, the present one included.
+            steps: Total number of steps of the training.
+            loss: Loss of this step.
+        """
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """One training epoch is done and checkpointed."""
+        """One training epoch is done and checkpointed.
+
+        Args:
+            epoch: Results of the epoch, such as its number (from 1) and its losses.
+            epochs: Total number of epochs of the training.
+        """
 
     def progress(self, progress: SearchProgress) -> None:
-        """The search has evaluated something."""
+        """The search has evaluated something.
+
+        Args:
+            progress: Number of evaluations done, hypervolume, front and failures of the search so far.
+        """
 
     def count(self, phase: str, done: int, total: int) -> None:
-        """Some other work has progressed."""
+        """Some other work has progressed.
+
+        Args:
+            phase: Name of the work for people, e.g. ``measuring blocks``.
+            done: Number of units of the work that are done, from 0 to `total`.
+            total: Number of all units of the work.
+        """
 
     def waiting(self, text: str) -> None:
-        """A measurement waits from now on, for what the text says; "" where it waits no longer."""
+        """A measurement waits from now on, for what the text says; "" where it waits no longer.
+
+        Args:
+            text: Reason of the wait for people; "" at its end.
+        """
 
     def note(self, text: str) -> None:
-        """A line for people."""
+        """A line for people.
+
+        Args:
+            text: One event of the run, without a newline at its end.
+        """
 
 
 def _each(name: str) -> Callable[..., None]:

@@ -37,6 +37,9 @@ def train(
     """The run that trained the job's supernet.
 
     Args:
+        job: Job whose supernet is trained; `JobError` if it names a trained one.
+        options: Folder of the runs, Ray cluster, store and observer of the run; None for the defaults of `RunOptions`.
+        source: Name of the job in error messages, e.g. the path of its file.
         passed: see `run`.
     """
     return start(*_resolved(job, options or RunOptions(), passed, "training", source), "training")
@@ -48,6 +51,9 @@ def run(
     """The run that trained the job's supernet (unless the job names a trained one) and searched it.
 
     Args:
+        job: Job to run; `nas.load_job` reads one from a file.
+        options: Folder of the runs, Ray cluster, store and observer of the run; None for the defaults of `RunOptions`.
+        source: Name of the job in error messages, e.g. the path of its file.
         passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.PassedPlugins`.
     """
     return start(*_resolved(job, options or RunOptions(), passed, "search", source), "search")
@@ -65,6 +71,8 @@ def resume(
     """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
     Args:
+        run: Id of the run, which is looked up in the runs folder of `options`.
+        options: Folder of the runs, Ray cluster and observer; None for the defaults of `RunOptions`.
         evaluations: a new budget (``150``) or an increase (``+50``), with which a finished run continues, too.
         minutes: likewise, of wall time.
         retry_failed: measure again what failed or was too noisy, also in a finished run.

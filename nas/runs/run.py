@@ -44,19 +44,32 @@ class Run(StoredRun):
         return self.report_of(None)
 
     def report_of(self, profile: str | None) -> RunReport:
-        """The report of one hardware profile alone; None is the joint one."""
+        """The report of one hardware profile alone; None is the joint one.
+
+        Args:
+            profile: Name of a hardware profile of the search: the report then has its objectives and those without a profile.
+                None for all objectives.
+        """
         with self.store() as store:
             return build_report(store, run=self.id, profile=profile)
 
     def report_and_insight(self, profile: str | None = None) -> tuple[RunReport, Insight]:
-        """A report, see `report_of`, and its further results: convergence, predictions, genes, diversity."""
+        """A report, see `report_of`, and its further results: convergence, predictions, genes, diversity.
+
+        Args:
+            profile: Name of a hardware profile of the search, as for `report_of`; None for all objectives.
+        """
         with self.store() as store:
             steps = RecordedSteps.read(store)
             report = build_report(store, run=self.id, profile=profile, steps=steps)
             return report, insight_of(report, store, steps)
 
     def finetunings(self, report: RunReport | None) -> list[Finetuning]:
-        """The runs that trained this one's networks further, oldest first; `report` is None for a training."""
+        """The runs that trained this one's networks further, oldest first; `report` is None for a training.
+
+        Args:
+            report: A report of this run, from which the values before the fine-tuning are read; None for a training.
+        """
         with self.store() as store:
             return finetunings_of(self.runs, self.id, report, store)
 
@@ -115,7 +128,19 @@ class Run(StoredRun):
         accept_plugin_versions: bool = False,
         data: object = None,
     ) -> dict[str, Any]:
-        """Writes one network as checked ONNX; see `nas.results.export.onnx_export.export_onnx`."""
+        """Writes one network as checked ONNX; see `nas.results.export.onnx_export.export_onnx`.
+
+        Args:
+            path: Path of the ONNX file; or a folder, in which the file is named after the run and the network.
+            select: Limits, e.g. ``latency_ms<=1.0``: the most accurate evaluated network that satisfies them; or ``key=0-2-1``,
+                the network of this key. Of a training, limits on computed costs: the largest network that satisfies them.
+                `index` is ignored beside it.
+            index: Position on the front, from 0; without `select` and `index`, the knee of the front. A training has no front.
+            with_preprocessing: Whether the graph takes decoded images of any size, and resizes and normalises them itself.
+            accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded;
+                otherwise this is an error.
+            data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
+        """
         return nas.results.export_onnx(
             self.runs,
             self.id,
@@ -136,7 +161,15 @@ class Run(StoredRun):
         accept_plugin_versions: bool = False,
         data: object = None,
     ) -> dict[str, Any]:
-        """Writes a network as a Python module of torch's layers; see `nas.results.export.torch_export.export_torch`."""
+        """Writes a network as a Python module of torch's layers; see `nas.results.export.torch_export.export_torch`.
+
+        Args:
+            path: Path of the Python file; or a folder, in which the file is named after the run and the network.
+            select: Limits or a key, as for `export`; of a training, limits on computed costs, and None for the largest network.
+            index: Position on the front, from 0; without `select` and `index`, the knee. Ignored for a training.
+            accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded.
+            data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
+        """
         return nas.results.export_torch(
             self.runs,
             self.id,
@@ -156,7 +189,15 @@ class Run(StoredRun):
         accept_plugin_versions: bool = False,
         data: object = None,
     ) -> dict[str, Any]:
-        """Writes an encoder for the transformers library; see `nas.results.export.transformers_export.export_transformers`."""
+        """Writes an encoder for the transformers library; see `nas.results.export.transformers_export.export_transformers`.
+
+        Args:
+            folder: A new or an empty folder.
+            select: Limits or a key, as for `export`; of a training, limits on computed costs, and None for the largest network.
+            index: Position on the front, from 0; without `select` and `index`, the knee.
+            accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded.
+            data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
+        """
         return nas.results.export_transformers(
             self.runs,
             self.id,
@@ -170,7 +211,13 @@ class Run(StoredRun):
     def cascades(
         self, *, profile: str | None = None, accept_plugin_versions: bool = False, data: object = None
     ) -> Cascades:
-        """The cascades of two networks of its front: see `nas.results.export.cascade.Cascades`."""
+        """The cascades of two networks of its front: see `nas.results.export.cascade.Cascades`.
+
+        Args:
+            profile: Name of the hardware profile whose latencies count; None for that of the job's first latency objective.
+            accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded.
+            data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
+        """
         return nas.results.Cascades(self, profile=profile, accept_plugin_versions=accept_plugin_versions, data=data)
 
     def examples(self, *, data: object = None) -> DataSet:
@@ -183,5 +230,10 @@ class Run(StoredRun):
 
 
 def open_run(run: str, runs: Path | str = "runs") -> Run:
-    """A run of a runs folder, for reading; `UnknownNameError` if there is none of this id."""
+    """A run of a runs folder, for reading; `UnknownNameError` if there is none of this id.
+
+    Args:
+        run: Id of the run, e.g. ``digits-cnn-1``.
+        runs: Folder of all runs, relative to the current directory unless it is absolute.
+    """
     return Run.open(RunsFolder(Path(runs)), run)

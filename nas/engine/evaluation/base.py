@@ -18,6 +18,9 @@ class Evaluator(Protocol):
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         """One measurement a request, as each arrives, in any order; a candidate's failure is a FAILED measurement.
 
+        Args:
+            requests: Metrics to measure, each of one architecture in one variant; usually those of a whole batch.
+
         Raises:
             NasError: nothing can be measured at all (the worker is gone for good, the data are missing, ...).
         """

@@ -14,14 +14,24 @@ from nas.engine.store.run_facts import Kind, RunFacts
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run in any state; every access reads its store anew."""
+    """A run in any state; every access reads its store anew.
+
+    Attributes:
+        folder: Folder of the run, with its job file and its store.
+        runs: Folder of all runs, in which other runs that this one refers to are looked up.
+    """
 
     folder: RunFolder
     runs: RunsFolder
 
     @classmethod
     def open(cls, runs: RunsFolder, run: str) -> Self:
-        """The run with this id; `UnknownNameError` if there is none."""
+        """The run with this id; `UnknownNameError` if there is none.
+
+        Args:
+            runs: Folder of all runs.
+            run: Id of the run, e.g. ``digits-cnn-1``.
+        """
         return cls(runs.get(run), runs)
 
     @property

@@ -16,6 +16,7 @@ class RunOptions:
     """How a job is run, as opposed to what it is.
 
     Attributes:
+        runs: folder of all runs, in which the new run is created; by default ``runs`` in the current directory.
         inline: score in this process, without Ray.
         address: a running Ray cluster to join; None starts one here.
         store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.

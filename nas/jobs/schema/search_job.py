@@ -475,6 +475,7 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     """The job of a file, with its paths made absolute.
 
     Args:
+        path: YAML file. Relative paths in it are relative to its folder.
         stored: True for the job file of a run, which can be read where the packages of its plug-ins are not installed.
 
     Raises:

@@ -24,6 +24,9 @@ def finetune(
     """The run that fine-tuned one network of a run, taught by its supernet's largest, and measured it as the run did.
 
     Args:
+        run: Search or training whose network is fine-tuned.
+        options: Folder of the runs, Ray cluster, store and observer of the new run; None for the defaults, in the runs folder
+            of `run`.
         epochs, select, index, learning_rate: see `nas.runs.finetuning.job.finetuning_job`.
         passed: the data set and the metrics that the run was started with from Python, see `nas.run`.
 

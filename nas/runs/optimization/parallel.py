@@ -31,7 +31,12 @@ class Workers(Protocol):
     """Processes that make the calls of a function."""
 
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> AbstractContextManager[Calls]:
-        """A context that makes the calls of a function of these metrics, and ends what it started."""
+        """A context that makes the calls of a function of these metrics, and ends what it started.
+
+        Args:
+            function: Function that returns the metrics of a candidate.
+            metrics: Names of the metrics that each call must return.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,12 @@ class Processes:
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
+        """A context with the processes, which start with the calls and end with the context.
+
+        Args:
+            function: Function that returns the metrics of a candidate; `EvaluationError` unless other processes can import it.
+            metrics: Names of the metrics that each call must return.
+        """
         with closing(ProcessPool(function, metrics, workers=self.n, time_limit_s=self.time_limit_s)) as calls:
             yield calls
 
@@ -93,6 +104,12 @@ class RayWorkers:
 
     @contextmanager
     def calling(self, function: MetricFunction, metrics: Sequence[str]) -> Iterator[Calls]:
+        """A context with the actors, connected to the cluster of `address`.
+
+        Args:
+            function: Function that returns the metrics of a candidate, which is sent to each actor.
+            metrics: Names of the metrics that each call must return.
+        """
         with connected(self.address, spread=True, cpus=self.n):
             # An actor makes its worker of the function: partial(checked_call, function, metrics).
             worker = (checked_call, function, tuple(metrics))

@@ -96,6 +96,9 @@ class OptimizationResult:
 
         A single objective without constraints on other metrics has no front to draw: its figure is always the convergence.
 
+        Args:
+            kind: ``front`` for the front among all evaluations, ``convergence`` for the hypervolume by number of evaluations.
+
         Raises:
             NasError: there is nothing to draw: no candidate has values, or there is no hypervolume above 0.
         """
