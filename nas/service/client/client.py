@@ -141,8 +141,8 @@ class NasClient:
             name: Part of a run's id, in upper or lower case; at most 80 characters, None for all runs.
             tag: Only runs with exactly this tag; at most 40 characters, None for all runs.
             sort: Value to sort by, see `nas.service.api.schemas.RunOrder`; None for the newest first.
-            descending: Whether the largest value is first; has no effect unless `sort` is set. Runs without the value come last
-                in both directions.
+            descending: Whether the largest value (by ``accuracy``, the best one) is first; has no effect unless `sort` is set.
+                Runs without the value come last in both directions.
             offset: Number of runs before the page, at least 0.
             limit: Largest number of runs of the page, 1 to 1,000.
         """
