@@ -11,7 +11,11 @@ from nas.plugins.reference import Kind, PluginRef, is_dotted, owner, searched_fo
 
 
 def registered(kind: Kind) -> list[PluginRef]:
-    """The plug-ins of a kind that installed packages register, in the order of their names; nothing is imported."""
+    """The plug-ins of a kind that installed packages register, in the order of their names; nothing is imported.
+
+    Args:
+        kind: Kind of the plug-ins, which gives the entry-point group.
+    """
     return list(_registered(kind, searched_folders()))
 
 
@@ -34,7 +38,12 @@ def _registered(kind: Kind, folders: tuple[tuple[str, int], ...]) -> tuple[Plugi
 
 
 def known_names(kind: Kind, shipped: Iterable[str]) -> list[str]:
-    """The names that a job may write, other than `module:Class`: the shipped ones, then the registered ones."""
+    """The names that a job may write, other than `module:Class`: the shipped ones, then the registered ones.
+
+    Args:
+        kind: Kind of the plug-ins.
+        shipped: Names of the shipped classes of this kind, in the order in which they are listed.
+    """
     return list(dict.fromkeys([*shipped, *(ref.name for ref in registered(kind))]))
 
 

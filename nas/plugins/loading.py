@@ -57,7 +57,14 @@ def _import_fault(module: str, error: Exception) -> str:
 
 
 def check(ref: PluginRef, implementation: object, contract: type) -> None:
-    """Raises `PluginError` unless a plug-in's class or object has what a protocol asks for."""
+    """Raises `PluginError` unless a plug-in's class or object has what a protocol asks for.
+
+    Args:
+        ref: Plug-in that the error names.
+        implementation: Class or object of the plug-in; a function is rejected.
+        contract: Protocol of the kind. Its public methods must exist and take the same arguments; class attributes that it
+            declares without a value must exist.
+    """
     expected = (
         f"expected a class like {contract.__module__}.{contract.__name__}; inherit it, or add what is missing, see "
         f"{ref.kind.page}"
@@ -99,6 +106,7 @@ def calling(ref: PluginRef, call_name: str, *, but: type[Exception] = NasError) 
     """Raises what the code of a plug-in raises as a `PluginError` that names it; errors of this program stay.
 
     Args:
+        ref: Plug-in whose code is called within the context; begins the message.
         call_name: The method that the caller calls, or another name of the call, e.g. ``ask``; begins the message.
         but: Further errors that stay as they are.
     """

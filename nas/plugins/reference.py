@@ -64,6 +64,7 @@ class PluginRef:
     """A plug-in that a job names.
 
     Attributes:
+        kind: Kind of the plug-in.
         name: The name as the job writes it: a registered short name, or `module:Class`.
         target: The class as `module:Class`.
         package: The distribution that has the module; "" where none has it, e.g. for a module on `PYTHONPATH`.
@@ -92,14 +93,24 @@ class PluginRef:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The reference that `to_json` wrote."""
+        """The reference that `to_json` wrote.
+
+        Args:
+            data: Mapping with the attributes by name; ``kind`` is a text such as ``search``, and ``given`` stands for
+                `is_object` (False where it is absent).
+        """
         fields = {**data, "kind": Kind(data["kind"])}
         is_object = fields.pop("given", False)
         return cls(**fields, is_object=is_object)
 
 
 def of_object(kind: Kind, implementation: object) -> PluginRef:
-    """The reference to a class, or to an object's class, that a caller passed from Python."""
+    """The reference to a class, or to an object's class, that a caller passed from Python.
+
+    Args:
+        kind: Kind of the plug-in.
+        implementation: A class, a function or any other object; of an object without a name the reference is to its class.
+    """
     # A class or a function has a name itself.
     source: Any = implementation if hasattr(implementation, "__qualname__") else type(implementation)
     target = f"{source.__module__}:{source.__qualname__}"
