@@ -52,7 +52,11 @@ class FamilyContract:
         """A small family."""
 
     def examples(self, family: Family) -> Tensor:
-        """16 inputs."""
+        """16 inputs.
+
+        Args:
+            family: Family under test, whose `example` gives the shape of the inputs.
+        """
         return torch.randn(family.example(16).shape, generator=torch.Generator().manual_seed(1))
 
     @pytest.fixture
@@ -67,11 +71,20 @@ class FamilyContract:
         return randomised(make_supernet(family)).eval()
 
     def architectures(self, family: Family) -> list[Architecture]:
-        """The smallest, the largest and ten random ones."""
+        """The smallest, the largest and ten random ones.
+
+        Args:
+            family: Family under test.
+        """
         rng, space = np.random.default_rng(7), family.space
         return list(dict.fromkeys([space.smallest, space.largest, *(space.sample(rng) for _ in range(10))]))
 
     def test_a_checkpoint_can_describe_it(self, family: Family) -> None:
+        """The family that is read from the JSON of a checkpoint is equal to the one that was written.
+
+        Args:
+            family: Family under test.
+        """
         again = family_from_json(json.loads(json.dumps(family.to_json())))
         assert type(again) is type(family)
         assert again.to_json() == family.to_json()
@@ -79,6 +92,12 @@ class FamilyContract:
 
     @torch.no_grad()
     def test_live_and_extracted_networks_agree(self, family: Family, supernet: Supernet) -> None:
+        """A network gives the same outputs within its supernet as after its extraction, and they depend on the inputs.
+
+        Args:
+            family: Family under test.
+            supernet: Its supernet with random weights, in evaluation mode.
+        """
         inputs = self.examples(family)
         for architecture in self.architectures(family):
             live, extracted = supernet(inputs, architecture), supernet.extract(architecture)(inputs)
@@ -86,11 +105,23 @@ class FamilyContract:
             assert (extracted.std(dim=0) > 1e-3 * extracted.std()).any(), "the outputs do not depend on the inputs"
 
     def test_live_and_extracted_networks_have_the_same_modules(self, family: Family, supernet: Supernet) -> None:
+        """A network has modules of the same names and classes within its supernet as after its extraction.
+
+        Args:
+            family: Family under test.
+            supernet: Its supernet with random weights, in evaluation mode.
+        """
         for architecture in self.architectures(family):
             live, plain = supernet.subnet(architecture), supernet.extract(architecture)
             assert {n: type(m) for n, m in live.named_modules()} == {n: type(m) for n, m in plain.named_modules()}
 
     def test_costs_are_those_of_the_extracted_network(self, family: Family, supernet: Supernet) -> None:
+        """The cost of an architecture counts the parameters of the extracted network, and its MACs are the sum over the blocks.
+
+        Args:
+            family: Family under test.
+            supernet: Its supernet with random weights, in evaluation mode.
+        """
         for architecture in self.architectures(family):
             cost, module = supernet.cost(architecture), supernet.extract(architecture)
             assert cost.parameters == sum(parameter.numel() for parameter in module.parameters())
@@ -98,6 +129,12 @@ class FamilyContract:
 
     @torch.no_grad()
     def test_a_permuted_axis_leaves_the_largest_network_as_it_is(self, family: Family, supernet: Supernet) -> None:
+        """The outputs of the largest network stay the same when an axis is sorted, as by importance during a training.
+
+        Args:
+            family: Family under test, whose axes that are cut to a prefix are reversed.
+            supernet: Its supernet with random weights, in evaluation mode.
+        """
         inputs, largest = self.examples(family), family.space.largest
         before = supernet(inputs, largest)
         for name, axis in family.axes.items():
@@ -107,6 +144,12 @@ class FamilyContract:
 
     @torch.no_grad()
     def test_onnx_runtime_agrees_with_torch(self, family: Family, supernet: Supernet) -> None:
+        """An exported network gives the same outputs in ONNX Runtime as in torch.
+
+        Args:
+            family: Family under test.
+            supernet: Its supernet with random weights, in evaluation mode.
+        """
         inputs = self.examples(family)
         for architecture in self.architectures(family)[:4]:
             module = recalibrate(supernet.extract(architecture), [inputs])
@@ -115,6 +158,12 @@ class FamilyContract:
             assert (torch.from_numpy(came) - expected).abs().max() <= _RELATIVE * expected.std()
 
     def test_gradients_reach_every_tensor_of_the_largest_network(self, family: Family, supernet: Supernet) -> None:
+        """Each stored tensor of the supernet gets a gradient when the largest network is trained.
+
+        Args:
+            family: Family under test.
+            supernet: Its supernet with random weights, which is put into training mode.
+        """
         supernet.train()
         supernet(self.examples(family), family.space.largest).square().sum().backward()
         lacking = [name for name, p in supernet.sharing.named_parameters() if p.grad is None]

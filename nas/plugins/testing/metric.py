@@ -67,6 +67,11 @@ class MetricContract:
         assert isinstance(metric.per_profile, bool)
 
     def test_values_are_finite_and_errors_at_least_zero(self, networks: list[MeasuredNetwork]) -> None:
+        """Each measurement is a finite value with its error.
+
+        Args:
+            networks: Networks to measure: the smallest, the largest, and a random one.
+        """
         for network in networks:
             value, error = self.make().measure(network)
             assert math.isfinite(value)
@@ -74,11 +79,20 @@ class MetricContract:
             assert error >= 0
 
     def test_networks_differ(self, networks: list[MeasuredNetwork]) -> None:
-        """The smallest and the largest network; a metric that is the same for all gives nothing to search for."""
+        """The smallest and the largest network; a metric that is the same for all gives nothing to search for.
+
+        Args:
+            networks: Networks to measure, the smallest and the largest first.
+        """
         smallest, largest, *_ = (self.make().measure(network)[0] for network in networks)
         assert smallest != largest
 
     def test_a_repeated_measurement_gives_the_same(self, networks: list[MeasuredNetwork]) -> None:
+        """Two measurements of a network are equal, or (unless `exact`) differ by at most ten times the larger error.
+
+        Args:
+            networks: Networks to measure, of which the first is measured twice.
+        """
         first, again = self.make().measure(networks[0]), self.make().measure(networks[0])
         if self.exact:
             assert first == again
@@ -86,6 +100,11 @@ class MetricContract:
             assert first[0] == pytest.approx(again[0], abs=10 * max(first[1], again[1], 1e-12))
 
     def test_what_it_is_given_is_not_changed(self, networks: list[MeasuredNetwork]) -> None:
+        """Further metrics are measured on the same arrays of inputs and labels.
+
+        Args:
+            networks: Networks to measure, of which a copy of the second is measured.
+        """
         network = replace(networks[1], inputs=networks[1].inputs.copy(), labels=networks[1].labels.copy())
         self.make().measure(network)
         np.testing.assert_array_equal(network.inputs, networks[1].inputs)

@@ -92,7 +92,12 @@ class SearchContract:
     @staticmethod
     @abstractmethod
     def make(space: SearchSpace, seed: int) -> SearchAlgorithm:
-        """A fresh algorithm for `OBJECTIVES`."""
+        """A fresh algorithm for `OBJECTIVES`.
+
+        Args:
+            space: Space of the search, with choices of depth, width and kernel; see `space_of`.
+            seed: Seed of all randomness of the algorithm, at least 0; each test has its own.
+        """
 
     def test_the_same_seed_asks_the_same_and_another_does_not(self) -> None:
         space = space_of(6)
@@ -121,6 +126,11 @@ class SearchContract:
 
     @pytest.mark.parametrize("failing", [False, True])
     def test_asks_are_full_canonical_and_never_repeat(self, failing: bool) -> None:
+        """Each ask has new, canonical architectures, as many as requested (if `full`), also where measurements fail.
+
+        Args:
+            failing: True if every third architecture, by the sum of its genes, has no values.
+        """
         space = space_of(6)
         asks = asks_of(self.make(space, 4), space, self.batches, failing=failing)
         assert all(0 < len(ask) <= n for ask, n in zip(asks, self.batches, strict=True))
@@ -207,7 +217,13 @@ class ConstraintContract:
     @staticmethod
     @abstractmethod
     def make(space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
-        """A fresh algorithm for `OBJECTIVES` and these constraints."""
+        """A fresh algorithm for `OBJECTIVES` and these constraints.
+
+        Args:
+            space: Space of the search, see `space_of`; of 8 layers.
+            seed: Seed of all randomness of the algorithm, one of `seeds`.
+            constraints: Bounds on an objective or on ``parameters``, which all evaluations have; empty for none.
+        """
 
     def test_more_feasible_networks_are_found_than_by_chance(self) -> None:
         proposed = self._proposed(space_of(8), NARROW)

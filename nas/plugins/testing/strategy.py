@@ -28,7 +28,11 @@ class StrategyContract:
     @staticmethod
     @abstractmethod
     def make(family: Family) -> TrainingStrategy:
-        """The strategy for a family."""
+        """The strategy for a family.
+
+        Args:
+            family: Family of the supernet that is trained.
+        """
 
     @pytest.fixture
     def family(self) -> Family:
@@ -36,20 +40,40 @@ class StrategyContract:
         return small_supernet().family
 
     def plans(self, family: Family, seed: int) -> list[list[Pass]]:
-        """The steps of all phases."""
+        """The steps of all phases.
+
+        Args:
+            family: Family of the supernet that is trained.
+            seed: Seed of the generator that the strategy plans with, at least 0.
+        """
         strategy, rng = self.make(family), np.random.default_rng(seed)
         phases = strategy.phases(self.epochs)
         return [list(strategy.plan(i, rng, batch_loss)) for i in range(len(phases)) for _ in range(_STEPS)]
 
     def test_phases_share_the_epochs(self, family: Family) -> None:
+        """The epochs of the phases add up to `epochs`, and each phase has a name and a learning rate above 0.
+
+        Args:
+            family: Small CNNs.
+        """
         phases = self.make(family).phases(self.epochs)
         assert sum(phase.epochs for phase in phases) == self.epochs
         assert all(phase.epochs > 0 and phase.learning_rate > 0 and phase.name for phase in phases)
 
     def test_the_same_generator_plans_the_same(self, family: Family) -> None:
+        """A resumed training needs the steps that the interrupted one would have made.
+
+        Args:
+            family: Small CNNs.
+        """
         assert self.plans(family, 1) == self.plans(family, 1)
 
     def test_steps_train_networks_of_the_space(self, family: Family) -> None:
+        """Each pass of a step trains a network of the family's space, for at least one term of the loss.
+
+        Args:
+            family: Small CNNs.
+        """
         for plan in self.plans(family, 2):
             assert plan
             for single in plan:
@@ -59,6 +83,11 @@ class StrategyContract:
                 assert 0 <= part < n
 
     def test_a_teacher_comes_before_its_student(self, family: Family) -> None:
+        """A pass distils from an earlier pass of its step, on the same part of the batch.
+
+        Args:
+            family: Small CNNs.
+        """
         for plan in self.plans(family, 3):
             for i, single in enumerate(plan):
                 for term in single.terms:

@@ -29,7 +29,11 @@ class TaskContract:
         """The task, as a job makes it: without arguments."""
 
     def data(self, task: Task) -> DataSet:
-        """Small data with labels of the task's kind, before the task prepares them."""
+        """Small data with labels of the task's kind, before the task prepares them.
+
+        Args:
+            task: Task under test, whose `targets` is the kind of the labels.
+        """
         rng, n = np.random.default_rng(0), 90
         images = rng.integers(0, 256, (n, 1, 8, 8)).astype(np.uint8)
         names: tuple[str, ...] = ("one", "two", "three")
@@ -43,7 +47,13 @@ class TaskContract:
         return data_set_of("small", checked_source(source, "the small data"))
 
     def outputs(self, task: Task, data: DataSet, n: int) -> Tensor:
-        """Outputs of a network to `n` examples, (n, ...)."""
+        """Outputs of a network to `n` examples, (n, ...).
+
+        Args:
+            task: Task under test, fitted to the data.
+            data: Data that the task has prepared.
+            n: Number of examples, at least 1.
+        """
         return torch.randn((n, task.n_outputs(data)), generator=torch.Generator().manual_seed(1))
 
     @pytest.fixture
@@ -60,10 +70,20 @@ class TaskContract:
         assert all(METRIC.fullmatch(name) for name in names)
 
     def test_its_data_have_labels_of_its_kind(self, prepared: tuple[Task, DataSet]) -> None:
+        """The prepared data have labels of the kind that the task states.
+
+        Args:
+            prepared: The task fitted to its data, and these data.
+        """
         task, data = prepared
         assert data.targets == task.targets
 
     def test_each_example_has_a_loss_that_trains(self, prepared: tuple[Task, DataSet]) -> None:
+        """The loss of each example is finite and depends on its outputs; the losses of a batch are their mean or their sum.
+
+        Args:
+            prepared: The task fitted to its data, and these data.
+        """
         task, data = prepared
         outputs, targets = self.outputs(task, data, _N).requires_grad_(), data.train.labels[:_N]
         losses = task.losses(outputs, targets)
@@ -75,6 +95,11 @@ class TaskContract:
         torch.testing.assert_close(task.loss(outputs, targets, reduction="sum"), losses.sum())
 
     def test_a_teacher_is_learned_from(self, prepared: tuple[Task, DataSet]) -> None:
+        """The distance from a teacher's outputs is smaller for nearer outputs, and has a finite gradient.
+
+        Args:
+            prepared: The task fitted to its data, and these data.
+        """
         task, data = prepared
         teacher = self.outputs(task, data, _N)
         near, far = (teacher + shift * torch.randn_like(teacher) for shift in (0.01, 2.0))
@@ -86,6 +111,11 @@ class TaskContract:
         assert slope.isfinite().all()
 
     def test_scores_are_finite_and_those_of_the_examples(self, prepared: tuple[Task, DataSet]) -> None:
+        """Each metric is finite, has an error of at least 0 and a score for each example, and does not depend on their order.
+
+        Args:
+            prepared: The task fitted to its data, and these data.
+        """
         task, data = prepared
         for metric in task.metrics:
             part = task.examples(metric.name, data.validation)
@@ -102,15 +132,30 @@ class TaskContract:
             )
 
     def test_equal_outputs_mean_the_same(self, prepared: tuple[Task, DataSet]) -> None:
+        """The check of an export, which compares two networks by their answers, accepts equal outputs.
+
+        Args:
+            prepared: The task fitted to its data, and these data.
+        """
         task, data = prepared
         outputs = self.outputs(task, data, _N).numpy()
         assert task.alike(outputs, outputs).tolist() == [True] * _N
 
     def test_what_a_deployment_must_know_is_written_as_json(self, prepared: tuple[Task, DataSet]) -> None:
+        """The facts of the task that a deployment needs can be written as JSON, as in the manifest of an export.
+
+        Args:
+            prepared: The task fitted to its data, and these data.
+        """
         task, data = prepared
         json.dumps(dict(task.described(data)))
 
     def test_it_is_sent_to_other_processes(self, prepared: tuple[Task, DataSet]) -> None:
+        """A pickled task gives the same losses: other processes score networks.
+
+        Args:
+            prepared: The task fitted to its data, and these data.
+        """
         task, data = prepared
         again = pickle.loads(pickle.dumps(task))
         outputs, targets = self.outputs(task, data, _N), data.train.labels[:_N]
