@@ -100,14 +100,26 @@ class Family(ABC):
 
     @abstractmethod
     def example(self, batch_size: int = 1) -> Tensor:
-        """An input of zeros."""
+        """An input of zeros.
+
+        Args:
+            batch_size: Number of examples, the size of the input's first dimension; at least 1.
+        """
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Everything needed to rebuild this family, for checkpoints."""
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        """Axis sizes of an architecture; by default, the options of the choices with the names of the axes in `named_dims`."""
+        """Axis sizes of an architecture; by default, the options of the choices with the names of the axes in `named_dims`.
+
+        Args:
+            architecture: A canonical network of the family's space. For a layer that it lacks, any size may be returned: it is
+                not read.
+
+        Raises:
+            SpaceError: an axis has no choice of its name, and the method is not overridden.
+        """
         values = self.space.values(architecture)
         dims = (dim for dims in self.named_dims().values() for dim in dims if not isinstance(dim, EllipsisType))
         names = [name for dim in dims for name in sorted(axes_in(dim))]
@@ -119,11 +131,19 @@ class Family(ABC):
         return {name: cast(int, values[name]) for name in names}
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
-        """Names of the template's modules, and of single tensors, that the architecture lacks; none by default."""
+        """Names of the template's modules, and of single tensors, that the architecture lacks; none by default.
+
+        Args:
+            architecture: A canonical network of the family's space.
+        """
         return frozenset()
 
     def initialised(self, network: nn.Module) -> nn.Module:
-        """A network fresh from its constructors, with its weights initialised as a template's; by default as it is."""
+        """A network fresh from its constructors, with its weights initialised as a template's; by default as it is.
+
+        Args:
+            network: A network of the family of any size, which is changed in place.
+        """
         return network
 
     @property
@@ -132,7 +152,11 @@ class Family(ABC):
         return False
 
     def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
-        """The family that it wraps, whose networks have programs, and the network in that one's space; by default itself."""
+        """The family that it wraps, whose networks have programs, and the network in that one's space; by default itself.
+
+        Args:
+            architecture: A canonical network of this family's space.
+        """
         return self, architecture
 
     def views(self) -> Sequence[View]:
@@ -148,6 +172,7 @@ class Family(ABC):
 
         Args:
             tree: a template, whose own tensors are not read.
+            architecture: The network, by which `dropped` names the modules that the copy of the tree lacks.
             weights: every tensor of the network, by the template's names.
         """
         return standalone(clone_tree(tree, self.dropped(architecture)), weights)
@@ -161,15 +186,29 @@ class Sharing(nn.Module, ABC):
 
     @abstractmethod
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
-        """A subnet's tensors by the template's names, on the autograd graph; buffers are cloned in training mode."""
+        """A subnet's tensors by the template's names, on the autograd graph; buffers are cloned in training mode.
+
+        Args:
+            architecture: A canonical network of the family's space. The tensors of the modules that it drops are absent.
+        """
 
     def placed(self, tree: nn.Module, architecture: Architecture) -> nn.Module:
-        """A clone of the template with a subnet's tensors, or with others that give the same outputs; in place."""
+        """A clone of the template with a subnet's tensors, or with others that give the same outputs; in place.
+
+        Args:
+            tree: A clone of `template` without the modules that the architecture drops; its tensors are replaced.
+            architecture: A canonical network of the family's space.
+        """
         return place(tree, self.weights(architecture))
 
     @abstractmethod
     def permute(self, axis: str, order: Tensor) -> None:
-        """Reorders an axis in every stored tensor that has it; the largest network's outputs do not change."""
+        """Reorders an axis in every stored tensor that has it; the largest network's outputs do not change.
+
+        Args:
+            axis: Name of an axis of the family that is sliced by prefix; `Supernet.sort` checks it.
+            order: (size,), int64, a permutation: the new index i gets the old index order[i]; `Supernet.sort` checks it.
+        """
 
     @property
     @abstractmethod
@@ -194,6 +233,10 @@ class Supernet(nn.Module):
     """All subnets of a family over one set of stored tensors.
 
     Train with `supernet(x, architecture)`; score, measure and export only modules from `extract` after `recalibrate`.
+
+    Args:
+        family: The kind of network, which gives the search space, the axes and the blocks.
+        sharing: The stored tensors, of this family. `make_supernet` makes both fit each other, which is not checked here.
     """
 
     def __init__(self, family: Family, sharing: Sharing) -> None:
@@ -209,19 +252,39 @@ class Supernet(nn.Module):
         return self.family.space
 
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
-        """A subnet's tensors, as the sharing derives them."""
+        """A subnet's tensors, as the sharing derives them.
+
+        Args:
+            architecture: A canonical network of the space, which is not checked.
+        """
         return self.sharing.weights(architecture)
 
     def subnet(self, architecture: Architecture) -> nn.Module:
-        """A live subnet. Use it for one step only: an optimiser step makes its tensors stale."""
+        """A live subnet. Use it for one step only: an optimiser step makes its tensors stale.
+
+        Args:
+            architecture: A canonical network of the space, which is not checked.
+        """
         return self.sharing.placed(clone_tree(self.sharing.template, self.family.dropped(architecture)), architecture)
 
     def forward(self, x: Tensor, architecture: Architecture) -> Tensor:
-        """The outputs of a subnet."""
+        """The outputs of a subnet.
+
+        Args:
+            x: A batch of inputs, of the shape of `Family.example`: images (n, c, h, w), token ids (n, tokens), ...
+            architecture: A canonical network of the space, which is not checked.
+        """
         return cast(Tensor, self.subnet(architecture)(x))
 
     def extract(self, architecture: Architecture) -> nn.Module:
-        """A plain module with its own storage, in eval mode; `recalibrate` it before you measure it."""
+        """A plain module with its own storage, in eval mode; `recalibrate` it before you measure it.
+
+        Args:
+            architecture: A canonical network of the space.
+
+        Raises:
+            SpaceError: the architecture is not a canonical one of the space.
+        """
         self.space.check(architecture)
         with torch.no_grad():
             module = self.family.standalone(self.sharing.template, architecture, self.weights(architecture))
@@ -256,13 +319,20 @@ class Supernet(nn.Module):
             self.sharing.permute(name, order)
 
     def cost(self, architecture: Architecture) -> Cost:
-        """Exact parameters, MACs and activation bytes for one example, total and by block."""
+        """Exact parameters, MACs and activation bytes for one example, total and by block.
+
+        Args:
+            architecture: A canonical network of the space, which is not checked.
+        """
         return self.costs([architecture]).cost(0)
 
     def costs(self, architectures: Sequence[Architecture]) -> CostTable:
         """`cost` of many architectures at once, as arrays, which must not be changed.
 
         Those of the last call are kept: a search predicts several metrics of the same candidates.
+
+        Args:
+            architectures: Canonical networks of the space, which may repeat; the rows of the arrays have their order.
         """
         requested, last = list(architectures), self._last_costs
         if last is None or last[0] != requested:
@@ -350,6 +420,9 @@ class TrainingStrategy(Protocol):
     def phases(self, epochs: int) -> Sequence[Phase]:
         """The phases of a training; their epochs add up to `epochs`.
 
+        Args:
+            epochs: Number of epochs of the whole training, at least 1.
+
         Raises:
             TrainingError: there are fewer epochs than phases.
         """
@@ -359,6 +432,8 @@ class TrainingStrategy(Protocol):
 
         Args:
             phase: index of the step's phase.
+            rng: Generator by which the subnets are sampled; the same for all workers, whose plans must be equal.
+            batch_loss: Returns a subnet's current loss on the step's batch; each call costs one forward pass of the subnet.
         """
 
 

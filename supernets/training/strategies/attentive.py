@@ -31,6 +31,11 @@ class AttentiveStrategy(SinglePhase):
 
     Args:
         macs: Returns the multiply-accumulates of architectures, (n,).
+        random_subnets: Number of subnets of a step that are selected, in addition to the largest and the smallest.
+        candidates: Number of architectures, drawn with replacement, from which each subnet is selected; at least 1. Each costs
+            a forward pass over the step's batch.
+        pick: ``best`` trains the candidate of the least loss, ``worst`` that of the greatest.
+        teacher: The source of distillation: ``largest``, ``frozen`` or ``none``; see `passes`.
     """
 
     name = "attentive"
@@ -53,6 +58,13 @@ class AttentiveStrategy(SinglePhase):
         object.__setattr__(self, "_prior", np.array([len(members) for members in self._bins]) / _SAMPLES)
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        """The passes of a step: the largest subnet, the smallest one, and the selected ones.
+
+        Args:
+            phase: Index of the step's phase; it has no effect, since there is one phase.
+            rng: Generator that draws the costs and the candidates.
+            batch_loss: Returns the loss of a candidate on the step's batch, by which it is selected.
+        """
         selected = [self._select(rng, batch_loss) for _ in range(self.random_subnets)]
         return passes([self.space.largest, self.space.smallest, *selected], self.teacher)
 

@@ -57,7 +57,9 @@ class ProgressiveStrategy:
     expansions; the teacher uses batch-norm statistics of the training images, not of the batch.
 
     Attributes:
-        teacher: ``largest`` is the largest network after its phase; ``frozen`` is the one given to the training.
+        family: The supernet's family, whose space gives the kinds of choices and thereby the phases.
+        teacher: ``largest`` is the largest network after its phase; ``frozen`` is the one given to the training; with
+            ``none``, all subnets learn from the labels only.
     """
 
     family: Family
@@ -86,6 +88,14 @@ class ProgressiveStrategy:
         return stages
 
     def phases(self, epochs: int) -> Sequence[Phase]:
+        """The phases of the schedule: each has one epoch, and the others are divided by OFA's shares.
+
+        Args:
+            epochs: Number of epochs of the whole training; at least one for each phase.
+
+        Raises:
+            TrainingError: there are fewer epochs than phases.
+        """
         stages = self._stages
         if epochs < len(stages):
             problem = f"{epochs} epochs for the {len(stages)} phases {'; '.join(stage.name for stage in stages)}"
@@ -139,6 +149,13 @@ class ProgressiveStrategy:
         return sizes_by_axis
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        """The passes of a step: the largest network in the first phase, then random subnets of what is elastic by then.
+
+        Args:
+            phase: Index of the step's phase, which says how small each choice may be and how many subnets are sampled.
+            rng: Generator that samples the subnets.
+            batch_loss: It has no effect, since no subnet is selected by its loss.
+        """
         space, stage = self.family.space, self._stages[phase]
         if stage.subnets == 0:
             return passes([space.largest], "frozen" if self.teacher == "frozen" else "none")
