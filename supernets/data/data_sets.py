@@ -82,6 +82,8 @@ def load_data(
             user's own sentences in `path`), ``number-table`` (the rows of numbers of the table `path`, with a label each),
             ``text`` (the user's own documents in `path`, for language models) or ``text-pairs`` (rows of a source and a target
             in the table `path`, for encoder-decoders).
+        path: File or folder of the data, as `name` says; required by the user's own data sets. None for ``digits``, which has
+            no files, and to look up or download ``fashion-mnist``.
         options: Options of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.

@@ -48,7 +48,16 @@ class Part:
         names: tuple[str, ...] = (),
         questions: Part | None = None,
     ) -> Part:
-        """The part of these inputs and labels, with its digest."""
+        """The part of these inputs and labels, with its digest.
+
+        Args:
+            inputs: Images (n, c, h, w), sentences (n, tokens) or other examples (n, ...), on the CPU, because their bytes are
+                hashed.
+            labels: (n, ...), of the kind of the data set's task; on the CPU, too.
+            padding: Token that sentences are padded with; None for images and blocks.
+            names: Name of each example in the data set's files, n of them; empty for no names.
+            questions: Multiple-choice questions of the part, whose digest is part of the digest; None for none.
+        """
         hashed = hashlib.sha256()
         for tensor in (inputs, labels):
             hashed.update(tensor.reshape(-1).numpy().data)
@@ -60,7 +69,12 @@ class Part:
         return len(self.labels)
 
     def split(self, size: int) -> tuple[Tensor, ...]:
-        """The inputs in batches of a size, in order; views."""
+        """The inputs in batches of a size, in order; views.
+
+        Args:
+            size: Number of examples of a batch, at least 1; the last batch may have fewer. Sentences are cut to the longest of
+                their batch.
+        """
         return tuple(trimmed(batch, self.padding) for batch in self.inputs.split(size))
 
     def lengths(self) -> Tensor:
@@ -86,7 +100,12 @@ class DataSet:
     """Three parts that never mix: for training, for the search, and for the final front only.
 
     Attributes:
+        name: Name of the data set, as in `load_data`, for messages and checkpoints.
+        train: Part that the supernet is trained on; unless a preprocessing is given, it is fitted to this part.
+        validation: Part by which a search compares networks.
+        test: Part that only the networks of the final front are scored on.
         class_names: Names of the classes, or of the labels of which each example has a set; empty for numbers.
+        format: Form of the examples and their preprocessing, which deployments repeat.
         skipped: names of files that cannot be used and were left out.
         targets: the kind of the labels: ``classes``, or another for which there is a task.
     """
