@@ -103,6 +103,10 @@ class SharingSpec:
     def from_json(cls, data: object) -> SharingSpec:
         """The sharing that `to_json` wrote; also reads ``slice``, the name of plain sharing in job files.
 
+        Args:
+            data: A mapping with the keys ``mixture``, ``kernels``, ``adapter_rank``, ``correction`` and ``experts``, each of
+                which may be missing; or ``slice``.
+
         Raises:
             SpaceError: the data is malformed.
         """

@@ -36,7 +36,11 @@ class ConvolutionalSpec(Spec, ABC):
 
     @abstractmethod
     def check_side(self, side: int) -> None:
-        """Raises `SpaceError` unless the networks take images of this side."""
+        """Raises `SpaceError` unless the networks take images of this side.
+
+        Args:
+            side: Height and width of the square images, in pixels.
+        """
 
 
 def make_divisible(channels: float) -> int:

@@ -56,7 +56,15 @@ class InvertedResidual(nn.Module):
 
 
 class MobileCNN(nn.Module):
-    """Stem, stages, a 1x1 head, global average, an optional layer and a classifier: (n, c, h, w) -> (n, classes)."""
+    """Stem, stages, a 1x1 head, global average, an optional layer and a classifier: (n, c, h, w) -> (n, classes).
+
+    Args:
+        stem: Module that takes the images; it begins with their resizing if the resolution is elastic.
+        stages: Blocks of each stage, in their order.
+        head: Module between the stages and the global average: (n, c, h, w) -> (n, channels, h, w).
+        mix: Module between the global average and the classifier: (n, channels) -> (n, channels); the identity for none.
+        classifier: Module that gives the logits: (n, channels) -> (n, classes).
+    """
 
     def __init__(
         self,
@@ -72,6 +80,11 @@ class MobileCNN(nn.Module):
         self.head, self.mix, self.classifier = head, mix, classifier
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits of images, (n, classes).
+
+        Args:
+            x: Images (n, c, h, w), float32, normalised as the training's.
+        """
         features = self.head(self.stages(self.stem(x))).mean((2, 3))
         return cast(Tensor, self.classifier(self.mix(features)))
 

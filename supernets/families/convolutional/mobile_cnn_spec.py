@@ -56,6 +56,7 @@ class CNNSpec(ConvolutionalSpec):
     Attributes:
         stem: output channels of the first convolution.
         stem_stride: its stride.
+        stages: the elastic stages in their order; 1 to 16.
         head: output channels of the last 1x1 convolution, before pooling and the classifier.
         activation: activation of the stem and the head.
         mix: channels of a linear layer with hard-swish between pooling and the classifier; None for none.

@@ -92,10 +92,12 @@ class EncoderFamily(TransformerFamily):
     Departures from BERT: there is one type of tokens, whose embedding is part of the words'; no dropout.
 
     Args:
+        spec: Options of the elastic dimensions, and the fixed sizes.
         vocabulary: number of different tokens.
         positions: the most tokens of a sentence.
         padding: the token that pads short sentences.
         tokens: length of the sentence that costs are counted for.
+        n_classes: Number of classes, the size of the outputs' last dimension.
         epsilon: term that layer norms add to the variance.
 
     Raises:

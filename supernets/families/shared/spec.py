@@ -179,6 +179,10 @@ class Spec:
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """The spec of these values by dimension, defaults in place of those that are not there.
 
+        Args:
+            values: Value of each dimension by its name, the name of a field: a number, a tuple of options in ascending order,
+                a word, ... Other names raise `TypeError`.
+
         Raises:
             DimensionError: a dimension without a default is missing, or a value makes no network.
         """

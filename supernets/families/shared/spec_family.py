@@ -181,12 +181,20 @@ class StackedFamily(DescribedFamily):
         """Dimensions of tensors of a layer, by their names in its module.
 
         Args:
+            stack: The stack of layers that the layer is in.
             layer: Beginning of the names of its axes.
         """
 
 
 class ImageFamily(DescribedFamily):
-    """A space of networks for square images: (n, channels, image_size, image_size) -> (n, n_classes)."""
+    """A space of networks for square images: (n, channels, image_size, image_size) -> (n, n_classes).
+
+    Args:
+        spec: Options of the networks' elastic dimensions, and their fixed sizes; of the class `spec_type`.
+        image_size: Height and width of an image in pixels.
+        channels: Number of channels of an image: 1 for grey, 3 for colour.
+        n_classes: Number of classes, the size of the outputs' last dimension.
+    """
 
     numbers: ClassVar[Numbers] = {"image_size": int, "channels": int, "n_classes": int}
 

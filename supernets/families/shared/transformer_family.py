@@ -184,7 +184,12 @@ class TransformerFamily(StackedFamily):
         return network
 
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
-        """The deviation that fresh weights are drawn with; None leaves what the constructor has drawn."""
+        """The deviation that fresh weights are drawn with; None leaves what the constructor has drawn.
+
+        Args:
+            name: Name of the parameter in the network.
+            parameter: Parameter of that name, whose shape decides; its values are not read.
+        """
         if name.endswith(("positions", *STACKS)) or (name.endswith("weight") and parameter.ndim == 2):
             return scaled_std(parameter)
         return None
