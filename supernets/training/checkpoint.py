@@ -73,6 +73,12 @@ def make_supernet(
 ) -> Supernet:
     """A supernet of a family under a way of sharing, freshly initialised or from the largest network's tensors.
 
+    Args:
+        family: An instance of a family, not its class.
+        spec: The way of sharing; plain slices by default.
+        pretrained: Every tensor of the largest network, by the template's names. None: the family's template, freshly
+            initialised from torch's global generator unless it is of a trained network.
+
     Raises:
         SpaceError: the family has no layer to which the sharing applies, or its networks are not such that they can be made
             smaller; or the object is no family.
@@ -127,7 +133,12 @@ def save_checkpoint(
     """Replaces the folder's checkpoint atomically; returns the digest of the weights.
 
     Args:
+        folder: Folder of the checkpoint, created if it is missing; the tensor files of a previous checkpoint are removed.
+        supernet: The supernet, whose family, sharing and stored tensors are written.
         progress: JSON-serialisable; ``epoch`` and ``epochs`` are required.
+        optimizer: The optimiser's tensors by name; empty after the last epoch.
+        teacher: Tensors of the frozen teacher that a phase of the training left; empty for none.
+        best: The supernet's tensors after its best epoch so far; empty unless the training keeps the best ones.
 
     Raises:
         CheckpointError: as `write_files`.
@@ -232,6 +243,9 @@ def _with_programs(family: Family, folder: Path, index: Mapping[str, Any]) -> Fa
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in a folder, with its supernet.
+
+    Args:
+        folder: Folder that `save_checkpoint` wrote.
 
     Raises:
         CheckpointError: there is none, or it is damaged, truncated, of another version or of another space.

@@ -67,6 +67,8 @@ class StepOptions:
     """Options of the gradients of a step; but for rounding, only `divergence`, `top_k` and losses of routers change them.
 
     Attributes:
+        divergence: Distance of a classification from the teacher: ``kl``, or ``alpha`` for the adaptive alpha-divergence (see
+            `supernets.tasks.divergence`).
         top_k: distil from the teacher's k most probable classes and the rest (see `top_divergence`); None for all.
         accumulate: parts that a step's batch is divided into; their gradients are added up, and memory holds the activations
             of one. They have two examples or more, and may be fewer, where a network has batch norms, whose statistics are

@@ -76,11 +76,17 @@ def train(
     With no epochs, the checkpoint has the weights as they are.
 
     Args:
+        supernet: The supernet, whose tensors are changed in place.
+        data: Data set whose training part the weights learn from, and whose validation part the scores of epochs are of.
+        strategy: Strategy that chooses the subnets of each step and their losses.
+        settings: The hyperparameters; a checkpoint is resumed only by a training with equal ones.
+        folder: Folder of the checkpoint, which is replaced after every epoch; it is created if it is missing.
         task: The task, fitted to the data.
         teacher: a frozen network for strategies that distil from one; the teacher that a phase leaves replaces it.
         device: on an accelerator, forwards run in bfloat16.
         workers: All workers that train together; each takes its share of every batch, and all need the same files.
         on_step: called by the first worker with the steps done, the total number of steps and the loss.
+        on_epoch: called by the first worker after each epoch's checkpoint, with the epoch's results.
 
     Returns:
         The digest of the trained weights.

@@ -34,12 +34,18 @@ class TrainingSettings(StepOptions):
     """The hyperparameters of a training: those of a step's gradients, and others.
 
     Attributes:
+        epochs: Number of passes over the training part; 0 keeps the weights as they are.
+        batch_size: Number of examples of an optimiser step, of all workers together; of these, a strategy that learns takes
+            half.
         learning_rate: the peak of the one-cycle schedule.
+        weight_decay: AdamW's decay of matrices and kernels, relative to the learning rate; biases and norms have none.
         shift: pixels of random translation; 0 for none.
+        flip: whether images are mirrored left to right with probability 1/2.
         calibration_images: training images for batch-norm statistics.
         keep: the final weights: those of the last epoch, or of the epoch after which the largest network had the best
             validation score (0, before the first epoch, included).
         threads: torch's threads; the weights are bitwise repeatable for a given number.
+        seed: Seed, at least 0, of all random numbers of an epoch, together with the epoch's number.
         clip_norm: the largest norm of a step's gradient, which a larger one is scaled to; None for no limit.
         parameters: The parameters that are trained: all of the supernet's, or those of the routers of experts alone.
     """
