@@ -34,11 +34,22 @@ class Predictor(Protocol):
     """Learns labels from feature rows."""
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,); raises `PredictorError` as `training_arrays` does."""
+        """Learns (n, d) -> (n,); raises `PredictorError` as `training_arrays` does.
+
+        Args:
+            features: Rows of the measured networks, (n, d), with at least one column; finite. Each class states in
+                ``minimum_rows`` how many rows it needs.
+            labels: Measured value of each row, (n,), in any unit; finite, and above 0 where the errors of the model are ratios.
+                Failed measurements must be left out.
+        """
         ...
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d), after a `fit`; raises `PredictorError` as `query_array` does."""
+        """Predictions for (m, d), after a `fit`; raises `PredictorError` as `query_array` does.
+
+        Args:
+            features: Rows to predict, (m, d), with the columns of the fit; finite. No rows give empty predictions.
+        """
         ...
 
 

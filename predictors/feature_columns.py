@@ -28,7 +28,12 @@ class FeatureLayout:
     options: tuple[int, ...] = ()
 
     def check(self, n_columns: int) -> None:
-        """Raises `PredictorError` (code ``predictor.invalid-layout``) unless it fits features with `n_columns` columns."""
+        """Raises `PredictorError` (code ``predictor.invalid-layout``) unless it fits features with `n_columns` columns.
+
+        Args:
+            n_columns: Number of columns of the feature array. Indices must be below it, and `groups` and `options` must have
+                this length unless they are empty.
+        """
         indices = [index for index in (self.macs, self.estimate, *self.aggregates) if index is not None]
         outside = [index for index in indices if not 0 <= index < n_columns]
         fault = ""
@@ -44,6 +49,10 @@ class FeatureLayout:
             raise PredictorError(f"the layout {fault}", code="predictor.invalid-layout")
 
     def encoding(self, n_columns: int) -> tuple[int, ...]:
-        """Indices of the columns that are no aggregates and no estimate."""
+        """Indices of the columns that are no aggregates and no estimate.
+
+        Args:
+            n_columns: Number of columns of the feature array.
+        """
         analytic = {*self.aggregates, self.macs, self.estimate}
         return tuple(i for i in range(n_columns) if i not in analytic)

@@ -222,6 +222,8 @@ class KernelProcess:
         """Learns (n, d) -> (n,).
 
         Args:
+            features: Rows of the measured networks, (n, d); finite, at least 3 rows.
+            labels: Measured value of each row, (n,); finite, and above 0 with LOG. With BEST, larger ones are better.
             errors: with LOG, known standard errors of the logarithms, (n,), in addition to the noise that all rows have; None
                 for none.
         """
@@ -244,17 +246,30 @@ class KernelProcess:
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d); noise is part of the deviation. With LOG the mean is the median of the posterior."""
+        """Predictions for (m, d); noise is part of the deviation. With LOG the mean is the median of the posterior.
+
+        Args:
+            features: Rows to predict, (m, d), with the columns of the fit; finite.
+        """
         x = query_array(features, self._n_columns)
         return self._labels.prediction(*self._at(x))
 
     def latent(self, features: Array) -> tuple[Array, Array]:
-        """Mean and deviation (m,) of the labels as they are fitted (with LOG, of logarithms), without their noise."""
+        """Mean and deviation (m,) of the labels as they are fitted (with LOG, of logarithms), without their noise.
+
+        Args:
+            features: Rows to predict, (m, d), with the columns of the fit; finite.
+        """
         mean, variance = self._noiseless(query_array(features, self._n_columns))
         return self._labels.centre + self._labels.unit * mean, self._labels.unit * np.sqrt(variance)
 
     def values(self, latent: Array) -> Array:
-        """Labels of fitted ones, of any shape."""
+        """Labels of fitted ones, of any shape.
+
+        Args:
+            latent: Values in the terms of `latent`: with LOG logarithms of labels, with PLAIN labels, with BEST those of
+                `best_warp`.
+        """
         return self._labels.warp.inverse(latent)
 
     def _warp(self, labels: Array) -> Warp:
@@ -287,6 +302,9 @@ class KernelProcess:
         Closed form with the parameters of all rows; rows that are not in the posterior are held out as they are. Exception:
         with a weight per group and up to `REFIT_ROWS`, parameters are learnt again without each fold, because those of all
         rows fit themselves to the held-out labels, and errors look a fifth to a quarter too small.
+
+        Args:
+            folds: Indices of the rows that are held out together; each training row is in one fold.
         """
         if not self.closed_form:
             out = np.empty((4, len(self._y)))
@@ -303,7 +321,12 @@ class KernelProcess:
         return self._labels.prediction(*self._completed(*self._posterior.held_out(inside)))
 
     def left_out_std(self, mean: Array) -> Array:
-        """Deviation (n,) of the prediction of each training row without it, in the labels' unit, at predictions (n,)."""
+        """Deviation (n,) of the prediction of each training row without it, in the labels' unit, at predictions (n,).
+
+        Args:
+            mean: Predicted value of each training row, (n,), in the labels' unit, at which deviations of fitted labels are
+                converted; with PLAIN it has no effect.
+        """
         std = self._posterior.left_out_std()
         return self._labels.warp.slope(mean) * self._labels.unit * self._completed(std, std)[1]
 

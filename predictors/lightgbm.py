@@ -38,7 +38,14 @@ LINEAR_LEAVES: Mapping[str, Any] = {**ALONE, "linear_tree": True, "linear_lambda
 
 
 class LightGBMPredictor:
-    """LightGBM (Ke et al. 2017) on the labels, PLAIN or LOG, with a fixed number of small trees (`rounds`)."""
+    """LightGBM (Ke et al. 2017) on the labels, PLAIN or LOG, with a fixed number of small trees (`rounds`).
+
+    Args:
+        scale: PLAIN fits the labels; LOG fits their logarithms, and the spread is one of ratios.
+        seed: Seed of LightGBM; equal data and seed give equal predictions.
+        parameters: Parameters of LightGBM by its own names; their ``seed``, if any, is replaced.
+        rounds: Number of trees, at least 1.
+    """
 
     minimum_rows = 6
 
@@ -49,7 +56,12 @@ class LightGBMPredictor:
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,)."""
+        """Learns (n, d) -> (n,).
+
+        Args:
+            features: Rows of the measured networks, (n, d); finite, at least 6 rows.
+            labels: Measured value of each row, (n,); finite, and above 0 with LOG.
+        """
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._scale.positive)
         targets = np.log(y) if self._scale is LabelScale.LOG else y
         rows = lightgbm.Dataset(x, targets, params=self._parameters)
@@ -59,7 +71,11 @@ class LightGBMPredictor:
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d)."""
+        """Predictions for (m, d).
+
+        Args:
+            features: Rows to predict, (m, d), with the columns of the fit; finite. No rows give empty predictions.
+        """
         x = query_array(features, self._n_columns)
         targets = _predict(self._model, x, self._rounds)
         ratio = self._scale is LabelScale.LOG

@@ -29,7 +29,12 @@ class MeanPredictor:
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,); the spread is that of leave-one-out errors."""
+        """Learns (n, d) -> (n,); the spread is that of leave-one-out errors.
+
+        Args:
+            features: Rows of the measured networks, (n, d); finite, at least 2 rows. Only their number has an effect.
+            labels: Measured value of each row, (n,); finite, and above 0 with LOG or RELATIVE.
+        """
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
         weights = y**-2 if self.scale is LabelScale.RELATIVE else np.ones_like(y)
         targets = np.log(y) if self.scale is LabelScale.LOG else y
@@ -42,7 +47,11 @@ class MeanPredictor:
         self._spread = Spread.of(errors_of(y, left_out, ratio=self.scale.positive))
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d)."""
+        """Predictions for (m, d).
+
+        Args:
+            features: Rows to predict, (m, d), with the columns of the fit; finite. All get the same prediction.
+        """
         x = query_array(features, self._n_columns)
         return self._spread.around(np.full(len(x), self._mean), ratio=self.scale.positive)
 
@@ -60,6 +69,7 @@ class RidgePredictor:
     Args:
         scale: RELATIVE weighs each row by 1 / label²; LOG fits the logarithm.
         columns: indices of the columns to use, all where None.
+        penalties: Penalties to choose from, one or more, at least 0: per training row, for columns of deviation 1.
     """
 
     minimum_rows = 3
@@ -78,7 +88,12 @@ class RidgePredictor:
         self._bounds = Bounds(-np.inf, np.inf)
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,)."""
+        """Learns (n, d) -> (n,).
+
+        Args:
+            features: Rows of the measured networks, (n, d); finite, at least 3 rows.
+            labels: Measured value of each row, (n,); finite, and above 0 with LOG or RELATIVE.
+        """
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
         targets = np.log(y) if self.scale is LabelScale.LOG else y
         self._bounds = Bounds.of(y, ratio=self.scale.positive)
@@ -109,7 +124,11 @@ class RidgePredictor:
         self._spread = Spread.of(errors_of(y, means, ratio=self.scale.positive))
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d); of positive labels within `Bounds`."""
+        """Predictions for (m, d); of positive labels within `Bounds`.
+
+        Args:
+            features: Rows to predict, (m, d), with the columns of the fit; finite. No rows give empty predictions.
+        """
         x = query_array(features, self._n_columns)
         mean = self._label(self._intercept + self._standardise(self._selected(x)) @ self._coefficients)
         return self._spread.around(mean, ratio=self.scale.positive)
@@ -118,6 +137,9 @@ class RidgePredictor:
         """Predictions of the training rows (n,), each without its fold, with the penalty and the scaling of all rows.
 
         Closed form: the errors of a fold are its residuals by the inverse of 1 - hat matrix (Allen 1974, for blocks).
+
+        Args:
+            folds: Indices of the rows that are held out together; each training row is in one fold.
         """
         errors = np.empty_like(self._targets)
         for fold in folds:

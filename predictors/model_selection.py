@@ -138,7 +138,15 @@ class AutoPredictor:
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,); sets `quality`."""
+        """Learns (n, d) -> (n,); sets `quality`.
+
+        Args:
+            features: Rows of the measured networks, (n, d), with the columns of the layout; finite, at least `MINIMUM_ROWS`.
+            labels: Measured value of each row, (n,); finite, and above 0 where `positive`.
+
+        Raises:
+            PredictorError: as `training_arrays` does, or the layout does not fit the columns.
+        """
         x, y = training_arrays(features, labels, minimum=MINIMUM_ROWS, positive=self.positive)
         self.layout.check(x.shape[1])
         self._bounds = Bounds.of(y, ratio=self.positive)
@@ -147,7 +155,14 @@ class AutoPredictor:
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, d)."""
+        """Predictions for (m, d).
+
+        Args:
+            features: Rows to predict, (m, d), with the columns of the fit; finite. No rows give empty predictions.
+
+        Raises:
+            PredictorError: as `query_array` does.
+        """
         x = query_array(features, self._n_columns)
         if not len(x):
             return Prediction(np.empty(0), np.empty(0), np.empty(0), np.empty(0))

@@ -74,6 +74,9 @@ class Quality:
     Attributes:
         model: its description, e.g. ``70 % ridge (log), 30 % LightGBM``.
         n: training rows.
+        scores: scores of the fit.
+        mean: scores of the first baseline, the mean of the labels.
+        ridge: scores of the second baseline, ridge regression on all columns.
     """
 
     model: str

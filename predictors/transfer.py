@@ -106,6 +106,8 @@ class TransferPredictor:
         Each next row lowers the sum of the relative variances most, given those before it (A-optimal design).
 
         Args:
+            networks: (m, parts), the networks to choose from, in the terms of `KnownDevices.networks`; finite.
+            n: Number of networks to choose, at most m.
             measured: (k, parts), rows that are measured already.
 
         Raises:
@@ -134,6 +136,10 @@ class TransferPredictor:
 
     def fit(self, features: Array, labels: Array) -> None:
         """Learns (n, parts) -> (n,) latencies of the new device.
+
+        Args:
+            features: (n, parts), the measured networks in the terms of `KnownDevices.networks`; finite, at least 3 rows.
+            labels: (n,), their latencies on the new device in any unit; above 0.
 
         Raises:
             PredictorError: as `training_arrays` does.
@@ -171,7 +177,11 @@ class TransferPredictor:
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
-        """Predictions for (m, parts): the mean over the draws, and the deviation of a new measurement from it."""
+        """Predictions for (m, parts): the mean over the draws, and the deviation of a new measurement from it.
+
+        Args:
+            features: (m, parts), networks in the terms of `KnownDevices.networks`; finite.
+        """
         x = query_array(features, self._n_columns)
         mean = 1 + self._offset + (x - self._centre) @ self._part_costs
         mean = np.maximum(mean, _LEAST_LEVEL)
