@@ -20,6 +20,8 @@ class HardwareProfile:
     """A deployment target: a machine, where to reach it, and how the runtime is configured there.
 
     Attributes:
+        name: Name by which measurements on it are stored, as in ``latency_ms@NAME``; in profile files letters, digits, ``.``,
+            ``_`` and ``-``, at most 64.
         threads: intra-op threads of the runtime, each pinned to a CPU of its own.
         batch_size: examples per call.
         provider: execution provider of ONNX Runtime, or device of another runtime.
@@ -27,6 +29,7 @@ class HardwareProfile:
         ssh: host to measure on, as the ssh command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
             `placement`.
         python: the interpreter on an ssh host, with numpy and the runtime.
+        description: Text for people, such as the machine's model; it does not affect measuring.
         runtime: The runtime of the models: ``onnxruntime``, ``openvino``, or ``module:Class`` of a
             `hardware_profiles.runtimes.base.Runtime`.
     """
@@ -65,6 +68,7 @@ class Graph:
         model: serialised ONNX.
         inputs: example inputs by name; a timed run makes one call with each. Give several where the cost depends on the
             input, as with sentences of different lengths.
+        name: Name of the graph, such as ``encoder``, in error messages and in the environment of a measurement.
         calls: times that one use of the deployment calls the graph.
     """
 
@@ -89,7 +93,15 @@ class Deployment:
 
     @classmethod
     def single(cls, model: bytes, *inputs: Mapping[str, NDArray[Any]]) -> Deployment:
-        """A deployment of one graph, timed with one call for each of the inputs."""
+        """A deployment of one graph, timed with one call for each of the inputs.
+
+        Args:
+            model: Serialised ONNX.
+            inputs: Example inputs by name, one mapping for each call; at least one.
+
+        Raises:
+            ValueError: there are no inputs.
+        """
         return cls((Graph(model, inputs),))
 
 
@@ -119,8 +131,10 @@ class LatencyMeasurement:
         drift: largest relative change of the sentinels between the start, the middle and the end.
         preempted_share: share of runs in which the worker lost the CPU.
         noisy: True if the resolution is wide, so that measuring again on a calmer machine would tell more.
+        protocol: Name and version of the measuring protocol; latencies of different ones are not comparable.
         raw_ms: wall times of all runs, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
         raw_cpu_ms: thread CPU times of the same runs.
+        round_lengths: Number of runs of each round, in order; they add up to the number of raw times.
         environment: CPU model, cores, pinned CPUs, runtime version, provider, ...; JSON-able.
         seconds: wall time spent on this measurement.
     """
@@ -151,7 +165,12 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """The reason why one deployment does not run, and the environment in which it failed."""
+    """The reason why one deployment does not run, and the environment in which it failed.
+
+    Attributes:
+        message: What failed, with the name of the graph if the deployment has several.
+        environment: The worker's description of its machine and versions, JSON-able; empty where it is unknown.
+    """
 
     message: str
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -78,6 +78,10 @@ def _catalog() -> Mapping[str, HardwareProfile]:
 def load_profile(name_or_path: str) -> HardwareProfile:
     """The profile with this name in the catalog, or of this YAML file (its path ends in .yaml or .yml).
 
+    Args:
+        name_or_path: Name of a profile of the catalog, which comes first; or path of a regular file in UTF-8, relative to the
+            working directory unless it is absolute.
+
     Raises:
         ProfileError: the name is unknown, or the file is missing, malformed, or uses a name of the catalog.
     """

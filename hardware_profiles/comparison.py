@@ -26,6 +26,10 @@ class LatencyComparison:
     def is_tie(self, model: str, other_model: str) -> bool:
         """Returns True if two models differ by no more than the larger of their resolutions.
 
+        Args:
+            model: Path of a model, as `models` has it.
+            other_model: Path of the other one; a model is a tie with itself.
+
         Raises:
             ModelError: one of them was not compared.
         """
@@ -71,7 +75,15 @@ def compare_latency(
 
         print(compare_latency(["small.onnx", "large.onnx"]))
 
-    Args: as `hardware_profiles.model_file.measure_latency`; the shapes are those of all models.
+    The arguments are as those of `hardware_profiles.model_file.measure_latency`; the shapes are those of all models.
+
+    Args:
+        models: Paths of the files, at least two and each once; their inputs are random.
+        profile: Profile to measure on; or the name of one of the catalog, or the path of a profile file.
+        shapes: Complete shapes, batch included, of inputs with dynamic dimensions, by the inputs' names; None for none.
+        precision: Precision that all models are converted to before they are measured; fp32 measures them unchanged.
+        longer: True for more rounds, as for final measurements.
+        on_wait: Receives a message when another measurement holds the host; None waits silently.
 
     Raises:
         ModelError: fewer than two models, one twice, or more than share their rounds; or as `measure_latency`.

@@ -36,7 +36,18 @@ def open_profiler(
 
     The worker process starts with the first measurement, or the first call of `environment`.
 
-    Args: see `WorkerProfiler`.
+    The arguments are those of `WorkerProfiler`.
+
+    Args:
+        profile: Profile to measure on: this machine, an ssh host, or a node of a Ray cluster.
+        seed: Seed of the order of entries within rounds.
+        on_wait: Receives a message when another measurement holds the host; None waits silently.
+        on_wait_end: Is called when that wait ends, because the host is free or by a timeout; None for no call.
+        limits: Timeouts of the worker's start, of the wait for the host and of its answers; None for the defaults.
+        lock: Name of the host's lock, which all its users must share, or the path of a file.
+        usual: Machine's usual speed, at which latencies are given; None takes it from this user's record of speeds, or from the
+            first session.
+        energy: True to measure energy as well, for which the machine needs counters that may be read.
 
     Raises:
         ProfileError: the profile is measured on this machine, which does not meet its requirements.
