@@ -87,6 +87,9 @@ class Deployment:
     """The graphs of a deployed model: one for a CNN, two for an encoder-decoder.
 
     Latency is the sum over graphs of calls x time, where a graph's time is the mean over its example inputs.
+
+    Attributes:
+        graphs: The graphs, at least one: without any, the result is a `LatencyFailure`.
     """
 
     graphs: tuple[Graph, ...]
@@ -97,7 +100,7 @@ class Deployment:
 
         Args:
             model: Serialised ONNX.
-            inputs: Example inputs by name, one mapping for each call; at least one.
+            *inputs: Example inputs by name, one mapping for each call; at least one.
 
         Raises:
             ValueError: there are no inputs.

@@ -164,7 +164,12 @@ class RidgePredictor:
 
 
 class ColumnLinearPredictor(RidgePredictor):
-    """An affine function of one column, by least squares: latency from MACs, for instance."""
+    """An affine function of one column, by least squares: latency from MACs, for instance.
+
+    Args:
+        column: Index of the column, from 0.
+        scale: RELATIVE weighs each row by 1 / label²; LOG fits the logarithm.
+    """
 
     def __init__(self, column: int, *, scale: LabelScale = LabelScale.PLAIN) -> None:
         super().__init__(scale=scale, columns=[column], penalties=[0.0])

@@ -164,5 +164,10 @@ class DataSet:
 
 
 def head(part: Part, n: int) -> Part:
-    """The first `n` examples of a part (all of a smaller one): always the same ones, with every class in its share."""
+    """The first `n` examples of a part (all of a smaller one): always the same ones, with every class in its share.
+
+    Args:
+        part: Part whose examples are in an order that mixes the classes. The result lacks its questions if it is smaller.
+        n: Number of examples, at least 1; at least those of the part returns the part itself.
+    """
     return part if n >= len(part) else Part.of(part.inputs[:n], part.labels[:n], part.padding, names=part.names[:n])
