@@ -62,10 +62,10 @@ Select = Annotated[
     option(
         "--select",
         help='The most accurate measured network within limits, e.g. "latency_ms<=1.0"; the limits replace the job\'s '
-        "constraints. For a training of nested networks: the largest within limits.",
+        "constraints. For a training of nested networks: the largest within limits. network=17: a network by its number.",
     ),
 ]
-Index = Annotated[int | None, option("--index", help="A member of the front by its number.")]
+Index = Annotated[int | None, option("--index", help="A member of the run's front by its number, from 0.")]
 Knee = Annotated[bool, typer.Option("--knee", help="The knee of the front (the default).")]
 WithPreprocessing = Annotated[
     bool,

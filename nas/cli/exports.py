@@ -52,6 +52,13 @@ def export(
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
+    profile: Annotated[
+        str | None,
+        option(
+            "--profile",
+            help="Choose by the latencies of this hardware profile of the run alone: its knee, or its best.",
+        ),
+    ] = None,
     with_preprocessing: WithPreprocessing = False,
     accept_plugin_versions: AcceptPluginVersions = False,
     runs: Runs = DEFAULT_RUNS,
@@ -68,6 +75,12 @@ def export(
         if with_preprocessing:
             raise typer.BadParameter("--with-preprocessing is for --format onnx: a module of torch takes tensors")
     opened = opened_run(runs, run)
+    if profile is not None and (index is not None or opened.kind == "training"):
+        raise typer.BadParameter(
+            "--profile chooses the knee or the best network of a search; --index is the same for all profiles"
+        )
+    if profile is not None:
+        select, knee = f"key={nas.results.choose(opened.report_of(profile), select).key}", True
     chosen = check_choice(opened, select, index, largest=format == "torch")
     key = "" if chosen is None else chosen.key
     if format == "torch":
@@ -216,7 +229,7 @@ def cascade(
         outputs |= {} if output is None else {"export": cascades.export(row, output)}
     if as_json:
         return print_json({**cascades.table.to_json(), **outputs})
-    _print_table(cascades.table)
+    _print_table(cascades.table, report.numbers)
     for name, score in outputs.get("test", {}).items():
         share = "" if score["large"] is None else f", {score['share']:.1%} passed on"
         accuracy = f"{100 * score['accuracy']:.2f} ± {100 * score['error']:.2f} %"
@@ -224,33 +237,40 @@ def cascade(
     return _print_export(outputs["export"]) if "export" in outputs else None
 
 
-def _print_table(table: CascadeTable) -> None:
+def _print_table(table: CascadeTable, numbers: Mapping[str, int]) -> None:
+    """Prints the cascades of a front.
+
+    Args:
+        numbers: The networks' numbers by key, which do not depend on the front that the table is of.
+    """
     latency, n = table.latency, len(table.members[0].right)
+    names = {member.index: str(numbers.get(member.point.key, "–")) for member in table.members}
     counts = [(len(table.cascades), "cascade"), (len(table.members), "network"), (n, "validation example")]
     n_cascades, n_networks, n_examples = (counted(number, noun) for number, noun in counts)
     print(f"{table.run}: {n_cascades} of {n_networks}, {n_examples}")
     rows = []
     for i, row in enumerate(table.rows):
         entry = row.cascade
-        pair = [str(entry.small), "", ""]
-        if entry.threshold is not None:
-            pair = [f"{entry.small} then {entry.large}", f"{entry.threshold:.4f}", f"{entry.share:.1%}"]
+        pair = [names[entry.small], "", ""]
+        if entry.threshold is not None and entry.large is not None:
+            pair = [f"{names[entry.small]} then {names[entry.large]}", f"{entry.threshold:.4f}", f"{entry.share:.1%}"]
         p99 = "–" if entry.p99_ms is None else format_value(latency, entry.p99_ms)
         times = [format_value(latency, entry.mean_ms, entry.mean_error_ms), format_value(latency, entry.worst_ms), p99]
         accuracy = format_value(nas.search.ACCURACY, entry.accuracy, entry.error)
-        rows.append([str(i), *pair, accuracy, *times, _result(row)])
+        rows.append([str(i), *pair, accuracy, *times, _result(row, names)])
     print_table(["#", "networks", "threshold", "passed on", "accuracy", "mean", "worst", "p99", "result"], rows)
-    print(f"networks by their numbers on the front; latencies are computed from measured {latency.name}")
+    print(f"networks by their numbers (--select network=N); latencies are computed from measured {latency.name}")
     if table.batch_size > 1:
         print(f"a call has {table.batch_size} examples: those that are passed on are collected into full batches")
 
 
-def _result(row: Row) -> str:
-    """The gain of a row over the single networks, as text."""
-    if row.gain is None:
+def _result(row: Row, names: Mapping[int, str]) -> str:
+    """The gain of a row over the single networks, which have these names, as text."""
+    if row.gain is None or row.against is None:
         return "single network" if row.on_front else "single network, dominated"
     gain = f"{100 * row.gain.difference:+.2f} ± {100 * row.gain.threshold:.2f} points"
-    return f"{gain} over {row.against}" if row.gain.distinguishable else f"a tie with {row.against}: {gain}"
+    other = names[row.against]
+    return f"{gain} over {other}" if row.gain.distinguishable else f"a tie with {other}: {gain}"
 
 
 def _print_export(exported: dict[str, Any]) -> None:

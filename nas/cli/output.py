@@ -109,8 +109,15 @@ def print_nested(nested: Any, expression: str) -> None:
     print(f"measure them with   supernet: {{from: {nested.run}}}   and   search: {{algorithm: random}}")
 
 
-def print_report(run: nas.Run, report: nas.results.RunReport, *, live: bool = False) -> None:
-    """Prints a search: its state, front, anchors and predictors."""
+def print_report(
+    run: nas.Run, report: nas.results.RunReport, *, live: bool = False, profile: str | None = None
+) -> None:
+    """Prints a search: its state, front, anchors and predictors.
+
+    Args:
+        live: True if it has a driver now.
+        profile: The hardware profile that the report is of; None for all. Networks are numbered by the front of all.
+    """
     status = nas.engine.shown_status(report.status, live=live)
     why = (run.waiting if live else "") or report.reason
     reason = f"; {why}" if why else ""
@@ -124,13 +131,14 @@ def print_report(run: nas.Run, report: nas.results.RunReport, *, live: bool = Fa
         print(f"constraints: {', '.join(constraint_text(c) for c in report.constraints)}")
     if report.nearest is not None and report.nearest.miss.broken:
         print(f"no network satisfies them; the nearest has {miss_text(report.nearest.miss)}")
-    points = [(str(i), point) for i, point in enumerate(report.front)]
+    joint = report if profile is None else run.report
+    points = [(number(joint, point), point) for point in report.front]
     if report.nearest is not None:
         points.append(("nearest", report.nearest.point))
     print_points(report, points + [(name, point) for name, point in report.anchors.items()])
-    for profile, front in report.fronts.items():
-        numbers = ", ".join(number(report, point) for point in front)
-        print(f"front of {profile} alone: {numbers or 'none'} (--profile {profile} shows it)")
+    for name, front in report.fronts.items():
+        numbers = ", ".join(number(report, point, named=True) for point in front)
+        print(f"front of {name} alone: {numbers or 'none'} (--profile {name} shows it)")
     if report.front_hypervolume is not None:
         reference = ", ".join(f"{name} {value:.4g}" for name, value in report.reference.items())
         outside = f"; {report.outside_text}" if report.outside_text else ""
@@ -143,14 +151,27 @@ def print_report(run: nas.Run, report: nas.results.RunReport, *, live: bool = Fa
         print(f"predictor of {name}: {', '.join(filter(None, values))} (cross-validated)")
 
 
-def print_selection(report: Any, selected: Any, best: Any) -> None:
-    """Prints the best network within limits, the front within them by its numbers in the run's, and the best one's blocks."""
-    text = ", ".join(constraint_text(c) for c in selected.constraints)
-    print(f"{report.run}: the best of {len(report.candidates)} measured networks with {text}, then the front")
-    replaced = ", ".join(constraint_text(c) for c in report.constraints)
-    if replaced:
-        print(f"replaces the job's constraints: {replaced}")
-    print_points(selected, [("best", best), *((number(report, point), point) for point in selected.front)])
+def print_selection(report: Any, selected: Any, best: Any, *, joint: Any) -> None:
+    """Prints the best network within limits, the front within them by its numbers in the run's, and the best one's blocks.
+
+    Args:
+        joint: Report of all profiles, by whose front networks are numbered.
+    """
+    if selected is report:  # chosen by its name
+        print(f"{report.run}: the chosen network, then the front")
+    else:
+        text = ", ".join(constraint_text(c) for c in selected.constraints)
+        print(f"{report.run}: the best of {len(report.candidates)} measured networks with {text}, then the front")
+        replaced = ", ".join(constraint_text(c) for c in report.constraints)
+        if replaced:
+            print(f"replaces the job's constraints: {replaced}")
+    print_points(
+        selected,
+        [
+            ("chosen" if selected is report else "best", best),
+            *((number(joint, point), point) for point in selected.front),
+        ],
+    )
     if (blocks := nas.results.block_table(report, best)) is not None:
         print(f"blocks of the best: {blocks.basis}")
         print_table(blocks.titles, [row.cells() for row in blocks.rows])
@@ -173,24 +194,30 @@ def print_failures(run: str, failures: Sequence[nas.results.FailedNetwork], *, r
     return print(f"next: {retry}")
 
 
-def number(report: Any, point: Any) -> str:
-    """The index of a member of the front, as `--index` takes it; a dash for other networks."""
+def number(report: Any, point: Any, *, named: bool = False) -> str:
+    """The index of a member of the run's front, as `--index` takes it; a dash for others, or ``network=N`` where named."""
     keys = [member.key for member in report.front]
-    return str(keys.index(point.key)) if point.key in keys else "–"
+    if point.key in keys:
+        return str(keys.index(point.key))
+    return f"network={report.numbers[point.key]}" if named and point.key in report.numbers else "–"
 
 
 def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
-    """Prints points as a table: measured values with their errors, and the task's metric on the test part.
+    """Prints points as a table: their numbers, measured values with their errors, and the task's metric on the test part.
 
-    A star marks latencies measured only by the shorter protocol of the search.
+    The first column is the position on the run's front, which changes as the front grows, and is a dash for other networks. The
+    second one is the network's own number, which stays. A star marks latencies measured only by the search's shorter protocol.
     """
     variant = [name for name in ("precision", "runtime") if any(getattr(point, name) for _, point in points)]
-    header = ["#", *variant, *(o.name for o in report.columns), f"test {report.scored.name}", "architecture"]
+    header = ["#", "network", *variant, *(o.name for o in report.columns), f"test {report.scored.name}", "architecture"]
     rows = []
     for label, point in points:
         values = [report.value_text(point, o) for o in report.columns]
         variant_cells = [getattr(point, name) for name in variant]
-        rows.append([label, *variant_cells, *values, score_text(report.scored, point.test, missing=""), point.key])
+        own_number = str(report.numbers.get(point.key, "–"))
+        rows.append(
+            [label, own_number, *variant_cells, *values, score_text(report.scored, point.test, missing=""), point.key]
+        )
     print_table(header, rows)
     if note := report.note_on(point for _, point in points):
         print(note)

@@ -111,11 +111,13 @@ def show(
         return _show_training(opened, select, as_json)
     if select is not None:
         report = opened.report_of(profile)
-        limits = nas.results.parse_limits(report, select)
-        best = nas.results.best_within(selected := nas.results.within(report, limits), select)
+        is_named = nas.results.names_network(select)
+        limits = () if is_named else nas.results.parse_limits(report, select)
+        selected = report if is_named else nas.results.within(report, limits)
+        best = nas.results.choose(report, select) if is_named else nas.results.best_within(selected, select)
         if as_json:
             return print_json(nas.results.selection_json(selected, limits, best))
-        return print_selection(report, selected, best)
+        return print_selection(report, selected, best, joint=report if profile is None else opened.report)
     live, (report, insight) = nas.engine.is_held(opened.folder), opened.report_and_insight(profile)
     improvement = nas.runs.improvement_of(opened) if nas.runs.is_finetuning(opened) else None
     further = opened.finetunings(report)
@@ -128,7 +130,7 @@ def show(
         }
         run_fields |= {} if improvement is None else {"gain": improvement.to_json()}
         return print_json({**nas.results.show_json(report), "insight": nas.results.insight_json(insight), **run_fields})
-    print_report(opened, report, live=live)
+    print_report(opened, report, live=live, profile=profile)
     if improvement is not None:
         print_improvement(opened.id, improvement)
     else:

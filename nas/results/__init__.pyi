@@ -9,6 +9,7 @@ from .analysis.insight import genes_json as genes_json
 from .analysis.insight import insight_json as insight_json
 from .analysis.network_selection import best_within as best_within
 from .analysis.network_selection import choose as choose
+from .analysis.network_selection import names_network as names_network
 from .analysis.network_selection import parse_cost_limits as parse_cost_limits
 from .analysis.network_selection import parse_limits as parse_limits
 from .analysis.network_selection import within as within

@@ -21,7 +21,7 @@ from nas.search.problem.tasks import SERVED_MEMORY, may_be_negative
 _EXAMPLE = '"latency_ms<=1.0" or "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
 _JOINT = re.compile(r",|\s+and\s+", re.IGNORECASE)
-_KEY_EXPRESSION = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
+_NAMED = re.compile(r"\s*(?P<name>key|network)\s*=\s*(?P<value>[^\s=]+)\s*")
 _REVERSED = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?%?", re.IGNORECASE)
 _TURNED = str.maketrans("<>", "><")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -49,6 +49,11 @@ class Limit:
         """The limit with its bound included, to compute and describe violations."""
         below = self.sign in ("<", "<=")
         return Constraint(self.objective, None if below else self.bound, self.bound if below else None)
+
+
+def names_network(expression: str) -> bool:
+    """Returns True for ``network=17`` or ``key=0-2-1``, which name one network; other expressions are limits."""
+    return _NAMED.fullmatch(expression) is not None
 
 
 def limits_of(constraints: Sequence[Constraint]) -> tuple[Limit, ...]:
@@ -124,14 +129,15 @@ def select(report: RunReport, expression: str) -> Point:
     """The evaluated network that is best by the task's metric (the most accurate one) and satisfies every limit; without such
     a metric, the first objective's best.
 
-    Of equally good ones, the cheapest. The expression ``key=0-2-1`` selects the network of this key.
+    Of equally good ones, the cheapest. The expression ``network=17`` selects the network of this number (see
+    `RunReport.numbers`), and ``key=0-2-1`` that of this key.
 
     Raises:
         SelectionError: the expression is malformed, no network satisfies it, or nothing is measured.
         UnknownNameError: there is no such metric with the run's profiles.
     """
-    if (match := _KEY_EXPRESSION.fullmatch(expression)) is not None:
-        return by_key(report, match["key"])
+    if (match := _NAMED.fullmatch(expression)) is not None:  # see `names_network`
+        return by_key(report, match["value"]) if match["name"] == "key" else by_number(report, match["value"])
     return best_within(within(report, parse_limits(report, expression)), expression)
 
 
@@ -166,6 +172,21 @@ def by_key(report: RunReport, key: str) -> Point:
             return points[place]
     problem = f"run {report.run!r} has no measured network with the key {quoted(key)}"
     raise SelectionError(problem, code="selection.unknown-network", remedy=Remedy("show", report.run))
+
+
+def by_number(report: RunReport, number: str) -> Point:
+    """The measured network of a number, which counts the networks of a run in the order of their evaluations, from 1.
+
+    Raises:
+        SelectionError: the run has no such network, or it is not measured.
+    """
+    key = next((key for key, n in report.numbers.items() if str(n) == number), None)
+    if key is None:
+        problem = (
+            f"run {report.run!r} has no network {quoted(number)}; expected a number from 1 to {len(report.numbers)}"
+        )
+        raise SelectionError(problem, code="selection.unknown-network", remedy=Remedy("show", report.run))
+    return by_key(report, key)
 
 
 def by_index(report: RunReport, index: int) -> Point:

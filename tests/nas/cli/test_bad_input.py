@@ -140,6 +140,11 @@ def test_an_export_makes_its_folder(after: Shell) -> None:
     assert after.nas("export", "small-1", "-o", "other/mine.onnx").code == 0
     assert (after.folder / "other" / "mine.onnx").exists()
     assert_error(after.nas("export", "small-1", "-o", "x.onnx", "--index", "1", "--knee"), code="selection.ambiguous")
+    assert_error(after.nas("export", "small-1", "-o", "x.onnx", "--profile", "cpu"), "unknown profile 'cpu'")
+    assert (
+        "--profile chooses"
+        in after.nas("export", "small-1", "-o", "x.onnx", "--profile", "cpu-1-thread", "--index", "0").err
+    )
 
 
 def test_a_truncated_checkpoint(after: Shell) -> None:
@@ -225,7 +230,7 @@ def test_an_export_leaves_other_files_alone(after: Shell) -> None:
     assert_error(after.nas("export", "small-1", "-o", "own.onnx"), "own.safetensors exists")
     assert (after.folder / "own.safetensors").read_text() == "mine"
     assert after.nas("export", "small-1", "-o", "twice.onnx").code == 0
-    assert after.nas("export", "small-1", "--index", "0", "-o", "twice.onnx").code == 0
+    assert after.nas("export", "small-1", "--profile", "cpu-1-thread", "-o", "twice.onnx").code == 0
 
 
 def test_a_damaged_checkpoint_index_of_a_training(shell: Shell) -> None:

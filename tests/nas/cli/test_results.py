@@ -75,6 +75,31 @@ def test_each_profile_is_shown_alone(shell: Shell) -> None:
     assert "unknown profile 'bord'; did you mean 'board'?" in answer.err
 
 
+def test_networks_have_the_same_numbers_in_every_view(shell: Shell) -> None:
+    make(shell, "a-1", *TWO, f"latency_ms@{BOARD}")
+    front = [p["key"] for p in shell.nas("show", "a-1", "--json").data["front"]]
+    number_by_key = {}
+    for options in (
+        (),
+        ("--profile", BOARD),
+        ("--profile", PROFILE),
+        ("--select", "accuracy>=0"),
+        ("--select", "network=2"),
+    ):
+        rows = [line.split() for line in shell.nas("show", "a-1", *options).out.splitlines()]
+        rows = [row for row in rows if (len(row) > 3 and row[0].isdecimal()) or row[:1] == ["–"]]
+        assert len(rows) > 2
+        for position, number, *_, key in rows:
+            assert position == (str(front.index(key)) if key in front else "–")
+            assert number_by_key.setdefault(key, number) == number
+    key, number = next(iter(number_by_key.items()))
+    assert shell.nas("show", "a-1", "--select", f"network={number}", "--json").data["key"] == key
+    assert shell.nas("show", "a-1", "--select", f"key={key}", "--json").data["key"] == key
+    answer = shell.nas("show", "a-1", "--select", "network=1000")
+    assert answer.code == 1
+    assert "has no network '1000'; expected a number from 1 to 40" in answer.err
+
+
 def test_plots_take_the_same_selection(shell: Shell) -> None:
     make(shell, "a-1", latency_ms=(None, 0.3))
     (page,) = [p for p in shell.nas("plot", "a-1", "-o", "all", "--json").data["paths"] if p.endswith("html")]

@@ -182,6 +182,10 @@ def test_your_own_images_on_two_profiles(shell: Shell) -> None:
     assert all(point["errors"]["macs"] == 0 for point in made.data["front"])
     exported = shell.nas("export", made.data["run"], "-o", "photo.onnx", "--json").data
     assert exported["parity"] <= 1e-4
+    for profile in job["hardware"]:
+        alone = shell.nas("show", made.data["run"], "--profile", profile, "--json").data["front"]
+        chosen = shell.nas("export", made.data["run"], "--profile", profile, "-o", f"{profile}.onnx", "--json").data
+        assert chosen["key"] in [point["key"] for point in alone]
     facts = {p.key: p.value for p in onnx.load(shell.folder / "photo.onnx").metadata_props}
     assert json.loads(facts["input"])["shape"] == ["batch", 3, 12, 12]
     assert len(json.loads(facts["input"])["mean"]) == 3
