@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -137,6 +138,9 @@ def plan(
         driving(runs, inline=inline, address=address, interruption_note="") as options,
         nas.jobs.preparing_new(resolved, "search", options, planning=True) as (built_job, reuse),
     ):
+        if sys.stderr.isatty():
+            samples = ", and training steps, scores and asks of the algorithm" if time else ""
+            print(f"measuring the smallest and the largest network{samples} ...", file=sys.stderr)
         job_plan = nas.jobs.plan(built_job, reuse, time=time, inline=options.scores_here)
     if job_plan.model is not None:
         write_plot(plot, job_plan.model)
@@ -182,7 +186,7 @@ def _print_plan(job_plan: nas.jobs.Plan) -> None:
         else f"{counted(job_plan.epochs, 'epoch')} of training"
     )
     print(f"then: {training}, {counted(job_plan.evaluations, 'evaluation')}")
-    for line in (job_plan.warm_start, job_plan.guidance):
+    for line in (job_plan.budget_note, job_plan.warm_start, job_plan.guidance):
         if line:
             print(line)
     if job_plan.times is not None:

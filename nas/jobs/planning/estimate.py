@@ -32,6 +32,10 @@ from supernets.training.trainer import steps_per_epoch, time_training
 _STEPS, _STEPS_S = 10, 5.0
 _SCORED, _SCORED_S = 8, 6.0
 """Maximum numbers of steps and networks that are timed, and about how many seconds for each."""
+_ASK_S, _FIRST_ASK = 4.0, 64
+"""About how many seconds asks are timed, and after how many evaluations the first one at most."""
+_MAX_GROWTH = 3.0
+"""Largest exponent by which the time of an ask is taken to grow: fits of Gaussian processes are cubic."""
 _SPREAD = 0.15
 """Relative change of a machine's speed between minutes; it is larger under other load."""
 _REPEATED = 2.0
@@ -167,20 +171,54 @@ def _served(built_job: BuiltJob, profile: HardwareProfile) -> set[str]:
 
 
 def _ask_seconds(built_job: BuiltJob, supernet: Supernet, rng: np.random.Generator) -> float:
-    """Mean seconds of the algorithm's `ask` for one batch: after half of the evaluations, and after nearly all.
+    """Mean seconds of the algorithm's `ask` for one batch over the search.
 
-    Its observations are simulated from the networks' costs, which takes the algorithm as long.
+    Asks are timed after more and more evaluations, as long as time allows; those of a longer search follow from the growth. The
+    observations are simulated from the networks' costs, which takes the algorithm as long.
     """
-    search = built_job.job.config.search
-    seconds = []
-    for n in (search.evaluations // 2, search.evaluations - 1):
+    last, started = max(1, _n_evaluations(built_job) - 1), time.perf_counter()
+    sizes, seconds = list[int](), list[float]()
+    for n in _ask_sizes(last):
         algorithm = build_algorithm(built_job, supernet)
         sampled = list(dict.fromkeys(built_job.space.sample(rng) for _ in range(n)))
         algorithm.tell([_simulated(built_job, supernet, a, rng) for a in sampled])
-        started = time.perf_counter()
-        algorithm.ask(search.batch)
-        seconds.append(time.perf_counter() - started)
-    return float(np.mean(seconds))
+        before = time.perf_counter()
+        algorithm.ask(built_job.job.config.search.batch)
+        sizes.append(n)
+        seconds.append(time.perf_counter() - before)
+        if len(sizes) > 1 and 2 * (time.perf_counter() - started) > _ASK_S:  # the next one takes at least as long
+            break
+    return mean_seconds(sizes, seconds, last)
+
+
+def _ask_sizes(last: int) -> list[int]:
+    """Numbers of evaluations after which asks are timed: each about half of the next, up to the last."""
+    sizes = [last]
+    while sizes[-1] > _FIRST_ASK or len(sizes) < 2:
+        sizes.append(max(1, sizes[-1] // 2))
+    return sizes[::-1]
+
+
+def mean_seconds(sizes: Sequence[int], seconds: Sequence[float], last: int) -> float:
+    """The mean over 1 to `last` evaluations of what was timed after some of them.
+
+    Between timed sizes it is interpolated; after the largest, it grows by a power of the size, as it did between the last two.
+
+    Args:
+        sizes: Numbers of evaluations, ascending, two at least.
+        seconds: Seconds of an ask after each.
+        last: Number of evaluations after which the last ask is made.
+    """
+    numbers = np.unique(np.linspace(1, last, 200).astype(np.int64))
+    (n_before, n_after), (before, after) = sizes[-2:], seconds[-2:]
+    growth = math.log(after / before) / math.log(n_after / n_before) if n_after > n_before and before > 0 else 0.0
+    beyond = after * (numbers / n_after) ** min(max(growth, 0.0), _MAX_GROWTH)
+    return float(np.where(numbers <= n_after, np.interp(numbers, sizes, seconds), beyond).mean())
+
+
+def _n_evaluations(built_job: BuiltJob) -> int:
+    """The evaluations of the search: its budget, or all networks of a smaller space."""
+    return min(built_job.job.config.search.evaluations, built_job.space.size)
 
 
 def _simulated(
@@ -200,14 +238,14 @@ def _simulated(
 def _search(
     built_job: BuiltJob, scored: Sequence[Scored], timed: dict[str, list[float]], ask_s: float, *, inline: bool
 ) -> Span:
-    search = built_job.job.config.search
-    batches = 1 + math.ceil((search.evaluations - 2) / search.batch)
+    search, n_evaluations = built_job.job.config.search, _n_evaluations(built_job)
+    batches = 1 + math.ceil((n_evaluations - 2) / search.batch)
     workers = 1 if inline else min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
     score, score_error = _mean([network.seconds for network in scored])
     turns = 1 + (batches - 1) * math.ceil(search.batch / workers)  # a batch waits for its slowest worker
-    timing = search.evaluations * sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
+    timing = n_evaluations * sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
     seconds = turns * score + batches * ask_s + timing
-    each = f"{len(scored)} of {search.evaluations} networks scored, {score:.2g} s each"
+    each = f"{len(scored)} of {n_evaluations} networks scored, {score:.2g} s each"
     times = "".join(f", measured on {name}, {np.mean(seconds_each):.2g} s" for name, seconds_each in timed.items())
     parallel = "" if workers == 1 else f"; {workers} at once"
     span = _span(seconds, turns * score_error, f"measured: {each}{times}; asks, {ask_s:.2g} s per batch{parallel}")
@@ -222,7 +260,7 @@ def _search(
 
 
 def _final(built_job: BuiltJob, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
-    data, n = built_job.data.dataset, built_job.job.config.search.evaluations
+    data, n = built_job.data.dataset, _n_evaluations(built_job)
     validation_s = float(np.mean([network.seconds for network in scored]))
     timing = sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
     score = validation_s * len(data.test.labels) / len(data.validation.labels)

@@ -95,6 +95,16 @@ class Plan:
         return f"warning: {text}; raise search.evaluations, e.g. to {2 * self.models_from}"
 
     @property
+    def budget_note(self) -> str:
+        """A warning where the budget exceeds the space; "" where it does not."""
+        if self.evaluations <= self.size:
+            return ""
+        return (
+            f"warning: search.evaluations is {self.evaluations:,}, and the space has {self.size:,} architectures; the search ends "
+            "when all are evaluated"
+        )
+
+    @property
     def ends_before_models(self) -> bool:
         """True if the budget ends before models choose any network."""
         return self.models_from is not None and self.models_from > self.evaluations
@@ -112,7 +122,11 @@ class Plan:
             "evaluations": self.evaluations,
             "models_from": self.models_from,
             "epochs": self.epochs,
-            "warnings": [text for text in (self.warning, self.guidance if self.ends_before_models else "") if text],
+            "warnings": [
+                text
+                for text in (self.warning, self.budget_note, self.guidance if self.ends_before_models else "")
+                if text
+            ],
             "time": None if self.times is None else self.times.to_json(),
             **({} if self.model is None else {"model": self.model.to_json()}),
             **({} if self.language is None else {"language_models": self.language.to_json()}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.built_job import build_job
-from nas.jobs.planning.estimate import Span, Times, estimate
+from nas.jobs.build.measurement_reuse import Reuse
+from nas.jobs.planning.estimate import Span, Times, _ask_sizes, estimate, mean_seconds
+from nas.jobs.planning.plan import plan
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
 from tests.nas.commands import SMALL_JOB
@@ -42,3 +45,39 @@ def test_a_trained_supernet_takes_no_training() -> None:
     times = Times(None, span, replace(span, high=20.0))
     assert list(times.parts()) == ["search", "final", "total"]
     assert (times.total.seconds, times.total.low, times.total.high) == (20.0, 16.0, 32.0)
+
+
+def test_asks_are_timed_after_few_evaluations_first() -> None:
+    assert _ask_sizes(1) == [1, 1]
+    assert _ask_sizes(59) == [29, 59]
+    sizes = _ask_sizes(19_999)
+    assert (sizes[0] <= 64, sizes[-1]) == (True, 19_999)
+    assert all(1.9 < after / before < 2.1 for before, after in itertools.pairwise(sizes))
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0, 3.0])
+def test_the_time_of_further_asks_follows_from_the_growth(power: float) -> None:
+    """The mean of n^p over 1 to N is about N^p / (p + 1)."""
+    sizes = [25, 50, 100, 200, 400]
+    mean = mean_seconds(sizes, [1e-6 * n**power for n in sizes], 10_000)
+    assert mean == pytest.approx(1e-6 * 10_000**power / (power + 1), rel=0.02)
+
+
+def test_growth_is_bounded() -> None:
+    assert mean_seconds([1, 1], [0.1, 0.2], 1) == pytest.approx(0.2, rel=0.6)
+    assert mean_seconds([10, 20], [0.1, 0.01], 1000) <= 0.1
+    assert mean_seconds([10, 20], [1e-4, 1.0], 40) <= 8.0
+
+
+def test_a_budget_above_the_space_is_stated_and_counts_as_the_space(tmp_path: Path) -> None:
+    text = SMALL_JOB.replace("guided", "random")
+    built_job = build_job(ResolvedJob(parse_job(text, source="job"), RunsFolder(tmp_path)))
+    config = built_job.job.config
+    size = built_job.space.size
+    larger = config.model_copy(update={"search": config.search.model_copy(update={"evaluations": size + 1000})})
+    built_job = build_job(ResolvedJob(larger, RunsFolder(tmp_path)))
+    job_plan = plan(built_job, Reuse(), time=False)
+    assert f"{size + 1000:,}" in job_plan.budget_note
+    assert f"{size:,} architectures" in job_plan.budget_note
+    assert job_plan.budget_note in job_plan.to_json()["warnings"]
+    assert plan(build_job(ResolvedJob(config, RunsFolder(tmp_path))), Reuse(), time=False).budget_note == ""
