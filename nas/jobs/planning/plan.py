@@ -100,8 +100,8 @@ class Plan:
         if self.evaluations <= self.size:
             return ""
         return (
-            f"warning: search.evaluations is {self.evaluations:,}, and the space has {self.size:,} architectures; the search ends "
-            "when all are evaluated"
+            f"warning: search.evaluations is {self.evaluations:,}, and the space has {self.size:,} architectures; the search "
+            "ends when all are evaluated"
         )
 
     @property

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,12 @@ def open_model(
 def _of_file(path: Path, weights: str | None) -> CapturedModel:
     """The model of a captured file, with other weights where some are named."""
     if not path.exists():
-        raise CaptureError(
-            f"{path} is neither a file nor a model's name; expected torchvision:NAME, timm:NAME, "
-            "transformers:FOLDER, package.module:function, or a file of a captured model",
-            code="capture.unknown-model",
+        names = _library_names(str(path))
+        kinds = (
+            "torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function, or a file of a captured model"
         )
+        remedy = f"did you mean {' or '.join(names)}?" if names else f"expected {kinds}"
+        raise CaptureError(f"{path} is neither a file nor a model's name; {remedy}", code="capture.unknown-model")
     model = load_capture(path)
     if weights is None:
         return model
@@ -109,6 +111,22 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
     return with_tensors(
         model, matching(expected, read_weights(find_weights(weights)), source=weights, optional_names=unused)
     )
+
+
+def _library_names(model: str) -> list[str]:
+    """The full names of a model of installed libraries, or of those with the most similar names."""
+    names_by_library = {}
+    if find_spec("torchvision") is not None:
+        names_by_library["torchvision"] = library("torchvision").models.list_models()
+    if find_spec("timm") is not None:
+        names_by_library["timm"] = library("timm").list_models()
+    exact = [f"{source}:{model}" for source, names in names_by_library.items() if model in names]
+    near = [
+        f"{source}:{name}"
+        for source, names in names_by_library.items()
+        for name in get_close_matches(model, names, n=2, cutoff=0.7)
+    ]
+    return exact or near
 
 
 def _in_single_precision(model: UserModel) -> UserModel:

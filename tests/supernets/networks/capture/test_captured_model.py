@@ -361,3 +361,19 @@ def test_a_model_whose_last_layer_is_not_found_is_refused() -> None:
 
     with raises("capture.outputs", "num_classes"):
         with_outputs(capture_model(own_model(Sum()), torch.randn(2, 4)), 5, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("resnet18", "torchvision:resnet18"),
+        ("mobilenet_v3_smal", "torchvision:mobilenet_v3_small"),
+        ("vit_tiny_patch16_224", "timm:vit_tiny_patch16_224"),
+    ],
+)
+def test_a_name_without_its_library_is_suggested_with_it(name: str, suggested: str) -> None:
+    pytest.importorskip(suggested.partition(":")[0])
+    with raises("capture.unknown-model", name, "did you mean", suggested):
+        open_model(name)
+    with raises("capture.unknown-model", "expected torchvision:NAME"):
+        open_model("no-such-thing-at-all")
