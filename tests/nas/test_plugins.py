@@ -380,13 +380,21 @@ def test_candidates_without_a_usable_value_fail_and_the_search_goes_on(
     assert run.report.front
 
 
-def test_where_every_candidate_fails_the_run_ends_with_the_reason(
-    tmp_path: Path, plugin_packages: PluginPackages
+@pytest.mark.parametrize(
+    ("old", "new", "mentions"),
+    [
+        ("network.cost.macs", "network.cost.mass", ("AttributeError", "mass")),
+        ("network.cost.macs", "float('nan')", ("nan", "finite")),
+    ],
+)
+def test_a_metric_that_fails_is_found_before_the_training(
+    tmp_path: Path, plugin_packages: PluginPackages, old: str, new: str, mentions: Sequence[str]
 ) -> None:
-    plugin_packages.install("kit", {"kit": KIT.replace("network.cost.macs", "network.cost.mass")})
-    with raises("evaluation.anchor-failed", "metric kit:Energy (kit 0.1)", "AttributeError", "mass"):
-        nas.run(with_metrics("{energy_mj: kit:Energy}", "[macs, energy_mj]"), options_of(tmp_path))
-    assert nas.open_run("small-1", tmp_path / "runs").folder.path.is_dir()
+    plugin_packages.install("kit", {"kit": KIT.replace(old, new)})
+    job = with_metrics("{energy_mj: kit:Energy}", "[macs, energy_mj]")
+    with raises("plugin.failed", "metrics.energy_mj", "metric kit:Energy (kit 0.1)", "before the training", *mentions):
+        nas.run(job, options_of(tmp_path))
+    assert not (tmp_path / "runs" / "small-1").exists()
 
 
 @pytest.mark.parametrize(

@@ -133,12 +133,6 @@ def build_evaluator(
         )
         for place, profile in built_job.job.deployed.items()
     }
-    own_metrics = OwnMetrics(
-        built_job.job.own_metrics,
-        inputs=part.inputs.numpy(),
-        labels=part.labels.numpy(),
-        profiles=built_job.job.deployed,
-    )
     return MeasuringEvaluator(
         scoring,
         supernet.cost,
@@ -146,8 +140,18 @@ def build_evaluator(
         weights=weights,
         data=part.digest,
         environments=environments,
-        own_metrics=own_metrics,
+        own_metrics=own_metrics_on(built_job, part),
         memory=built_job.memory(supernet),
+    )
+
+
+def own_metrics_on(built_job: BuiltJob, part: Part) -> OwnMetrics:
+    """The metrics of the job's plug-ins, on the examples of a part of its data."""
+    return OwnMetrics(
+        built_job.job.own_metrics,
+        inputs=part.inputs.numpy(),
+        labels=part.labels.numpy(),
+        profiles=built_job.job.deployed,
     )
 
 

@@ -19,12 +19,13 @@ from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
 from nas.engine.store.folder import RunFolder, write_atomically
 from nas.engine.store.run_facts import Kind, RunFacts, SearchFacts
-from nas.errors import JobError
+from nas.errors import EvaluationError, JobError, PluginError
 from nas.jobs.build.built_job import BuiltJob, build_job, find_device
 from nas.jobs.build.compatibility_facts import compatibility_facts, space_digest
 from nas.jobs.build.measurement_reuse import Reuse, find_reuse
-from nas.jobs.build.search_objects import build_algorithm, exact_values, first_modelled
+from nas.jobs.build.search_objects import build_algorithm, exact_values, first_modelled, own_metrics_on
 from nas.jobs.build.serving import check_served
+from nas.jobs.evaluation.scoring import InlineScoring, ScoringTask
 from nas.jobs.resolve.references import check_ray, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.passed_objects import check_passed
@@ -32,7 +33,7 @@ from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
 from nas.plugins.parts import install
 from nas.search.problem.budget import Budget, Plateau
-from nas.search.problem.objectives import EXACT_METRICS
+from nas.search.problem.objectives import EXACT_METRICS, Status
 from nas.search.problem.variants import environment_name
 from supernets.data import TextFormat
 from supernets.networks.capture.captured_model import save_capture
@@ -64,6 +65,7 @@ def preparing_new(
     check_trainable(built_job)
     if kind == "search":
         check_searchable(built_job)
+        check_own_metrics(built_job)
     with _connected(built_job, kind, options, scores=kind == "search" and not planning):
         environments = {}
         with suppress(ProfilingError) if planning else nullcontext():
@@ -122,6 +124,31 @@ def check_searchable(built_job: BuiltJob) -> None:
     _check_constraints(built_job)
     if "search.algorithm" in built_job.job.config.plugins:
         build_algorithm(built_job, built_job.outline())
+
+
+def check_own_metrics(built_job: BuiltJob) -> None:
+    """Measures each metric of a plug-in once, for the smallest network with the weights that the job begins with.
+
+    Raises:
+        PluginError: a metric raises, or returns no finite value, as it would after the training.
+        EvaluationError: the network cannot be made.
+    """
+    metrics, data = built_job.job.own_metrics, built_job.data
+    if not metrics:
+        return
+    supernet, candidate = built_job.current(), built_job.space.smallest
+    own_metrics = own_metrics_on(built_job, data.dataset.validation)
+    network, variant = built_job.job.variants.split(candidate)
+    scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
+    scored = scoring.score_one(ScoringTask(network, variant, metrics=(), model=True))
+    if (model := scored.model) is None:
+        raise EvaluationError(f"network {network.key}: {scored.failure}", code="evaluation.not-scored")
+    for objective in (metric for metric in built_job.job.metrics if metric.metric in metrics):
+        request = built_job.job.variants.request(candidate, objective)
+        measurement = own_metrics.measurement(request, model, supernet.cost(network))
+        if measurement.status is Status.FAILED:
+            where = f"{built_job.job.source}: metrics.{objective.metric}"
+            raise PluginError(f"{where}: {measurement.message} (tried on the smallest network before the training)")
 
 
 def check_measurable(built_job: BuiltJob) -> dict[str, Mapping[str, Any]]:
