@@ -55,7 +55,7 @@ def test_asks_are_timed_after_few_evaluations_first() -> None:
     assert all(1.9 < after / before < 2.1 for before, after in itertools.pairwise(sizes))
 
 
-@pytest.mark.parametrize("power", [0.0, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_the_time_of_further_asks_follows_from_the_growth(power: float) -> None:
     """The mean of n^p over 1 to N is about N^p / (p + 1)."""
     sizes = [25, 50, 100, 200, 400]
@@ -66,7 +66,7 @@ def test_the_time_of_further_asks_follows_from_the_growth(power: float) -> None:
 def test_growth_is_bounded() -> None:
     assert mean_seconds([1, 1], [0.1, 0.2], 1) == pytest.approx(0.2, rel=0.6)
     assert mean_seconds([10, 20], [0.1, 0.01], 1000) <= 0.1
-    assert mean_seconds([10, 20], [1e-4, 1.0], 40) <= 8.0
+    assert mean_seconds([10, 20], [1e-4, 1.0], 40) <= 2.0
 
 
 def test_a_budget_above_the_space_is_stated_and_counts_as_the_space(tmp_path: Path) -> None:
