@@ -32,7 +32,7 @@ from supernets.training.trainer import steps_per_epoch, time_training
 _STEPS, _STEPS_S = 10, 5.0
 _SCORED, _SCORED_S = 8, 6.0
 """Maximum numbers of steps and networks that are timed, and about how many seconds for each."""
-_ASK_S, _FIRST_ASK = 8.0, 64
+_ASK_S, _FIRST_ASK = 8.0, 256
 """About how many seconds asks are timed, and after how many evaluations the first one at most."""
 _MAX_GROWTH = 1.0
 """Largest exponent of the growth of an ask's time: shipped models are fitted to some hundred observations at most, and the rest
