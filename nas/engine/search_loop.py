@@ -20,6 +20,9 @@ from nas.search.problem.objectives import Constraint, Evaluation, Measurement, O
 from nas.search.problem.variants import Variants
 from supernets.space import Architecture, SearchSpace
 
+_N_REFERENCE = 4
+"""Networks with values that set the reference point at least, unless the search ends with fewer."""
+
 
 def search(
     space: SearchSpace,
@@ -68,6 +71,7 @@ def search(
         batch=batch,
         first=list(dict.fromkeys([space.smallest, space.largest, *known_candidates])),
         known_candidates=known_candidates,
+        retry_failures=retry_failures,
         criteria=StopCriteria(budget, stop_when),
         tracker=FrontTracker(objectives, constraints),
         on_progress=on_progress,
@@ -110,7 +114,9 @@ class _Search:
     tracker: FrontTracker
     on_progress: Callable[[SearchProgress], None]
     clock: Callable[[], float]
+    retry_failures: bool
     evaluations: list[Evaluation] = field(default_factory=list)
+    recorded_reference: Sequence[float | None] | None = None
 
     @property
     def n_spent(self) -> int:
@@ -125,7 +131,7 @@ class _Search:
     def run(self) -> None:
         recorded, state, started = self.store.asks(), self.store.state(), self.clock()
         step, seconds = 0, state.searched_seconds
-        self.tracker.restore(state.reference)
+        self.recorded_reference = None if self.retry_failures else state.reference
         while (stop := self._stop(step, len(recorded), state.stop, seconds)) is None:
             architectures = self._replay(step, recorded[step]) if step < len(recorded) else self._ask(step)
             if not architectures:
@@ -138,7 +144,7 @@ class _Search:
                 self.store.update_state(searched_seconds=seconds)
         self.evaluator.last()
         self._correct()
-        self._set_reference()
+        self._set_reference(1)
         self.store.update_state(stop=stop)
         if self.algorithm.fits() and self.algorithm.ask(
             self.batch
@@ -195,15 +201,18 @@ class _Search:
         self.evaluations += evaluations
         self.tracker.add(evaluations)
         if not is_first:
-            self._set_reference()
+            self._set_reference(_N_REFERENCE)
         if self.tracker.hypervolume is not None:
             self.criteria.record(self.n_spent, self.tracker.hypervolume)
         self.show()
 
-    def _set_reference(self) -> None:
-        """Sets the reference point by the evaluations so far, unless it is set."""
-        if self.tracker.reference is None and (reference := self.tracker.set_reference(self.evaluations)) is not None:
-            self.store.update_state(reference=reference)
+    def _set_reference(self, n_at_least: int) -> None:
+        """Sets the reference point by the evaluations so far, if that many have values, unless it is set."""
+        if self.tracker.reference is None:
+            recorded = self.recorded_reference
+            reference = self.tracker.set_reference(self.evaluations, n_at_least=n_at_least, recorded=recorded)
+            if reference is not None:
+                self.store.update_state(reference=reference)
 
     def _measure(self, batch: Sequence[Architecture]) -> list[Evaluation]:
         """The candidates of a batch with all of their metrics."""

@@ -62,23 +62,31 @@ class FrontTracker:
         self.n_failures = self.n_too_noisy = 0
         self._failures_in_a_row: list[Evaluation] = []
 
-    def restore(self, reference: Sequence[float | None] | None) -> None:
-        """Takes the reference point that an earlier driver of the run has set, in natural signs."""
-        if reference is not None and None not in reference:
-            self.reference = np.array([o.sign for o in self._objectives]) * np.array(reference, dtype=np.float64)
-
-    def set_reference(self, evaluations: Sequence[Evaluation]) -> tuple[float, ...] | None:
+    def set_reference(
+        self,
+        evaluations: Sequence[Evaluation],
+        *,
+        n_at_least: int = 1,
+        recorded: Sequence[float | None] | None = None,
+    ) -> tuple[float, ...] | None:
         """Sets the reference point from the first networks; returns it in natural signs.
 
         Args:
             evaluations: The evaluations so far; those that failed or were screened out do not count.
+            n_at_least: The number of evaluations that must count: one or two alone would give a point that others lie beyond.
+            recorded: The point that an earlier driver of the run has set, in natural signs, which stays; None for none.
 
         Returns:
-            None while no evaluation counts; then no reference is set.
+            None while too few evaluations count; then no reference is set.
         """
-        if not (complete := _complete(evaluations)):
+        complete = _complete(evaluations)
+        if len(complete) < n_at_least:
             return None
-        self.reference = reference_point(minimised(complete, self._objectives))
+        if recorded is not None and None not in recorded:
+            signs = np.array([o.sign for o in self._objectives])
+            self.reference = signs * np.array(recorded, dtype=np.float64)
+        else:
+            self.reference = reference_point(minimised(complete, self._objectives))
         self.hypervolume = hypervolume(self.front, self.reference)
         return tuple(o.sign * float(r) for o, r in zip(self._objectives, self.reference, strict=True))
 

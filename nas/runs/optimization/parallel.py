@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import pickle
 import signal
 import time
@@ -23,6 +24,8 @@ from nas.engine.evaluation.metric_function import Call, CallResult, MetricFuncti
 from nas.errors import EvaluationError, NasError
 
 Calls = Pool[Call, CallResult]
+_LOOK_S = 1.0
+"""Time between two looks at the processes, in seconds, while no answer arrives."""
 _EXIT_S = 5.0
 """Time that an idle process may take to end, in seconds."""
 
@@ -172,11 +175,10 @@ class ProcessPool:
             self._hand_out(waiting)
             busy = [worker for worker in self._workers if worker.call]
             first = min(worker.until for worker in busy)
-            answered = wait(
-                [worker.connection for worker in busy],
-                None if math.isinf(first) else max(0.0, first - time.monotonic()),
-            )
-            ready = [worker for worker in busy if worker.connection in answered]
+            timeout = min(_LOOK_S, max(0.0, first - time.monotonic()))
+            answered = wait([worker.connection for worker in busy], timeout)
+            # A process that a dead worker has forked keeps the connection open: the end of the worker is looked for, too.
+            ready = [worker for worker in busy if worker.connection in answered or not worker.process.is_alive()]
             for worker in ready or [worker for worker in busy if time.monotonic() >= worker.until]:
                 call = worker.call
                 if call is not None and (result := self._result(worker, call, is_late=not ready)) is not None:
@@ -185,16 +187,28 @@ class ProcessPool:
     def close(self) -> None:
         """Ends all processes; a call that one of them makes is given up."""
         for worker in self._workers:
-            self._end(worker)
+            worker.connection.close()
+        until = time.monotonic() + _EXIT_S
+        for worker in self._workers:
+            _end(worker, 0.0 if worker.call else until - time.monotonic())
         self._workers = []
+
+    def _drop(self, worker: _Worker) -> None:
+        worker.connection.close()
+        _end(worker, 0.0)
+        self._workers.remove(worker)
 
     def _hand_out(self, waiting: deque[Call]) -> None:
         """Gives waiting calls to idle processes, and to new ones while there are fewer than wanted."""
         idle = [worker for worker in self._workers if worker.call is None]
         while waiting and (idle or len(self._workers) < self._n):
             worker = idle.pop() if idle else self._start()
+            try:
+                worker.connection.send(waiting[0])
+            except OSError:  # it died while it was idle
+                self._drop(worker)
+                continue
             worker.call = waiting.popleft()
-            worker.connection.send(worker.call)
 
     def _start(self) -> _Worker:
         # Forked processes would share locks of this one's threads, which may be held when they are made.
@@ -212,10 +226,11 @@ class ProcessPool:
         try:
             if is_late:
                 raise TimeoutError
+            if not worker.connection.poll():  # it died, and what it forked keeps the connection
+                raise EOFError
             message = worker.connection.recv()
         except (EOFError, OSError) as error:
-            self._end(worker)
-            self._workers.remove(worker)
+            self._drop(worker)
             if isinstance(error, TimeoutError):
                 return CallResult(
                     {}, f"{described} took longer than the limit of {self._limit_s:g} s", seconds=self._limit_s
@@ -227,19 +242,20 @@ class ProcessPool:
         worker.until = time.monotonic() + self._limit_s
         return None
 
-    def _end(self, worker: _Worker) -> None:
-        worker.connection.close()
-        if worker.call is not None:
-            worker.process.kill()
-        worker.process.join(_EXIT_S)
-        if worker.process.is_alive():  # native threads of the function's libraries keep it
-            worker.process.kill()
-            worker.process.join()
+
+def _end(worker: _Worker, within_s: float) -> None:
+    """Waits for the end of a process whose connection is closed, and kills it, with those that it started, after that time."""
+    worker.process.join(max(0.0, within_s))
+    if worker.process.is_alive():
+        with suppress(ProcessLookupError, PermissionError):  # it has no group of its own yet
+            os.killpg(worker.process.pid or 0, signal.SIGKILL)
+        worker.process.kill()
+        worker.process.join()
 
 
 def _make_calls(connection: Connection, make_call: Callable[[Call], CallResult], limit_s: float) -> None:
     """The work of a process: calls until the connection is closed. Each is announced, so that its time counts from there."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal: the parent ends this one
+    os.setsid()  # so that what a call starts ends with it; Ctrl-C does not reach this process: the parent ends it
     with suppress(EOFError, OSError):  # the parent closed the connection, or died
         while True:
             call = connection.recv()

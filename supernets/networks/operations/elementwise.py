@@ -231,21 +231,34 @@ def _lower_shrink(low: Lowering, call: Call) -> ResultValues:
 def _lower_threshold(low: Lowering, call: Call) -> ResultValues:
     a, dtype = call.arguments, low.result_type(call)
     x, limit, value = (typed_operand(low, a[name], dtype) for name in ("self", "threshold", "value"))
-    return low.add("Where", low.add("Greater", x, limit), x, value)
+    return low.add("Where", low.add("LessOrEqual", x, limit), value, x)
 
 
 @elementwise("remainder", "fmod", "floor_divide")
 def _lower_division_with_remainder(low: Lowering, call: Call) -> ResultValues:
-    """A remainder has the sign of the divisor, but that of `fmod`; a floored quotient is what it leaves."""
+    """A remainder has the sign of the divisor, but that of `fmod` has the dividend's."""
     dtype = low.result_type(call)
     x, y = (typed_operand(low, call.arguments[name], dtype) for name in ("self", "other"))
     if call.name == "fmod":
         return low.add("Mod", x, y, fmod=1)
+    if call.name == "floor_divide":
+        return _floored_quotient(low, x, y, dtype)
+    return _remainder(low, x, y, dtype)
+
+
+def _remainder(low: Lowering, x: Value, y: Value, dtype: str) -> Value:
+    """The remainder with the sign of the divisor: exact, where that of a rounded quotient would be off by a whole divisor."""
     if dtype == "int64":
-        remainder = low.add("Mod", x, y, fmod=0)
-        return remainder if call.name == "remainder" else low.add("Div", low.add("Sub", x, remainder), y)
-    quotient = low.add("Floor", low.add("Div", x, y))
-    return quotient if call.name == "floor_divide" else low.add("Sub", x, low.add("Mul", quotient, y))
+        return low.add("Mod", x, y, fmod=0)
+    remainder, zero = low.add("Mod", x, y, fmod=1), low.scalar(0.0)
+    signs_differ = low.add("Less", low.add("Mul", low.add("Sign", remainder), low.add("Sign", y)), zero)
+    return low.add("Where", signs_differ, low.add("Add", remainder, y), remainder)
+
+
+def _floored_quotient(low: Lowering, x: Value, y: Value, dtype: str) -> Value:
+    """The quotient that the remainder leaves, as torch computes it."""
+    quotient = low.add("Div", low.add("Sub", x, _remainder(low, x, y, dtype)), y)
+    return quotient if dtype == "int64" else low.add("Round", quotient)
 
 
 @elementwise("elu", "leaky_relu", "celu")
@@ -323,9 +336,11 @@ def _lower_binary(low: Lowering, call: Call) -> ResultValues:
     x, y = typed_operand(low, left, dtype), typed_operand(low, right, dtype)
     if (alpha := a.get("alpha", 1)) != 1:
         y = low.add("Mul", y, typed_operand(low, alpha, dtype))
+    if rounding == "floor":
+        return _floored_quotient(low, x, y, dtype)
     out = low.add(op, x, y)
     if rounding is not None:
-        return low.add("Floor", out) if rounding == "floor" else _truncated(low, out)
+        return _truncated(low, out)
     return low.add("Not", out) if name == "ne" else out
 
 

@@ -161,7 +161,7 @@ def axes(argument: Argument, rank: int) -> list[int]:
     if argument is None or argument == ():
         return list(range(rank))
     positions = argument if isinstance(argument, tuple) else (argument,)
-    return [cast(int, position) % rank for position in positions]
+    return [cast(int, position) % max(rank, 1) for position in positions if rank]
 
 
 def extents(ctx: Inference, call: Call, start: int, output: int = 0) -> Dims:

@@ -36,8 +36,8 @@ def test_a_search_over_precisions_exports_what_it_measured(shell: Shell) -> None
     assert searched.code == 0, searched.err
     front = shell.nas("show", "small-1", "--json").data["front"]
     shown = shell.nas("show", "small-1").out.splitlines()
-    assert shown[1].split()[:2] == ["#", "precision"]
-    assert {line.split()[1] for line in shown[2 : 2 + len(front)]} == {"fp32", "int8"}
+    assert shown[1].split()[:3] == ["#", "network", "precision"]
+    assert {line.split()[2] for line in shown[2 : 2 + len(front)]} == {"fp32", "int8"}
     by_precision = {point["architecture"]["precision"]: i for i, point in enumerate(front)}
     assert by_precision.keys() == {"fp32", "int8"}  # int8 has the fewer bytes, fp32 the better answers
     for precision, index in by_precision.items():

@@ -34,7 +34,7 @@ def test_a_search_over_runtimes_measures_scores_and_exports_in_each(shell: Shell
     searched = shell.nas("search", shell.job(JOB), "--inline", "--json")
     assert searched.code == 0, searched.err
     shown = shell.nas("show", "small-1").out.splitlines()
-    assert shown[1].split()[:2] == ["#", "runtime"]
+    assert shown[1].split()[:3] == ["#", "network", "runtime"]
     report = shell.nas("show", "small-1", "--json").data
     ends = {name: point["architecture"]["runtime"] for name, point in report["anchors"].items()}
     assert ends == {"smallest": "onnxruntime", "largest": "openvino"}

@@ -262,6 +262,36 @@ def test_the_largest_network_may_fail(table: Table, evaluator: Counting) -> None
     assert slowest == pytest.approx(max(latencies) + 0.1 * (max(latencies) - min(latencies)))
 
 
+def test_the_reference_waits_for_enough_networks_with_values(table: Table, evaluator: Counting) -> None:
+    evaluator.failing = {e.architecture for e in run(table, Counting(evaluator.inner), MemoryStore(), 20)[1:9]}
+    store = MemoryStore()
+    told = run(table, evaluator, store, 20)
+    complete = [e for e in told if not e.failed]
+    assert len(complete) == 12
+    latencies = [e.value(OBJECTIVES[1]) for e in told[:18] if not e.failed]  # those of the first ask were too few
+    _, slowest = store.state().reference or ()
+    assert slowest == pytest.approx(max(latencies) + 0.1 * (max(latencies) - min(latencies)))
+
+
+def test_failures_that_are_tried_again_set_the_reference_anew(table: Table, evaluator: Counting) -> None:
+    evaluator.failing = {e.architecture for e in run(table, Counting(evaluator.inner), MemoryStore(), 20)[1:9]}
+    store, whole = MemoryStore(), MemoryStore()
+    run(table, evaluator, store, 20)
+    evaluator.failing = set()
+    search(
+        table.space,
+        OBJECTIVES,
+        RandomSearch(table.space, seed=1),
+        evaluator,
+        store,
+        Budget(20),
+        batch=8,
+        retry_failures=True,
+    )
+    run(table, Counting(evaluator.inner), whole, 20)
+    assert store.state().reference == whole.state().reference
+
+
 def test_where_the_smallest_and_the_largest_network_fail_the_error_names_them(
     table: Table, evaluator: Counting
 ) -> None:

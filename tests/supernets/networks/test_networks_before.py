@@ -45,7 +45,8 @@ def test_some_networks_are_as_before(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_the_largest_and_many_recorded_networks_are_as_before(name: str) -> None:
     networks = SPACES[name].networks
-    check_networks(name, [*networks[1:2], *networks[N_COMPARED::STEP]] or networks)  # a single network is its own largest
+    # A single network is its own largest.
+    check_networks(name, [*networks[1:2], *networks[N_COMPARED::STEP]] or networks)
 
 
 @pytest.mark.parametrize("name", sorted(SPACES))

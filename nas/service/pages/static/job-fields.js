@@ -8,7 +8,8 @@ import { call } from "./api.js";
 const at = (id) => document.getElementById(id);
 const settings = at("settings");
 const UNITS = { share: "", "images/s": "/s", parameters: "", MACs: "" }; // others as they are
-let shown = null; // the values of the job's text when it was last checked
+let shown = null; // the values of the job's text when it was last valid
+let isCurrent = false; // false while the text has an error, or was not checked since it was changed
 let waiting = 0; // changes that are not in the text yet
 let queue = Promise.resolve();
 
@@ -25,8 +26,8 @@ export function connectFields(job, { changed, failed }) {
     waiting += 1;
     queue = queue.then(async () => {
       try {
-        const change = type === "checkbox" ? listed(key, value, checked) : value === "" ? null : Number(value);
-        await edit(job, { [key]: change });
+        if (type === "checkbox" && !isCurrent) await changed(); // which names the text has beside those of the boxes
+        await edit(job, { [key]: type === "checkbox" ? listed(key, value, checked) : value === "" ? null : Number(value) });
       } catch (error) {
         failed(error);
       } finally {
@@ -35,8 +36,11 @@ export function connectFields(job, { changed, failed }) {
       await changed();
     });
   });
-  settings.addEventListener("focusout", () => showFields(shown)); // the field that was left out while it had the focus
+  settings.addEventListener("focusout", () => {
+    if (isCurrent) showFields(shown); // the field that was left out while it had the focus
+  });
   job.addEventListener("input", ({ isTrusted }) => {
+    isCurrent = false;
     if (isTrusted) forgetInvalid();
   });
 }
@@ -56,8 +60,9 @@ export function forgetInvalid() {
   for (const field of settings.querySelectorAll("[aria-invalid=true]")) field.removeAttribute("aria-invalid");
 }
 
-/** Shows the values of a job that was checked; a job with errors keeps the last ones. */
+/** Shows the values of a job that was checked; null for a job with errors, whose fields stay as they are. */
 export function showFields(values) {
+  isCurrent = Boolean(values);
   if (!values) return;
   shown = values;
   if (waiting) return; // the last of the changes shows them
@@ -83,10 +88,17 @@ async function edit(job, changes) {
   job.scrollTop = scrollTop;
 }
 
-/** The values of a list of the job with one added at the end, or removed. */
-function listed(key, name, isAdded) {
+/**
+ * The names of a list of the job after a box was clicked: those of the text and the box's; of a text with an error, whose names
+ * are not known, those of all boxes and what the text last had without a box.
+ */
+function listed(key, value, checked) {
   const names = (key === "hardware" ? shown?.hardware : objectivesOf(shown)) ?? [];
-  return [...names.filter((other) => other !== name), ...(isAdded ? [name] : [])];
+  if (isCurrent) return [...names.filter((name) => name !== value), ...(checked ? [value] : [])];
+  const boxes = [...settings.querySelectorAll(`input[type=checkbox][data-key=${key}]`)];
+  const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+  const kept = names.filter((name) => chosen.includes(name) || !boxes.some((box) => box.value === name));
+  return [...kept, ...chosen.filter((name) => !kept.includes(name))];
 }
 
 function objectivesOf(values) {

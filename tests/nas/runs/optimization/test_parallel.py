@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +68,38 @@ def test_a_candidate_that_exceeds_the_time_limit_fails_alone() -> None:
     assert message == "hanging({'depth': 3, 'width': 16, 'activation': 'relu'}) took longer than the limit of 1.5 s"
     assert len(result.evaluations) == 39
     assert not multiprocessing.active_children()
+
+
+def dying_later(values: Mapping[str, Any]) -> dict[str, float]:
+    """Ends its process soon after it has returned, mostly while that is idle."""
+    threading.Timer(0.02, os._exit, [5]).start()
+    return evaluate(values)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_it_is_idle_is_replaced() -> None:
+    result = search(dying_later, nas.Processes(2), algorithm="random", budget=20, batch=2)
+    assert len(result.evaluations) + len(result.failures) == 20
+    assert all("ended its process" in message for message in result.failures.values())
+    assert len(result.evaluations) > 2
+
+
+def starting_others(values: Mapping[str, Any]) -> dict[str, float]:
+    """Starts a process that outlives it, and waits for it where the depth is 3."""
+    if values["depth"] == 3 and values["width"] == 16:
+        subprocess.run([sys.executable, "-c", f"import time; time.sleep(60)  # {MARK}"], check=True)
+    return evaluate(values)
+
+
+MARK = "started by a candidate of test_parallel"
+
+
+@pytest.mark.slow
+def test_what_a_candidate_has_started_ends_with_it() -> None:
+    result = search(starting_others, nas.Processes(2, time_limit_s=2.0), algorithm="random", budget=40)
+    assert len(result.failures) == 2
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(MARK.encode() in command for command in commands)
 
 
 @pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf"), "2"])

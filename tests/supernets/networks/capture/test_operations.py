@@ -105,6 +105,12 @@ OPERATIONS: Mapping[str, Operation] = {
         + torch.div(x, 0.3, rounding_mode="trunc")
         + torch.div(x, 0.3, rounding_mode="floor")
     ),
+    "remainders of near multiples": lambda x: (
+        ((x * 20).round() * 0.1) // 0.1
+        + ((x * 20).round() * 0.1) % 0.1
+        + torch.div((x * 20).round() * 0.1, 0.1, rounding_mode="floor")
+        + (x * 20).round() % -3.0
+    ),
     "shrinks": lambda x: (
         F.hardshrink(x, 0.3)
         + F.softshrink(x, 0.2)

@@ -59,6 +59,35 @@ def test_two_boxes_that_are_clicked_at_once_are_both_kept(chromium: Chromium, se
     chromium.until(lambda: all(box.is_selected() for box in boxes))
 
 
+def test_boxes_of_a_job_with_an_error_are_what_the_text_gets(chromium: Chromium, server: Server) -> None:
+    open_form(chromium, server)
+    for name in ("cpu-1-thread", "cpu-2-threads"):  # without any, the job has an error
+        chromium.find(f"#hardware input[value={name}]").click()
+        expected = [] if name == "cpu-1-thread" else [name]
+        chromium.until(lambda expected=expected: job_of(chromium)["hardware"] == expected)
+    text = str(chromium.find("#job").get_property("value"))
+    write(chromium, chromium.find("#job"), text + "nonsense: 1\n")
+    chromium.until(lambda: "error" in chromium.text("#job-state"))
+    chromium.find("#hardware input[value=cpu-1-thread]").click()
+    chromium.find("#hardware input[value=cpu-1-thread-batch-16]").click()
+    names = {"cpu-2-threads", "cpu-1-thread", "cpu-1-thread-batch-16"}
+    chromium.until(lambda: set(job_of(chromium)["hardware"]) == names)
+    chromium.find("#evaluations").send_keys(Keys.CONTROL, "a")
+    type_keys(chromium, ["7", "7", Keys.TAB, Keys.TAB], 0.1)
+    chromium.until(lambda: value_at(job_of(chromium), "search.evaluations") == 77)
+    assert chromium.find("#evaluations").get_property("value") == "77"
+
+
+def test_a_profile_that_is_typed_and_a_box_that_is_clicked_are_both_kept(chromium: Chromium, server: Server) -> None:
+    open_form(chromium, server)
+    text = str(chromium.find("#job").get_property("value"))
+    text = text.replace("[cpu-1-thread]", "[cpu-1-thread, cpu-1-thread-openvino]")
+    write(chromium, chromium.find("#job"), text.replace("[accuracy, latency_ms]", "[accuracy, macs]"))
+    chromium.find("#hardware input[value=cpu-2-threads]").click()
+    names = {"cpu-1-thread", "cpu-1-thread-openvino", "cpu-2-threads"}
+    chromium.until(lambda: set(job_of(chromium)["hardware"]) == names)
+
+
 def test_a_job_is_not_submitted_while_a_field_is_invalid(chromium: Chromium, server: Server) -> None:
     open_form(chromium, server)
     chromium.find("#evaluations").send_keys(Keys.CONTROL, "a")
