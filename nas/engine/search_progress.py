@@ -66,7 +66,7 @@ class FrontTracker:
         self,
         evaluations: Sequence[Evaluation],
         *,
-        n_at_least: int = 1,
+        n_at_least: int,
         recorded: Sequence[float | None] | None = None,
     ) -> tuple[float, ...] | None:
         """Sets the reference point from the first networks; returns it in natural signs.

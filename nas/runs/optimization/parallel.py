@@ -202,12 +202,14 @@ class ProcessPool:
         """Gives waiting calls to idle processes, and to new ones while there are fewer than wanted."""
         idle = [worker for worker in self._workers if worker.call is None]
         while waiting and (idle or len(self._workers) < self._n):
-            worker = idle.pop() if idle else self._start()
+            is_new = not idle
+            worker = self._start() if is_new else idle.pop()
             try:
                 worker.connection.send(waiting[0])
-            except OSError:  # it died while it was idle
-                self._drop(worker)
-                continue
+            except OSError:  # it died: while it was idle, or because it cannot start, which fails the call
+                if not is_new:
+                    self._drop(worker)
+                    continue
             worker.call = waiting.popleft()
 
     def _start(self) -> _Worker:
@@ -246,9 +248,9 @@ class ProcessPool:
 def _end(worker: _Worker, within_s: float) -> None:
     """Waits for the end of a process whose connection is closed, and kills it, with those that it started, after that time."""
     worker.process.join(max(0.0, within_s))
-    if worker.process.is_alive():
+    if worker.process.is_alive() and worker.process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):  # it has no group of its own yet
-            os.killpg(worker.process.pid or 0, signal.SIGKILL)
+            os.killpg(worker.process.pid, signal.SIGKILL)
         worker.process.kill()
         worker.process.join()
 

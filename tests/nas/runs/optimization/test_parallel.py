@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -82,6 +83,24 @@ def test_a_process_that_dies_while_it_is_idle_is_replaced() -> None:
     assert len(result.evaluations) + len(result.failures) == 20
     assert all("ended its process" in message for message in result.failures.values())
     assert len(result.evaluations) > 2
+
+
+@pytest.mark.slow
+def test_a_module_that_only_this_process_can_import_ends_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates larger than a pipe's buffer are still being sent when the process ends."""
+    (tmp_path / "only_here.py").write_text(
+        f"import os\nassert os.getpid() == {os.getpid()}\n"
+        "def cost(values):\n    return {'cost': len(values['text'])}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    function = importlib.import_module("only_here").cost
+    texts = ["a" * 300_000, "b" * 300_001]
+    with raises("evaluation.anchor-failed", "ended its process"):
+        nas.optimize(
+            {"text": texts}, {"cost": "minimize"}, function, budget=2, parallel=nas.Processes(1), progress=False
+        )
 
 
 def starting_others(values: Mapping[str, Any]) -> dict[str, float]:
