@@ -205,6 +205,12 @@ class RunStateError(NasError):
     code = "run.wrong-state"
 
 
+class NotAllowedError(NasError):
+    """The person may not do this: it belongs to another one, or needs another role."""
+
+    code = "access.denied"
+
+
 class TooLargeError(NasError):
     """The request is larger than the service accepts."""
 

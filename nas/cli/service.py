@@ -14,6 +14,7 @@ from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, command_group, 
 from nas.cli.output import print_list, print_result
 from nas.engine.store.folder import RunsFolder
 from nas.plugins.parts import require
+from nas.service.people import Role
 from nas.service.server_lock import exclusive
 from nas.service.settings import Limits, ServiceSettings
 
@@ -109,11 +110,14 @@ def make_token(
     name: TokenName,
     runs: Runs = DEFAULT_RUNS,
     days: Annotated[float, typer.Option("--days", min=0, max=36_500, help="Days until it expires; 0 for never.")] = 90,
+    role: Annotated[
+        Role, option("--role", help="A reader changes nothing, a member what this person submits and uploads.")
+    ] = Role.MEMBER,
     as_json: Json = False,
 ) -> None:
     """Create a token and print it once; only its digest is stored."""
-    secret = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
-    print_result(as_json, {"name": name, "token": secret, "days": days}, secret)
+    secret = _tokens(runs).make(name, lifetime_s=days * 86400 or None, role=role)
+    print_result(as_json, {"name": name, "token": secret, "days": days, "role": role}, secret)
 
 
 @token.command("list", epilog="Example: nas token list")
@@ -121,15 +125,21 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List the tokens by owner, without their values."""
     now = time()
     rows = [
-        {"name": t.name, "created": _date(t.created), "expires": _date(t.expires), "valid": t.valid(now)}
+        {
+            "name": t.name,
+            "role": str(t.role),
+            "created": _date(t.created),
+            "expires": _date(t.expires),
+            "valid": t.valid(now),
+        }
         for t in _tokens(runs).entries()
     ]
     cells = [
-        [str(row["name"]), str(row["created"]), str(row["expires"] or "never"), "yes" if row["valid"] else "no"]
+        [*(str(row[key] or "never") for key in ("name", "role", "created", "expires")), "yes" if row["valid"] else "no"]
         for row in rows
     ]
     empty_text = "no tokens; make one with: nas token make NAME"
-    print_list(as_json, rows, ["token", "made", "expires", "valid"], cells, empty_text=empty_text)
+    print_list(as_json, rows, ["token", "role", "made", "expires", "valid"], cells, empty_text=empty_text)
 
 
 @token.command("revoke", epilog="Example: nas token revoke ada")

@@ -26,6 +26,8 @@ from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.plugins import is_dotted
 from nas.service.api import schemas
 from nas.service.jobs.job_runner import JobRunner
+from nas.service.ownership import Ownership, Thing, ThingKind
+from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.stamped_cache import StampedCache, fresh
 from nas.service.state import Task, TaskKind
@@ -48,14 +50,17 @@ class Hardware:
     Args:
         runner: knows the nodes of the cluster, whose boards profiles may name.
         users: the runs that need them.
+        owners: records whom they belong to.
     """
 
-    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, runner: JobRunner, users: OpenRuns) -> None:
-        self._limits, self._tasks, self._users = settings.limits, tasks, users
+    def __init__(
+        self, settings: ServiceSettings, tasks: TaskRequests, runner: JobRunner, users: OpenRuns, owners: Ownership
+    ) -> None:
+        self._limits, self._tasks, self._users, self._owners = settings.limits, tasks, users, owners
         self._runs, self._runner = settings.runs, runner
         self._asked: tuple[float, Sequence[Mapping[str, float]] | None] | None = None  # when, and the cluster's nodes
         self._drifts = StampedCache(lambda folder, _: _drifts_of_run(folder), max_weight=_MAX_RUNS)
-        self._folder = settings.uploads / "profiles"
+        self._folder, self._file_of = settings.added_profiles, settings.added_profile
         self._models = settings.uploaded_models
         self._shipped = {profile.name: profile for profile in known_profiles()}
 
@@ -114,7 +119,7 @@ class Hardware:
         write_atomically(temporary, upload.profile.encode(errors="replace"))
         try:
             profile = self._checked(temporary)
-            target = self._folder / f"{profile.name}.yaml"
+            target = self._file_of(profile.name)
             try:
                 target.hardlink_to(temporary)  # unlike a rename, this never replaces a file
             except FileExistsError:
@@ -122,6 +127,7 @@ class Hardware:
                 raise RunStateError(text, code="name.taken") from None
         finally:
             temporary.unlink()
+        self._owners.record(Thing(ThingKind.PROFILE, profile.name), current_caller().name)
         return self._described(profile)
 
     def delete(self, name: str) -> None:
@@ -136,6 +142,7 @@ class Hardware:
         measuring = [task.task for task in self._tasks.list(TaskKind.MEASUREMENT, name) if task.open]
         self._users.check_unused(path.absolute(), f"the profile {name!r}", tasks=measuring)
         path.unlink(missing_ok=True)
+        self._owners.forget(Thing(ThingKind.PROFILE, name))
 
     def measure(self, name: str, model: BinaryIO) -> schemas.ModelMeasurement:
         """A new measurement of an ONNX model's latency, which a task makes.
@@ -169,7 +176,7 @@ class Hardware:
         added = [path.stem for path in self._folder.glob(_ADDED)]
         if name not in added:
             raise UnknownNameError("hardware profile", name, [*self._shipped, *added])
-        return self._folder / f"{name}.yaml"
+        return self._file_of(name)
 
     def _checked(self, path: Path) -> HardwareProfile:
         try:
@@ -197,6 +204,7 @@ class Hardware:
             ssh=profile.ssh,
             description=profile.description,
             shipped=profile.name in self._shipped,
+            owner=self._owners.owner(Thing(ThingKind.PROFILE, profile.name)) or "",
             unavailable=str(self._problem(profile) or ""),
             drift=drift,
         )

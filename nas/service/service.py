@@ -7,6 +7,7 @@ from collections.abc import Callable
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
+from nas.service.ownership import Ownership
 from nas.service.path_privacy import PathPrivacy
 from nas.service.plans import Plans
 from nas.service.settings import ServiceSettings
@@ -46,12 +47,16 @@ class Service:
     ) -> None:
         self.settings, self.state, self.jobs = settings, state, jobs
         index = index or RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
+        self.owners = Ownership(settings, state)
         tasks = self.tasks = TaskRequests(settings, state, wake)
         self.runs = RunSummaries(settings.runs, state, index, problem=problem, hide_paths=PathPrivacy(settings))
         self.results = Results(index)
         users = OpenRuns(state, index)
-        self.data_sets, self.models = DataSets(settings, users), CapturedModels(settings, users)
-        self.hardware = Hardware(settings, tasks, jobs, users)
+        self.data_sets, self.models = (
+            DataSets(settings, users, self.owners),
+            CapturedModels(settings, users, self.owners),
+        )
+        self.hardware = Hardware(settings, tasks, jobs, users, self.owners)
         self.exports = Exports(settings, self.results, index, tasks)
         validator = JobValidator(settings.runs, self.hardware, self.data_sets, self.models, settings.allowed_plugins)
         self.plans = Plans(settings, tasks, validator)

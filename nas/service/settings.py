@@ -157,6 +157,19 @@ class ServiceSettings:
         """The captured models among them, a file each."""
         return self.uploads / "captured"
 
+    def captured_model(self, name: str) -> Path:
+        """The file of one of them."""
+        return self.captured_models / f"{name}.capture"
+
+    @property
+    def added_profiles(self) -> Path:
+        """The hardware profiles among them, a file each."""
+        return self.uploads / "profiles"
+
+    def added_profile(self, name: str) -> Path:
+        """The file of one of them."""
+        return self.added_profiles / f"{name}.yaml"
+
     @property
     def data_records(self) -> Path:
         """The records of the data sets' contents, a file each."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy import (
     JSON,
@@ -28,6 +28,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import DBAPIError
@@ -38,6 +39,7 @@ from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import StoreError
 from nas.service.stamped_cache import ChangeStamp
 
+_T = TypeVar("_T")
 _METADATA = MetaData()
 _version = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
 _submissions = Table(
@@ -65,12 +67,27 @@ _tasks = Table(
     Column("reason", Text, nullable=False),
     Column("request", JSON, nullable=False),
     Column("result", JSON, nullable=True),
+    Column("submitter", String, nullable=False, server_default=""),
+)
+_owners = Table(
+    "owners",
+    _METADATA,
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
 )
 
 _CANCELLED = "cancelled"
 """Key of a task's request that is set once a client wants the task to end."""
 
-SCHEMA = Schema(_METADATA, _version, migrations=())
+
+def _add_owners(connection: Connection) -> None:
+    """Adds the owners of uploads and the submitters of tasks, which version 1 did not record."""
+    _owners.create(connection)
+    connection.execute(text("ALTER TABLE tasks ADD COLUMN submitter VARCHAR NOT NULL DEFAULT ''"))
+
+
+SCHEMA = Schema(_METADATA, _version, migrations=(_add_owners,))
 """A change to the tables above needs a migration of existing databases."""
 
 
@@ -151,6 +168,7 @@ class Task:
         of: the run or the hardware profile that it belongs to.
         request: see `nas.service.jobs.task_queue.TaskQueue`.
         result: the JSON object that its command printed; None until it is finished.
+        submitter: name of the client's token; "" where none is needed, and in those of earlier versions.
     """
 
     task: str
@@ -161,6 +179,7 @@ class Task:
     reason: str
     request: Mapping[str, Any]
     result: Mapping[str, Any] | None
+    submitter: str = ""
 
     @property
     def open(self) -> bool:
@@ -205,7 +224,7 @@ class ServiceState:
     def __init__(self, path: Path, engine: Engine, clock: Callable[[], float]) -> None:
         self._path, self._engine, self._clock = path, engine, clock
         self._writer = engine.execution_options(**{WRITES: True})
-        self._cached: tuple[ChangeStamp, tuple[Submission, ...]] | None = None
+        self._cached: dict[str, tuple[ChangeStamp, Any]] = {}
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
@@ -238,14 +257,8 @@ class ServiceState:
 
     def submissions(self) -> list[Submission]:
         """All submissions, oldest first; cached until the database changes, since every summary needs them."""
-        now, stamp = time.time(), ChangeStamp.read(self._path)
-        if self._cached is not None and self._cached[0] == stamp:
-            return list(self._cached[1])
-        with self._reading() as connection:
-            rows = connection.execute(select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run))
-            submissions = tuple(_submission(row) for row in rows.mappings())
-        self._cached = (stamp, submissions) if stamp is not None and stamp.settled(now) else None
-        return list(submissions)
+        query = select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run)
+        return list(self._read(query, lambda rows: [_submission(row) for row in rows]))
 
     def submission(self, run: str) -> Submission | None:
         """The submission of a run; None where it was not submitted here."""
@@ -292,9 +305,20 @@ class ServiceState:
                 _forget(connection, submission.run)
             return unchanged
 
-    def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any]) -> Task:
+    def owners(self) -> Mapping[tuple[str, str], str]:
+        """The owners of uploads by their kind and name; uploads of earlier versions have none."""
+        return self._read(select(_owners), lambda rows: {(row["kind"], row["name"]): row["owner"] for row in rows})
+
+    def set_owner(self, kind: str, name: str, owner: str | None) -> None:
+        """Records whom an upload belongs to; None removes the record."""
+        with self._writing() as connection:
+            connection.execute(delete(_owners).where(_owners.c.kind == kind, _owners.c.name == name))
+            if owner is not None:
+                connection.execute(insert(_owners).values(kind=kind, name=name, owner=owner))
+
+    def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any], submitter: str = "") -> Task:
         """A new task, queued."""
-        new_task = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None)
+        new_task = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None, submitter)
         with self._writing() as connection:
             connection.execute(insert(_tasks).values(**asdict(new_task)))
         return new_task
@@ -318,6 +342,10 @@ class ServiceState:
             query = query.where(_tasks.c.of == of)
         return self._tasks_of(query)
 
+    def task(self, task: str) -> Task | None:
+        """One task; None where there is none of this id."""
+        return next(iter(self._tasks_of(select(_tasks).where(_tasks.c.task == task))), None)
+
     def open_tasks(self) -> list[Task]:
         """The tasks that wait or run; the running ones first, then the oldest."""
         is_open = _tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
@@ -340,6 +368,18 @@ class ServiceState:
     def close(self) -> None:
         """Closes the database; idempotent."""
         self._engine.dispose()
+
+    def _read(self, query: Select[Any], of_rows: Callable[[Iterable[Mapping[Any, Any]]], _T]) -> _T:
+        """A value of the rows of a query, cached until the database changes."""
+        now, stamp, key = time.time(), ChangeStamp.read(self._path), str(query)
+        cached = self._cached.get(key)
+        if cached is not None and cached[0] == stamp:
+            return cast(_T, cached[1])
+        with self._reading() as connection:
+            value = of_rows(connection.execute(query).mappings())
+        if stamp is not None and stamp.settled(now):
+            self._cached[key] = (stamp, value)
+        return value
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

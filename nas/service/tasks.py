@@ -13,6 +13,7 @@ from nas.errors import RunStateError, TooManyError, UnknownNameError
 from nas.service.api import schemas
 from nas.service.jobs.task_queue import time_limit_of
 from nas.service.path_privacy import PathPrivacy
+from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Task, TaskKind
 from nas.service.uploads.deletion import delete_folder
@@ -72,7 +73,7 @@ class TaskRequests:
             "joins": joins,
             "time_limit_s": self._time_limit_s,
         }
-        new_task = self._state.add_task(task, kind, of, request)
+        new_task = self._state.add_task(task, kind, of, request, current_caller().name)
         self._wake()
         return new_task
 
@@ -133,5 +134,5 @@ class TaskRequests:
         }
 
     def _task(self, task: Task) -> schemas.Task:
-        fields = {"task": task.task, "kind": task.kind, "of": task.of, **self.status_fields(task)}
-        return schemas.Task.model_validate(fields)
+        fields = {"task": task.task, "kind": task.kind, "of": task.of, "submitter": task.submitter}
+        return schemas.Task.model_validate(fields | self.status_fields(task))

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 PROBLEMS = "/problems"
 """The path of the server's page that lists them, each in a row whose HTML id is the code."""
 DESCRIPTIONS: Mapping[str, str] = {
+    "access.denied": "The token does not allow this.",
+    "access.owner": "What the request would change belongs to another person; its owner and administrators can change it.",
+    "access.role": "The request needs a role that the token does not have: reader, member or administrator.",
     "algorithm.unknown": "There is no algorithm with this name; the message lists the known ones.",
     "architecture.invalid": "An architecture key or its genes do not belong to the search space.",
     "archive.damaged": "An uploaded archive is no intact zip file.",

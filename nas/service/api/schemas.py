@@ -379,6 +379,7 @@ class Task(Schema):
     reason: str
     submitted: datetime
     time_limit_s: float | None = None  # It has failed when its command takes longer
+    submitter: str = ""  # The name of the token; "" where none is needed
 
 
 class FileInfo(Schema):
@@ -425,6 +426,7 @@ class Profile(Schema):
     ssh: str
     description: str
     shipped: bool  # False for one that was added here
+    owner: str = ""  # As that of a data set
     unavailable: str = ""  # Why nothing can be measured on it now; "" where that is possible, or not known
     drift: tuple[Drift, ...] = ()  # By run, oldest first; empty in lists
 
@@ -461,6 +463,7 @@ class DataSet(DataUpload):
 
     bytes: int
     uploaded: datetime
+    owner: str = ""  # The name of the token that uploaded it; "" for none, which is the administrators'
 
 
 class CapturedModel(Schema):
@@ -470,6 +473,7 @@ class CapturedModel(Schema):
     path: str  # For ``supernet: {model: …}``
     bytes: int
     uploaded: datetime
+    owner: str = ""  # As that of a data set
 
 
 class Health(Schema):

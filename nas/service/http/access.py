@@ -19,11 +19,14 @@ from nas.service.api.error_codes import PROBLEMS
 from nas.service.http.problems import error_response, problem_of, response_of, wants_page
 from nas.service.http.tokens import Tokens
 from nas.service.path_privacy import PathPrivacy
+from nas.service.people import SERVER, Caller, Role
 from nas.service.settings import ServiceSettings
 
 COOKIE = "nas_token"
 _OPEN = ("/api/v1/health", "/login", PROBLEMS)
 _OPEN_BELOW = "/static/"
+_STRANGER = Caller("", Role.READER)
+"""Who reads what is open to all."""
 _MAX_CLIENTS = 10_000
 _BURST_S = 10.0
 """Length of the bursts that the rate limit allows."""
@@ -64,7 +67,8 @@ def network_of(address: str) -> str:
 class Access:
     """Rejects requests without a valid token where one is needed, and those above the rate limit.
 
-    The name of the token is set in the request's state, for submissions and the log; the token itself is not stored.
+    The person with the token is set in the request's state as its ``caller``, and the name as its ``token``, for the log;
+    the token itself is not stored.
     """
 
     def __init__(self, settings: ServiceSettings, tokens: Tokens) -> None:
@@ -76,17 +80,19 @@ class Access:
         path, headers = scope["path"], Headers(scope=scope)
         token, malformed = _token_of(headers)
         try:
-            name = None if token is None else self._tokens.holder(token)
+            caller = None if token is None else self._tokens.holder(token)
         except ServiceError as error:
             return response_of(problem_of(error, self._hide_paths, instance=path), scope=scope)
+        name = "" if caller is None else caller.name
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
             return error_response(scope, 429, "too many requests; wait before the next one")
-        scope.setdefault("state", {})["token"] = name or ""
+        scope.setdefault("state", {}).update(token=name, caller=caller or _STRANGER)
         open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
-        if name is not None or open_to_all:
+        if caller is not None or open_to_all:
             return None
         if not self._needed and "authorization" not in headers:
+            scope["state"]["caller"] = SERVER
             return None  # a cookie may be that of another server on this machine
         return _unauthorized(scope, has_token=malformed or token is not None)
 

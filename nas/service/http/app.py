@@ -69,7 +69,9 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, valid_tokens))
     app.include_router(page_routes.router(service, settings))
-    app.add_middleware(RequestMiddleware, settings=settings, tokens=valid_tokens, metrics=metrics)
+    app.add_middleware(
+        RequestMiddleware, settings=settings, tokens=valid_tokens, metrics=metrics, owners=service.owners
+    )
     _complete_description(app)
     return app
 

@@ -21,6 +21,7 @@ from hardware_profiles.errors import ProfilingError
 from nas.errors import (
     JobError,
     NasError,
+    NotAllowedError,
     Remedy,
     RunHeldError,
     RunStateError,
@@ -74,6 +75,8 @@ def status_of(error: Exception) -> int:
     match error:
         case UnknownNameError():
             return 422 if error.kind in _ELSEWHERE else 404
+        case NotAllowedError():
+            return 403
         case RunHeldError() | RunStateError():
             return 409
         case TooLargeError():

@@ -7,16 +7,23 @@ import secrets
 import time
 from collections.abc import Callable
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nas.errors import NasError
 from nas.service.http.access import Access
 from nas.service.http.body_limits import length_rejection, limited_body
 from nas.service.http.metrics import PREFIX, Metrics
-from nas.service.http.problems import make_problem, response_of
+from nas.service.http.permissions import right_of
+from nas.service.http.problems import make_problem, problem_of, response_of
 from nas.service.http.security import HEADERS, OriginCheck
 from nas.service.http.tokens import Tokens
+from nas.service.ownership import Ownership
+from nas.service.path_privacy import PathPrivacy
+from nas.service.people import Caller, acting_as
 from nas.service.settings import ServiceSettings
 
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -27,12 +34,15 @@ logger = logging.getLogger(__name__)
 class RequestMiddleware:
     """The middleware of the application.
 
-    A request is rejected by its host and origin, its token, the rate of its client, or the size of its body. An internal
-    error is logged with the request's id; the response has only this id.
+    A request is rejected by its host and origin, its token, the rate of its client, the size of its body, or a right that
+    its sender lacks. An internal error is logged with the request's id; the response has only this id.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens, metrics: Metrics) -> None:
-        self._app, self._limits, self._metrics = app, settings.limits, metrics
+    def __init__(
+        self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens, metrics: Metrics, owners: Ownership
+    ) -> None:
+        self._app, self._limits, self._metrics, self._owners = app, settings.limits, metrics, owners
+        self._hide_paths = PathPrivacy(settings)
         self._origins, self._access = OriginCheck(settings), Access(settings, tokens)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,10 +72,23 @@ class RequestMiddleware:
         rejection = (
             self._origins.rejection(scope) or self._access.rejection(scope) or length_rejection(scope, self._limits)
         )
+        if rejection is None:
+            caller: Caller = scope["state"]["caller"]
+            rejection = await self._denial(scope, caller)
         if rejection is not None:
             await rejection(scope, receive, send)
         else:
-            await self._app(scope, limited_body(scope, receive, self._limits), send)
+            with acting_as(caller):
+                await self._app(scope, limited_body(scope, receive, self._limits), send)
+
+    async def _denial(self, scope: Scope, caller: Caller) -> Response | None:
+        """The response to a request that its sender has no right to; None for any other. Before the body is read."""
+        right = right_of(scope["method"], scope["path"])
+        try:
+            await run_in_threadpool(self._owners.check, caller, right)
+        except NasError as error:
+            return response_of(problem_of(error, self._hide_paths, instance=scope["path"]), scope=scope)
+        return None
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = str(getattr(scope.get("route"), "path", ""))

@@ -13,7 +13,8 @@ from starlette.types import Scope
 from nas.service.http.problems import error_response
 from nas.service.settings import ServiceSettings
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing."""
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:(?P<port>[0-9]{1,5}))?")
 _ONCE = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin", b"content-type")
 """Headers that must not be repeated: servers and proxies differ in which one they use."""
@@ -61,7 +62,7 @@ class OriginCheck:
         if host is None or not self._is_ours(host["name"]):
             text = "the Host header has an unknown name; use the server's address, or a name that its administrator has set"
             return _malformed(scope, text)
-        if scope["method"] not in _SAFE and not _is_same_site(headers):
+        if scope["method"] not in SAFE and not _is_same_site(headers):
             text = "another site's page sent this request; send it from this server's pages, or without a browser"
             return error_response(scope, 403, text)
         return None

@@ -149,7 +149,7 @@ def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
     now = time.time()
     if settings.needs_token and not any(token.valid(now) for token in tokens.entries()):
         text = f"{settings.host} can be reached from other machines, so clients need a token; make one: nas token make NAME"
-        raise ServiceError(f"{text} --runs {settings.runs.root}", code="token.missing")
+        raise ServiceError(f"{text} --role administrator --runs {settings.runs.root}", code="token.missing")
 
 
 def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:

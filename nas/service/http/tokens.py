@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nas.engine.store.folder import write_atomically
 from nas.errors import ServiceError, UnknownNameError
+from nas.service.people import Caller, Role
 from nas.service.stamped_cache import FileStamp, file_stamp
 from nas.service.uploads.storage_checks import checked_name
 
@@ -32,12 +33,14 @@ class Token:
     Attributes:
         digest: SHA-256 of the token, which is random enough to need no salt.
         created, expires: seconds since the epoch; None for one that never expires.
+        role: tokens of earlier versions had all rights, and keep them.
     """
 
     name: str
     digest: str
     created: float
     expires: float | None
+    role: Role = Role.ADMINISTRATOR
 
     def valid(self, now: float) -> bool:
         """True if the token has not expired at ``now``, in seconds since the epoch."""
@@ -56,7 +59,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._cached: tuple[FileStamp | None, tuple[Token, ...]] = (None, ())
 
-    def make(self, name: str, *, lifetime_s: float | None) -> str:
+    def make(self, name: str, *, lifetime_s: float | None, role: Role = Role.MEMBER) -> str:
         """A new token, which cannot be read again.
 
         Raises:
@@ -72,7 +75,7 @@ class Tokens:
                 raise ServiceError(text, code="name.taken")
             other_tokens = [token for token in tokens if token.name != name]
             expires = None if lifetime_s is None else now + lifetime_s
-            self._write([*other_tokens, Token(name, _digest(secret), now, expires)])
+            self._write([*other_tokens, Token(name, _digest(secret), now, expires, role)])
         return secret
 
     def revoke(self, name: str) -> None:
@@ -90,16 +93,16 @@ class Tokens:
                 self._cached = (stamp, self._load())
             return self._cached[1]
 
-    def holder(self, shown: str) -> str | None:
-        """The name of a client's token; None where it is not valid.
+    def holder(self, shown: str) -> Caller | None:
+        """The person with a client's token; None where it is not valid.
 
         The time of a comparison does not depend on the token.
         """
-        digest, now, name = _digest(shown), self._clock(), None
+        digest, now, caller = _digest(shown), self._clock(), None
         for token in self.entries():
             if hmac.compare_digest(token.digest, digest) and token.valid(now):
-                name = token.name
-        return name
+                caller = Caller(token.name, token.role)
+        return caller
 
     def seconds_left(self, name: str) -> float | None:
         """Until a token expires; None for one that never does, 0 for an unknown one."""
@@ -110,10 +113,11 @@ class Tokens:
 
     def _load(self) -> tuple[Token, ...]:
         try:
-            return tuple(Token(**token) for token in json.loads(self._path.read_bytes())["tokens"])
+            entries = json.loads(self._path.read_bytes())["tokens"]
+            return tuple(Token(**{**entry, "role": Role(entry.get("role", Role.ADMINISTRATOR))}) for entry in entries)
         except FileNotFoundError:
             return ()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             text = f"{self._path}: damaged or not readable; remove it and make new tokens with `nas token make`"
             raise ServiceError(text, code="token.file-damaged") from None
 

@@ -30,10 +30,10 @@ def routes(settings: ServiceSettings, tokens: Tokens) -> APIRouter:
         next_: Annotated[str, Form(alias="next", max_length=2000)] = "/",
     ) -> Response:
         wanted = next_ if is_local_path(next_) else "/"
-        name = tokens.holder(token.strip())
-        if name is None:
+        caller = tokens.holder(token.strip())
+        if caller is None:
             return RedirectResponse(login_page(wanted, refused=True), 303)
-        left = tokens.seconds_left(name)
+        left = tokens.seconds_left(caller.name)
         age = _LONGEST_S if left is None else min(_LONGEST_S, int(left))
         answer = RedirectResponse(wanted, 303)
         answer.set_cookie(

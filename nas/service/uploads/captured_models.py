@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.api import schemas
+from nas.service.ownership import Ownership, Thing, ThingKind
+from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.storage_checks import (
     check_disk_space,
@@ -39,10 +41,12 @@ class CapturedModels:
 
     Args:
         users: the runs that need them.
+        owners: records whom they belong to.
     """
 
-    def __init__(self, settings: ServiceSettings, users: OpenRuns) -> None:
-        self._folder, self._limits, self._users = settings.captured_models, settings.limits, users
+    def __init__(self, settings: ServiceSettings, users: OpenRuns, owners: Ownership) -> None:
+        self._folder, self._file_of, self._limits = settings.captured_models, settings.captured_model, settings.limits
+        self._users, self._owners = users, owners
 
     def resolved(self, model: str) -> Path | None:
         """The file of a job's model; None where its name is not that of an uploaded one.
@@ -84,6 +88,7 @@ class CapturedModels:
             raise RunStateError(text, code="name.taken") from None
         finally:
             part.unlink(missing_ok=True)
+        self._owners.record(Thing(ThingKind.MODEL, name), current_caller().name)
         return self._described(target)
 
     def list(self) -> tuple[schemas.CapturedModel, ...]:
@@ -106,6 +111,7 @@ class CapturedModels:
             raise UnknownNameError("captured model", name, names)
         self._users.check_unused(self._file_of(name).resolve(), f"the model {name!r}")
         self._file_of(name).unlink(missing_ok=True)
+        self._owners.forget(Thing(ThingKind.MODEL, name))
 
     def _check(self, content: BinaryIO, stored: Sequence[schemas.CapturedModel]) -> None:
         size = size_of(content)
@@ -118,13 +124,13 @@ class CapturedModels:
             text = f"the server's captured models would take more than {self._limits.model_bytes} bytes"
             raise RunStateError(f"{text}; delete some first, e.g. with: {_DELETE}", code="storage.quota")
 
-    def _file_of(self, name: str) -> Path:
-        return self._folder / f"{name}{_SUFFIX}"
-
     def _described(self, path: Path) -> schemas.CapturedModel:
         file_stat, name = path.stat(), path.name.removesuffix(_SUFFIX)
         uploaded = datetime.fromtimestamp(file_stat.st_mtime, UTC)
-        return schemas.CapturedModel(name=name, path=f"{MODELS}/{name}", bytes=file_stat.st_size, uploaded=uploaded)
+        owner = self._owners.owner(Thing(ThingKind.MODEL, name)) or ""
+        return schemas.CapturedModel(
+            name=name, path=f"{MODELS}/{name}", bytes=file_stat.st_size, uploaded=uploaded, owner=owner
+        )
 
 
 def _begins_well(start: bytes) -> bool:

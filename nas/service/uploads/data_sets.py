@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from nas.engine.store.folder import write_atomically
 from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.api import schemas
+from nas.service.ownership import Ownership, Thing, ThingKind
+from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.archives import unpack_images
 from nas.service.uploads.deletion import delete_folder
@@ -29,10 +31,11 @@ class DataSets:
 
     Args:
         users: the runs that need them.
+        owners: records whom they belong to.
     """
 
-    def __init__(self, settings: ServiceSettings, users: OpenRuns) -> None:
-        self._roots, self._limits, self._users = settings.data_roots, settings.limits, users
+    def __init__(self, settings: ServiceSettings, users: OpenRuns, owners: Ownership) -> None:
+        self._roots, self._limits, self._users, self._owners = settings.data_roots, settings.limits, users, owners
         self._folder, self._records, self._trash = settings.uploaded_data, settings.data_records, settings.trash
 
     def resolved(self, path: Path) -> Path:
@@ -84,13 +87,15 @@ class DataSets:
                 unpacked.rename(target)
             except OSError:  # it is a folder that is not empty: another request was faster
                 raise name_error from None
+            self._owners.record(Thing(ThingKind.DATA_SET, name), current_caller().name)
             self._record(data_set)
         return schemas.DataUpload(**data_set.model_dump(include=set(schemas.DataUpload.model_fields)))
 
     def list(self) -> tuple[schemas.DataSet, ...]:
         """The uploaded data sets, by name."""
         folders = sorted(path for path in self._folder.glob("[!.]*") if path.is_dir())
-        return tuple(self._recorded(path) for path in folders)
+        owner = {path: self._owners.owner(Thing(ThingKind.DATA_SET, path.name)) or "" for path in folders}
+        return tuple(self._recorded(path).model_copy(update={"owner": owner[path]}) for path in folders)
 
     def delete(self, name: str) -> None:
         """Removes an uploaded data set; runs that have ended can then no longer be resumed or exported.
@@ -104,6 +109,7 @@ class DataSets:
         self._users.check_unused(self._folder.absolute() / name, f"the data set {name!r}")
         delete_folder(self._folder / name, self._trash)
         self._record_of(name).unlink(missing_ok=True)
+        self._owners.forget(Thing(ThingKind.DATA_SET, name))
 
     def _check_size(self, new: int, used: int) -> None:
         max_bytes = self._limits.data_bytes

@@ -6,6 +6,7 @@ import pytest
 
 from nas.engine.store.folder import RunsFolder
 from nas.service.http.tokens import Tokens
+from nas.service.people import Caller, Role
 from nas.service.server_lock import exclusive
 from nas.service.settings import ServiceSettings
 from tests.nas.commands import Shell
@@ -16,9 +17,9 @@ def test_tokens_are_made_listed_and_revoked(shell: Shell) -> None:
     assert "nas token make" in shell.nas("token", "list").out
     made = shell.nas("token", "make", "ada", "--days", "7")
     secret = made.out.strip()
-    assert tokens.holder(secret) == "ada"
+    assert tokens.holder(secret) == Caller("ada", Role.MEMBER)
     forever = shell.nas("token", "make", "bob", "--days", "0", "--json").data
-    assert tokens.holder(forever["token"]) == "bob"
+    assert tokens.holder(forever["token"]) == Caller("bob", Role.MEMBER)
     listed = shell.nas("token", "list")
     assert secret not in listed.out
     rows = {row["name"]: row for row in shell.nas("token", "list", "--json").data}

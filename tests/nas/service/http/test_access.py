@@ -17,6 +17,7 @@ from nas.service.http.access import COOKIE, RateLimit, network_of
 from nas.service.http.app import create_app
 from nas.service.http.security import is_local_path
 from nas.service.http.tokens import Tokens
+from nas.service.people import Caller, Role
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from tests.errors import raises
@@ -67,7 +68,7 @@ def test_a_token_is_stored_as_a_digest_that_only_its_owner_can_read(tokens: Toke
     assert len(made) > 40
     (kept,) = tokens.entries()
     assert (kept.name, kept.created, kept.expires) == ("ada", 1000.0, 1000.0 + DAY_S)
-    assert tokens.holder(made) == "ada"
+    assert tokens.holder(made) == Caller("ada", Role.MEMBER)
     assert tokens.holder(made[:-1]) is tokens.holder("") is tokens.holder("é\ud800") is None
 
 
@@ -77,9 +78,9 @@ def test_tokens_expire_and_are_revoked(tokens: Tokens, clock: Clock) -> None:
         tokens.make("ada", lifetime_s=DAY_S)
     clock.now += DAY_S
     assert tokens.holder(short) is None
-    assert tokens.holder(long) == "bob"
+    assert tokens.holder(long) == Caller("bob", Role.MEMBER)
     again = tokens.make("ada", lifetime_s=DAY_S)
-    assert tokens.holder(again) == "ada"
+    assert tokens.holder(again) == Caller("ada", Role.MEMBER)
     tokens.revoke("bob")
     assert tokens.holder(long) is None
     with pytest.raises(UnknownNameError):
@@ -90,7 +91,7 @@ def test_tokens_expire_and_are_revoked(tokens: Tokens, clock: Clock) -> None:
 
 def test_another_process_changes_tokens_of_a_server_that_runs(tokens: Tokens, clock: Clock, tmp_path: Path) -> None:
     made = tokens.make("ada", lifetime_s=None)
-    assert tokens.holder(made) == "ada"
+    assert tokens.holder(made) == Caller("ada", Role.MEMBER)
     Tokens(tmp_path / "runs" / ".service" / "tokens.json", clock).revoke("ada")
     assert tokens.holder(made) is None
 

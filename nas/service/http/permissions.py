@@ -1,0 +1,43 @@
+"""The right that each request needs, by its method and path."""
+
+from __future__ import annotations
+
+from nas.service.http.metrics import PREFIX
+from nas.service.http.security import SAFE
+from nas.service.ownership import Right, Thing, ThingKind
+from nas.service.people import Role
+
+_KINDS = {
+    "runs": ThingKind.RUN,
+    "data": ThingKind.DATA_SET,
+    "models": ThingKind.MODEL,
+    "profiles": ThingKind.PROFILE,
+    "hardware": ThingKind.PROFILE,
+    "tasks": ThingKind.TASK,
+    "exports": ThingKind.TASK,
+    "measurements": ThingKind.TASK,
+    "plans": ThingKind.TASK,
+}
+"""By the parts of paths that a name follows."""
+_OF_JOBS = "jobs"
+_CHANGING_NOTHING = frozenset({"check", "edit", "login", "logout"})
+"""Requests that are sent as changes, and store nothing."""
+
+
+def right_of(method: str, path: str) -> Right:
+    """The right that a request needs.
+
+    Reading needs no more than a token. A POST to a collection makes a new thing, for which one is a member; every other change
+    is one of the innermost thing that the path names. Changes of anything else are for administrators, so that a new route
+    is closed until it is listed here.
+    """
+    parts = path.removeprefix(PREFIX).strip("/").split("/")
+    parts = parts[1:] if parts[0] == _OF_JOBS else parts
+    pairs = [(parts[i], parts[i + 1]) for i in range(0, len(parts) - 1, 2)]  # a run may have the name of a collection
+    things = [Thing(_KINDS[collection], name) for collection, name in pairs if collection in _KINDS]
+    thing = things[-1] if things else None
+    if method in SAFE or (len(parts) == 1 and parts[0] in _CHANGING_NOTHING):
+        return Right(Role.READER, thing)
+    if method == "POST" and len(parts) % 2 and parts[-1] in _KINDS:
+        return Right(Role.MEMBER, thing)
+    return Right(Role.ADMINISTRATOR) if thing is None else Right(Role.MEMBER, thing, changes=True)

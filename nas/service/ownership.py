@@ -1,0 +1,117 @@
+"""Ownership: whom stored things belong to, and who may see and change them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from nas.errors import NotAllowedError
+from nas.service.people import Caller, Role
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState, TaskKind
+
+_NOBODY = "the server's administrators"
+
+
+class ThingKind(StrEnum):
+    """The kinds of things that belong to a person."""
+
+    RUN = "run"
+    DATA_SET = "data set"
+    MODEL = "captured model"
+    PROFILE = "hardware profile"
+    TASK = "task"
+    """An export, a measurement or a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A stored thing."""
+
+    kind: ThingKind
+    name: str
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What a request needs.
+
+    Attributes:
+        role: The least role that may send it.
+        thing: What it reads or changes; None where it is about no thing, or makes a new one.
+        changes: Whether it changes the thing, which only its owner and administrators may.
+    """
+
+    role: Role
+    thing: Thing | None = None
+    changes: bool = False
+
+
+class Ownership:
+    """The owners of the things of one server, and the only place that decides who may do what."""
+
+    def __init__(self, settings: ServiceSettings, state: ServiceState) -> None:
+        self._settings, self._state = settings, state
+
+    def check(self, caller: Caller, right: Right) -> None:
+        """Raises `NotAllowedError` if a person lacks a right; things that do not exist are nobody's, and pass."""
+        if not caller.role.includes(right.role):
+            text = f"this needs the role {right.role}, and {caller} has not; an administrator can give another token"
+            raise NotAllowedError(text, code="access.role")
+        if right.thing is not None and right.changes and not self.may_change(caller, right.thing):
+            owner = self.owner(right.thing) or _NOBODY
+            text = f"{right.thing} belongs to {owner}; {caller} can read it, and only {owner} or"
+            text = text if owner != _NOBODY else f"{right.thing} belongs to {owner}; {caller} can read it, and only"
+            raise NotAllowedError(f"{text} the role {Role.ADMINISTRATOR} can change it", code="access.owner")
+
+    def may_change(self, caller: Caller, thing: Thing) -> bool:
+        """True if a person may change a thing: its owner, the owner of what it belongs to, or an administrator."""
+        if caller.role is Role.ADMINISTRATOR:
+            return True
+        if caller.role is Role.READER:
+            return False
+        owner = self.owner(thing)
+        if owner is None or owner == caller.name:
+            return True
+        whole = self._whole_of(thing)
+        return whole is not None and self.owner(whole) == caller.name
+
+    def owner(self, thing: Thing) -> str | None:
+        """The name of the person whom a thing belongs to; "" for what the server's administrators have; None for no thing."""
+        match thing.kind:
+            case ThingKind.RUN:
+                submission = self._state.submission(thing.name)
+                recorded, exists = getattr(submission, "submitter", None), self._settings.runs.holds(thing.name)
+            case ThingKind.TASK:
+                return getattr(self._state.task(thing.name), "submitter", None)
+            case _:
+                recorded = self._state.owners().get((str(thing.kind), thing.name))
+                exists = os.path.exists(self._upload(thing))
+        return "" if recorded is None and exists else recorded
+
+    def record(self, thing: Thing, owner: str) -> None:
+        """Records whom a new upload belongs to."""
+        self._state.set_owner(str(thing.kind), thing.name, owner)
+
+    def forget(self, thing: Thing) -> None:
+        """Removes the record of an upload that was deleted."""
+        self._state.set_owner(str(thing.kind), thing.name, None)
+
+    def _upload(self, thing: Thing) -> Path:
+        match thing.kind:
+            case ThingKind.DATA_SET:
+                return self._settings.uploaded_data / thing.name
+            case ThingKind.MODEL:
+                return self._settings.captured_model(thing.name)
+        return self._settings.added_profile(thing.name)
+
+    def _whole_of(self, thing: Thing) -> Thing | None:
+        """The run of an export, or the profile of a measurement."""
+        task = self._state.task(thing.name) if thing.kind is ThingKind.TASK else None
+        kinds = {TaskKind.EXPORT: ThingKind.RUN, TaskKind.MEASUREMENT: ThingKind.PROFILE}
+        return Thing(kinds[TaskKind(task.kind)], task.of) if task is not None and task.kind in kinds else None

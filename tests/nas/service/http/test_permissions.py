@@ -1,0 +1,227 @@
+"""Roles and ownership: every route of the API that changes something, asked by a person of each role."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nas.engine.store.folder import RunsFolder
+from nas.service.api.schemas import JobSubmission, ProfileUpload
+from nas.service.http.app import create_app
+from nas.service.http.permissions import right_of
+from nas.service.http.tokens import Tokens
+from nas.service.ownership import Thing, ThingKind
+from nas.service.people import Caller, Role, acting_as
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState
+from tests.nas.commands import SMALL_JOB
+from tests.nas.service.made_runs import searched, tree
+from tests.nas.service.sent_files import begun_capture, flowers, packed
+
+HOST = "http://10.0.0.5:8700"
+BOB = Caller("bob", Role.MEMBER)
+ROLES = {"rita": Role.READER, "mia": Role.MEMBER, "bob": Role.MEMBER, "ada": Role.ADMINISTRATOR}
+ANYONE, MEMBERS, OWNER = {"rita", "mia", "bob", "ada"}, {"mia", "bob", "ada"}, {"bob", "ada"}
+CHANGES = {
+    ("POST", "/jobs/check"): ANYONE,
+    ("POST", "/jobs/edit"): ANYONE,
+    ("POST", "/jobs/plans"): MEMBERS,
+    ("POST", "/runs"): MEMBERS,
+    ("DELETE", "/runs/{run}"): OWNER,
+    ("PUT", "/runs/{run}/labels"): OWNER,
+    ("POST", "/runs/{run}/cancel"): OWNER,
+    ("POST", "/runs/{run}/resume"): OWNER,
+    ("POST", "/runs/{run}/exports"): MEMBERS,
+    ("DELETE", "/runs/{run}/exports/{export}"): OWNER,
+    ("POST", "/tasks/{task}/cancel"): OWNER,
+    ("POST", "/profiles"): MEMBERS,
+    ("DELETE", "/profiles/{profile}"): OWNER,
+    ("POST", "/profiles/{profile}/measurements"): MEMBERS,
+    ("DELETE", "/profiles/{profile}/measurements/{measurement}"): OWNER,
+    ("POST", "/data"): MEMBERS,
+    ("DELETE", "/data/{name}"): OWNER,
+    ("POST", "/models"): MEMBERS,
+    ("DELETE", "/models/{name}"): OWNER,
+}
+"""Who may send each request about bob's things."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """A server that people reach with tokens, and what belongs to bob."""
+
+    service: Service
+    client: TestClient
+    headers: dict[str, dict[str, str]]
+
+    def send(self, person: str, method: str, path: str, **content: object) -> int:
+        return self.client.request(method, f"/api/v1{path}", headers=self.headers[person], **content).status_code  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def team(service: Service, settings: ServiceSettings) -> Iterator[Team]:
+    tokens = Tokens(settings.tokens_file)
+    secrets = {name: tokens.make(name, lifetime_s=None, role=role) for name, role in ROLES.items()}
+    headers = {name: {"authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
+    app = create_app(service, replace(settings, host="0.0.0.0"), tokens=tokens)
+    with TestClient(app, base_url=HOST, follow_redirects=False) as client, acting_as(BOB):
+        service.submissions.submit(JobSubmission(job=SMALL_JOB), "bob")
+        service.data_sets.add("flowers", io.BytesIO(packed(flowers())))
+        service.models.add("net", io.BytesIO(begun_capture()))
+        service.hardware.add(ProfileUpload(profile="{name: board, placement: {hw-none: 1}}"))
+        for kind, of in (("export", "small-1"), ("measurement", "board"), ("plan", "jobs")):
+            service.tasks.add(f"{kind}-0", kind, of, settings.folder / kind, [])  # type: ignore[arg-type]
+        yield Team(service, client, headers)
+
+
+NAMES = {"run": "small-1", "export": "export-0", "task": "export-0", "profile": "board", "measurement": "measurement-0"}
+
+
+def stored(team: Team) -> dict[str, bytes | None]:
+    """Everything in the runs folder but SQLite's shared memory, which readers change."""
+    contents = tree(team.service.settings.runs.root)
+    return {name: content for name, content in contents.items() if not name.endswith("-shm")}
+
+
+def address(path: str) -> str:
+    """The address of bob's thing of a route."""
+    kind = "flowers" if path.startswith("/data") else "net"
+    return path.format(**NAMES, name=kind, plan="plan-0")
+
+
+def test_every_route_that_changes_something_is_listed_here(team: Team) -> None:
+    described = team.client.get("/api/v1/openapi.json", headers=team.headers["rita"]).json()["paths"]
+    changing = {
+        (method.upper(), path.removeprefix("/api/v1"))
+        for path, operations in described.items()
+        for method in operations
+        if method not in ("get", "head")
+    }
+    assert changing == set(CHANGES)
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+def test_a_request_is_denied_to_those_without_its_right(team: Team, method: str, path: str) -> None:
+    before = stored(team)
+    for person in ROLES.keys() - CHANGES[method, path]:
+        answer = team.client.request(method, f"/api/v1{address(path)}", headers=team.headers[person])
+        assert answer.status_code == 403
+        problem = answer.json()
+        needed = "member" if person == "rita" else "belongs to bob"
+        assert needed in problem["detail"]
+        assert person in problem["detail"]
+        assert problem["type"] == f"/problems#access.{'role' if person == 'rita' else 'owner'}"
+    assert stored(team) == before
+    for person in CHANGES[method, path]:  # of the thing itself the first alone may have an answer of success
+        assert team.send(person, method, address(path)) not in (401, 403)
+
+
+def test_a_reader_reads_everything(team: Team) -> None:
+    paths = [
+        "/runs",
+        "/runs/small-1",
+        "/data",
+        "/models",
+        "/profiles/board",
+        "/tasks",
+        "/jobs/plans/plan-0",
+        "/metrics",
+    ]
+    for path in paths:
+        assert team.send("rita", "GET", path) == 200
+
+
+def test_a_person_changes_and_deletes_own_things(team: Team) -> None:
+    assert team.send("bob", "PUT", "/runs/small-1/labels", json={"note": "mine"}) == 200
+    assert team.send("bob", "POST", "/tasks/export-0/cancel") == 200
+    for path in ("/data/flowers", "/models/net"):
+        assert team.send("mia", "DELETE", path) == 403
+        assert team.send("bob", "DELETE", path) == 204
+    assert team.send("mia", "POST", "/models", data={"name": "net"}, files={"model": begun_capture()}) == 201
+    assert team.send("bob", "DELETE", "/models/net") == 403  # the name is another person's now
+    assert team.send("ada", "DELETE", "/models/net") == 204
+    (profile,) = [p for p in team.service.hardware.list() if not p.shipped]
+    assert profile.owner == "bob"
+
+
+def test_the_owner_of_a_run_cancels_exports_that_others_made_of_it(team: Team, settings: ServiceSettings) -> None:
+    with acting_as(Caller("mia", Role.MEMBER)):
+        team.service.tasks.add("export-1", "export", "small-1", settings.folder / "export", [])  # type: ignore[arg-type]
+    assert team.service.state.task("export-1").submitter == "mia"  # type: ignore[union-attr]
+    assert team.send("bob", "POST", "/tasks/export-1/cancel") == 200
+
+
+def test_runs_of_commands_are_the_administrators(team: Team, runs: RunsFolder) -> None:
+    run = searched(runs).id
+    assert team.send("bob", "DELETE", f"/runs/{run}") == 403
+    assert team.send("ada", "DELETE", f"/runs/{run}") == 204
+    assert team.send("bob", "DELETE", f"/runs/{run}") == 404  # nobody's
+
+
+def test_the_local_user_of_a_server_without_tokens_may_do_everything(team: Team, settings: ServiceSettings) -> None:
+    with TestClient(create_app(team.service, settings), base_url="http://127.0.0.1:8700") as local:
+        assert local.delete("/api/v1/data/flowers").status_code == 204
+        assert local.delete("/api/v1/models/net", headers=team.headers["mia"]).status_code == 403  # by its token
+
+
+def test_the_body_of_a_denied_request_is_not_read(team: Team) -> None:
+    def endless() -> Iterator[bytes]:
+        yield b"-" * 1000
+        raise AssertionError("read on")
+
+    headers = {**team.headers["rita"], "content-type": "multipart/form-data; boundary=x", "content-length": "100000"}
+    answer = team.client.post("/api/v1/data", content=json.dumps({}), headers=headers)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "thing"),
+    [
+        ("POST", "/api/v1/runs/exports/cancel", Thing(ThingKind.RUN, "exports")),
+        ("DELETE", "/api/v1/runs/tasks/exports/e", Thing(ThingKind.TASK, "e")),
+        ("PUT", "/api/v1/runs/jobs/labels", Thing(ThingKind.RUN, "jobs")),
+        ("DELETE", "/api/v1/runs/r/anything/e", Thing(ThingKind.RUN, "r")),
+    ],
+)
+def test_names_like_those_of_collections_are_names(method: str, path: str, thing: Thing) -> None:
+    right = right_of(method, path)
+    assert (right.role, right.thing, right.changes) == (Role.MEMBER, thing, True)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/settings", "/api/v1/people/ada", "/api/v1/jobs/stop", "/", "/runs.json"])
+def test_changes_of_anything_else_are_for_administrators(path: str) -> None:
+    assert right_of("POST", path).role is Role.ADMINISTRATOR
+    assert right_of("DELETE", path).role is Role.ADMINISTRATOR
+
+
+def test_tokens_of_earlier_versions_have_every_right(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    secret = tokens.make("ada", lifetime_s=None, role=Role.READER)
+    stored = json.loads(tokens._path.read_bytes())
+    del stored["tokens"][0]["role"]
+    (tmp_path / "tokens.json").write_text(json.dumps(stored))
+    assert Tokens(tmp_path / "tokens.json").holder(secret) == Caller("ada", Role.ADMINISTRATOR)
+
+
+def test_a_database_of_version_1_is_upgraded(team: Team, tmp_path: Path) -> None:
+    path = team.service.settings.database
+    with sqlite3.connect(path) as connection:  # as version 0.1 made it
+        connection.executescript(
+            "DROP TABLE owners; ALTER TABLE tasks DROP COLUMN submitter; UPDATE schema_version SET version = 1"
+        )
+    state = ServiceState.open(path)
+    assert state.owners() == {}
+    assert {task.submitter for task in state.tasks()} == {""}
+    assert [submission.submitter for submission in state.submissions()] == ["bob"]
+    state.close()
+    assert team.send("bob", "DELETE", "/data/flowers") == 403  # nothing states whose it is
+    assert team.send("bob", "POST", "/runs/small-1/cancel") == 200  # the submitter of a stored run is its owner
+    assert team.send("ada", "DELETE", "/data/flowers") == 204
