@@ -15,10 +15,12 @@ from nas.errors import JobError, NasError, UnknownNameError
 from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
 from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
+from nas.service.ownership import Thing, ThingKind
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
 from nas.service.pages.chart_json import chart_data, comparison_data
 from nas.service.pages.network_filters import ranges_of, selection_of
+from nas.service.people import current_caller
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views import jobs
@@ -48,9 +50,10 @@ _Page = Callable[..., Response]
 def router(service: Service, settings: ServiceSettings) -> APIRouter:
     """All pages of a service, with their styles and scripts; access to them is checked by the application."""
     pages = APIRouter(include_in_schema=False)
-    page = partial(rendering.page, signs_in=settings.needs_token)
+    shared: dict[str, Any] = {"signs_in": settings.needs_token, "allowed": partial(_is_allowed, service)}
+    page, page_in_parts = partial(rendering.page, **shared), partial(rendering.page_in_parts, **shared)
     _add_list(pages, page, service)
-    _add_run(pages, page, service, settings)
+    _add_run(pages, page, page_in_parts, service, settings)
     _add_evaluations(pages, page, service)
     _add_comparison(pages, page, service)
     _add_hardware_and_submission(pages, page, service, settings)
@@ -95,7 +98,12 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
         )
 
 
-def _add_run(pages: APIRouter, page: _Page, service: Service, settings: ServiceSettings) -> None:
+def _is_allowed(service: Service, kind: str, name: str) -> bool:
+    """True if the sender of the present request may change a thing."""
+    return service.owners.may_change(current_caller(), Thing(ThingKind(kind), name))
+
+
+def _add_run(pages: APIRouter, page: _Page, page_in_parts: _Page, service: Service, settings: ServiceSettings) -> None:
     @pages.get("/runs/{run}")
     def run(run: str, sort: Sort = "", descending: bool = False, offset: Offset = 0) -> Response:
         """One run; of a large one, the head is sent before the results are read, so that the browser can load the scripts.
@@ -107,9 +115,8 @@ def _add_run(pages: APIRouter, page: _Page, service: Service, settings: ServiceS
         parameters = {"sort": sort, "descending": descending, "offset": offset}
         has_results, later = _has_results(summary), partial(_results, service, settings, run, parameters)
         if has_results and summary.evaluations >= _LARGE:
-            return rendering.page_in_parts(
+            return page_in_parts(
                 "run.html",
-                signs_in=settings.needs_token,
                 run=summary,
                 has_results=has_results,
                 parameters=parameters,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from urllib.parse import urlencode
@@ -33,6 +33,7 @@ from nas.service.api import schemas
 from nas.service.api.schemas import RunSummary
 from nas.service.pages import assets
 from nas.service.pages.thumbnails import thumbnail
+from nas.service.people import current_caller
 from nas.service.views.networks import counts
 from nas.service.views.run_overviews import score_title
 
@@ -48,6 +49,8 @@ _STATUS_TITLES = {
 }
 """By `schemas.NetworkStatus`."""
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+Allowed = Callable[[str, str], bool]
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +104,11 @@ def environment() -> Environment:
     return jinja
 
 
+def may_change_nothing(kind: str, name: str) -> bool:
+    """The answer for pages without things that could be changed."""
+    return False
+
+
 def prepare() -> None:
     """Compiles templates and compresses plotly's script, so that the first request need not wait."""
     assets.plotly_file()
@@ -108,20 +116,27 @@ def prepare() -> None:
         environment().get_template(name)
 
 
-def page(template: str, *, status: int = 200, signs_in: bool = False, **values: object) -> HTMLResponse:
+def page(
+    template: str, *, status: int = 200, signs_in: bool = False, allowed: Allowed = may_change_nothing, **values: object
+) -> HTMLResponse:
     """A page of a template; ``no-store`` keeps it out of shared caches and of the history after signing out.
 
     Args:
         signs_in: whether the server requires a token, so that the page offers to sign out.
+        allowed: whether the page's reader may change a thing of this kind and name.
     """
-    text = environment().get_template(template).render(signs_in=signs_in, **values)
+    shared = {"signs_in": signs_in, "allowed": allowed, "person": current_caller()}
+    text = environment().get_template(template).render(**shared, **values)
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
 
 
-def page_in_parts(template: str, *, signs_in: bool = False, **values: object) -> StreamingResponse:
+def page_in_parts(
+    template: str, *, signs_in: bool = False, allowed: Allowed = may_change_nothing, **values: object
+) -> StreamingResponse:
     """A page whose head is sent before the rest is rendered; an error in the rest is shown in its place, with status 200."""
+    shared = {"signs_in": signs_in, "allowed": allowed, "person": current_caller()}
     return StreamingResponse(
-        _parts(template, signs_in=signs_in, **values), media_type="text/html", headers={"Cache-Control": "no-store"}
+        _parts(template, **shared, **values), media_type="text/html", headers={"Cache-Control": "no-store"}
     )
 
 

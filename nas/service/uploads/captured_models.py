@@ -126,10 +126,12 @@ class CapturedModels:
 
     def _described(self, path: Path) -> schemas.CapturedModel:
         file_stat, name = path.stat(), path.name.removesuffix(_SUFFIX)
-        uploaded = datetime.fromtimestamp(file_stat.st_mtime, UTC)
-        owner = self._owners.owner(Thing(ThingKind.MODEL, name)) or ""
         return schemas.CapturedModel(
-            name=name, path=f"{MODELS}/{name}", bytes=file_stat.st_size, uploaded=uploaded, owner=owner
+            name=name,
+            path=f"{MODELS}/{name}",
+            bytes=file_stat.st_size,
+            uploaded=datetime.fromtimestamp(file_stat.st_mtime, UTC),
+            owner=self._owners.owner(Thing(ThingKind.MODEL, name)) or "",
         )
 
 

@@ -225,3 +225,41 @@ def test_a_database_of_version_1_is_upgraded(team: Team, tmp_path: Path) -> None
     assert team.send("bob", "DELETE", "/data/flowers") == 403  # nothing states whose it is
     assert team.send("bob", "POST", "/runs/small-1/cancel") == 200  # the submitter of a stored run is its owner
     assert team.send("ada", "DELETE", "/data/flowers") == 204
+
+
+CONTROLS = {
+    "/": 'data-action="cancel" data-run="small-1"',
+    "/runs/small-1": 'data-action="label" data-run="small-1"',
+    "/storage": 'data-path="/data/flowers"',
+}
+"""A control of bob's things on each page that has some."""
+
+
+def test_pages_offer_what_their_reader_may_do(team: Team) -> None:
+    for path, control in CONTROLS.items():
+        shown = {person for person in ROLES if control in team.client.get(path, headers=team.headers[person]).text}
+        assert shown == OWNER, path
+    storage = {person: team.client.get("/storage", headers=team.headers[person]).text for person in ROLES}
+    for path in (
+        "/models/net",
+        "/profiles/board",
+        "/profiles/board/measurements/measurement-0",
+        "/tasks/export-0/cancel",
+    ):
+        offered = {person for person, page in storage.items() if f'data-path="{path}"' in page}
+        assert offered == (set() if "measurements" in path else OWNER), path  # it waits, and can be cancelled alone
+    assert '<td role="cell" class="text" data-title="Owner">bob</td>' in storage["rita"]
+
+
+@pytest.mark.parametrize("path", ["/submit", "/hardware", "/hardware/board"])
+def test_forms_are_disabled_for_readers(team: Team, path: str) -> None:
+    pages = {person: team.client.get(path, headers=team.headers[person]).text for person in ROLES}
+    assert {person for person, page in pages.items() if '<fieldset class="plain" disabled>' not in page} == MEMBERS
+
+
+def test_pages_show_who_is_signed_in(team: Team, settings: ServiceSettings) -> None:
+    for person, role in ROLES.items():
+        assert f"{person} <small>{role}</small>" in team.client.get("/", headers=team.headers[person]).text
+    with TestClient(create_app(team.service, settings), base_url="http://127.0.0.1:8700") as local:
+        assert 'class="person"' not in local.get("/").text  # there is one user
+    assert 'class="person"' not in team.client.get("/login").text
