@@ -48,6 +48,7 @@ Arguments = Annotated[
 Plot = Annotated[
     Path | None, option("--plot", help="Also draw the work of each layer, as a .png or .svg file of this name.")
 ]
+Proof = Annotated[bool, typer.Option(help="Prove by permutations that the axes are right.")]
 _COLUMNS = 80
 _SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
 _BAR, _MAX_LINES, _MAX_BARS = 36, 20, 48
@@ -68,7 +69,7 @@ def inspect(
         list[str] | None,
         option("--keep", help='Axes and layers that stay as they are, e.g. "head.*"; may be repeated.'),
     ] = None,
-    proof: Annotated[bool, typer.Option(help="Prove by permutations that the axes are right.")] = True,
+    proof: Proof = True,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
@@ -117,6 +118,7 @@ def capture(
     weights: Weights = None,
     input_shape: InputShape = None,
     arguments: Arguments = None,
+    proof: Proof = True,
     as_json: Json = False,
 ) -> None:
     """Write a model as data without code.
@@ -125,7 +127,8 @@ def capture(
     `supernet: {model: FILE}`, and need the model's package no more.
     """
     captured = _captured(model, weights, input_shape, arguments)
-    supernets.networks.capture.check_model(captured, supernets.networks.capture.SpaceOptions())
+    if proof:
+        supernets.networks.capture.check_model(captured, supernets.networks.capture.SpaceOptions())
     supernets.networks.capture.save_capture(output, captured)
     if as_json:
         return print_json(
@@ -138,7 +141,8 @@ def capture(
         )
     for note in captured.notes:
         print(note)
-    return print(f"wrote {output}: {len(captured.program.calls)} operations, {len(captured.tensors)} tensors")
+    unproved = "" if proof else "; its axes were not proved"
+    return print(f"wrote {output}: {len(captured.program.calls)} operations, {len(captured.tensors)} tensors{unproved}")
 
 
 def _captured(
@@ -241,7 +245,7 @@ def inspection_lines(inspection: supernets.families.captured.Inspection) -> list
             "notes:",
             *(line for note in inspection.model.notes for line in _wrapped(f"- {note}", indent="  ")),
         ]
-    return lines + (["", *_proof_lines(inspection.proof)] if inspection.proof is not None else [])
+    return [*lines, "", *(["proof: left out"] if inspection.proof is None else _proof_lines(inspection.proof))]
 
 
 def _bars(inspection: supernets.families.captured.Inspection) -> list[str]:

@@ -254,6 +254,7 @@ def supernet_of(
     widths: Sequence[float] = FRACTIONS,
     keep: Sequence[str] = (),
     sort: bool = True,
+    prove: bool = True,
 ) -> Supernet:
     """The supernet of a module: its largest subnet is the module, with its weights and units sorted by importance.
 
@@ -263,6 +264,7 @@ def supernet_of(
         widths: Widths of layers, as ascending fractions of the module's; the last one is 1.
         keep: patterns of axes and layers that stay as they are.
         sort: True to keep the units with the largest weights in narrower layers; False to keep the first ones.
+        prove: True to prove the axes by permutations, which runs the module a few times in double precision.
 
     Raises:
         CaptureError: the module's forward cannot be captured, or the proof of its axes does not hold.
@@ -271,7 +273,8 @@ def supernet_of(
     captured = capture_model(own_model(module), example)
     options = SpaceOptions(granularity, tuple(widths), tuple(keep))
     family = CapturedFamily(captured.program, options, tensors=captured.tensors)
-    check_model(captured, options, elastic=family.elastic, example=example)
+    if prove:
+        check_model(captured, options, elastic=family.elastic, example=example)
     supernet = make_supernet(family)
     if sort:
         sort_by_importance(supernet)

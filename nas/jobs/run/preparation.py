@@ -7,9 +7,11 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine
-from hardware_profiles.errors import PrecisionError, ProfilingError
+from hardware_profiles.errors import ModelError, PrecisionError, ProfilingError
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
@@ -19,12 +21,13 @@ from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
 from nas.engine.store.folder import RunFolder, write_atomically
 from nas.engine.store.run_facts import Kind, RunFacts, SearchFacts
-from nas.errors import EvaluationError, JobError, PluginError
+from nas.errors import EvaluationError, ExportFailedError, JobError, PluginError
 from nas.jobs.build.built_job import BuiltJob, build_job, find_device
 from nas.jobs.build.compatibility_facts import compatibility_facts, space_digest
 from nas.jobs.build.measurement_reuse import Reuse, find_reuse
 from nas.jobs.build.search_objects import build_algorithm, exact_values, first_modelled, own_metrics_on
 from nas.jobs.build.serving import check_served
+from nas.jobs.evaluation.parity import check_as_onnx
 from nas.jobs.evaluation.scoring import InlineScoring, ScoringTask
 from nas.jobs.resolve.references import check_ray, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
@@ -39,6 +42,9 @@ from supernets.data import TextFormat
 from supernets.networks.capture.captured_model import save_capture
 from supernets.training.checkpoint import has_checkpoint
 from supernets.training.distributed import check_workers
+
+_COMPARED = 3
+"""Examples on which networks are compared with their ONNX models."""
 
 
 @contextmanager
@@ -65,6 +71,7 @@ def preparing_new(
     check_trainable(built_job)
     if kind == "search":
         check_searchable(built_job)
+        check_as_models(built_job)
         check_own_metrics(built_job)
     with _connected(built_job, kind, options, scores=kind == "search" and not planning):
         environments = {}
@@ -114,16 +121,36 @@ def check_trainable(built_job: BuiltJob) -> None:
 
 
 def check_searchable(built_job: BuiltJob) -> None:
-    """Checks the job's constraints and serving against its data and its space.
+    """Checks the job's runtimes, and its constraints and serving against its data and its space.
 
     Raises:
-        JobError: a language model's prompt or context is too long, or no network of the space satisfies a constraint.
+        JobError: a runtime is missing, a language model's prompt or context is too long, or no network of the space satisfies
+            a constraint.
         PluginError: the algorithm of a plug-in cannot be loaded or made.
     """
+    for runtime in built_job.job.variants.runtimes:
+        _check_scored(runtime, where=built_job.job.source)
     _ = built_job.serving
     _check_constraints(built_job)
     if "search.algorithm" in built_job.job.config.plugins:
         build_algorithm(built_job, built_job.outline())
+
+
+def check_as_models(built_job: BuiltJob) -> None:
+    """Compares the smallest and the largest network with their ONNX models, see `check_as_onnx`.
+
+    Raises:
+        JobError: their outputs differ, so that the search would measure other networks than those that are trained.
+    """
+    supernet, data, job = built_job.current().eval(), built_job.data, built_job.job
+    part = data.dataset.validation.inputs
+    inputs = part[torch.arange(_COMPARED) % len(part)]
+    for name, architecture in (("smallest", supernet.space.smallest), ("largest", supernet.space.largest)):
+        try:
+            check_as_onnx(data.task.scored(supernet.extract(architecture)), inputs, job.variants.runtimes)
+        except (ExportFailedError, ModelError) as error:
+            text = f"{job.source}: the {name} network: {error}; write that part of the network with other operations"
+            raise JobError(text, code=error.code) from error
 
 
 def check_own_metrics(built_job: BuiltJob) -> None:
@@ -164,8 +191,6 @@ def check_measurable(built_job: BuiltJob) -> dict[str, Mapping[str, Any]]:
     """
     job = built_job.job
     tables, environments, memory = job.lookup_tables, {}, built_job.memory(built_job.outline())
-    for runtime in job.variants.runtimes:
-        _check_scored(runtime, where=job.source)
     for place, profile in job.deployed.items():
         check_machine(profile)
         for precision in job.variants.precisions:

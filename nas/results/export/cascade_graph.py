@@ -12,8 +12,8 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from hardware_profiles.runtime import run_calls
 from nas.errors import ExportFailedError
+from nas.jobs.evaluation.parity import checked_difference
 from nas.results.analysis.cascade import confidence
-from nas.results.export.model_checks import checked_difference
 from supernets.networks.module_to_onnx import INPUT, OUTPUT
 
 PASSED_ON = "passed_on"

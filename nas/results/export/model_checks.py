@@ -14,6 +14,7 @@ from torch import nn
 from hardware_profiles.runtime import run_calls, run_model
 from hardware_profiles.runtimes.lookup import find_runtime
 from nas.errors import ExportFailedError
+from nas.jobs.evaluation.parity import checked_difference
 from nas.jobs.evaluation.scoring import outputs_of
 from nas.results.export.preprocessing_graph import IMAGE
 from nas.search.problem.example_scores import decoded
@@ -22,8 +23,6 @@ from supernets.data import ImageFormat, Part
 from supernets.networks.module_to_onnx import INPUT
 from supernets.tasks import CLASSIFICATION, Task
 
-MAX_PARITY = 1e-4
-"""Largest accepted difference from torch, over the standard deviation of torch's outputs."""
 MIN_SAME = 0.99
 """Least share of validation examples on which the exported model must score (be right or wrong) as the measured one did. On
 one machine the two are the same file; another processor or version of torch may change the last bits of an output."""
@@ -36,7 +35,8 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
 
     Raises:
-        ExportFailedError: The difference is above `MAX_PARITY`, shapes differ, or the outputs do not depend on the inputs.
+        ExportFailedError: The difference is above `MAX_PARITY` of `nas.jobs.evaluation.parity`, shapes differ, or the outputs
+            do not depend on the inputs.
         ModelError: the runtime refuses the model.
     """
     with torch.no_grad():
@@ -56,7 +56,7 @@ def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float
     """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
 
     Raises:
-        ExportFailedError: The difference is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `parity.MAX_PARITY`.
         ModelError: the runtime rejects the model, or is not installed.
     """
     (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
@@ -72,7 +72,7 @@ def parity_on_images(
     in training, over the deviation of the latter's outputs.
 
     Raises:
-        ExportFailedError: The difference is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `parity.MAX_PARITY`.
         ModelError: the runtime rejects a model.
     """
     raw = [np.asarray(image).reshape(1, image.height, image.width, format.channels) for image in images]
@@ -83,25 +83,6 @@ def parity_on_images(
     (expected,) = run_model(plain, {INPUT: inputs})
     problem = "outputs with preprocessing in the graph differ from those with the training's"
     return checked_difference(outputs, expected, problem)
-
-
-def checked_difference(outputs: NDArray[Any], expected: NDArray[Any], problem: str) -> float:
-    """The largest absolute difference of outputs from the expected ones, over the deviation of these.
-
-    Args:
-        outputs, expected: Outputs of two models, of one shape.
-        problem: What the error says of outputs that differ.
-
-    Raises:
-        ExportFailedError: The difference is above `MAX_PARITY`.
-    """
-    # One number has no deviation.
-    deviation = max(float(expected.std()), 1e-12) if expected.size > 1 else max(1.0, float(np.abs(expected).max()))
-    difference = float(np.abs(outputs - expected).max()) / deviation
-    if not difference <= MAX_PARITY:
-        message = f"{problem} by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
-        raise ExportFailedError(message, code="export.outputs-differ")
-    return difference
 
 
 def agreement(

@@ -13,7 +13,7 @@ from torch import nn
 from hardware_profiles.errors import ModelError
 from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
-from nas.results.export.model_checks import MAX_PARITY
+from nas.jobs.evaluation.parity import MAX_PARITY
 from nas.results.export.scripts.reading import Reading, session_of
 from supernets.families.decoder.decoder_serving import PADDING, PREFILL
 from supernets.families.encoder_decoder.encoder_decoder_serving import SOURCE

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from hardware_profiles.runtime import run_model
+from nas.jobs.evaluation.parity import MAX_PARITY
 from nas.jobs.evaluation.scoring import in_precision
 from nas.results.analysis.cascade import confidence, thresholds
 from nas.results.export.cascade_graph import PASSED_ON, cascade_graph, cascade_parity
-from nas.results.export.model_checks import MAX_PARITY
 from supernets.families.encoder.encoder_family import EncoderFamily
 from supernets.families.encoder.encoder_spec import EncoderSpec
 from supernets.networks.module_to_onnx import INPUT, OUTPUT, onnx_model

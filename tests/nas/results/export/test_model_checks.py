@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hardware_profiles.runtime import run_model
-from nas.results.export.model_checks import MAX_PARITY, as_measured, parity
+from nas.jobs.evaluation.parity import MAX_PARITY
+from nas.results.export.model_checks import as_measured, parity
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.networks.module_to_onnx import onnx_model
 from supernets.training.recalibration import recalibrate
