@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import fx
+from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
 
 from supernets.errors import CaptureError
@@ -94,6 +95,17 @@ def without_mutations(exported: ExportedProgram) -> ExportedProgram:
             f"of place ({type(error).__name__}): make a new tensor there, or use torch 2.13 or later",
             code="capture.in-place",
         ) from error
+
+
+_GRID = torch.ops.aten.affine_grid_generator.default
+
+
+def with_grids_composed(exported: ExportedProgram) -> ExportedProgram:
+    """The traced program with grids of affine transforms as products: the operation has the size of the batch as a number."""
+    if all(node.target is not _GRID for node in exported.graph.nodes):
+        return exported
+    with quiet():
+        return cast(ExportedProgram, exported.run_decompositions(get_decompositions([_GRID])))
 
 
 def operation_out_of_place(target: Any, at: str) -> Any:

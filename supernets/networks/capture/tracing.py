@@ -29,6 +29,7 @@ from supernets.networks.capture.traced_graph import (
     inlined,
     operation_out_of_place,
     remove_whole_slices,
+    with_grids_composed,
     without_mutations,
 )
 from supernets.networks.live_subnets import tensors_in
@@ -150,6 +151,7 @@ def _export(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
         raise
     except Exception as error:  # torch.export raises what the user's forward raises, too
         raise reason(error, flat, example) from error
+    exported = with_grids_composed(exported)
     remove_whole_slices(exported.graph)
     return exported
 

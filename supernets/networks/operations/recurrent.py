@@ -1,4 +1,4 @@
-"""Recurrent layers: LSTM, GRU and Elman networks."""
+"""Recurrent layers and cells: LSTM, GRU and Elman networks."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def _recurrent_dims(ctx: Inference, call: Call) -> ResultDims:
     """All layers and both directions share the size of the state, which one tensor holds for all of them."""
     x, parameters = ctx.tensor_dims(call.arguments["input"]), layers(call)
     fix(x[1 if call.arguments["batch_first"] else 0], "a recurrent layer depends on the order")
-    states = call.arguments["hx"]
-    initial = [ctx.tensor_dims(state) for state in (states if isinstance(states, tuple) else (states,))]
+    initial = list(map(ctx.tensor_dims, _states(call)))
     hidden, batch = initial[0][2], x[0 if call.arguments["batch_first"] else 1]
     for state in initial:
         unify(state[1], batch)
@@ -72,6 +71,65 @@ def _recurrent_work(inference: Inference, call: Call) -> Products:
     return [[*steps, *weight] for weight in weights if len(weight) == 2]
 
 
+_CELLS = {"lstm_cell": "lstm", "gru_cell": "gru", "rnn_tanh_cell": "rnn_tanh", "rnn_relu_cell": "rnn_relu"}
+"""The layers that do the steps of cells, by the cells' operations."""
+
+
+@rule_of(*_CELLS)
+def _cell_dims(ctx: Inference, call: Call) -> ResultDims:
+    x, states = ctx.tensor_dims(call.arguments["input"]), list(map(ctx.tensor_dims, _states(call)))
+    weight, state_weight, *biases = map(ctx.tensor_dims, _cell_parameters(call))
+    hidden = states[0][1]
+    for state in states:
+        unify(state[0], x[0])
+        unify(state[1], hidden)
+    unify(weight[1], x[1])
+    unify(state_weight[1], hidden)
+    gates = product([fixed(GATES[_CELLS[call.name]], "gates of a recurrent layer"), hidden])
+    for stacked in (weight, state_weight, *biases):
+        unify(stacked[0], gates)
+    results = [[x[0], hidden] for _ in states]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@work_of(*_CELLS)
+def _cell_work(inference: Inference, call: Call) -> Products:
+    batch = dims_of(inference, call.arguments["input"])[0]
+    return [[batch, *dims_of(inference, weight)] for weight in _cell_parameters(call)[:2]]
+
+
+def _states(call: Call) -> tuple[Argument, ...]:
+    """The states of a layer or a cell before its first step."""
+    states = call.arguments["hx"]
+    return states if isinstance(states, tuple) else (states,)
+
+
+def _cell_parameters(call: Call) -> tuple[Argument, ...]:
+    """The parameters of a cell: weights of inputs and of states, then biases, if it has them."""
+    parameters = [call.arguments.get(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    return tuple(parameter for parameter in parameters if parameter is not None)
+
+
+@lowers("lstm_cell", "gru_cell", "rnn_tanh_cell")
+def _lower_cell(low: Lowering, call: Call) -> ResultValues:
+    """A cell as a layer whose sequence has one step."""
+
+    def as_sequence(value: Argument) -> Value:
+        return low.add("Unsqueeze", low.tensor(value), low.numbers([0]))
+
+    states = _states(call)
+    _, *finals = _layer(
+        low,
+        _CELLS[call.name],
+        as_sequence(call.arguments["input"]),
+        [_cell_parameters(call)],
+        [as_sequence(state) for state in states],
+        size=low.shape(states[0])[1],
+    )
+    results = [low.add("Squeeze", final, low.numbers([0])) for final in finals]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
 _ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
 """Torch's positions of the gates in ONNX's order, by operation."""
 
@@ -79,14 +137,9 @@ _ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
 @lowers(*_ORDER)
 def _lower_recurrent(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
-    states = a["hx"] if isinstance(a["hx"], tuple) else (a["hx"],)
+    states = _states(call)
     x, parameters = low.tensor(a["input"]), layers(call)
     n, size = len(parameters[0]), low.shape(states[0])[2]
-    settings: dict[str, Attribute] = {
-        "hidden_size": size,
-        "direction": "bidirectional" if n == 2 else "forward",
-        **({"linear_before_reset": 1} if call.name == "gru" else {}),
-    }
     train, dropout = a["train"], a["dropout"]
     if train and dropout:
         raise LoweringError("there is no rule for dropout between recurrent layers")
@@ -98,9 +151,7 @@ def _lower_recurrent(low: Lowering, call: Call) -> ResultValues:
             low.add("Slice", low.tensor(state), low.numbers([i * n]), low.numbers([(i + 1) * n]), low.numbers([0]))
             for state in states
         ]
-        inputs = [x, *_weights(low, call.name, layer), None, *initial]
-        op = {"rnn_tanh": "RNN"}.get(call.name, call.name.upper())
-        y, *finals = low.add_many(op, inputs, 1 + len(states), **settings)
+        y, *finals = _layer(low, call.name, x, layer, initial, size=size)
         last.append(finals)
         y = low.add("Transpose", y, perm=(0, 2, 1, 3))  # from steps, directions, examples
         x = low.add("Reshape", y, low.numbers([0, 0, n * size]))
@@ -111,6 +162,26 @@ def _lower_recurrent(low: Lowering, call: Call) -> ResultValues:
         for layer_states in zip(*last, strict=True)
     ]
     return x, *finals
+
+
+def _layer(
+    low: Lowering, kind: str, x: Value, layer: list[tuple[Argument, ...]], initial: list[Value], *, size: int
+) -> tuple[Value, ...]:
+    """One layer: its results for each step (steps, directions, batch, size), and its last states.
+
+    Args:
+        x: (steps, batch, features).
+        layer: Parameters by direction, as of `layers`.
+        initial: States before the first step, (directions, batch, size) each.
+    """
+    settings: dict[str, Attribute] = {
+        "hidden_size": size,
+        "direction": "bidirectional" if len(layer) == 2 else "forward",
+    }
+    if kind == "gru":
+        settings["linear_before_reset"] = 1
+    inputs = [x, *_weights(low, kind, layer), None, *initial]
+    return tuple(low.add_many(kind.partition("_")[0].upper(), inputs, 1 + len(initial), **settings))
 
 
 def _weights(low: Lowering, kind: str, layer: list[tuple[Argument, ...]]) -> list[Value | None]:

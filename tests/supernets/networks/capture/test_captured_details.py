@@ -117,6 +117,42 @@ class States(nn.Module):
         return self.head(torch.cat([last[-1], y[:, 0]], 1))
 
 
+class Cells(nn.Module):
+    """Cells over the rows of the input, whose first states have a row for each example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.lstm, self.gru, self.rnn = (
+            nn.Linear(12, 16),
+            nn.LSTMCell(16, 12),
+            nn.GRUCell(12, 8),
+            nn.RNNCell(8, 8),
+        )
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.embed(x.flatten(2).transpose(1, 2).reshape(len(x), 4, 12))
+        states, gated, plain = [x.new_zeros(len(x), 12)] * 2, x.new_zeros(len(x), 8), torch.zeros(len(x), 8)
+        for i in range(2):
+            states = self.lstm(rows[:, i], tuple(states))
+            gated = self.gru(states[0], gated)
+            plain = self.rnn(gated, plain)
+        return self.head(plain + states[1].mean(1, keepdim=True))
+
+
+class Transformed(nn.Module):
+    """A network that looks at its input through an affine transform that it computes, as spatial transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, 6))
+        self.first, self.head = nn.Conv2d(3, 12, 3, padding=1), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = F.affine_grid(self.layers(x).view(-1, 2, 3), x.size(), align_corners=False)
+        return self.head(F.relu(self.first(F.grid_sample(x, grid, align_corners=False))).mean((2, 3)))
+
+
 class ComputedWeights(nn.Module):
     """Batch norms after layers whose weights are computed: weight norm, weight standardisation, and a low-rank addition."""
 
@@ -145,6 +181,8 @@ NETWORKS = {
     "waves": Waves,
     "padded": Padded,
     "states": States,
+    "cells": Cells,
+    "transformed": Transformed,
     "computed-weights": ComputedWeights,
 }
 
