@@ -8,11 +8,13 @@ from functools import partial
 import numpy as np
 
 from predictors.base import Array, Prediction, Predictor, query_array, training_arrays
-from predictors.folds import held_out, make_folds
+from predictors.candidate_models import Candidate
+from predictors.folds import make_folds
 from predictors.intervals import Spread
 from predictors.kernel_process import KernelProcess
 from predictors.label_scales import Bounds, LabelScale, errors_of
 from predictors.lightgbm import BASELINE, BASELINE_ROUNDS, LightGBMPredictor
+from predictors.quality import Quality, Scores
 
 
 class ConformalPredictor:
@@ -23,10 +25,20 @@ class ConformalPredictor:
         positive: labels are above zero, and errors count as ratios.
         seed: Seed of the folds.
         minimum_rows: Number of rows that a fit needs; four fifths of them must do for the predictor.
+        closed_form: Held-out predictions of linear models and Gaussian processes are closed forms, which take no further fits.
     """
 
-    def __init__(self, make: Callable[[], Predictor], *, positive: bool, seed: int, minimum_rows: int = 8) -> None:
-        self._make, self._ratio, self._seed, self.minimum_rows = make, positive, seed, minimum_rows
+    def __init__(
+        self,
+        make: Callable[[], Predictor],
+        *,
+        positive: bool,
+        seed: int,
+        minimum_rows: int = 8,
+        closed_form: bool = False,
+    ) -> None:
+        self._candidate, self._ratio = Candidate("", make, refits=not closed_form), positive
+        self._seed, self.minimum_rows = seed, minimum_rows
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
@@ -34,11 +46,15 @@ class ConformalPredictor:
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._ratio)
         self._bounds = Bounds.of(y, ratio=self._ratio)
         folds = make_folds(y, np.random.default_rng(self._seed))
-        mean = self._bounds.clip(held_out(self._make, x, y, folds).mean)
+        self._model, prediction = self._candidate.tried(x, y, fine=folds, coarse=folds)
+        mean = self._bounds.clip(prediction.mean)
         self._spread = Spread.of(errors_of(y, mean, ratio=self._ratio))
-        self._model = self._make()
-        self._model.fit(x, y)
+        self._training = x, y, Scores.held_out(y, mean, folds, ratio=self._ratio), folds
         self._n_columns = x.shape[1]
+
+    def quality(self, name: str) -> Quality:
+        """Cross-validated quality of the last fit, under the name of its model, with that of the baselines."""
+        return Quality.cross_validated(name, *self._training, ratio=self._ratio)
 
     def predict(self, features: Array) -> Prediction:
         """Predictions for (m, d)."""

@@ -124,18 +124,27 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
 
 
 def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
-    encoding, entries = layout.encoding(n_columns), []
-    groups = [layout.groups[i] for i in encoding] if layout.groups else []
-    options = [layout.options[i] for i in encoding] if layout.options else []
+    entries = []
     for scale in scales:
         all_columns = partial(KernelProcess, scale=scale, lines=(), smooth=range(n_columns))
         entries.append(Candidate(f"Gaussian process ({scale})", all_columns))
-        if encoding:
-            make = partial(KernelProcess, scale=scale, smooth=encoding, groups=groups, options=options)
-            lines = (layout.aggregates, encoding)
-            entries.append(Candidate(f"Gaussian process on genes ({scale})", partial(make, lines=())))
-            entries.append(Candidate(f"lines and Gaussian process on genes ({scale})", partial(make, lines=lines)))
+        if layout.encoding(n_columns):
+            make = partial(process_of, layout, n_columns, scale)
+            entries.append(Candidate(f"Gaussian process on genes ({scale})", partial(make, lines=False)))
+            entries.append(Candidate(f"lines and Gaussian process on genes ({scale})", make))
     return entries
+
+
+def process_of(layout: FeatureLayout, n_columns: int, scale: LabelScale, *, lines: bool = True) -> KernelProcess:
+    """A Gaussian process on the columns of genes, and with `lines` on them and on the aggregates; without genes, one on all
+    columns."""
+    encoding = layout.encoding(n_columns)
+    if not encoding:
+        return KernelProcess(scale=scale, lines=(), smooth=range(n_columns))
+    groups = [layout.groups[i] for i in encoding] if layout.groups else []
+    options = [layout.options[i] for i in encoding] if layout.options else []
+    linear = (layout.aggregates, encoding) if lines else ()
+    return KernelProcess(scale=scale, lines=linear, smooth=encoding, groups=groups, options=options)
 
 
 def _on_estimate(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Self
 
 import numpy as np
 from scipy.stats import kendalltau
 
 from predictors.base import Array
-from predictors.folds import Folds, rows_outside
+from predictors.folds import Folds, held_out, rows_outside
 from predictors.intervals import Spread
-from predictors.label_scales import errors_of, shifted
+from predictors.label_scales import Bounds, LabelScale, errors_of, shifted
+from predictors.linear import MeanPredictor, RidgePredictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,25 @@ class Quality:
     scores: Scores
     mean: Scores
     ridge: Scores
+
+    @classmethod
+    def cross_validated(
+        cls, model: str, features: Array, labels: Array, scores: Scores, folds: Folds, *, ratio: bool
+    ) -> Self:
+        """The quality of a model whose scores are known, with baselines that are fitted on the same folds.
+
+        Args:
+            features, labels: The training rows, (n, d) and (n,).
+            ratio: Errors count as ratios.
+        """
+        bounds = Bounds.of(labels, ratio=ratio)
+        baselines = (
+            partial(MeanPredictor, scale=LabelScale.LOG if ratio else LabelScale.PLAIN),
+            partial(RidgePredictor, scale=LabelScale.RELATIVE if ratio else LabelScale.PLAIN),
+        )
+        means = [bounds.clip(held_out(make, features, labels, folds).mean) for make in baselines]
+        mean, ridge = (Scores.held_out(labels, each, folds, ratio=ratio) for each in means)
+        return cls(model, len(labels), scores, mean, ridge)
 
     def to_json(self) -> dict[str, object]:
         """Plain data: ``{"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines": {"mean", "ridge"}}``."""

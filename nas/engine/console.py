@@ -91,9 +91,7 @@ class ConsoleProgress(ProgressObserver):
         self.note(f"run {run.id} in {run.path}")
         self._scored, search = facts.task.metrics[0], facts.search
         if search is not None and (
-            guidance := guidance_text(
-                search.algorithm, search.models_from, None if budget is None else budget.evaluations
-            )
+            guidance := guidance_text(search.label, search.models_from, None if budget is None else budget.evaluations)
         ):
             self.note(guidance)
 

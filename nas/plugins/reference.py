@@ -19,6 +19,7 @@ class Kind(StrEnum):
     """Kinds of plug-ins; packages register short names in the entry-point group `subnet_nas.<kind>`."""
 
     SEARCH = "search"
+    PREDICTORS = "predictors"
     FAMILIES = "families"
     STRATEGIES = "strategies"
     METRICS = "metrics"
@@ -44,6 +45,7 @@ class Kind(StrEnum):
 
 _NOUNS = {
     Kind.SEARCH: "algorithm",
+    Kind.PREDICTORS: "predictor",
     Kind.FAMILIES: "family",
     Kind.STRATEGIES: "strategy",
     Kind.METRICS: "metric",

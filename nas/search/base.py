@@ -104,6 +104,8 @@ class SearchAlgorithm(Protocol):
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """The models behind the last `ask` by objective name, JSON-able; empty without models.
 
-        Each has ``quality`` (see `predictors.quality`) and ``predictions``: architecture key -> [mean, standard deviation].
+        Each has ``quality`` (see `predictors.quality`) and ``predictions``: architecture key -> [mean, standard deviation]. It
+        may have ``weights``: name -> share of every model in it; and ``evolution``, how the candidates of the ask were bred:
+        ``generations``, ``bred`` (networks of all generations) and ``candidates`` (different unknown ones), whole numbers.
         """
         return {}

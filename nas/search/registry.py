@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from nas.errors import PluginError
+from nas.errors import NasError, PluginError
 from nas.plugins import Kind, PluginRef, calling, check, construct, find, load, of_object
 from nas.plugins.parts import require
-from nas.search.algorithms import ALGORITHMS, load_part
+from nas.search.algorithms import ALGORITHMS, load_part, predictor_fault
 from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.named_predictors import find_predictor, plugin_of
 from nas.search.problem.objectives import Evaluation
 from nas.search.warm_start import WarmStarted, promising
 from supernets.errors import SpaceError
@@ -20,7 +21,13 @@ from supernets.space import Architecture, SearchSpace
 
 
 def models_from(
-    name: str, space: SearchSpace, *, batch: int, known_architectures: Collection[Architecture] = (), n_prior: int = 0
+    name: str,
+    space: SearchSpace,
+    *,
+    batch: int,
+    predictor: str = "",
+    known_architectures: Collection[Architecture] = (),
+    n_prior: int = 0,
 ) -> int | None:
     """The number of the first evaluation of the budget that models choose, if none before it fails or is skipped.
 
@@ -30,15 +37,31 @@ def models_from(
         name: Name of an algorithm.
         space: Space of the search.
         batch: Number of evaluations of one ask.
+        predictor: Name of the predictor that the algorithm is to use; "" for none.
         known_architectures: See `SearchProblem`; they count as evaluations, and are not part of the budget.
         n_prior: Number of evaluations of the warm start.
     """
-    if (entry := ALGORITHMS.get(name)) is None or not entry.initial:
+    entry = ALGORITHMS.get(name)
+    if entry is not None and predictor:
+        entry = entry.predicted
+    if entry is None or not entry.initial:
         return None
     n_anchors = len({space.smallest, space.largest} - set(known_architectures))
     initial: int = load_part(entry.initial)(n_prior)
     lacking = initial - n_anchors - len(known_architectures)
     return n_anchors + batch * max(0, math.ceil(lacking / batch)) + 1
+
+
+def check_predictor(algorithm: str, predictor: str | type) -> None:
+    """Checks that an algorithm takes a predictor, and that there is such a one.
+
+    Raises:
+        NasError: The algorithm takes none (code ``algorithm.takes-no-predictor``).
+        UnknownNameError, PluginError: There is no predictor of this name, or several have it.
+    """
+    if fault := predictor_fault(algorithm):
+        raise NasError(f"predictor: {fault}", code="algorithm.takes-no-predictor", parameter="predictor")
+    plugin_of(predictor)
 
 
 _OPTIONAL = ("features", "exact", "warm_start")
@@ -51,6 +74,7 @@ def make_algorithm(
     *,
     settings: Mapping[str, Any] = MappingProxyType({}),
     implementation: object = None,
+    predictor: str | type = "",
 ) -> SearchAlgorithm:
     """A fresh algorithm; with a warm start, one that first asks for what other runs found good, after the problem's `first`.
 
@@ -59,18 +83,25 @@ def make_algorithm(
         problem: Input of the algorithm.
         settings: Settings of a plug-in's class.
         implementation: A class or an object in place of what the name refers to.
+        predictor: Name or class of the predictor that a shipped algorithm is to use; "" for none.
 
     Raises:
-        UnknownNameError: There is none of this name.
+        UnknownNameError: There is none of this name, or no predictor of that name.
+        NasError: The algorithm takes no predictor (code ``algorithm.takes-no-predictor``).
         PluginError, JobError: The plug-in cannot be loaded, or not made with these settings.
         PartError: The optional part of the installation that it needs is missing.
     """
+    if predictor:
+        check_predictor(name or of_object(Kind.SEARCH, implementation).name, predictor)
     ref = of_object(Kind.SEARCH, implementation) if implementation is not None else find(Kind.SEARCH, name, ALGORITHMS)
     if ref is None:
         entry = ALGORITHMS[name]
         if entry.part:
             require(entry.part, f"the algorithm {name}")
-        algorithm = entry(problem)
+        if predictor and entry.predicted is not None:
+            algorithm = entry.predicted(problem, predictor=find_predictor(predictor))
+        else:
+            algorithm = entry(problem)
     else:
         plugin = load(ref, SearchAlgorithm) if implementation is None else implementation
         if implementation is not None and (isinstance(implementation, type) or hasattr(implementation, "ask")):

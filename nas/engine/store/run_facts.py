@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from nas.errors import StoreError
 from nas.plugins import PluginRef
+from nas.search.algorithms import label_of
 from nas.search.problem.objectives import EXACT_METRICS, ONNX_RUNTIME, Constraint, Goal, Objective, Request, metrics_of
 from nas.search.problem.tasks import CLASSIFICATION, TaskMetrics
 from nas.search.problem.variants import Variants, environment_name
@@ -69,6 +70,7 @@ class SearchFacts:
             [value, error], both null where that run has none. Copied, so that a resumed search begins from the same even
             if the other runs are gone.
         known_candidates: Candidates of a warm start that have a value of every metric: evaluated first, beside the budget.
+        predictor: Name of the predictor that the job gives the algorithm; "" for none.
         models_from: the number of the first evaluation that models choose if none before it fails; None for an algorithm
             without models, and in runs of version 0.1.
         task: stored unless it is classification, the only one of earlier versions.
@@ -80,11 +82,17 @@ class SearchFacts:
     profiles: tuple[str, ...] = ()
     variants: Variants = Variants()  # noqa: RUF009 - a frozen value
     algorithm: str = ""
+    predictor: str = ""
     reused: tuple[ReusedRun, ...] = ()
     prior_results: tuple[Mapping[str, Any], ...] = ()
     known_candidates: tuple[Architecture, ...] = ()
     models_from: int | None = None
     task: TaskMetrics = CLASSIFICATION
+
+    @property
+    def label(self) -> str:
+        """The algorithm with its predictor."""
+        return label_of(self.algorithm, self.predictor)
 
     def n_spent(self, n_candidates: int) -> int:
         """The evaluations of the budget among this number of evaluated candidates, the first of which are known ones."""
@@ -115,6 +123,7 @@ class SearchFacts:
             "precisions": list(self.variants.precisions),
             "runtimes": list(self.variants.runtimes),
             "algorithm": self.algorithm,
+            "predictor": self.predictor,
             "sources": [asdict(run) for run in self.reused],
             "learnt": list(self.prior_results),
             "known": [architecture.key for architecture in self.known_candidates],
@@ -142,6 +151,7 @@ class SearchFacts:
                 tuple(data.get("precisions") or ("fp32",)), tuple(data.get("runtimes") or (ONNX_RUNTIME,))
             ),
             algorithm=data.get("algorithm") or "",
+            predictor=data.get("predictor") or "",
             reused=tuple(map(ReusedRun.from_json, data.get("sources") or ())),
             prior_results=tuple(data.get("learnt") or ()),
             known_candidates=tuple(map(Architecture.parse, data.get("known") or ())),

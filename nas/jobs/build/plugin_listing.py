@@ -15,10 +15,12 @@ from nas.plugins import Kind, PluginRef, load, registered
 from nas.plugins.installed import shadow_fault
 from nas.search.algorithms import ALGORITHMS
 from nas.search.problem.tasks import SHIPPED as TASKS
+from predictors.registry import PREDICTORS
 from supernets.families.registry import FAMILIES
 
 SHIPPED: Mapping[Kind, Collection[str]] = {
     Kind.SEARCH: ALGORITHMS,
+    Kind.PREDICTORS: PREDICTORS,
     Kind.FAMILIES: FAMILIES,
     Kind.STRATEGIES: STRATEGIES,
     Kind.TASKS: TASKS,
@@ -28,6 +30,7 @@ SHIPPED: Mapping[Kind, Collection[str]] = {
 """Names that no plug-in can take, by kind."""
 _CONTRACTS: Mapping[Kind, str] = {
     Kind.SEARCH: "nas.search.base:SearchAlgorithm",
+    Kind.PREDICTORS: "predictors.base:Predictor",
     Kind.FAMILIES: "supernets.sharing.base:Family",
     Kind.STRATEGIES: "supernets.sharing.base:TrainingStrategy",
     Kind.METRICS: "nas.engine.evaluation.metric:Metric",

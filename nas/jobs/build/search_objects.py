@@ -65,7 +65,13 @@ def build_algorithm(
         first=job.variants.candidates(first),
     )
     implementation, settings = job.objects.get("search.algorithm"), config.search.settings
-    return make_algorithm(config.search.algorithm, problem, settings=settings, implementation=implementation)
+    return make_algorithm(
+        config.search.algorithm,
+        problem,
+        settings=settings,
+        implementation=implementation,
+        predictor=config.search.predictor or "",
+    )
 
 
 def first_modelled(
@@ -74,7 +80,12 @@ def first_modelled(
     """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
     search = built_job.job.config.search
     return models_from(
-        search.algorithm, built_job.space, batch=search.batch, known_architectures=known_candidates, n_prior=n_prior
+        search.algorithm,
+        built_job.space,
+        batch=search.batch,
+        predictor=search.predictor or "",
+        known_architectures=known_candidates,
+        n_prior=n_prior,
     )
 
 

@@ -25,6 +25,7 @@ from nas.jobs.evaluation.serving_inputs import serving_inputs
 from nas.jobs.planning.estimate import Times, estimate
 from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all
+from nas.search.algorithms import label_of
 from nas.search.problem.tasks import SERVED_METRICS
 from supernets.data import TextFormat
 from supernets.families.captured.captured_family import CapturedFamily
@@ -162,7 +163,7 @@ def plan(built_job: BuiltJob, reuse: Reuse, *, time: bool = True, inline: bool =
         n_skipped=len(data.skipped),
         warning=data.warning,
         evaluations=job.search.evaluations,
-        algorithm=job.search.algorithm,
+        algorithm=label_of(job.search.algorithm, job.search.predictor or ""),
         models_from=first_modelled(
             built_job, known_candidates=reuse.known_candidates, n_prior=len(reuse.prior_results)
         ),

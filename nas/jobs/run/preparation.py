@@ -274,6 +274,7 @@ def describe(
             profiles=tuple(profile.name for profile in job.profiles),
             variants=job.variants,
             algorithm=config.search.algorithm,
+            predictor=config.search.predictor or "",
             reused=reuse.runs,
             prior_results=reuse.prior_results,
             known_candidates=reuse.known_candidates,

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from nas.jobs.schema.errors import conflict, problem
 from nas.jobs.schema.section import Section, Settings, plugin_name, positive, settings, whole_number
 from nas.plugins import Kind
-from nas.search.algorithms import ALGORITHMS
+from nas.search.algorithms import ALGORITHMS, predictor_fault
+from predictors.registry import PREDICTORS
 
 
 class PlateauConfig(Section):
@@ -28,6 +29,9 @@ class SearchConfig(Section):
 
     algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
     """The algorithm that proposes networks: guided fits models of accuracy and latency as it runs."""
+    predictor: plugin_name(Kind.PREDICTORS, PREDICTORS) | None = None  # type: ignore[valid-type]  # as that of an algorithm
+    """The predictor on whose values nsga2 breeds; it then measures the best predicted networks of each step. None: nsga2
+    breeds on measured values alone."""
     settings: Settings = settings()
     """Settings of an algorithm that a plug-in provides."""
     evaluations: int = whole_number(2, 10**6, default=100)
@@ -49,6 +53,8 @@ class SearchConfig(Section):
             raise conflict(
                 "settings", f"are those of a plug-in, and {self.algorithm} is a shipped algorithm; remove them"
             )
+        if self.predictor is not None and (fault := predictor_fault(self.algorithm)):
+            raise conflict("predictor", fault)
         if self.plateau is not None and self.plateau.evaluations >= self.evaluations:
             expected = f"expected fewer than the {self.evaluations} evaluations of the search"
             raise problem("plateau.evaluations", f"{expected}, or it ends nothing; got {self.plateau.evaluations}")

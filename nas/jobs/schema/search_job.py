@@ -48,6 +48,7 @@ from nas.search.problem.tasks import (
     SHIPPED,
     TaskMetrics,
 )
+from predictors.registry import PREDICTORS
 from supernets.families.registry import FAMILIES
 
 if TYPE_CHECKING:
@@ -200,10 +201,12 @@ class SearchJob(Section):
     def names(self) -> dict[str, tuple[Kind, str, Collection[str]]]:
         """The names of the job that may be plug-ins, by key: the kind, the name, and the names of the shipped classes."""
         metrics = {f"metrics.{key}": (Kind.METRICS, metric.name, ()) for key, metric in self.metrics.items()}
+        predictor = self.search.predictor
         return {
             "data.name": (Kind.DATA, self.data.name, DATA_SETS),
             "task": (Kind.TASKS, self.task, SHIPPED),
             "search.algorithm": (Kind.SEARCH, self.search.algorithm, ALGORITHMS),
+            **({} if predictor is None else {"search.predictor": (Kind.PREDICTORS, predictor, PREDICTORS)}),
             "training.strategy": (Kind.STRATEGIES, self.training.strategy, STRATEGIES),
             "supernet.family": (Kind.FAMILIES, self.supernet.family, FAMILIES),
             **{f"runtimes[{i}]": (Kind.RUNTIMES, name, RUNTIMES) for i, name in enumerate(self.runtimes or ())},

@@ -25,7 +25,7 @@ from nas.search.base import SearchProblem
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Evaluation, Goal, Objective, minimised
 from nas.search.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
-from nas.search.registry import make_algorithm
+from nas.search.registry import check_predictor, make_algorithm
 from predictors.threads import one_thread
 from supernets.space import Architecture
 
@@ -115,13 +115,14 @@ class Replay:
         """
         check_numbers(evaluations=evaluations, target=target, batch=batch)
         watch, store = _Watch(self, target, on_progress), MemoryStore()
+        name, _, predictor = algorithm.partition("+")
         evaluator = TableEvaluator(self.table, {o.name: o.name for o in self.objectives})
         with one_thread():
             start = time.process_time()
             evaluated = search(
                 self.table.space,
                 self.objectives,
-                make_algorithm(algorithm, self.problem(seed)),
+                make_algorithm(name, self.problem(seed), predictor=predictor),
                 evaluator,
                 store,
                 Budget(evaluations),
@@ -152,18 +153,21 @@ def bench_search(
     """Rows of all algorithms for the seeds 0, 1, ..., as they end.
 
     Args:
-        algorithms: names as in job files, or ``module:Class``.
+        algorithms: names as in job files, or ``module:Class``; ``nsga2+lightgbm`` for one with a predictor.
         results: gets each row when it ends; rows that it has are not run again.
         on_progress: called with the algorithm, the seed, its evaluations so far and their share.
 
     Raises:
-        UnknownNameError: there is no such algorithm.
+        UnknownNameError: there is no such algorithm, or no such predictor.
+        NasError: an algorithm takes no predictor.
         PartError: the optional part of the installation that one needs is missing.
         BenchmarkError: no algorithm or a duplicate, or invalid numbers.
     """
-    for name in algorithms:
+    for name, _, predictor in (label.partition("+") for label in algorithms):
         if find(Kind.SEARCH, name, ALGORITHMS) is None and (part := ALGORITHMS[name].part):
             require(part, f"the algorithm {name}")
+        if predictor:
+            check_predictor(name, predictor)
     if not algorithms or len(set(algorithms)) != len(algorithms):
         raise BenchmarkError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
     if seeds < 1:

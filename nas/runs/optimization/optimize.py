@@ -36,9 +36,11 @@ from nas.runs.optimization.result import OptimizationResult
 from nas.runs.optimization.stored_search import MADE_BY, begin_or_resume, recording_end
 from nas.search.algorithms import ALGORITHMS
 from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.named_predictors import plugin_of
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Objective, metrics_of
 from nas.search.registry import make_algorithm, models_from
+from predictors.base import Predictor
 from supernets.space import SearchSpace
 
 AlgorithmLike = str | Callable[..., SearchAlgorithm] | SearchAlgorithm
@@ -50,6 +52,7 @@ def optimize(
     evaluator: MetricFunction | Evaluator,
     *,
     algorithm: AlgorithmLike = "guided",
+    predictor: str | type[Predictor] | None = None,
     budget: int | Budget = 100,
     store: RunStore | Path | str | None = None,
     seed: int = 1,
@@ -82,6 +85,8 @@ def optimize(
             included; or an `Evaluator`.
         algorithm: A name as in job files, ``module:Class``, a class (made of space, objectives, ``seed=`` and
             ``constraints=``), or a new object.
+        predictor: The predictor on whose values the algorithm ``nsga2`` breeds: a name as in job files, ``module:Class`` or
+            a class; None for none.
         budget: Number of evaluations, the smallest and the largest candidate included; or a `Budget`, which can limit the time
             and stop early, too.
         store: The path of a file that keeps the search (SQLite), an open store, or None to keep it in memory.
@@ -94,8 +99,8 @@ def optimize(
         accept_plugin_versions: Continue a search whose algorithm's package has another version now.
 
     Raises:
-        NasError: an argument is invalid (code ``optimize.invalid``), or the store holds another search (code
-            ``run.incompatible``).
+        NasError: an argument is invalid (code ``optimize.invalid``), the algorithm takes no predictor (code
+            ``algorithm.takes-no-predictor``), or the store holds another search (code ``run.incompatible``).
         PluginError: the algorithm lacks a method, or raises; or its package has another version than in the store.
         EvaluationError: the smallest and the largest candidate failed, or twenty in a row.
         StoreError: the store cannot be opened or written, or another process has it.
@@ -110,8 +115,8 @@ def optimize(
     limits = parse_constraints(constraints, wanted)
     problem = SearchProblem(made_space, wanted, seed, constraints=limits)
     name, implementation = (algorithm, None) if isinstance(algorithm, str) else ("", algorithm)
-    searcher = make_algorithm(name, problem, implementation=implementation)
-    facts = _facts(problem, algorithm, evaluator, batch)
+    searcher = make_algorithm(name, problem, implementation=implementation, predictor=predictor or "")
+    facts = _facts(problem, algorithm, predictor or "", evaluator, batch)
     with ExitStack() as parts:
         opened = parts.enter_context(_opened(store))
         resumed = begin_or_resume(
@@ -141,20 +146,27 @@ def is_evaluator(evaluator: MetricFunction | Evaluator) -> TypeGuard[Evaluator]:
 
 
 def _facts(
-    problem: SearchProblem, algorithm: AlgorithmLike, evaluator: MetricFunction | Evaluator, batch: int
+    problem: SearchProblem,
+    algorithm: AlgorithmLike,
+    predictor: str | type[Predictor],
+    evaluator: MetricFunction | Evaluator,
+    batch: int,
 ) -> RunFacts:
     is_name = isinstance(algorithm, str)
     ref = find(Kind.SEARCH, str(algorithm), ALGORITHMS) if is_name else of_object(Kind.SEARCH, algorithm)
     name = str(algorithm) if ref is None else ref.name
+    predictor_ref = plugin_of(predictor) if predictor else None
+    predictor_name = str(predictor) if predictor_ref is None else predictor_ref.name
     search_facts = SearchFacts(
         space=problem.space,
         objectives=tuple(problem.objectives),
         constraints=tuple(problem.constraints),
         profiles=tuple(dict.fromkeys(o.profile for o in problem.objectives if o.profile is not None)),
         algorithm=name,
-        models_from=models_from(name, problem.space, batch=batch),
+        predictor=predictor_name,
+        models_from=models_from(name, problem.space, batch=batch, predictor=predictor_name),
     )
-    plugins = () if ref is None else (ref,)
+    plugins = tuple(plugin for plugin in (ref, predictor_ref) if plugin is not None)
     return RunFacts(
         name=name_of(evaluator), seed=problem.seed, compatibility=MADE_BY, search=search_facts, plugins=plugins
     )

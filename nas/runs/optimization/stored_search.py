@@ -99,5 +99,6 @@ def _compared(facts: RunFacts) -> dict[str, Any]:
         "objectives": {o.name: str(o.goal) for o in search.objectives},
         "constraints": ", ".join(map(constraint_text, search.constraints)) or "none",
         "algorithm": search.algorithm,
+        "predictor": search.predictor or "none",
         "seed": facts.seed,
     }

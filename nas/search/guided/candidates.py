@@ -65,6 +65,21 @@ class Effort:
     relatives: int = 150
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The candidates of an ask, and how they came about.
+
+    Attributes:
+        architectures: Different unknown architectures, in a fixed order.
+        generations: Number of generations of the evolution, the first population included; 0 where a small space was listed.
+        bred: Number of networks of all generations, of which values were predicted.
+    """
+
+    architectures: list[Architecture]
+    generations: int = 0
+    bred: int = 0
+
+
 def candidates(
     genes: GeneRows,
     known_architectures: Collection[Architecture],
@@ -73,7 +88,7 @@ def candidates(
     n_objectives: int,
     rng: np.random.Generator,
     effort: Effort,
-) -> list[Architecture]:
+) -> Pool:
     """Different architectures outside `known_architectures`, in a fixed order; none when everything found is known.
 
     They are neighbours of the front, random ones, and all that an NSGA-II on predictions breeds. Its population may be known,
@@ -86,14 +101,16 @@ def candidates(
     size = genes.space.size
     generations = effort.generations or max(_MIN_GENERATIONS, size.bit_length())
     if size <= effort.population * generations:
-        return [a for a in genes.enumerate() if a not in known_architectures]
+        return Pool([a for a in genes.enumerate() if a not in known_architectures])
     near = genes.neighbours(front, effort.neighbours, rng)
     pool = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
     half = effort.population // 2
     spread = [genes.scaled(half, rng), genes.scaled_by_kind(half, rng)]
     first = np.vstack([front, near[: effort.population], *spread])
+    litter_sizes: list[int] = []
 
     def scored(levels: Rows) -> tuple[Array, Array]:
+        litter_sizes.append(len(levels))
         bred = genes.architectures(genes.canonical(levels))
         pool.update(dict.fromkeys(bred))
         return score(bred)
@@ -109,7 +126,8 @@ def candidates(
         first=genes.filled(first, rng),
         canonical=genes.canonical,
     )
-    return [a for a in pool if a not in known_architectures]
+    unknown = [a for a in pool if a not in known_architectures]
+    return Pool(unknown, len(litter_sizes), sum(litter_sizes))
 
 
 def relatives(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -15,10 +15,12 @@ from nas.search.genes import GeneRows
 from nas.search.problem.objectives import Goal, Objective
 from nas.search.problem.pareto import Array
 from nas.search.warm_start import PriorObservations
-from predictors.folds import held_out, make_folds
+from predictors.base import Predictor
+from predictors.baselines import ConformalPredictor
+from predictors.feature_columns import FeatureLayout
+from predictors.folds import make_folds
 from predictors.kernel_process import KernelProcess
-from predictors.label_scales import Bounds, LabelScale
-from predictors.linear import MeanPredictor, RidgePredictor
+from predictors.label_scales import LabelScale
 from predictors.model_selection import AutoPredictor
 from predictors.quality import Quality, Scores
 from predictors.threads import one_thread
@@ -53,6 +55,13 @@ class GeneFeatures:
         self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), single_groups])
         self.options: NDArray[np.int64] = np.concatenate([space.option_numbers(), np.full(len(single_groups), -1)])
         self.counts: NDArray[np.int64] = len(self._columns) + np.arange(n_counts)
+
+    @property
+    def source(self) -> FeatureSource:
+        """These rows for predictors on analytic features: the counts are the aggregates."""
+        groups, options = tuple(self.groups.tolist()), tuple(self.options.tolist())
+        layout = FeatureLayout(macs=None, aggregates=tuple(self.counts.tolist()), groups=groups, options=options)
+        return FeatureSource(self.rows, layout)
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d). Counts are divided by the square root of their maximum, so that they spread like genes."""
@@ -112,21 +121,10 @@ class GeneKind:
         )
 
     def _quality(self, process: KernelProcess, x: Array, y: Array, *, ratio: bool) -> Quality:
-        folds, bounds = make_folds(y, np.random.default_rng(self._seed)), Bounds.of(y, ratio=ratio)
+        folds = make_folds(y, np.random.default_rng(self._seed))
         predicted = process.held_out(folds)
-        baselines = (
-            partial(MeanPredictor, scale=LabelScale.LOG if ratio else LabelScale.PLAIN),
-            partial(RidgePredictor, scale=LabelScale.RELATIVE if ratio else LabelScale.PLAIN),
-        )
-        means = [bounds.clip(held_out(make, x, y, folds).mean) for make in baselines]
-        mean, ridge = (Scores.held_out(y, each, folds, ratio=ratio) for each in means)
-        return Quality(
-            "Gaussian process over genes",
-            len(y),
-            Scores.of(y, predicted.mean, predicted.low, predicted.high),
-            mean,
-            ridge,
-        )
+        scores = Scores.of(y, predicted.mean, predicted.low, predicted.high)
+        return Quality.cross_validated("Gaussian process over genes", x, y, scores, folds, ratio=ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +151,49 @@ class AutoKind:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictorKind:
+    """One predictor on analytic features, with the quality and the interval of its cross-validated errors.
+
+    Attributes:
+        name: Name of the predictor.
+        make: A function that makes it, unfitted, from ``layout``, ``n_columns``, ``positive`` and ``seed``.
+    """
+
+    name: str
+    make: Callable[..., Predictor]
+    source: FeatureSource
+    seed: int
+    minimum_rows: ClassVar[int] = 8
+
+    def fit(
+        self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool, errors: Array | None = None
+    ) -> MetricModel:
+        """See `GeneKind.fit`; every label counts the same, however uncertain it is."""
+        rows = self.source.rows(architectures)
+        arguments = {"layout": self.source.layout, "n_columns": rows.shape[1], "positive": ratio, "seed": self.seed}
+        predictor = ConformalPredictor(
+            partial(self.make, **arguments),
+            positive=ratio,
+            seed=self.seed,
+            minimum_rows=self.minimum_rows,
+            closed_form=True,
+        )
+        predictor.fit(rows, labels)
+        return MetricModel(self.source.rows, predictor, predictor.quality(self.name), ratio)
+
+
+@dataclass(frozen=True, slots=True)
 class MetricModel:
     """A fitted model of one metric."""
 
     features: Features
-    predictor: KernelProcess | AutoPredictor
+    predictor: KernelProcess | AutoPredictor | ConformalPredictor
     quality: Quality
     ratio: bool
 
     @staticmethod
     def choose(
-        kinds: Sequence[GeneKind | AutoKind],
+        kinds: Sequence[ModelKind],
         metric: Objective,
         architectures: Sequence[Architecture],
         labels: Array,
@@ -174,6 +204,12 @@ class MetricModel:
         usable = [kind for kind in kinds if len(labels) >= kind.minimum_rows]
         fitted = [kind.fit(architectures, labels, ratio=ratio, errors=errors) for kind in usable]
         return min(fitted, key=lambda model: model.loss)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of every model of which it is the mean, by name; they sum to 1."""
+        weighted = isinstance(self.predictor, AutoPredictor)
+        return self.predictor.weights if weighted else {self.quality.model: 1.0}
 
     @property
     def loss(self) -> float:
@@ -197,6 +233,9 @@ class MetricModel:
         if isinstance(self.predictor, KernelProcess):
             return self.predictor.values(latent)
         return np.exp(np.clip(latent, -700, 700)) if self.ratio else latent
+
+
+ModelKind = GeneKind | AutoKind | PredictorKind
 
 
 class SurrogateModels:

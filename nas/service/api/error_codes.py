@@ -10,6 +10,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "access.denied": "The token does not allow this.",
     "access.owner": "What the request would change belongs to another person; its owner and administrators can change it.",
     "access.role": "The request needs a role that the token does not have: reader, member or administrator.",
+    "algorithm.takes-no-predictor": "A predictor was named for an algorithm that takes none; the message names those that do.",
     "algorithm.unknown": "There is no algorithm with this name; the message lists the known ones.",
     "architecture.invalid": "An architecture key or its genes do not belong to the search space.",
     "archive.damaged": "An uploaded archive is no intact zip file.",

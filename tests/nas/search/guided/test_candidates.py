@@ -28,7 +28,7 @@ def test_the_evolution_of_a_large_space_comes_near_to_what_is_best_by_the_predic
         """How far the best candidates are above the best networks, the mean over weights."""
         genes = GeneRows(space)
         first = np.vstack([genes.rows([space.smallest, space.largest])])
-        found = candidates(genes, set(), first, score, 2, np.random.default_rng(1), effort)
+        found = candidates(genes, set(), first, score, 2, np.random.default_rng(1), effort).architectures
         values, _ = score(found)
         weights = np.linspace(0.2, 0.8, 7)
         best = [(w * prices + (1 - w) * losses).min(axis=1).sum() for w in weights]
