@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nas.search.algorithms import ALGORITHMS
+from predictors.registry import PREDICTORS
 
 _OWN = ("nas.search", "predictors")
 """Packages whose modules affect an algorithm's proposals."""
@@ -31,9 +32,13 @@ def source_digest(algorithm: str) -> str:
     """
     if ":" in algorithm:
         return _plugin_digest(algorithm)
-    entry = ALGORITHMS[algorithm]
-    module, _, name = entry.path.partition(":")
-    parts, libraries = _reached(f"nas.search.{module}", name)
+    label, _, predictor = algorithm.partition("+")
+    entry = ALGORITHMS[label] if not predictor else ALGORITHMS[label].predicted
+    if entry is None:
+        raise KeyError(algorithm)
+    paths = [f"nas.search.{entry.path}", *([f"predictors.{PREDICTORS[predictor]}"] if predictor else [])]
+    reached = [_reached(*path.split(":")) for path in paths]
+    parts, libraries = [part for each, _ in reached for part in each], set().union(*(names for _, names in reached))
     settings = repr((algorithm, dict(entry.settings), entry.uses))
     return hashlib.sha256("\n".join([settings, *parts, *_versions(libraries)]).encode()).hexdigest()[:16]
 

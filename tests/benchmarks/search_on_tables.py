@@ -38,13 +38,13 @@ Ratio: guided's median over the least median of the others but random. CPU secon
 _LEAST_TO_MOST = "least to most"
 _INTERVAL = "its distribution-free 95 % interval, by order statistics; least to most for fewer than 6 seeds"
 
-BUDGETS = {"guided": 400, "linas": 500, "optuna-tpe": 500, "optuna-gp": 200, "QNEHVI": 200}
+BUDGETS = {"guided": 400, "nsga2+lightgbm": 400, "nsga2+auto": 400, "linas": 500, "optuna-tpe": 500, "optuna-gp": 200, "QNEHVI": 200}
 """Of a plug-in by the name of its class."""
 _BUDGET = 1000
-LINES = ("guided", "guided-exact", "nsga2", "nsga2-uniform", "regularized-evolution", "optuna-tpe", "linas", "random")
+LINES = ("guided", "guided-exact", "nsga2+lightgbm", "nsga2+auto", "nsga2", "nsga2-uniform", "regularized-evolution", "optuna-tpe", "linas", "random")
 """In the order printed; further ones follow. ``guided-exact`` is guided with functions of a problem's exact columns, as a real
 search has for parameters and MACs."""
-_SLOW = ("guided", "guided-exact", "optuna-tpe", "linas")
+_SLOW = ("guided", "guided-exact", "nsga2+lightgbm", "nsga2+auto", "optuna-tpe", "linas")
 """These run after all others but further ones, in this order."""
 _COMPARED = ("guided", "guided-exact", "random")
 """Not among those that guided is compared with."""
@@ -119,7 +119,7 @@ def plan(
     cells = {}
     for line in (*(line for line in LINES if line not in _SLOW), *_SLOW, *also):
         for problem in problems:
-            known = line == "guided-exact" or line in ALGORITHMS or line in also
+            known = line == "guided-exact" or line.partition("+")[0] in ALGORITHMS or line in also
             wanted = not only or any(_matches(pattern, problem.name, line) for pattern in only)
             if known and wanted and (line != "guided-exact" or problem.exact):
                 numbers = range(guided_seeds if line.startswith("guided") else seeds)
