@@ -144,11 +144,38 @@ def print_report(
         outside = f"; {report.outside_text}" if report.outside_text else ""
         print(f"hypervolume of the front {report.front_hypervolume:.5g} (reference point: {reference}{outside})")
     print(report.guidance or f"{report.algorithm or 'the search'}: no predictors were fitted")
+    if report.steps_text:
+        print(f"{report.steps_text}; all steps: {run_command('show', run.id, runs)} --steps")
     for name, predictor in report.predictors.items():
         quality, objective = predictor.latest, next(o for o in report.objectives if o.name == name)
         tau = "" if quality.get("kendall_tau") is None else f"Kendall tau {quality['kendall_tau']:.2f}"
         values = [quality.get("model", "?"), tau, prediction_error_text(objective, quality)]
         print(f"predictor of {name}: {', '.join(filter(None, values))} (cross-validated)")
+
+
+def print_steps(report: nas.results.RunReport) -> None:
+    """Prints the steps of a search as a table, and below it the models of each metric with all weights in the last step."""
+    if not report.steps:
+        return print(
+            f"{report.run}: no step has recorded how its networks were chosen; models do so from their first step"
+        )
+    shown = nas.results.shown_steps(report.steps)
+    extent = "" if len(shown) == len(report.steps) else f" ({len(shown)} of them, evenly spaced; --json has all)"
+    print(f"{report.run}: {counted(len(report.steps), 'step')} of {report.label}{extent}")
+    metrics = list(dict.fromkeys(name for step in shown for name in step.models))
+    rows = [
+        [
+            str(step.step),
+            *("–" if number is None else f"{number:,}" for number in (step.generations, step.bred, step.candidates)),
+            *(str(number) for number in (step.proposed, step.measured)),
+        ]
+        for step in shown
+    ]
+    print_table(["step", "generations", "bred", "candidates", "proposed", "measured"], rows)
+    print("models, with all weights (τ is Kendall's, cross-validated)")
+    for name in metrics:
+        print_table(["step", name], [[str(s.step), s.models[name].text] for s in shown if name in s.models])
+    return None
 
 
 def print_selection(report: Any, selected: Any, best: Any, *, joint: Any) -> None:

@@ -36,6 +36,7 @@ from nas.cli.output import (
     print_report,
     print_result,
     print_selection,
+    print_steps,
     print_table,
     print_training,
 )
@@ -81,6 +82,9 @@ def show(
     failed: Annotated[
         bool, typer.Option("--failed", help="Show the networks that could not be measured, with the reasons.")
     ] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Show how each step chose its networks, and by which models.")
+    ] = False,
     experts: Annotated[
         bool, typer.Option("--experts", help="Show how many tokens the exported network routes to each expert.")
     ] = False,
@@ -98,13 +102,18 @@ def show(
     no_collector()
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
     opened = opened_run(runs, run)
-    if sum((failed, experts, any(is_listed for _, is_listed in parts))) > 1:
-        raise typer.BadParameter("--failed, --experts and the lists of files exclude each other; give one of them")
+    if sum((failed, steps, experts, any(is_listed for _, is_listed in parts))) > 1:
+        raise typer.BadParameter(
+            "--failed, --steps, --experts and the lists of files exclude each other; give one of them"
+        )
     if any(is_listed for _, is_listed in parts):
         return _list_files(opened, [part for part, is_listed in parts if is_listed], as_json)
     if experts:
         usage = nas.results.expert_usage(opened.runs, run, select=select)
         return print_json(usage) if as_json else print_expert_usage(usage)
+    if steps:
+        report = opened.report_of(profile)
+        return print_json([step.to_json() for step in report.steps]) if as_json else print_steps(report)
     if failed:
         return _show_failed(opened, as_json, other_options=(select, profile))
     if opened.kind == "training" and profile is None:

@@ -18,6 +18,8 @@ from .analysis.report import RunReport as RunReport
 from .analysis.report_json import search_json as search_json
 from .analysis.report_json import selection_json as selection_json
 from .analysis.report_json import show_json as show_json
+from .analysis.search_steps import SearchStep as SearchStep
+from .analysis.search_steps import shown_steps as shown_steps
 from .export.cascade import Cascades as Cascades
 from .export.cost_selection import networks_by_cost as networks_by_cost
 from .export.cost_selection import value_text as value_text

@@ -18,7 +18,9 @@ from nas.results.analysis.failures import too_noisy
 from nas.results.analysis.fronts import Nearest
 from nas.results.analysis.network_values import Point, Points
 from nas.results.analysis.run_measurements import MeasuredRun, RecordedSteps, predicted_values, predictor_history
+from nas.results.analysis.search_steps import SearchStep, search_steps
 from nas.results.analysis.significance import compare
+from nas.search.algorithms import label_of
 from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.search.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
 from nas.search.problem.tasks import TaskMetrics
@@ -50,6 +52,7 @@ class RunReport:
         n_known: Number of networks that a warm start knew, which are evaluated beside the budget.
         budget: Number of evaluations that the job allows; None where only time limits it.
         algorithm: Name of the algorithm in job files.
+        predictor: Name of the predictor that the job gives it; "" for none.
         models_from: Number of the first evaluation that models chose, or will choose if none before it fails; None for
             an algorithm without models, and in runs of version 0.1 without any.
         evaluated: Measured architectures in the order evaluated, with their search values.
@@ -71,6 +74,7 @@ class RunReport:
             units multiplied.
         front_hypervolume: Hypervolume of `front`; None until the reference is set.
         predictors: Predictors by objective name.
+        steps: Steps of the search; empty in runs that did not record how candidates were bred.
         predicted: Architectures never measured whose every measured objective the latest models predicted.
         distinguishable: By objective name, True if the front's fastest and most accurate members differ; empty while
             there is no front.
@@ -91,6 +95,7 @@ class RunReport:
     n_known: int
     budget: int | None
     algorithm: str
+    predictor: str
     models_from: int | None
     evaluated: Points
     candidates: Points
@@ -107,6 +112,7 @@ class RunReport:
     hypervolume: tuple[tuple[int, float], ...]
     front_hypervolume: float | None
     predictors: Mapping[str, PredictorReport]
+    steps: tuple[SearchStep, ...]
     predicted: tuple[Point, ...]
     distinguishable: Mapping[str, bool]
     block_costs: BlockCosts
@@ -161,12 +167,29 @@ class RunReport:
         return f"{n} of the {size} networks of the front {verbs}" if n else ""
 
     @property
+    def label(self) -> str:
+        """The algorithm with its predictor, ``nsga2+lightgbm``."""
+        return label_of(self.algorithm, self.predictor)
+
+    @property
+    def steps_text(self) -> str:
+        """The steps that models chose, and what the last of them did; "" where this is not recorded."""
+        by_models = [step for step in self.steps if step.generations is not None]
+        if not by_models:
+            return ""
+        last = by_models[-1]
+        return (
+            f"{len(by_models)} of {len(self.steps)} steps by models; the last of them: {last.text}, {last.proposed} proposed, "
+            f"{last.measured} measured"
+        )
+
+    @property
     def guidance(self) -> str:
         """The evaluation from which models choose, or the note that none was fitted; "" for an algorithm without models."""
         if self.models_from is None or self.predictors or self.status is not RunStatus.FINISHED:
-            return guidance_text(self.algorithm, self.models_from, self.budget)
+            return guidance_text(self.label, self.models_from, self.budget)
         return (
-            f"{self.algorithm}: no model was fitted in {self.n_evaluations} evaluations; models choose from evaluation "
+            f"{self.label}: no model was fitted in {self.n_evaluations} evaluations; models choose from evaluation "
             f"{self.models_from} on, or later where networks fail or are skipped"
         )
 
@@ -249,6 +272,7 @@ def _report(
         n_known=sum(architecture in measured.evaluated for architecture in search.known_candidates),
         budget=None if state.budget is None else state.budget.evaluations,
         algorithm=search.algorithm,
+        predictor=search.predictor,
         models_from=_first_modelled(steps, search),
         evaluated=networks.evaluated,
         candidates=networks.candidates,
@@ -265,6 +289,7 @@ def _report(
         hypervolume=_history(measured, networks.evaluated, objectives, constraints, corner, search.n_spent),
         front_hypervolume=fronts.front_hypervolume(networks.front, objectives, corner),
         predictors=_predictors(steps.fits, objectives),
+        steps=search_steps(steps, measured.complete),
         predicted=_predicted(steps.fits, measured, space, objectives),
         distinguishable=_ends_differ(store, networks.front, objectives),
         block_costs=store.block_costs(),

@@ -55,6 +55,8 @@ def show_json(report: RunReport) -> dict[str, Any]:
         },
         "distinguishable": dict(report.distinguishable),
         "algorithm": report.algorithm,
+        "predictor": report.predictor or None,
+        "steps": [step.to_json() for step in report.steps],
         "models_from": report.models_from,
         "failed": dict(report.failed),
         "screened_out": dict(report.screened_out),

@@ -12,6 +12,7 @@ from nas.errors import NasError
 from nas.plugins.parts import has, require
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
+from nas.results.analysis.search_steps import SearchStep
 from nas.runs.optimization.notebook import html
 from supernets.space import Architecture
 
@@ -56,6 +57,11 @@ class OptimizationResult:
         """The number of evaluations and the hypervolume after each one with values, in the units of the objectives
         multiplied; the reference point, which the first candidates set, is ``report.reference``."""
         return self.report.hypervolume
+
+    @property
+    def steps(self) -> tuple[SearchStep, ...]:
+        """The steps of the search, with how candidates were bred, and the models with all weights; empty without models."""
+        return self.report.steps
 
     def to_dataframe(self) -> DataFrame:
         """One row per evaluation, failed ones included, by its number from 1: the options, the metrics, ``on_front`` and
