@@ -13,11 +13,10 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from predictors.base import Array, Prediction, query_array, training_arrays
-from predictors.errors import PredictorError
 from predictors.folds import Folds, evenly_spaced, rows_outside
 from predictors.gaussian import JITTER, GaussianPosterior, distances, marginal_loss
 from predictors.intervals import LEVEL
-from predictors.label_scales import LabelScale, Standardiser
+from predictors.label_scales import LabelScale, Standardiser, check_scale
 
 BEST_SHARE = 0.25
 """Quantile of the distances to the best label below which `best_warp` is about linear."""
@@ -209,8 +208,7 @@ class KernelProcess:
         weight_sigma: float = WEIGHT_SIGMA,
         start: KernelProcess | None = None,
     ) -> None:
-        if scale is LabelScale.RELATIVE:
-            raise PredictorError("a Gaussian process fits PLAIN, LOG or BEST labels, not RELATIVE ones")
+        check_scale(scale, (LabelScale.PLAIN, LabelScale.LOG, LabelScale.BEST), "a Gaussian process")
         self.scale = scale
         self._blocks = [np.asarray(block, dtype=np.int64) for block in (*lines, smooth)]
         self._start, self._weight_sigma, self._standardise = start, weight_sigma, standardise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.base import Array
+from predictors.errors import PredictorError
 
 REACH = 10.0
 """A decade: no model is reliable farther from all measurements."""
@@ -30,6 +32,18 @@ class LabelScale(StrEnum):
     def positive(self) -> bool:
         """True if labels must be above zero."""
         return self in (LabelScale.RELATIVE, LabelScale.LOG)
+
+
+def check_scale(scale: LabelScale, accepted: Sequence[LabelScale], model: str) -> None:
+    """Raises `PredictorError` (code ``predictor.invalid``) for a scale on which a model cannot fit its labels.
+
+    Args:
+        accepted: Scales on which it can.
+        model: Name of the model, for the message.
+    """
+    if scale not in accepted:
+        names = ", ".join(each.name for each in accepted)
+        raise PredictorError(f"{model} cannot fit labels on the scale {scale.name}; expected {names}")
 
 
 def errors_of(labels: Array, mean: Array, *, ratio: bool) -> Array:

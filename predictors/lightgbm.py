@@ -10,7 +10,7 @@ import numpy as np
 
 from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.intervals import Spread
-from predictors.label_scales import LabelScale
+from predictors.label_scales import LabelScale, check_scale
 
 BASELINE: Mapping[str, Any] = {
     "objective": "regression",
@@ -45,6 +45,9 @@ class LightGBMPredictor:
         seed: Seed of LightGBM; equal data and seed give equal predictions.
         parameters: Parameters of LightGBM by its own names; their ``seed``, if any, is replaced.
         rounds: Number of trees, at least 1.
+
+    Raises:
+        PredictorError: another scale.
     """
 
     minimum_rows = 6
@@ -52,6 +55,7 @@ class LightGBMPredictor:
     def __init__(
         self, *, scale: LabelScale, seed: int, parameters: Mapping[str, Any] = ALONE, rounds: int = ALONE_ROUNDS
     ) -> None:
+        check_scale(scale, (LabelScale.PLAIN, LabelScale.LOG), "LightGBM")
         self._scale, self._parameters, self._rounds = scale, {**parameters, "seed": seed}, rounds
         self._n_columns: int | None = None
 

@@ -10,7 +10,9 @@ from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.errors import PredictorError
 from predictors.folds import Folds
 from predictors.intervals import Spread
-from predictors.label_scales import Bounds, LabelScale, Standardiser, errors_of
+from predictors.label_scales import Bounds, LabelScale, Standardiser, check_scale, errors_of
+
+_SCALES = (LabelScale.PLAIN, LabelScale.RELATIVE, LabelScale.LOG)
 
 
 class MeanPredictor:
@@ -18,11 +20,15 @@ class MeanPredictor:
 
     Args:
         scale: LOG gives their geometric mean, RELATIVE the value of least squared relative error.
+
+    Raises:
+        PredictorError: the scale BEST.
     """
 
     minimum_rows = 2
 
     def __init__(self, *, scale: LabelScale = LabelScale.PLAIN) -> None:
+        check_scale(scale, _SCALES, "the mean")
         self.scale = scale
         self._mean = 0.0
         self._spread = Spread(0.0, 0.0)
@@ -70,6 +76,9 @@ class RidgePredictor:
         scale: RELATIVE weighs each row by 1 / label²; LOG fits the logarithm.
         columns: indices of the columns to use, all where None.
         penalties: Penalties to choose from, one or more, at least 0: per training row, for columns of deviation 1.
+
+    Raises:
+        PredictorError: the scale BEST.
     """
 
     minimum_rows = 3
@@ -81,6 +90,7 @@ class RidgePredictor:
         columns: Sequence[int] | None = None,
         penalties: Sequence[float] = PENALTIES,
     ) -> None:
+        check_scale(scale, _SCALES, "ridge regression")
         self.scale = scale
         self.penalties = tuple(penalties)
         self._columns = None if columns is None else np.asarray(columns, dtype=np.int64)

@@ -69,7 +69,7 @@ def search(
         store=store,
         budget=budget,
         batch=batch,
-        first=list(dict.fromkeys([space.smallest, space.largest, *known_candidates])),
+        first=list(dict.fromkeys([*[space.smallest, space.largest][: budget.evaluations], *known_candidates])),
         known_candidates=known_candidates,
         retry_failures=retry_failures,
         criteria=StopCriteria(budget, stop_when),

@@ -38,10 +38,29 @@ Ratio: guided's median over the least median of the others but random. CPU secon
 _LEAST_TO_MOST = "least to most"
 _INTERVAL = "its distribution-free 95 % interval, by order statistics; least to most for fewer than 6 seeds"
 
-BUDGETS = {"guided": 400, "nsga2+lightgbm": 400, "nsga2+auto": 400, "linas": 500, "optuna-tpe": 500, "optuna-gp": 200, "QNEHVI": 200}
+BUDGETS = {
+    "guided": 400,
+    "nsga2+lightgbm": 400,
+    "nsga2+auto": 400,
+    "linas": 500,
+    "optuna-tpe": 500,
+    "optuna-gp": 200,
+    "QNEHVI": 200,
+}
 """Of a plug-in by the name of its class."""
 _BUDGET = 1000
-LINES = ("guided", "guided-exact", "nsga2+lightgbm", "nsga2+auto", "nsga2", "nsga2-uniform", "regularized-evolution", "optuna-tpe", "linas", "random")
+LINES = (
+    "guided",
+    "guided-exact",
+    "nsga2+lightgbm",
+    "nsga2+auto",
+    "nsga2",
+    "nsga2-uniform",
+    "regularized-evolution",
+    "optuna-tpe",
+    "linas",
+    "random",
+)
 """In the order printed; further ones follow. ``guided-exact`` is guided with functions of a problem's exact columns, as a real
 search has for parameters and MACs."""
 _SLOW = ("guided", "guided-exact", "nsga2+lightgbm", "nsga2+auto", "optuna-tpe", "linas")

@@ -103,7 +103,6 @@ def _step(
     number: int, proposed: Sequence[Architecture], n_measured: int, fits: Mapping[str, Mapping[str, Any]]
 ) -> SearchStep:
     evolution: Mapping[str, int] = next((fit["evolution"] for fit in fits.values() if "evolution" in fit), {})
-    counts = [evolution.get(name) for name in ("generations", "bred", "candidates")]
     models = {
         name: StepModel(
             dict(sorted((fit.get("weights") or {}).items(), key=lambda item: -item[1])),
@@ -111,4 +110,12 @@ def _step(
         )
         for name, fit in fits.items()
     }
-    return SearchStep(number, len(proposed), n_measured, *counts, models)
+    return SearchStep(
+        number,
+        len(proposed),
+        n_measured,
+        generations=evolution.get("generations"),
+        bred=evolution.get("bred"),
+        candidates=evolution.get("candidates"),
+        models=models,
+    )

@@ -22,6 +22,7 @@ from nas.results.analysis.block_table import TOTAL_TITLE, BlockRow, block_table
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
+from nas.results.analysis.search_steps import SearchStep, shown_steps
 from nas.results.plots.charts import Chart
 from nas.results.plots.front_chart import heading
 from nas.results.plots.plotly_charts import figure_of, script
@@ -61,6 +62,7 @@ def page(
         front="" if front is None else f'<h2>Pareto front</h2>\n{figure_of(front).div("front")}\n<p id="selected"></p>',
         convergence=convergence,
         pictures=_pictures(pictures),
+        steps=_steps(report),
         table=_table(report),
     )
 
@@ -73,6 +75,31 @@ def _pictures(pictures: Mapping[str, str]) -> str:
         svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>p{number}-", file[file.index("<svg") :])
         parts.append(f'<h2>{escape(title)}</h2>\n<div class="scroll picture">{svg}</div>')
     return "\n".join(parts)
+
+
+def _steps(report: RunReport) -> str:
+    """The steps of the search in a folded table; "" where they were not recorded."""
+    shown = shown_steps(report.steps)
+    if not shown:
+        return ""
+    titles = ["Step", "Generations", "Bred", "Candidates", "Proposed", "Measured", "Models with their weights"]
+    rows = "".join(f"<tr>{_step_cells(step)}</tr>" for step in shown)
+    extent = "" if len(shown) == len(report.steps) else f" {len(shown)} of the steps, evenly spaced:"
+    text = f"{report.label}: {report.steps_text or 'no step by models'}.{extent}"
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    note = "Candidates are predicted networks that were not known before. τ is Kendall's, cross-validated."
+    return (
+        f"<details><summary>Steps of the search ({len(report.steps):,})</summary><p>{escape(text)}</p>"
+        f'<div class="scroll">{table}</div><p>{note}</p></details>'
+    )
+
+
+def _step_cells(step: SearchStep) -> str:
+    numbers = (step.step, step.generations, step.bred, step.candidates, step.proposed, step.measured)
+    cells = "".join(f"<td>{'–' if number is None else f'{number:,}'}</td>" for number in numbers)
+    models = "".join(f"<p><b>{escape(name)}</b> {escape(model.text)}</p>" for name, model in step.models.items())
+    return f"{cells}<td>{models or '–'}</td>"
 
 
 def _notes(report: RunReport, finetunings: Sequence[Finetuning]) -> str:

@@ -13,19 +13,25 @@ from nas.results.analysis.convergence import convergence
 from nas.results.analysis.insight import Insight
 from nas.results.analysis.predictor_accuracy import PredictorAccuracy
 from nas.results.analysis.report import PredictorReport, RunReport
+from nas.results.analysis.search_steps import SearchStep
 from nas.results.plots import charts, colours
 from nas.results.plots.charts import Array, Axis, Bars, Cells, Chart, Guide, Look, Panel, Series
 from nas.results.plots.front_chart import heading
 from nas.search.problem.objectives import Objective
+from predictors.folds import evenly_spaced
 
 PICTURES = {
     "course": "Convergence over time",
     "predictors": "Predictions compared with later measurements",
+    "models": "Weights of the models, by step",
     "genes": "Important genes, and options on the front",
 }
 """Titles of the charts of a run's insight, by file name."""
 MAX_GENES = 24
 """At most this many genes are drawn: the most important ones for any objective."""
+MAX_STEPS = 60
+MAX_MODELS = 10
+"""At most this many steps, evenly spaced, and rows of models are drawn."""
 _TITLE = 46
 """Characters in a line of a title above one of two axes."""
 _NARROW = 26
@@ -58,6 +64,7 @@ def insight_charts(report: RunReport, insight: Insight) -> dict[str, Chart | Non
     return {
         "course": _timeline_chart(report, insight),
         "predictors": _predictors_chart(report, insight),
+        "models": _models_chart(report),
         "genes": _genes_chart(report, insight),
     }
 
@@ -154,6 +161,33 @@ def _errors(predictor: PredictorReport, objective: Objective) -> str:
     texts = [prediction_error_text(objective, predictor.latest)]
     texts += [f"{name}: {text.partition(' ')[2]}" for name, text in errors.items() if text]
     return ", ".join(filter(None, texts))
+
+
+def _models_chart(report: RunReport) -> Chart | None:
+    """A panel for each metric, with a row for each model; None where every step has a single model, always the same."""
+    steps = [step for step in report.steps if step.models]
+    metrics = list(dict.fromkeys(name for step in steps for name in step.models))
+    if all(len({name for step in steps for name in step.models[metric].weights}) == 1 for metric in metrics):
+        return None
+    drawn = [steps[i] for i in evenly_spaced(len(steps), MAX_STEPS)]
+    panels = [_weights(metric, drawn) for metric in metrics]
+    n_rows = max(len(panel.y.labels) for panel in panels)
+    return _chart(report, "models", panels, (9.5, len(panels) * (0.24 * n_rows + 1.1) + 0.8), 1)
+
+
+def _weights(metric: str, steps: Sequence[SearchStep]) -> Panel:
+    """The weights of the models of one metric, the heaviest on average first; the lightest of many are one row."""
+    weights = [step.models[metric].weights if metric in step.models else {} for step in steps]
+    names = list(dict.fromkeys(name for each in weights for name in each))
+    names.sort(key=lambda name: -sum(each.get(name, 0.0) for each in weights))
+    shown, others = (names, []) if len(names) <= MAX_MODELS else (names[: MAX_MODELS - 1], names[MAX_MODELS - 1 :])
+    rows = [[each.get(name, 0.0) for each in weights] for name in shown]
+    if others:
+        rows.append([sum(each.get(name, 0.0) for name in others) for each in weights])
+    labels = [*shown, *([f"{len(others)} others"] if others else [])]
+    ticks = evenly_spaced(len(steps), 10).tolist()
+    columns = Axis("Step", ticks, [str(steps[i].step) for i in ticks], (-0.5, len(steps) - 0.5))
+    return Panel(columns, Axis.of_rows(labels), [Cells(np.array(rows), scale_title="Weight (%)")], title=metric)
 
 
 def _genes_chart(report: RunReport, insight: Insight) -> Chart | None:

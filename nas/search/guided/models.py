@@ -208,8 +208,7 @@ class MetricModel:
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of every model of which it is the mean, by name; they sum to 1."""
-        weighted = isinstance(self.predictor, AutoPredictor)
-        return self.predictor.weights if weighted else {self.quality.model: 1.0}
+        return self.predictor.weights if isinstance(self.predictor, AutoPredictor) else {self.quality.model: 1.0}
 
     @property
     def loss(self) -> float:

@@ -82,6 +82,9 @@ class JobFields(Schema):
     epochs: int | None  # None where the job starts from a trained supernet
     evaluations: int
     minutes: float | None
+    algorithm: str
+    predictor: str | None
+    takes_predictor: bool  # Of the algorithm
     hardware: tuple[str, ...]
     metrics: tuple[JobMetric, ...]
 
@@ -222,6 +225,7 @@ class RunDetail(RunSummary):
     precisions: tuple[str, ...]
     runtimes: tuple[str, ...] = ()
     algorithm: str | None
+    predictor: str | None = None  # That the job gives the algorithm
     models_from: int | None = None
     """The number of the first evaluation that models chose, or will choose if none before it fails; None for an algorithm
     without models."""
@@ -305,6 +309,34 @@ class PredictorInfo(Schema):
     objective: str
     latest: dict[str, Any]
     history: tuple[dict[str, Any], ...]
+
+
+class StepModel(Schema):
+    """The model of one metric in one step of a search."""
+
+    kendall_tau: float | None  # Cross-validated rank agreement
+    weights: dict[str, float]  # Of every model in the mean, by name, the largest first; they sum to 1
+
+
+class SearchStep(Schema):
+    """One step of a search; without numbers of candidates and without models where its networks were not chosen by models."""
+
+    step: int  # From 0, which evaluates the smallest, the largest and the known networks
+    proposed: int  # Networks that were asked for
+    measured: int  # Of these, those with a value of every metric
+    generations: int | None  # Of the evolution over predictions; 0 where a small space was listed
+    bred: int | None  # Networks of these generations
+    candidates: int | None  # Different ones that were not known before
+    models: dict[str, StepModel]  # By name of the metric
+
+
+class SearchSteps(Schema):
+    """Some of the steps of a search; none of searches without models, and of runs of earlier versions."""
+
+    run: str
+    total: int
+    offset: int
+    steps: tuple[SearchStep, ...]
 
 
 class ComparedRun(Schema):

@@ -325,6 +325,16 @@ class NasClient:
         """
         return self._transport.get(f"{_path_of(run)}/predictors", tuple[schemas.PredictorInfo, ...])
 
+    def steps(self, run: str, *, offset: int = 0, limit: int = 1000) -> schemas.SearchSteps:
+        """How each step of a search chose its networks, and by which models.
+
+        Args:
+            run: Id of a search.
+            offset: Number of steps to skip.
+            limit: Largest number of steps, 1 to 1,000; ``total`` counts all.
+        """
+        return self._transport.get(f"{_path_of(run)}/steps", schemas.SearchSteps, {"offset": offset, "limit": limit})
+
     def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
         """Pairs of (evaluations, hypervolume) over the search.
 

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from nas.engine.formatting import title_of, title_on_test
 from nas.errors import JobError, NasError, UnknownNameError
+from nas.results.analysis.search_steps import shown_steps
 from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
 from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
@@ -229,6 +230,7 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
             profiles=service.hardware.list(),
             max_bytes=max_bytes,
             plugins=jobs.plugins(settings.allowed_plugins),
+            names=jobs.names(),
             models=service.models.list(),
         )
 
@@ -309,6 +311,7 @@ def _results(service: Service, settings: ServiceSettings, run: str, parameters: 
         "run": detail,
         "report": report,
         "predictors": service.results.predictors(run) if report else (),
+        "steps": shown_steps(report.steps) if report else (),
         "exports": service.exports.list(run),
         "experts": (settings.runs.get(run).plots / _EXPERTS).is_file(),
         "images": report is not None and _takes_images(service, run),

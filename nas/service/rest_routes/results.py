@@ -84,6 +84,15 @@ def routes(service: Service) -> APIRouter:
         """How well each objective is predicted, by cross-validation."""
         return service.results.predictors(run)
 
+    @router.get("/runs/{run}/steps", responses=answers(404, 409))
+    def run_steps(
+        run: RunId,
+        offset: Offset = 0,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 1000,
+    ) -> schemas.SearchSteps:
+        """How each step chose its networks: candidates bred, proposed and measured, and the models with their weights."""
+        return service.results.steps(run, offset=offset, limit=limit)
+
     @router.get("/runs/{run}/convergence", responses=answers(404, 409))
     def run_convergence(run: RunId) -> tuple[schemas.CurvePoint, ...]:
         """(evaluations, hypervolume) over the search."""

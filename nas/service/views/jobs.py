@@ -10,10 +10,13 @@ from nas.jobs.build.plugin_listing import installed_plugins
 from nas.jobs.recipes import list_recipes, read_recipe
 from nas.jobs.schema import SearchJob, is_profile_path, parse_job
 from nas.jobs.schema.job_edit import Path, edit_job
+from nas.plugins import Kind, known_names
 from nas.plugins.reference import owner
+from nas.search.algorithms import ALGORITHMS, PREDICTED
 from nas.search.problem.objectives import TIMED_METRICS, Goal, Objective, known_objectives
 from nas.search.problem.tasks import SHIPPED
 from nas.service.api import schemas
+from predictors.registry import PREDICTORS
 
 _SOURCE = "job"
 
@@ -42,6 +45,12 @@ def plugins(allowed: Sequence[str]) -> tuple[schemas.Plugin, ...]:
     return tuple(listed)
 
 
+def names() -> dict[str, list[str]]:
+    """The search algorithms and predictors that a job can name, shipped and registered ones."""
+    shipped = {Kind.SEARCH: ALGORITHMS, Kind.PREDICTORS: PREDICTORS}
+    return {kind.value: known_names(kind, names) for kind, names in shipped.items()}
+
+
 def fields_of(job: SearchJob) -> schemas.JobFields:
     """The fields of a job; no metrics where a profile is a file, whose name is not known here."""
     by_name = not any(map(is_profile_path, job.hardware))
@@ -49,6 +58,9 @@ def fields_of(job: SearchJob) -> schemas.JobFields:
         epochs=job.training.epochs if job.supernet.trains else None,
         evaluations=job.search.evaluations,
         minutes=job.search.minutes,
+        algorithm=job.search.algorithm,
+        predictor=job.search.predictor,
+        takes_predictor=job.search.algorithm in PREDICTED,
         hardware=job.hardware,
         metrics=tuple(_metrics(job)) if by_name else (),
     )

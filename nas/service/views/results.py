@@ -118,6 +118,12 @@ class Results:
             for name, predictor in predictors.items()
         )
 
+    def steps(self, run: str, *, offset: int = 0, limit: int = 1000) -> schemas.SearchSteps:
+        """The steps of a search, in order."""
+        steps = self.report(run).steps if self._begun(run) else ()
+        page = tuple(schemas.SearchStep(**step.to_json()) for step in steps[offset : offset + limit])
+        return schemas.SearchSteps(run=run, total=len(steps), offset=offset, steps=page)
+
     def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
         """(evaluations, hypervolume) over the search."""
         return self.report(run).hypervolume if self._begun(run) else ()

@@ -23,11 +23,14 @@ export function connectFields(job, { changed, failed }) {
     target.setAttribute("aria-invalid", String(!target.validity.valid));
     if (!target.validity.valid) return failed(new Error(`${labelOf(target)}: ${target.validationMessage}`));
     const { dataset: { key }, type, value, checked } = target;
+    const isText = target.tagName === "SELECT";
     waiting += 1;
     queue = queue.then(async () => {
       try {
         if (type === "checkbox" && !isCurrent) await changed(); // which names the text has beside those of the boxes
-        await edit(job, { [key]: type === "checkbox" ? listed(key, value, checked) : value === "" ? null : Number(value) });
+        const changes = { [key]: type === "checkbox" ? listed(key, value, checked) : value === "" ? null : isText ? value : Number(value) };
+        if (target.id === "algorithm") changes["search.predictor"] = null; // which another algorithm may not take
+        await edit(job, changes);
       } catch (error) {
         failed(error);
       } finally {
@@ -71,6 +74,9 @@ export function showFields(values) {
   at("epochs").title = values.epochs === null ? "The job starts from a trained supernet." : "";
   setNumber(at("evaluations"), values.evaluations);
   setNumber(at("minutes"), values.minutes);
+  setChoice(at("algorithm"), values.algorithm);
+  setChoice(at("predictor"), values.predictor ?? "");
+  at("predictor").disabled = !values.takes_predictor;
   for (const box of settings.querySelectorAll("[data-key=hardware]")) box.checked = values.hardware.includes(box.value);
   showMetrics(values.metrics);
 }
@@ -113,6 +119,13 @@ function setNumber(input, value) {
   const text = String(value ?? "");
   const isTyped = document.activeElement === input || input.getAttribute("aria-invalid") === "true";
   if (!isTyped && input.value !== text) input.value = text;
+}
+
+/** Selects a name; a class, `module:Class`, is listed once a job names it. */
+function setChoice(select, name) {
+  if (document.activeElement === select) return;
+  if (![...select.options].some(({ value }) => value === name)) select.append(new Option(name));
+  select.value = name;
 }
 
 /** Shows a row for each metric: the usual ones and those that the job uses, then the rest. */

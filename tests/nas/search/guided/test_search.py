@@ -30,7 +30,8 @@ from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort
 from nas.search.guided.models import AutoKind, GeneKind
-from nas.search.guided.search import GuidedSearch, n_evolved, uncertainties
+from nas.search.guided.search import GuidedSearch, n_evolved
+from nas.search.guided.surrogate_search import uncertainties
 from nas.search.problem.constraints import violations
 from nas.search.problem.objectives import (
     ACCURACY,
