@@ -70,6 +70,7 @@ SEARCH = search_facts(
     ),
     variants=Variants(ORDER[:2]),
     algorithm="guided",
+    predictor="lightgbm",
     reused=(ReusedRun("other-1", ("cpu",), accuracy=False, failures=True, without=("energy_mj",)),),
     prior_results=({"key": "0-x-1", "figures": {"accuracy": [0.5, None]}},),
     known_candidates=(architecture(1), architecture(2)),

@@ -32,6 +32,7 @@ _OPEN = (
     ("SupernetConfig", "family"),
     ("TrainingConfig", "strategy"),
     ("SearchConfig", "algorithm"),
+    ("SearchConfig", "predictor"),
     ("MetricConfig", "name"),
 )
 """The keys that also take `module:Class`."""
@@ -134,6 +135,8 @@ def _open_names(definitions: dict[str, Any]) -> None:
     """Lists the known names, of which some keys take others, too."""
     for model, key in _OPEN:
         key_schema = definitions[model]["properties"][key]
+        if "enum" not in key_schema:  # an optional name, beside null
+            key_schema = key_schema["anyOf"][0]
         names = key_schema.pop("enum")
         key_schema["anyOf"] = [*([{"enum": names}] if names else []), _PLUGIN]
         del key_schema["type"]

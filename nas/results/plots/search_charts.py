@@ -64,7 +64,7 @@ def insight_charts(report: RunReport, insight: Insight) -> dict[str, Chart | Non
     return {
         "course": _timeline_chart(report, insight),
         "predictors": _predictors_chart(report, insight),
-        "models": _models_chart(report),
+        "models": models_chart(report),
         "genes": _genes_chart(report, insight),
     }
 
@@ -163,7 +163,7 @@ def _errors(predictor: PredictorReport, objective: Objective) -> str:
     return ", ".join(filter(None, texts))
 
 
-def _models_chart(report: RunReport) -> Chart | None:
+def models_chart(report: RunReport) -> Chart | None:
     """A panel for each metric, with a row for each model; None where every step has a single model, always the same."""
     steps = [step for step in report.steps if step.models]
     metrics = list(dict.fromkeys(name for step in steps for name in step.models))

@@ -29,6 +29,7 @@ def test_a_valid_job_has_its_usual_settings(client: TestClient) -> None:
     found = client.post(f"{API}/jobs/check", json={"job": SMALL_JOB + "constraints: {latency_ms: {max: 0.5}}\n"}).json()
     fields = found["fields"]
     assert (fields["epochs"], fields["evaluations"], fields["minutes"]) == (4, 30, None)
+    assert (fields["algorithm"], fields["predictor"], fields["takes_predictor"]) == ("guided", None, False)
     assert fields["hardware"] == ["cpu-1-thread"]
     assert [one["name"] for one in fields["metrics"] if one["is_objective"]] == ["accuracy", "latency_ms"]
     assert [(one["limit_name"], one["maximum"]) for one in fields["metrics"] if one["maximum"]] == [("latency_ms", 0.5)]

@@ -50,7 +50,7 @@ lookup_tables: [tables/pi.lookup.json]
 objectives: [accuracy, latency_ms@cpu-1-thread, macs]
 constraints: {{latency_ms@pi: {{max: 2}}, accuracy: {{min: 0.9, max: 1}}, parameters: {{max: 3.0e+6}}}}
 search:
-  {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4,
+  {{algorithm: nsga2, predictor: lightgbm, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4,
   workers: 2, time_limit_s: 90}}
 warm_start: [small-1, other_2]
 calibration_images: 200
@@ -79,7 +79,8 @@ def test_every_key_is_read() -> None:
     bounds = {text: (bound.min, bound.max) for text, bound in job.constraints.items()}
     assert bounds == {"latency_ms@pi": (None, 2), "accuracy": (0.9, 1), "parameters": (None, 3e6)}
     search = job.search
-    assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
+    assert (search.algorithm, search.predictor) == ("nsga2", "lightgbm")
+    assert (search.evaluations, search.minutes) == (20, 1.5)
     assert job.warm_start == ("small-1", "other_2")
     assert search.plateau is not None
     assert (search.plateau.evaluations, search.plateau.gain) == (12, 0.01)
