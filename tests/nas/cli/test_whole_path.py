@@ -68,6 +68,22 @@ def test_show_says_more_of_the_same(after: Shell) -> None:
     assert "test accuracy" in text.out
 
 
+def test_show_lists_the_steps_with_their_models(after: Shell) -> None:
+    steps = after.nas("show", "small-1", "--steps", "--json").data
+    assert steps == after.nas("show", "small-1", "--json").data["steps"]
+    assert sum(step["proposed"] for step in steps) == 30
+    models = steps[-1]["models"]
+    assert models.keys() == {"accuracy", "latency_ms@cpu-1-thread"}
+    assert all(sum(model["weights"].values()) == pytest.approx(1.0) for model in models.values())
+    shown = after.nas("show", "small-1", "--steps").out
+    assert f"{steps[-1]['bred']:,}" in shown
+    assert all(name in shown for name in models["accuracy"]["weights"])
+    assert "nas show small-1 --steps" in after.nas("show", "small-1").out
+    refused = after.nas("show", "small-1", "--steps", "--failed")
+    assert (refused.code, refused.out) == (2, "")
+    assert "exclude each other" in refused.err
+
+
 def test_runs_lists_it(after: Shell) -> None:
     (row,) = after.nas("runs", "--json").data
     assert (row["run"], row["kind"], row["status"], row["done"], row["live"]) == (

@@ -50,6 +50,19 @@ def test_runs_are_listed_the_newest_first_with_what_can_be_done(browser: Browser
     assert [e.attributes["value"] for e in page.all("input", type="checkbox")] == ["going-on-1", "made-1"]
 
 
+def test_the_steps_of_a_search_are_on_its_page_folded(browser: Browser, runs: RunsFolder) -> None:
+    searched(runs)
+    page = browser.page("/runs/made-1")
+    (part,) = page.all("details", id="steps-part")
+    assert "open" not in part.attributes
+    (summary,) = [text for text in page.texts("summary") if text.startswith("Steps")]
+    assert summary == "Steps of the search (5)"
+    text = browser.get("/runs/made-1").text
+    assert "4 of 5 steps by models" in text
+    assert "<b>accuracy</b> τ 0.80: 60 % ridge, 40 % LightGBM" in text
+    assert "1,204" in text
+
+
 def test_experts_are_on_the_page_of_a_run_once_they_are_drawn(browser: Browser, runs: RunsFolder) -> None:
     folder = trained(runs)
     assert not browser.page("/runs/supernet-1").all("img")

@@ -150,6 +150,18 @@ def test_predictors_are_listed_by_step(service: Service, runs: RunsFolder) -> No
     assert found["accuracy"].latest["mape"] == pytest.approx(0.1 / 4)
 
 
+def test_steps_are_paged_with_their_models(service: Service, runs: RunsFolder) -> None:
+    run = searched(runs).id
+    whole = service.results.steps(run)
+    assert whole.total == len(whole.steps) == 5
+    assert [step.bred for step in whole.steps] == [None, 1201, 1202, 1203, 1204]
+    last = whole.steps[-1]
+    assert (last.proposed, last.measured, last.generations, last.candidates) == (10, 10, 15, 900)
+    assert last.models["accuracy"].weights == pytest.approx({"ridge": 0.6, "LightGBM": 0.4})
+    assert last.models["accuracy"].kendall_tau == 0.8
+    assert service.results.steps(run, offset=3, limit=1).steps == whole.steps[3:4]
+
+
 def test_a_pick_is_the_most_accurate_within_limits(service: Service, runs: RunsFolder) -> None:
     run = searched(runs).id
     everything = service.results.evaluations(run, limit=100).networks
@@ -260,6 +272,7 @@ ASKS: list[Callable[[Service, str], Any]] = [
     lambda service, run: service.results.predicted(run),
     lambda service, run: service.results.predictors(run),
     lambda service, run: service.results.convergence(run),
+    lambda service, run: service.results.steps(run),
     lambda service, run: service.results.pick(run, "macs<=1"),
     lambda service, run: service.results.compare([run]),
     lambda service, run: service.results.report(run),
@@ -286,5 +299,6 @@ def test_a_search_that_waits_has_an_empty_front(service: Service, runs: RunsFold
     assert service.results.evaluations(folder.id).total == 0
     assert service.results.predicted(folder.id).networks == ()
     assert service.results.convergence(folder.id) == service.results.predictors(folder.id) == ()
+    assert service.results.steps(folder.id).steps == ()
     with raises("run.not-begun", folder.id):
         service.results.pick(folder.id, "macs<=1")
