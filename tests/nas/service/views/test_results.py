@@ -156,7 +156,7 @@ def test_steps_are_paged_with_their_models(service: Service, runs: RunsFolder) -
     assert whole.total == len(whole.steps) == 5
     assert [step.bred for step in whole.steps] == [None, 1201, 1202, 1203, 1204]
     last = whole.steps[-1]
-    assert (last.proposed, last.measured, last.generations, last.candidates) == (10, 10, 15, 900)
+    assert (last.proposed, last.measured, last.generations, last.candidates) == (8, 8, 15, 900)
     assert last.models["accuracy"].weights == pytest.approx({"ridge": 0.6, "LightGBM": 0.4})
     assert last.models["accuracy"].kendall_tau == 0.8
     assert service.results.steps(run, offset=3, limit=1).steps == whole.steps[3:4]
