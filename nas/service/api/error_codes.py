@@ -211,6 +211,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "predictor.invalid-layout": "A feature layout does not fit the columns.",
     "predictor.not-fitted": "A prediction was requested before a fit.",
     "predictor.too-few-rows": "A predictor was given fewer training rows than it needs.",
+    "predictor.unknown": "There is no predictor with this name; the message lists the known ones.",
     "preset.unknown": "There is no preset with this name; the message lists the known ones.",
     "pretrained.mismatch": "A pretrained network does not fit the space, family, images or tokenizer that it is used with.",
     "pretrained.not-found": "There is no pretrained network with this name in an installed package or on the Hugging Face hub.",
