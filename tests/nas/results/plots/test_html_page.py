@@ -95,7 +95,8 @@ def test_finetuned_networks_are_listed_and_drawn(report: RunReport) -> None:
 
 
 def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunReport) -> None:
-    cells = outline(page(report)).cells
+    text = page(report)
+    cells = outline(text[text.index("<h2>Members of the front</h2>") :]).cells
     assert len(cells) == 5 * len(report.front)
     rows = [cells[i : i + 5] for i in range(0, len(cells), 5)]
     assert [row[0] for row in rows] == [str(i) for i in range(len(report.front))]
@@ -103,6 +104,16 @@ def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunRepo
     assert rows[0][1:4] == ["71.7 ± 1.4 %", "0.07779 ± 0.00078 ms", "71.7 ± 1.4 %"]
     assert report.front[0].key in rows[0][4]
     assert "depth 1" in rows[0][4]
+
+
+def test_the_steps_are_folded_with_their_models(report: RunReport) -> None:
+    text = page(report)
+    part = text[text.index("<details><summary>Steps of the search (5)") : text.index("<h2>Members of the front</h2>")]
+    cells = outline(part).cells
+    rows = [cells[i : i + 7] for i in range(0, len(cells), 7)]
+    assert rows[0] == ["0", "–", "–", "–", "2", "2", "–"]
+    assert rows[-1][:6] == ["4", "15", "1,204", "900", "8", "8"]
+    assert "accuracy τ 0.80: 60 % ridge, 40 % LightGBM" in rows[-1][6]
 
 
 def test_hover_texts_have_values_errors_and_source(report: RunReport) -> None:
