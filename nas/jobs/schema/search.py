@@ -30,7 +30,7 @@ class SearchConfig(Section):
     algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
     """The algorithm that proposes networks: guided fits models of accuracy and latency as it runs."""
     predictor: plugin_name(Kind.PREDICTORS, PREDICTORS) | None = Field(  # type: ignore[valid-type]  # as algorithms
-        None, description=f"{', '.join(PREDICTORS)}, the name of an installed plug-in, or module:Class"
+        default=None, description=f"{', '.join(PREDICTORS)}, the name of an installed plug-in, or module:Class"
     )
     """The predictor on whose values nsga2 breeds; it then measures the best predicted networks of each step. None: nsga2
     breeds on measured values alone."""
