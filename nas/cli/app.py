@@ -53,7 +53,7 @@ Store = Annotated[
     option(
         "--store",
         envvar="NAS_STORE",
-        help="The URL of a PostgreSQL database for the run, in place of a file: postgresql+psycopg://...",
+        help="The URL of a PostgreSQL database for runs, in place of a file each: postgresql+psycopg://...",
     ),
 ]
 Replay = Annotated[str | None, option("--replay", help="Reuse the measurements of this run of the same supernet.")]

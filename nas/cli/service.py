@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import nas.service
-from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, command_group, option
+from nas.cli.app import DEFAULT_RUNS, Json, Runs, Store, app, argument, command_group, option
 from nas.cli.output import print_list, print_result
 from nas.engine.store.folder import RunsFolder
 from nas.plugins.parts import require
@@ -37,6 +37,9 @@ def serve(
     name: Annotated[
         list[str] | None, option("--name", help="A host name by which clients reach the server, e.g. through a proxy.")
     ] = None,
+    root_path: Annotated[
+        str, option("--root-path", help="The path below which a proxy has the server, such as /nas.")
+    ] = "",
     certificate: Annotated[Path | None, option("--certificate", help="TLS certificate, a PEM file.")] = None,
     key: Annotated[Path | None, option("--key", help="Its private key, a PEM file.")] = None,
     data_root: Annotated[
@@ -54,6 +57,7 @@ def serve(
     jobs_url: Annotated[
         str | None, option("--jobs-url", help="Job server of that cluster, e.g. http://127.0.0.1:8265.")
     ] = None,
+    store: Store = None,
     task_minutes: Annotated[
         float, typer.Option("--task-minutes", min=0.1, max=1440, help="Time limit of an export, and of a measurement.")
     ] = 30,
@@ -84,11 +88,13 @@ def serve(
         host=host,
         port=port,
         names=tuple(name or ()),
+        root_path=root_path.rstrip("/"),
         certificate=certificate,
         key=key,
         data_roots=tuple(path.absolute() for path in data_root or ()),
         allowed_plugins=tuple(allow_plugin or ()),
         jobs_at_once=jobs,
+        store=store,
         ray_address=address,
         ray_jobs_url=jobs_url,
     )

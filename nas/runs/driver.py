@@ -10,8 +10,7 @@ from hardware_profiles.errors import ProfilingError
 from nas.engine.resumption import Resumption, check_ended
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
-from nas.engine.store.opening import open_store
-from nas.engine.store.postgres import new_schema
+from nas.engine.store.opening import new_place, open_store
 from nas.engine.store.run_facts import Kind
 from nas.errors import ClusterError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
 from nas.jobs.build.built_job import BuiltJob
@@ -145,7 +144,7 @@ def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptio
 def start(job: ResolvedJob, options: RunOptions, kind: Kind) -> Run:
     """A new run of a job, of which `nas.jobs.resolve.references.check_training` has been called, from its begin to its end."""
     name = job.config.name
-    place = None if options.store is None else _new_place(options.store, name)
+    place = None if options.store is None else new_place(options.store, name)
     with preparing_new(job, kind, options) as (built_job, reuse):
         folder = options.runs.create(name, job.config.to_yaml(), store=place)
         with closing(open_store(folder, create=True, driver=True)) as store, _naming_next_step(folder):
@@ -163,12 +162,6 @@ def _resolved(
     job = ResolvedJob(config, options.runs, source, options.objects)
     check_training(job, kind, inline=options.inline)
     return job, options
-
-
-def _new_place(url: str, name: str) -> dict[str, str]:
-    """The schema of a new run's store, on a database server that has let us in."""
-    place = new_schema(url, name)
-    return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Service:
         index: of the runs, if the dispatcher shares it.
         wake: called when a run or a task is there for the dispatcher.
         problem: why no job can be started; "" where jobs can be started.
+        driver_deaths: number of drivers that died since the dispatcher began.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Service:
         index: RunIndex | None = None,
         wake: Callable[[], None] = lambda: None,
         problem: Callable[[], str] = lambda: "",
+        driver_deaths: Callable[[], int] = lambda: 0,
     ) -> None:
+        self.problem, self.driver_deaths = problem, driver_deaths
         self.settings, self.state, self.jobs = settings, state, jobs
         index = index or RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
         self.owners = Ownership(settings, state)

@@ -12,6 +12,7 @@ from nas.plugins import is_dotted
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIB = 1024 * 1024
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,80}){1,5}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 
 
@@ -74,11 +75,13 @@ class ServiceSettings:
         host: address to listen on; any but a loopback address needs a token.
         names: further host names of the server; requests to other names than these, its address and the machine's name are
             rejected.
+        root_path: path below which a proxy has the server, such as ``/nas``; "" for none. Not one of the server's own paths.
         certificate, key: PEM files for TLS; both or none.
         data_roots: folders below which submitted jobs may name data sets.
         allowed_plugins: classes, as ``module:Class``, that submitted jobs may name; those that installed packages register
             under short names may be named always.
         jobs_at_once: runs that have a driver at the same time.
+        store: URL of the PostgreSQL database of submitted runs, without a password; None for a file in each run's folder.
         resumes: times in a row that a run whose driver died without progress is resumed.
         ray_address: ``HOST:PORT`` of a Ray cluster's head that drivers join, or None for a head of the server's own.
         ray_jobs_url: of that cluster's job server, e.g. ``http://127.0.0.1:8265``; given with `ray_address`.
@@ -88,11 +91,13 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     port: int = 8700
     names: tuple[str, ...] = ()
+    root_path: str = ""
     certificate: Path | None = None
     key: Path | None = None
     data_roots: tuple[Path, ...] = ()
     allowed_plugins: tuple[str, ...] = ()
     jobs_at_once: int = 1
+    store: str | None = None
     resumes: int = 3
     ray_address: str | None = None
     ray_jobs_url: str | None = None
@@ -106,6 +111,10 @@ class ServiceSettings:
                 raise _invalid(
                     f"--name {name!r}: expected a host name without https:// and a port, such as nas.team.example"
                 )
+        if self.root_path and _PATH.fullmatch(self.root_path) is None:
+            raise _invalid(
+                f"--root-path {self.root_path!r}: expected a path of the proxy such as /nas, without / at its end"
+            )
         for plugin in self.allowed_plugins:
             if not is_dotted(plugin):
                 raise _invalid(f"--allow-plugin {plugin!r}: expected a class, such as package.module:Class")
@@ -136,6 +145,11 @@ class ServiceSettings:
     def tokens_file(self) -> Path:
         """Digests of the valid tokens."""
         return self.folder / "tokens.json"
+
+    @property
+    def password_file(self) -> Path:
+        """The password of the run store, as libpq reads it, where the server's environment has it."""
+        return self.folder / "pgpass"
 
     @property
     def trash(self) -> Path:

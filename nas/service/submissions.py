@@ -12,8 +12,8 @@ from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import write_atomically
 from nas.engine.store.labels import Labels, write_labels
-from nas.engine.store.opening import is_held, open_store
-from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, TooManyError
+from nas.engine.store.opening import database_of, is_held, new_place, open_store
+from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
 from nas.runs.run import Run
 from nas.service.api import schemas
 from nas.service.jobs.driver_jobs import last_output
@@ -47,6 +47,7 @@ class Submissions:
         wake: Callable[[], None],
     ) -> None:
         self._runs, self._limits, self._trash = settings.runs, settings.limits, settings.trash
+        self._store = settings.store
         self._state, self._runner, self._validator = state, runner, validator
         self._index, self._summaries, self._users, self._wake = index, summaries, users, wake
         self._changing = threading.Lock()
@@ -67,7 +68,7 @@ class Submissions:
         Raises:
             JobError: the job is rejected.
             TooManyError: too many runs wait already.
-            StoreError: the runs folder cannot be written, or its disk is nearly full.
+            StoreError: the runs folder cannot be written, its disk is nearly full, or the database server does not answer.
         """
         validated = self._validator.validated(submission)
         check_disk_space(self._runs.root)
@@ -76,12 +77,15 @@ class Submissions:
             if waiting >= self._limits.queued:
                 raise TooManyError(f"{waiting} runs wait already, the limit; submit again when some have ended")
             # If the server is killed in between, the run is listed as never started.
-            folder = self._runs.create(validated.job.name, validated.job.to_yaml())
+            place = None if self._store is None else new_place(self._store, validated.job.name)
+            folder = self._runs.create(validated.job.name, validated.job.to_yaml(), store=place)
             try:
                 write_atomically(folder.submitted_file, validated.text.encode())
                 open_store(folder, create=True, driver=True).close()
                 self._state.submit(folder.id, submission.kind, submitter)
             except BaseException:  # its client gets the error, and may try again many times
+                with suppress(StoreError):  # the first error is the one to report
+                    database_of(folder).remove()
                 shutil.rmtree(folder.path, ignore_errors=True)
                 raise
         self._wake()
@@ -157,12 +161,11 @@ class Submissions:
 
         Raises:
             RunHeldError: a driver has it, or may have at any moment.
-            RunStateError: a run that waits or runs needs it, or its rows are in a database server.
+            RunStateError: a run that waits or runs needs it.
+            StoreAwayError: its rows are in a database server that does not answer now.
         """
         with self._changing:
             folder, submission = self._runs.get(run), self._state.submission(run)
-            if folder.store_file.is_file():
-                raise RunStateError(f"run {run!r} is in a database server; remove its schema there, then its folder")
             if is_held(folder) or self._active(run) or (submission is not None and submission.waits):
                 raise RunHeldError(f"run {run!r} is queued or running; cancel it, and delete it when it has ended")
             if submission is not None and submission.wanted is RequestedState.DRIVEN and self._users.is_open(run):
@@ -173,7 +176,8 @@ class Submissions:
                 raise RunStateError(
                     f"run {run!r} is needed by {', '.join(users)}; delete it when they have ended", code="run.needed"
                 )
-            self._state.forget(run)  # first, so that no driver is started
+            database_of(folder).remove()
+            self._state.forget(run)  # before its folder is gone, so that no driver is started
             trashed = move_away(folder.path, self._trash)
             self._index.forget(run)
         shutil.rmtree(trashed, ignore_errors=True)  # the next server removes what this one could not

@@ -50,6 +50,7 @@ def examine(targets: Targets) -> Iterator[Finding]:
     yield storage.runs_folder(targets.runs)
     yield from storage.runs_in(targets.runs)
     yield from storage.service_state(ServiceSettings(targets.runs).database)
+    yield from storage.permissions(targets.runs)
     torch = software.torch()
     yield torch
     if torch.state != "wrong":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from nas.engine.store.lease import Holder, RunLock
 from nas.engine.store.opening import is_held, open_store
 from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import NasError, OutdatedStoreError, StoreError
+from nas.service.file_permissions import open_files
+from nas.service.settings import ServiceSettings
 from nas.service.state import SCHEMA
 
 _MAX_LISTED = 5
@@ -79,6 +82,20 @@ def service_state(path: Path) -> list[Finding]:
     finally:
         engine.dispose()
     return [ok("service", f"{path} is readable")]
+
+
+def permissions(runs: RunsFolder) -> list[Finding]:
+    """Checks that other users of this machine cannot read the files of a server, if there was one."""
+    settings = ServiceSettings(runs)
+    if not settings.folder.is_dir():
+        return []
+    paths = list(open_files(settings))
+    if not paths:
+        return [ok("permissions", f"{settings.folder} and {settings.database.name} are for their user alone")]
+    first = f"{paths[0]} ({paths[0].stat().st_mode & 0o777:03o})"
+    more = f" and {len(paths) - 1} more of the server's files" if len(paths) > 1 else ""
+    remedy = f"start the server again as their owner, which closes them, or: chmod -R go= {shlex.quote(str(paths[0]))}"
+    return [warning("permissions", f"other users of this machine have access to {first}{more}", remedy)]
 
 
 def data_sets() -> Finding:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from nas.engine.store.lease import Holder
+from nas.errors import StoreAwayError, StoreError
 
 WRITES = "nas_writes"
 """Execution option of connections whose transactions write."""
@@ -68,6 +69,20 @@ class Database(Protocol):
     def is_away(self, error: DBAPIError) -> bool:
         """True if the error means that the server cannot be reached."""
         return False
+
+    def error_of(self, error: DBAPIError) -> StoreError:
+        """An error as the user sees it."""
+        kind = StoreAwayError if self.is_away(error) else StoreError
+        return kind(f"{self.name}: {self.explain(error)}")
+
+    def remove(self) -> None:
+        """Removes the run's rows where they are not in its folder; idempotent.
+
+        Raises:
+            RunHeldError: a live driver has the run.
+            StoreAwayError: the server does not answer now.
+        """
+        return
 
     def is_held(self) -> bool:
         """True if a live driver has the run; False if that cannot be determined."""

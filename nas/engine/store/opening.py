@@ -6,7 +6,7 @@ import json
 
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder
-from nas.engine.store.postgres import PostgresDatabase, parse_url
+from nas.engine.store.postgres import PostgresDatabase, new_schema, parse_url
 from nas.engine.store.sql import SqlStore
 from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import OutdatedStoreError, StoreError
@@ -25,6 +25,12 @@ def database_of(folder: RunFolder) -> Database:
         raise StoreError(
             f"{folder.store_file}: damaged ({error!r}); expected the url and the schema of the run's database"
         ) from None
+
+
+def new_place(url: str, name: str) -> dict[str, str]:
+    """The content of the store file of a new run, on a database server that has let us in; see `check_server`."""
+    place = new_schema(url, name)
+    return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 
 
 def open_store(folder: RunFolder, *, create: bool = False, driver: bool = False) -> SqlStore:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.schema import CreateSchema
+from sqlalchemy.schema import CreateSchema, DropSchema
 
 from nas.engine.store.database import Database
 from nas.engine.store.json_values import decoded
@@ -26,6 +26,8 @@ from nas.errors import RunHeldError, StoreError
 EXAMPLE = "postgresql+psycopg://user@host/database"
 _SECRETS = ("password", "sslpassword")
 """Passwords that the query of a URL may hold."""
+_SCHEMA = "nas_"
+"""The schemas of runs begin with it; no other is ever removed."""
 _DRIVERS = ("postgresql+psycopg", "postgresql", "postgres")
 _CONNECT_S, _LOCK_S = 10, 15
 _KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
@@ -51,6 +53,8 @@ _REASONS: Mapping[str, str] = {
     "42P01": "does not hold this run's tables; they were removed, or this is another database than the run's",
 }
 _NOT_NOW = ("in recovery mode", "starting up", "shutting down")
+_SERVER = re.compile(r'connection to server (?:at|on socket) "[^"]*"(?: \([^)]*\))?(?:, port \d+)?')
+"""The place of the server in its library's messages, which the URL states already."""
 _LOST = ("terminating connection", "server closed", "connection is lost", "connection is closed", "could not receive")
 
 
@@ -104,7 +108,7 @@ class PostgresDatabase(Database):
         connection.exec_driver_sql(f'SET LOCAL search_path TO "{self.schema}"')
 
     def explain(self, error: DBAPIError) -> str:
-        error_text = " ".join(str(error.orig).split())
+        error_text = _SERVER.sub("connection to server", " ".join(str(error.orig).split()))
         state, lower = getattr(error.orig, "sqlstate", None), error_text.lower()
         if match := re.search(r'database "([^"]*)" does not exist', error_text):
             return f"has no database {match[1]} ({error_text}); make it there with: createdb {match[1]}"
@@ -125,6 +129,19 @@ class PostgresDatabase(Database):
         error_text = str(error.orig).lower()
         unanswered = getattr(error.orig, "sqlstate", None) is None
         return unanswered or error.connection_invalidated or any(words in error_text for words in (*_NOT_NOW, *_LOST))
+
+    def remove(self) -> None:
+        """Drops the run's schema under its lock, or does nothing where it is gone."""
+        if self.schema is None or not self.schema.startswith(_SCHEMA):
+            raise StoreError(f"{self.name}: is no schema of a run; expected a name that begins with {_SCHEMA}")
+        engine = self.writing_engine(create=False)
+        try:
+            with engine.begin() as connection:
+                connection.execute(DropSchema(self.schema, cascade=True, if_exists=True))
+        except DBAPIError as error:
+            raise self.error_of(error) from error
+        finally:
+            engine.dispose()
 
     def is_held(self) -> bool:
         """True if a live driver has the run; False if the server does not answer."""
@@ -213,21 +230,30 @@ def parse_url(text: str, *, where: str = "store") -> URL:
 
 
 def new_schema(url: str, name: str) -> PostgresDatabase:
-    """A place for a new run in a database: a schema that is not there yet, after a check that one can be made."""
+    """A place for a new run in a database: a schema that is not there yet; raises as `check_server`."""
     readable = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40]
-    database = PostgresDatabase(parse_url(url), f"nas_{readable}_{uuid.uuid4().hex[:8]}")
+    return PostgresDatabase(check_server(url), f"{_SCHEMA}{readable}_{uuid.uuid4().hex[:8]}")
+
+
+def check_server(url: str) -> URL:
+    """The address of a database that answers, and in which runs can be made.
+
+    Raises:
+        StoreError: the URL is invalid, its server does not answer, or its user may make no schemas.
+    """
+    database = PostgresDatabase(parse_url(url))
     engine = database.reading_engine()
     try:
         with engine.connect() as connection:
             query = "SELECT has_database_privilege(current_database(), 'CREATE')"
             allowed = connection.exec_driver_sql(query).scalar_one()
     except DBAPIError as error:
-        raise StoreError(f"{database.url.render_as_string()}: {database.explain(error)}") from error
+        raise StoreError(f"{database.name}: {database.explain(error)}") from error
     finally:
         engine.dispose()
     if not allowed:
-        raise StoreError(f"{database.url.render_as_string()}: {_REASONS['42501']}")
-    return database
+        raise StoreError(f"{database.name}: {_REASONS['42501']}")
+    return database.url
 
 
 def _arguments(settings: Mapping[str, str]) -> dict[str, Any]:

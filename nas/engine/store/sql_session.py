@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from nas.engine.store import tables
 from nas.engine.store.database import WRITES, Database, Lock
 from nas.engine.store.lease import Holder
-from nas.errors import RunHeldError, StoreAwayError, StoreError
+from nas.errors import RunHeldError, StoreError
 from supernets.errors import SpaceError
 
 _LEASE = select(tables.lease).with_for_update()
@@ -96,8 +96,7 @@ class SqlSession:
         try:
             yield
         except DBAPIError as error:
-            kind = StoreAwayError if self._database.is_away(error) else StoreError
-            raise kind(f"{self.name}: {self._database.explain(error)}") from error
+            raise self._database.error_of(error) from error
 
     def _check_lease(self, connection: Connection) -> None:
         # In the writing transaction itself (FOR UPDATE where the database has it), so that no takeover comes between.

@@ -27,7 +27,6 @@ Neural architecture search: from a job file to the Pareto front of subnetworks m
 choose as verified ONNX. Errors are problem details (RFC 9457), whose type is a code that `/problems` explains. Where the
 server needs a token, send it as `Authorization: Bearer TOKEN`.
 """
-_ALL_RUNS = 10**9
 _AT_ONCE = 2
 """Job files that are parsed, or uploaded files that are unpacked, at the same time."""
 _WAITING_TEXTS = 100
@@ -42,7 +41,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         tokens: valid tokens; those of the settings' file by default.
     """
     valid_tokens = tokens or Tokens(settings.tokens_file)
-    metrics = Metrics(lambda: service.runs.page(limit=_ALL_RUNS).runs)
+    metrics = Metrics(service)
     streams = EventStreams(service.runs.summary, max_streams=settings.limits.watchers, changed=metrics.watchers.set)
 
     app = FastAPI(
@@ -72,12 +71,13 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     app.add_middleware(
         RequestMiddleware, settings=settings, tokens=valid_tokens, metrics=metrics, owners=service.owners
     )
-    _complete_description(app)
+    _complete_description(app, settings.root_path)
     return app
 
 
-def _complete_description(app: FastAPI) -> None:
-    """Adds hand-written references, examples of all schemas and the security scheme to the OpenAPI description."""
+def _complete_description(app: FastAPI, root_path: str) -> None:
+    """Adds hand-written references, examples of all schemas, the security scheme and the path of a proxy to the OpenAPI
+    description."""
     describe = app.openapi
 
     def complete() -> dict[str, Any]:
@@ -93,6 +93,8 @@ def _complete_description(app: FastAPI) -> None:
                 schemas.setdefault(name, {})["examples"] = [shown]
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{}, {"token": []}]
+            if root_path:
+                described["servers"] = [{"url": root_path}]
         return app.openapi_schema or {}
 
     app.openapi = complete  # type: ignore[method-assign]

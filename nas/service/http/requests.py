@@ -16,9 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nas.errors import NasError
 from nas.service.http.access import Access
 from nas.service.http.body_limits import length_rejection, limited_body
+from nas.service.http.edited_responses import Edit, EditedResponse
 from nas.service.http.metrics import PREFIX, Metrics
 from nas.service.http.permissions import right_of
 from nas.service.http.problems import make_problem, problem_of, response_of
+from nas.service.http.root_path import RootPath
 from nas.service.http.security import HEADERS, OriginCheck
 from nas.service.http.tokens import Tokens
 from nas.service.ownership import Ownership
@@ -44,10 +46,13 @@ class RequestMiddleware:
         self._app, self._limits, self._metrics, self._owners = app, settings.limits, metrics, owners
         self._hide_paths = PathPrivacy(settings)
         self._origins, self._access = OriginCheck(settings), Access(settings, tokens)
+        self._root = RootPath(settings.root_path)
+        self._edits = (_Private(settings), self._root)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        self._root.enter(scope)
         state, method = scope.setdefault("state", {}), scope["method"]
         state["request_id"] = name = secrets.token_hex(8)
         begun = time.perf_counter()
@@ -55,7 +60,7 @@ class RequestMiddleware:
         if method == "HEAD":  # as GET without the body (RFC 9110, 9.3.2)
             scope["method"] = "GET"
         try:
-            await self._answer(scope, receive, answer)
+            await self._answer(scope, receive, EditedResponse(answer, self._edits))
         except ClientDisconnect:
             answer.status = answer.status or 499
         except Exception:
@@ -100,6 +105,16 @@ class RequestMiddleware:
         if (run := scope.get("path_params", {}).get("run")) is not None:
             fields["run"] = run
         logger.info("request", extra=fields)
+
+
+class _Private(Edit):
+    """Removes the server's paths and database URLs, wherever drivers and libraries have written them."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._hide = PathPrivacy(settings, data=False)  # job files name data below the data folders
+
+    def text(self, text: str, media_type: str) -> str:
+        return self._hide(text)
 
 
 class _Answer:

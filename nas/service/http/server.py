@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -14,13 +15,16 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from nas.engine.store.postgres import parse_url
 from nas.errors import ServiceError
+from nas.service.file_permissions import UMASK, close_files, make_private, write_secret
 from nas.service.http.app import create_app
 from nas.service.http.connections import BACKLOG, BoundedProtocol, OpenConnections, listening
 from nas.service.http.tokens import Tokens
@@ -62,26 +66,38 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
 
     Raises:
         ServiceError: another server has the runs folder, the address is in use, or there is no token where one is needed.
-        StoreError: the runs folder cannot be written.
+        StoreError: the runs folder cannot be written, or the URL of the run store is invalid.
     """
+    if settings.store is not None:
+        parse_url(settings.store)
     settings.runs.check_writable()
-    settings.folder.mkdir(mode=0o700, exist_ok=True)
+    make_private(settings.folder)
     tokens = Tokens(settings.tokens_file)
     _check_tokens(settings, tokens)
     tls = _tls(settings)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.setswitchinterval(_SWITCH_S)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
+        stack.callback(os.umask, os.umask(UMASK))
         stack.enter_context(exclusive(settings))
         opened = stack.enter_context(listening(settings))
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
+        threading.Thread(target=close_files, args=(settings,), name="permissions", daemon=True).start()
         remove(stale_files(settings, state))
         cluster = cluster_of(settings)
         index = RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
-        jobs = RayJobs(cluster.ready)
+        jobs = RayJobs(cluster.ready, password_file=_password_file(settings))
         dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.ready().address, index=index)
-        service = Service(settings, state, jobs, index=index, wake=dispatcher.wake, problem=lambda: dispatcher.problem)
+        service = Service(
+            settings,
+            state,
+            jobs,
+            index=index,
+            wake=dispatcher.wake,
+            problem=lambda: dispatcher.problem,
+            driver_deaths=lambda: dispatcher.driver_deaths,
+        )
         app = create_app(service, settings, tokens=tokens)
         server = _Server(uvicorn_config(app, settings.limits, tls), app.state.streams)
         if isinstance(cluster, RayHead):
@@ -163,6 +179,19 @@ def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
         text = f"the certificate {settings.certificate} and the key {settings.key} cannot be used: {error}; expected PEM files"
         raise ServiceError(f"{text} that belong together", code="server.certificate-unusable") from None
     return context
+
+
+def _password_file(settings: ServiceSettings) -> Path | None:
+    """The file from which jobs take the passwords of database servers; None where they need none, or have ~/.pgpass.
+
+    A password of the environment is written into a file of this user alone.
+    """
+    if password := os.environ.get("PGPASSWORD"):
+        escaped = password.replace("\\", r"\\").replace(":", r"\:")
+        write_secret(settings.password_file, f"*:*:*:*:{escaped}\n")
+        return settings.password_file
+    path = os.environ.get("PGPASSFILE")
+    return None if path is None else Path(path).absolute()
 
 
 def _url(settings: ServiceSettings, opened: socket.socket) -> str:

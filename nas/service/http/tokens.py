@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nas.engine.store.folder import write_atomically
 from nas.errors import ServiceError, UnknownNameError
+from nas.service.file_permissions import make_private
 from nas.service.people import Caller, Role
 from nas.service.stamped_cache import FileStamp, file_stamp
 from nas.service.uploads.storage_checks import checked_name
@@ -133,7 +134,7 @@ class Tokens:
     def _changing(self) -> Iterator[tuple[Token, ...]]:
         """The tokens, while no other process can change them."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self._path.parent)
             descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ServiceError(f"{self._path.parent} cannot be written: {error.strerror}") from None

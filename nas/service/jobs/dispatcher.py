@@ -49,6 +49,9 @@ class Dispatcher:
         address: of the Ray cluster that drivers join, or None for drivers without Ray.
         command: what drives a run; None for `driver_command`.
         clock: seconds, of any origin.
+
+    Attributes:
+        driver_deaths: Number of drivers that it has found dead.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Dispatcher:
             clock=clock,
         )
         self._tasks = TaskQueue(state, runner, stop=self._drivers.stop, address=address)
-        self._busy, self._disk_problem = False, ""
+        self._busy, self._disk_problem, self.driver_deaths = False, "", 0
         self._settled: dict[str, Submission] = {}  # runs that need no step while their submissions stay as they are
         self._looked = clock()  # when those were last read
         self._unreadable: dict[str, float] = {}  # runs that are damaged or gone, and until when they are skipped
@@ -206,6 +209,7 @@ class Dispatcher:
             logger.exception("cannot %s", step, extra={"run": submission.run})
             return False
         if done:
+            self.driver_deaths += step in (Step.RESTART, Step.FAIL)
             logger.info("%s", step, extra={"run": submission.run})
             self._logged.pop(submission.run, None)
         return done

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import NasError, ServiceError
+from nas.service.file_permissions import make_private
 from nas.service.jobs.job_runner import Cluster, ExternalCluster
 from nas.service.jobs.ray_head_process import RayHeadProcess, log_of, this_version
 from nas.service.settings import ServiceSettings
@@ -142,7 +143,7 @@ def end_head(folder: Path) -> bool:
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
     """Excludes other processes from starting or ending a head of the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     with (folder / "ray.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

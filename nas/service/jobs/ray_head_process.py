@@ -24,6 +24,7 @@ from typing import Self
 
 from nas.engine.store.folder import write_atomically
 from nas.errors import ServiceError
+from nas.service.file_permissions import UMASK, make_private, write_secret
 
 _HOST = "127.0.0.1"
 """Ray's processes listen on this address alone if it is their node's; with any other, they listen on all of the machine's."""
@@ -62,9 +63,9 @@ class RayHeadProcess:
             ServiceError: it cannot be started.
             StoreError: it cannot be recorded, and was not started.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         token = folder / "ray.token"
-        _write_secret(token, secrets.token_hex(32))
+        write_secret(token, secrets.token_hex(32))
         # Not in the runs folder: paths of sockets have at most 107 characters.
         temporary = tempfile.mkdtemp(prefix="nas-ray-")
         port, dashboard, client, agent = _free_ports(4)
@@ -93,6 +94,7 @@ class RayHeadProcess:
                     cwd=folder,
                     env=_environment(token, temporary),
                     start_new_session=True,
+                    umask=UMASK,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -203,12 +205,6 @@ def _environment(token: Path, temporary: str) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
-
-
-def _write_secret(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def _free_ports(n: int) -> list[int]:

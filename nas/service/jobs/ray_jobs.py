@@ -30,17 +30,24 @@ class RayJobs:
 
     Args:
         cluster: returns the cluster, or raises `ServiceError` while it is not ready.
+        password_file: Path of a file with the passwords of database servers, as libpq reads it; None for the cluster's own
+            environment. The cluster may be older than the server, and command lines are no place for a password.
     """
 
-    def __init__(self, cluster: Callable[[], Cluster]) -> None:
+    def __init__(self, cluster: Callable[[], Cluster], *, password_file: Path | None = None) -> None:
         self._cluster = cluster
+        self._variables: list[str] = []
+        if password_file is not None:
+            self._variables = ["-u", "PGPASSWORD", f"PGPASSFILE={password_file}"]
         self._lock = threading.Lock()
         self._client: tuple[str, Any] | None = None  # with the URL that it is for
 
     def start(self, job: str, argv: Sequence[str], log: Path) -> None:
         with self._requests() as client:
             try:
-                client.submit_job(entrypoint=_entrypoint(argv, log), submission_id=job, entrypoint_num_cpus=0)
+                client.submit_job(
+                    entrypoint=_entrypoint(argv, log, self._variables), submission_id=job, entrypoint_num_cpus=0
+                )
             except RuntimeError:
                 if job not in self.states([job]):
                     raise
@@ -86,14 +93,17 @@ class RayJobs:
             return self._client[1]
 
 
-def _entrypoint(argv: Sequence[str], log: Path) -> str:
+def _entrypoint(argv: Sequence[str], log: Path, variables: Sequence[str] = ()) -> str:
     """A quoted command line for the shell that Ray starts, which it replaces so that it gets the signals.
 
     The output goes to a file of the caller, since Ray's own logs end with its head. Ray limits a job without a reserved core
     to one thread; drivers use as many as commands do.
+
+    Args:
+        variables: Arguments of `env` that set and unset variables.
     """
-    threads = "" if "OMP_NUM_THREADS" in os.environ else "env -u OMP_NUM_THREADS "
-    return f"exec {threads}{shlex.join(argv)} >>{shlex.quote(str(log.absolute()))} 2>&1"
+    threads = [] if "OMP_NUM_THREADS" in os.environ else ["-u", "OMP_NUM_THREADS"]
+    return f"exec {shlex.join(['env', *threads, *variables, *argv])} >>{shlex.quote(str(log.absolute()))} 2>&1"
 
 
 def _client(url: str, headers: Mapping[str, str]) -> Any:

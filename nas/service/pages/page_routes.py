@@ -59,7 +59,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     _add_comparison(pages, page, service)
     _add_hardware_and_submission(pages, page, service, settings)
     _add_storage(pages, page, service, settings)
-    _add_help(pages, page)
+    _add_help(pages, page, settings.root_path)
     return pages
 
 
@@ -263,7 +263,7 @@ def _add_storage(pages: APIRouter, page: _Page, service: Service, settings: Serv
         )
 
 
-def _add_help(pages: APIRouter, page: _Page) -> None:
+def _add_help(pages: APIRouter, page: _Page, root_path: str) -> None:
     @pages.get(PROBLEMS)
     def problems() -> Response:
         """All error codes with their meanings: what the ``type`` of a problem refers to."""
@@ -273,7 +273,7 @@ def _add_help(pages: APIRouter, page: _Page) -> None:
     def docs(request: Request) -> Response:
         """The operations of the REST API."""
         described = request.app.openapi()
-        return page("docs.html", groups=operations(described), address=str(request.base_url).rstrip("/"))
+        return page("docs.html", groups=operations(described), address=str(request.base_url).rstrip("/") + root_path)
 
     @pages.get("/login")
     def login(next: str = "/", refused: bool = False) -> Response:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
+from nas.engine.store.postgres import check_server
 from nas.errors import NasError, StoreError
 from nas.service.api import schemas
 from nas.service.http.metrics import Metrics
@@ -16,6 +17,7 @@ from nas.service.http.problems import Answers, answers
 from nas.service.jobs.job_runner import JobRunner
 from nas.service.path_privacy import PathPrivacy
 from nas.service.service import Service
+from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.storage_checks import check_disk_space
 
@@ -39,7 +41,7 @@ def routes(service: Service, metrics: Metrics, hide_paths: PathPrivacy) -> APIRo
     @router.get("/ready", responses={**answers(), **not_ready})
     def ready(response: Response) -> schemas.Readiness:
         """Show whether jobs can be run now, by part."""
-        report = readiness(service.settings.runs.root, service.state, service.jobs)
+        report = readiness(service.settings, service.state, service.jobs)
         if not report.ready:
             response.status_code = 503
         return report.model_copy(update={"parts": {part: hide_paths(text) for part, text in report.parts.items()}})
@@ -52,10 +54,12 @@ def routes(service: Service, metrics: Metrics, hide_paths: PathPrivacy) -> APIRo
     return router
 
 
-def readiness(root: Path, state: ServiceState, runner: JobRunner) -> schemas.Readiness:
-    """The results of checks of the runs folder, the service's database and the job runner."""
+def readiness(settings: ServiceSettings, state: ServiceState, runner: JobRunner) -> schemas.Readiness:
+    """The results of checks of the runs folder, the database server of runs, the service's database and the job runner."""
+    store = settings.store
     parts = {
-        "runs": _result(lambda: _check_folder(root)),
+        "runs": _result(lambda: _check_folder(settings.runs.root)),
+        **({} if store is None else {"store": _result(lambda: check_server(store))}),
         "state": _result(state.submissions),
         "jobs": _result(lambda: runner.states(())),
     }

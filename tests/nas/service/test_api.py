@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import time
 import zipfile
 from collections import namedtuple
 from datetime import UTC, datetime
@@ -29,7 +30,10 @@ from nas.results.analysis.network_selection import knee, select
 from nas.search.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.search.problem.variants import Variants
 from nas.service.api.error_codes import DESCRIPTIONS
-from nas.service.api.schemas import ExportRequest
+from nas.service.api.schemas import ExportRequest, JobSubmission
+from nas.service.http.app import create_app
+from nas.service.jobs.dispatcher import Dispatcher
+from nas.service.jobs.job_runner import JobState
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
@@ -38,7 +42,8 @@ from nas.service.views.networks import NetworkQuery
 from supernets.space import Architecture
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import TWO, measure
-from tests.nas.service.made_runs import searched, trained, tree
+from tests.nas.service.conftest import HERE
+from tests.nas.service.made_runs import Jobs, searched, trained, tree
 from tests.nas.service.sent_files import SENTINEL, flowers, packed
 
 API = "/api/v1"
@@ -367,6 +372,36 @@ def test_metrics_count_requests_by_route_and_runs_by_status(client: TestClient, 
     assert 'nas_runs{status="finished"} 1.0' in text
     assert 'nas_runs{status="queued"} 1.0' in text
     assert "made-1" not in text
+
+
+def test_metrics_have_the_queue_tasks_drivers_disk_and_memory(
+    service: Service, settings: ServiceSettings, jobs: Jobs
+) -> None:
+    dispatcher = Dispatcher(settings, service.state, jobs, address=lambda: None)
+    service.problem, service.driver_deaths = lambda: "the disk is full", lambda: dispatcher.driver_deaths
+    made = service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
+    service.state.change(made, submitted=time.time() - 7200)
+    service.state.add_task("export-1", "export", made, {"argv": [], "result": "r"})
+
+    def values() -> dict[str, float]:
+        with TestClient(create_app(service, settings), base_url=HERE) as client:
+            lines = client.get(f"{API}/metrics").text.splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+    first = values()
+    assert first["nas_queue_age_seconds"] == pytest.approx(7200, abs=60)
+    assert (first["nas_can_start_jobs"], first["nas_driver_deaths_total"]) == (0, 0)
+    assert first['nas_tasks{kind="export",status="queued"}'] == 1
+    assert first['nas_task_age_seconds{kind="export"}'] < 60
+    assert 0 < first["nas_disk_free_bytes"] < first["nas_disk_size_bytes"]
+    assert 0 < first["nas_memory_available_bytes"] < first["nas_memory_size_bytes"]
+    assert first["process_resident_memory_bytes"] > 1e7
+    for _ in range(3):
+        dispatcher.tick()
+        jobs.known = dict.fromkeys(jobs.known, JobState.ENDED)
+    service.problem = lambda: ""
+    later = values()
+    assert (later["nas_can_start_jobs"], later["nas_driver_deaths_total"], later["nas_queue_age_seconds"]) == (1, 2, 0)
 
 
 def test_a_server_that_cannot_run_jobs_is_not_ready(

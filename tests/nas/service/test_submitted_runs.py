@@ -334,13 +334,13 @@ def test_waiting_runs_show_why_no_job_can_be_started(runs: RunsFolder, jobs: Job
 def test_readiness_names_the_part_that_is_missing(
     service: Service, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert readiness(service.settings.runs.root, service.state, service.jobs).ready
+    assert readiness(service.settings, service.state, service.jobs).ready
 
     def fails(asked: object) -> dict[str, JobState]:
         raise ServiceError("the head does not answer")
 
     monkeypatch.setattr(jobs, "states", fails)
-    found = readiness(service.settings.runs.root, service.state, service.jobs)
+    found = readiness(service.settings, service.state, service.jobs)
     assert not found.ready
     assert found.parts["jobs"] == "the head does not answer"
     assert found.parts["state"] == "ok"

@@ -1,6 +1,6 @@
 // The form of a hardware profile.
 
-import { call } from "./api.js";
+import { ROOT, call } from "./api.js";
 import { sent } from "./forms.js";
 
 const KEYS = /^profile: (name|threads|batch_size|provider|placement|description)\b:? ?/;
@@ -14,6 +14,6 @@ sent(document.getElementById("add-profile"), {
     };
     return call("/profiles", { method: "POST", body: { profile: JSON.stringify(profile) } }); // JSON is YAML
   },
-  done: ({ name }) => location.assign(`/hardware/${encodeURIComponent(name)}`),
+  done: ({ name }) => location.assign(`${ROOT}/hardware/${encodeURIComponent(name)}`),
   fieldOf: ({ field, message }) => KEYS.exec(message)?.[1] ?? field,
 });

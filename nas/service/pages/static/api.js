@@ -1,6 +1,9 @@
 // Calls of the service's API, and helpers that several pages share.
 
-const API = "/api/v1";
+/** The path below which a proxy has the service, or "": this script is at ROOT/static/DIGEST/api.js. */
+export const ROOT = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+
+const API = `${ROOT}/api/v1`;
 const ASK_AGAIN_MS = 3000;
 const AWAY = "the server does not answer; check that it is running, and try again";
 
@@ -43,7 +46,7 @@ export function upload(path, form, onProgress) {
 }
 
 function parsed(status, kind, body) {
-  if (status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (status === 401) location.assign(`${ROOT}/login?next=${encodeURIComponent(location.pathname.slice(ROOT.length) + location.search)}`);
   const found = body && (kind || "").includes("json") ? JSON.parse(body) : null; // a deletion answers nothing
   if (status < 200 || status > 299) throw new Refused(found || { status, title: `the server answered ${status}` });
   return found;

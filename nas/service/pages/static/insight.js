@@ -1,5 +1,6 @@
 // What the evaluated networks show of the space: which genes matter, what the front's members chose, and parallel coordinates.
 
+import { ROOT } from "./api.js";
 import * as charts from "./charts.js";
 import { downloadable } from "./download.js";
 
@@ -12,7 +13,7 @@ export function insightOf(run, at) {
 
   async function load() {
     if (!isSeen || !state) return;
-    const answer = await fetch(`/runs/${encodeURIComponent(run)}/insight.json`);
+    const answer = await fetch(`${ROOT}/runs/${encodeURIComponent(run)}/insight.json`);
     if (!answer.ok) return; // nothing is measured any more
     const isFirst = insight === null;
     insight = await answer.json();

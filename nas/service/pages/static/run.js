@@ -1,6 +1,6 @@
 // A run's page: its charts, the network chosen by a limit, its exports and its log, updated while the run is live.
 
-import { call, localTimes, notify, runPath, text, watch } from "./api.js";
+import { ROOT, call, localTimes, notify, runPath, text, watch } from "./api.js";
 import { actions } from "./actions.js";
 import { drawArchitecture } from "./architecture.js";
 import { basisText, blocksOf, csvRows, showTable } from "./blocks.js";
@@ -112,7 +112,7 @@ async function update() {
 }
 
 async function fetchNetworks() {
-  const answer = await fetch(`/runs/${encodeURIComponent(run)}/networks.json`);
+  const answer = await fetch(`${ROOT}/runs/${encodeURIComponent(run)}/networks.json`);
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   return answer.json();
 }

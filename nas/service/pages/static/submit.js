@@ -1,6 +1,6 @@
 // The form of a job: errors are shown beside the fields while the user types.
 
-import { call } from "./api.js";
+import { ROOT, call } from "./api.js";
 import { connectFields, forgetInvalid, invalidField, settled, showFields } from "./job-fields.js";
 import { forget, plan } from "./plan.js";
 
@@ -42,7 +42,7 @@ form.addEventListener("submit", async (event) => {
     await settled();
     const made = await call("/runs", { method: "POST", body: submission() });
     written = job.value;
-    location.assign(`/runs/${encodeURIComponent(made.run)}`);
+    location.assign(`${ROOT}/runs/${encodeURIComponent(made.run)}`);
   } catch (error) {
     refused(error, "The job was not submitted: see the errors above.");
     document.querySelector("#submit [aria-invalid=true]")?.focus();

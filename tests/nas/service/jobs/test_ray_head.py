@@ -17,6 +17,7 @@ import pytest
 
 from nas.engine.store.folder import RunsFolder
 from nas.errors import StoreError
+from nas.service.file_permissions import write_secret
 from nas.service.jobs import ray_head as module
 from nas.service.jobs import ray_head_process
 from nas.service.jobs.job_runner import ExternalCluster
@@ -189,8 +190,8 @@ def test_the_token_is_its_users_alone_and_jobs_get_what_they_need(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     token = folder / "ray.token"
-    ray_head_process._write_secret(token, "one")
-    ray_head_process._write_secret(token, "two")
+    write_secret(token, "one")
+    write_secret(token, "two")
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert token.read_text() == "two"
     environment = ray_head_process._environment(token, "/tmp/nas-ray-1")

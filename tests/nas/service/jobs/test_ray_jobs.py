@@ -106,7 +106,7 @@ def test_a_command_reaches_the_shell_quoted_and_reserves_nothing(
     assert body["entrypoint_num_cpus"] == 0
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     jobs_of(url).start("run.2", argv, LOG)
-    assert shlex.split(made.jobs["run.2"]["entrypoint"]) == ["exec", *argv, *output]
+    assert shlex.split(made.jobs["run.2"]["entrypoint"]) == ["exec", "env", *argv, *output]
 
 
 def test_output_of_all_jobs_of_a_log_is_kept(server: tuple[JobServer, str], tmp_path: Path) -> None:

@@ -31,7 +31,13 @@ class Server:
 
 @contextmanager
 def running_server(
-    runs: RunsFolder, *, name: str | None = None, tokens: Tokens | None = None, port: int = 0, watchers: int = 500
+    runs: RunsFolder,
+    *,
+    name: str | None = None,
+    tokens: Tokens | None = None,
+    port: int = 0,
+    watchers: int = 500,
+    root_path: str = "",
 ) -> Iterator[Server]:
     """A server over a runs folder, which runs no job.
 
@@ -40,9 +46,11 @@ def running_server(
         tokens: that they may show.
         port: 0 takes a free one.
         watchers: how many may follow runs by streams.
+        root_path: below which a proxy has it.
     """
     runs.check_writable()
-    settings = ServiceSettings(runs, names=() if name is None else (name,), limits=Limits(watchers=watchers))
+    names = () if name is None else (name,)
+    settings = ServiceSettings(runs, names=names, root_path=root_path, limits=Limits(watchers=watchers))
     state = ServiceState.open(settings.database)
     service = Service(settings, state, Jobs())
     app = create_app(service, settings, tokens=tokens)
