@@ -224,5 +224,6 @@ def _description(names: list[str], weights: Array) -> str:
     """The heaviest parts of the mean: ``60 % ridge (log), 20 % LightGBM, 10 % mean, 2 others``."""
     order = np.argsort(-weights, kind="stable")
     parts = [f"{weights[i]:.0%} {names[i]}".replace("%", " %") for i in order if weights[i] > 0]
-    remainder = [f"{len(parts) - SHOWN} others"] if len(parts) > SHOWN else []
+    hidden = len(parts) - SHOWN
+    remainder = [f"{hidden} other{'' if hidden == 1 else 's'}"] if hidden > 0 else []
     return names[int(order[0])] if len(parts) == 1 else ", ".join([*parts[:SHOWN], *remainder])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 import nas.service
+from nas.cli.completion import run_ids, selections
 from nas.cli.panels import CommandGroup, NotingGroup, note_runs
 from nas.engine.store.folder import DEFAULT_ROOT
 from nas.errors import ServiceError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, "
     "and the one you choose as verified ONNX.",
@@ -39,7 +39,7 @@ argument = partial(typer.Argument, show_default=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
 Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", callback=note_runs, help="The folder of the runs.")]
 Job = Annotated[Path, argument(help="A job file; `nas init` makes one.")]
-RunId = Annotated[str, argument(help="A run; `nas runs` lists them.")]
+RunId = Annotated[str, argument(help="A run; `nas runs` lists them.", autocompletion=run_ids)]
 AcceptPluginVersions = Annotated[
     bool,
     typer.Option(
@@ -56,13 +56,17 @@ Store = Annotated[
         help="The URL of a PostgreSQL database for runs, in place of a file each: postgresql+psycopg://...",
     ),
 ]
-Replay = Annotated[str | None, option("--replay", help="Reuse the measurements of this run of the same supernet.")]
+Replay = Annotated[
+    str | None,
+    option("--replay", help="Reuse the measurements of this run of the same supernet.", autocompletion=run_ids),
+]
 Select = Annotated[
     str | None,
     option(
         "--select",
         help='The most accurate measured network within limits, e.g. "latency_ms<=1.0"; the limits replace the job\'s '
         "constraints. For a training of nested networks: the largest within limits. network=17: a network by its number.",
+        autocompletion=selections,
     ),
 ]
 Index = Annotated[int | None, option("--index", help="A member of the run's front by its number, from 0.")]

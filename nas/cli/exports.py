@@ -24,6 +24,7 @@ from nas.cli.app import (
     app,
     option,
 )
+from nas.cli.completion import profile_names
 from nas.cli.output import print_json, print_result, print_table
 from nas.cli.running import check_choice, check_one_choice, opened_run
 from nas.engine.formatting import counted, format_value
@@ -57,6 +58,7 @@ def export(
         option(
             "--profile",
             help="Choose by the latencies of this hardware profile of the run alone: its knee, or its best.",
+            autocompletion=profile_names,
         ),
     ] = None,
     with_preprocessing: WithPreprocessing = False,
@@ -203,7 +205,10 @@ def cascade(
     test: Annotated[
         bool, typer.Option("--test", help="With --row: score the cascade that you chose on the test part, too.")
     ] = False,
-    profile: Annotated[str | None, option("--profile", help="The hardware profile whose latencies count.")] = None,
+    profile: Annotated[
+        str | None,
+        option("--profile", help="The hardware profile whose latencies count.", autocompletion=profile_names),
+    ] = None,
     accept_plugin_versions: AcceptPluginVersions = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,

@@ -16,6 +16,7 @@ import nas.engine
 import nas.jobs
 import nas.results
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
+from nas.cli.completion import profile_names
 from nas.cli.output import print_json, print_list, print_table
 from nas.cli.panels import NotingGroup
 from nas.cli.running import driving, loaded_job
@@ -59,6 +60,7 @@ def profile(
         typer.Option(
             "--profile",
             help="A profile of the catalog, or a profile file.",
+            autocompletion=profile_names,
             show_default=f"{DEFAULT_PROFILE}; with --sweep, the job's first",
         ),
     ] = None,
@@ -211,7 +213,7 @@ def _widths_text(widths: tuple[int, ...]) -> str:
 
 @app.command(epilog="Example: nas calibrate cpu-1-thread --job digits-cnn.yaml")
 def calibrate(
-    name: Annotated[str, argument(help="A profile of the catalog, or a profile file.")],
+    name: Annotated[str, argument(help="A profile of the catalog, or a profile file.", autocompletion=profile_names)],
     job: Annotated[Path, option("--job", help="The job whose blocks are measured.")],
     output: Annotated[
         Path | None, option("-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.")

@@ -36,6 +36,7 @@ from nas.cli.app import (
     server_client,
     status_text,
 )
+from nas.cli.completion import recipes
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_one_choice, check_resumable, driving, finish, loaded_job, opened_run
@@ -47,7 +48,7 @@ from nas.jobs.recipes import list_recipes, read_recipe
 
 @app.command(epilog="Example: nas init digits-cnn")
 def init(
-    recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None,
+    recipe: Annotated[str | None, argument(help="The recipe to copy.", autocompletion=recipes)] = None,
     data: Annotated[
         Path | None,
         option("--data", help="Your own data: fills in their path, and for images what follows from them."),

@@ -71,6 +71,9 @@ def inspect(
     ] = None,
     proof: Proof = True,
     plot: Plot = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="List the layers and axes of each choice, as --keep names them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what of a model is elastic.
@@ -87,12 +90,12 @@ def inspect(
     try:
         captured_model = _captured(model, weights, input_shape, arguments)
     except CaptureError as error:
-        if error.code == "capture.unknown-model" and is_file(model):
+        if error.code == "capture.unknown-model" and is_file(model) and (Path(model).suffix or "/" in model):
             attach_remedy(error, CAPTURE)
         raise
     inspection = supernets.families.captured.inspect_model(captured_model, options, proof=proof)
     write_plot(plot, inspection)
-    print_json(inspection.to_json()) if as_json else print("\n".join(inspection_lines(inspection)))
+    print_json(inspection.to_json()) if as_json else print("\n".join(inspection_lines(inspection, has_layers=layers)))
     if inspection.proof is not None and not inspection.proof.holds:
         raise supernets.networks.capture.unproved_error(inspection.model.name, inspection.proof)
 
@@ -200,8 +203,13 @@ def write_plot(path: Path | None, inspection: supernets.families.captured.Inspec
     print(f"wrote {path}", file=sys.stderr)
 
 
-def inspection_lines(inspection: supernets.families.captured.Inspection) -> list[str]:
-    """The inspection as lines of at most 80 columns."""
+def inspection_lines(inspection: supernets.families.captured.Inspection, *, has_layers: bool = False) -> list[str]:
+    """The inspection as lines of at most 80 columns.
+
+    Args:
+        inspection: The inspection.
+        has_layers: True to list the layers and axes of each choice.
+    """
     shape = " x ".join(map(str, inspection.model.input_shape))
     lines = _wrapped(f"{inspection.model.name}, for inputs of {shape}", indent="  ")
     lines += [f"  {'':12}{'smallest':>18}{'largest':>18}"]
@@ -215,19 +223,14 @@ def inspection_lines(inspection: supernets.families.captured.Inspection) -> list
         f"elastic: {inspection.share:.1%} of the MACs, {len(inspection.choices)} choices, {inspection.size:.3g} networks",
     ]
     lines += _bars(inspection)
-    lines += ["", f"  {'width of':44}{'units':24}axes"]
-    for choice in inspection.choices:
-        if choice.kind == "width":
-            sizes = ", ".join(map(str, choice.sizes))
-            lines.append(
-                f"  {_shortened(choice.name.removesuffix('.width'), 43):44}{_shortened(sizes, 23):24}{len(choice.members)}"
-            )
-    if depths := [choice for choice in inspection.choices if choice.kind == "depth"]:
-        lines.append(f"  {'layers that may be left out':44}{'kept':24}")
-        for choice in depths:
-            depth_options = ", ".join(f"{option:g}" for option in choice.options)
-            lines.append(f"  {_shortened(choice.name.removesuffix('.depth'), 43):44}{_shortened(depth_options, 23):24}")
-            lines += _wrapped(f"    {', '.join(choice.members)}", indent="    ")
+    for kind, title, unit in (("depth", "layers that may be left out", "kept"), ("width", "width of", "units")):
+        if choices := [choice for choice in inspection.choices if choice.kind == kind]:
+            lines += ["", f"  {title:52}{unit}"]
+            for choice in choices:
+                options = ", ".join(f"{option:g}" for option in choice.sizes or choice.options)
+                lines.append(f"  {_shortened(choice.title, 51):52}{_shortened(options, 26)}")
+                if has_layers:
+                    lines += _wrapped(f"    {', '.join(choice.members)}", indent="    ")
     if inspection.fixed:
         lines += ["", "fixed, and why:"]
         for reason, names in inspection.fixed.items():

@@ -25,6 +25,7 @@ from nas.cli.app import (
     option,
     server_client,
 )
+from nas.cli.completion import profile_names
 from nas.cli.output import (
     print_expert_usage,
     print_failures,
@@ -77,7 +78,10 @@ def show(
     runs: Runs = DEFAULT_RUNS,
     select: Select = None,
     profile: Annotated[
-        str | None, option("--profile", help="Show only the front of this hardware profile of the run.")
+        str | None,
+        option(
+            "--profile", help="Show only the front of this hardware profile of the run.", autocompletion=profile_names
+        ),
     ] = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Show the networks that could not be measured, with the reasons.")

@@ -12,6 +12,7 @@ import typer
 import nas.service
 from nas.cli.app import DEFAULT_RUNS, Json, Runs, Store, app, argument, command_group, option
 from nas.cli.output import print_list, print_result
+from nas.engine.formatting import moment_text
 from nas.engine.store.folder import RunsFolder
 from nas.plugins.parts import require
 from nas.service.people import Role
@@ -129,20 +130,20 @@ def make_token(
 @token.command("list", epilog="Example: nas token list")
 def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List the tokens by owner, without their values."""
-    now = time()
+    now, tokens = time(), _tokens(runs).entries()
     rows = [
         {
             "name": t.name,
             "role": str(t.role),
-            "created": _date(t.created),
-            "expires": _date(t.expires),
+            "created": _iso(t.created),
+            "expires": _iso(t.expires),
             "valid": t.valid(now),
         }
-        for t in _tokens(runs).entries()
+        for t in tokens
     ]
     cells = [
-        [*(str(row[key] or "never") for key in ("name", "role", "created", "expires")), "yes" if row["valid"] else "no"]
-        for row in rows
+        [t.name, str(t.role), _clock(t.created), _clock(t.expires) or "never", "yes" if t.valid(now) else "no"]
+        for t in tokens
     ]
     empty_text = "no tokens; make one with: nas token make NAME"
     print_list(as_json, rows, ["token", "role", "made", "expires", "valid"], cells, empty_text=empty_text)
@@ -159,5 +160,9 @@ def _tokens(runs: Path) -> nas.service.Tokens:
     return nas.service.Tokens(ServiceSettings(RunsFolder(runs)).tokens_file)
 
 
-def _date(seconds: float | None) -> str | None:
+def _iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _clock(seconds: float | None) -> str:
+    return "" if seconds is None else moment_text(datetime.fromtimestamp(seconds, UTC))

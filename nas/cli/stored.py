@@ -9,6 +9,7 @@ from nas.cli.app import Json, ServerRunId, argument, command_group, option, with
 from nas.cli.hardware import profiles
 from nas.cli.output import print_list, print_result
 from nas.cli.running import read_text
+from nas.engine.formatting import moment_text
 
 if TYPE_CHECKING:
     from nas.service.client import NasClient
@@ -144,7 +145,7 @@ def list_tasks(
 ) -> None:
     """List the exports and measurements that wait or run, newest first."""
     server_tasks = [task for task in client.tasks() if all_ or task.status in ("queued", "running")]
-    rows = [[task.task, task.of, task.status, f"{task.submitted:%Y-%m-%d %H:%M}", task.reason] for task in server_tasks]
+    rows = [[task.task, task.of, task.status, moment_text(task.submitted), task.reason] for task in server_tasks]
     empty_text = f"no exports or measurements{'' if all_ else ' wait or run'} at {client.server}"
     print_list(as_json, server_tasks, ["task", "of", "status", "submitted", "reason"], rows, empty_text=empty_text)
 
@@ -170,7 +171,7 @@ def list_exports(client: NasClient, run: ServerRunId, as_json: Json = False) -> 
         [
             export.export,
             export.status,
-            f"{export.submitted:%Y-%m-%d %H:%M}",
+            moment_text(export.submitted),
             _mib(sum(f.bytes for f in export.files)),
             export.reason,
         ]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
 
 _LINES = 10
 """Lines that a phase prints where there is no terminal."""
+_QUIET_S = 60.0
+"""Seconds between two lines of a run that a program started."""
 
 
 class _ValuesColumn(ProgressColumn):
@@ -81,11 +83,15 @@ class ConsoleProgress(ProgressObserver):
         seconds = self._paces[phase].left(done, total)
         left = "" if seconds is None else f"{duration(seconds)} left"
         self.bars.update(self._tasks[phase], completed=done, total=total, left=left, values=values)
-        # Without a terminal, about ten lines a phase, and always the last one.
-        share = _LINES * done // max(1, total)
-        if not self._console.is_terminal and share > self._shares.get(phase, 0):
-            self._shares[phase] = share
-            self.note("  ".join(part for part in (f"{phase}: {done} of {total}", left, values) if part))
+        if not self._console.is_terminal and self._is_due(phase, done, total):
+            line = "  ".join(part for part in (f"{phase}: {done} of {total}", left, values) if part)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _is_due(self, phase: str, done: int, total: int) -> bool:
+        """Whether a line is printed where there is no terminal: about ten a phase, and always the last one."""
+        share, last_share = _LINES * done // max(1, total), self._shares.get(phase, 0)
+        self._shares[phase] = max(share, last_share)
+        return share > last_share
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         self.note(f"run {run.id} in {run.path}")
@@ -133,3 +139,23 @@ class ConsoleProgress(ProgressObserver):
 
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class MinuteProgress(ConsoleProgress):
+    """The progress of a run that a Python program starts: at most a line a minute on stderr, and nothing of shorter runs."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(console or Console(stderr=True, force_terminal=False), clock)
+        self._last_line = clock()
+
+    def _is_due(self, phase: str, done: int, total: int) -> bool:
+        if self._clock() - self._last_line < _QUIET_S:
+            return False
+        self._last_line = self._clock()
+        return True
+
+    def step(self, step: int, steps: int, loss: float) -> None:
+        self._update("training, step", step, steps, f"loss {loss:.3f}{self._accuracies}")
+
+    def note(self, text: str) -> None:
+        del text

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from supernets.space import SEPARATOR
 
 if TYPE_CHECKING:  # the command line loads this module at its start
     from nas.engine.store.run_state import RunState
@@ -13,6 +16,8 @@ if TYPE_CHECKING:  # the command line loads this module at its start
     from nas.search.problem.objectives import Constraint, Objective
     from supernets.space import Option
 
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""A control sequence of a terminal (ECMA-48), as libraries write for colours."""
 _PARTS = 6
 """Parts of an outline at most."""
 _STAGE = re.compile(r"(stage\d+)?")
@@ -51,6 +56,11 @@ def title_of(objective: Objective) -> str:
     title, (unit, _) = objective.title, _shown(objective)
     profile = f", {objective.profile}" if objective.profile else ""
     return f"{title} ({unit}){profile}" if unit else f"{title}{profile}"
+
+
+def without_ansi(text: str) -> str:
+    """A text without the control sequences by which terminals show colours."""
+    return _ANSI.sub("", text)
 
 
 def counted(n: int, noun: str) -> str:
@@ -141,10 +151,14 @@ def _decimals(spread: float) -> int:
     return decimals
 
 
-def outline(options: Mapping[str, Option]) -> str:
+def outline(options: Mapping[str, Option], titles: Mapping[str, str]) -> str:
     """An architecture in a line: depths and widths by stage, then the ranges of its blocks' options.
 
-    ``depth 2-3, width 16-32; kernel 3–5, expand 1–4``
+    ``depth 2-3, width 16-32; kernel 3–5, expand 1–4``; of many parts without stages, depths and other ranges.
+
+    Args:
+        options: Options by choice name, without those of inactive choices.
+        titles: `SearchSpace.titles` of its space.
     """
     stages: dict[str, list[Option]] = {}
     blocks: dict[str, list[Option]] = {}
@@ -153,13 +167,40 @@ def outline(options: Mapping[str, Option]) -> str:
         if _BLOCK.search(place):
             blocks.setdefault(kind, []).append(option)
         else:
-            stages.setdefault(kind if _STAGE.fullmatch(place) else name.replace(".", " "), []).append(option)
+            stages.setdefault(kind if _STAGE.fullmatch(place) else titles[name], []).append(option)
     parts = [f"{name} {'-'.join(map(str, values))}" for name, values in stages.items()]
     if len(parts) > _PARTS:  # of a space without stages
-        parts = [*parts[:_PARTS], f"and {counted(len(parts) - _PARTS, 'other')}"]
+        parts = _grouped(options, titles)
     stages_text = ", ".join(parts)
     inner = ", ".join(f"{kind} {_range(values)}" for kind, values in blocks.items())
     return "; ".join(part for part in (stages_text, inner) if part)
+
+
+def _grouped(options: Mapping[str, Option], titles: Mapping[str, str]) -> list[str]:
+    """Options by what they change, at most `_PARTS` of them: ``depth 1-0-2``, ``channels 0.25–1.0``."""
+    options_by_quantity: dict[str, list[Option]] = {}
+    for name, option in options.items():
+        options_by_quantity.setdefault(titles[name].rpartition(" ")[2], []).append(option)
+    parts = [
+        f"{quantity} {'-'.join(map(str, values)) if quantity == 'depth' else _range(values)}"
+        for quantity, values in options_by_quantity.items()
+    ]
+    hidden = len(parts) - _PARTS
+    return parts if hidden <= 0 else [*parts[:_PARTS], f"and {counted(hidden, 'other')}"]
+
+
+def option_texts(options: Mapping[str, Option], titles: Mapping[str, str]) -> list[str]:
+    """All options of an architecture, those of one part of the network together: ``stage 0, block 1: kernel 3, expand 4``.
+
+    Args:
+        options: Options by choice name, without those of inactive choices.
+        titles: `SearchSpace.titles` of its space.
+    """
+    texts_by_place: dict[str, list[str]] = {}
+    for name, option in options.items():
+        place, _, quantity = titles[name].rpartition(SEPARATOR)
+        texts_by_place.setdefault(place, []).append(f"{quantity}\N{NO-BREAK SPACE}{option}")
+    return [f"{place}: {', '.join(texts)}" if place else ", ".join(texts) for place, texts in texts_by_place.items()]
 
 
 def _range(values: Sequence[Option]) -> str:
@@ -194,6 +235,11 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
+def moment_text(moment: datetime) -> str:
+    """A time with its zone: ``2026-12-01 15:07 UTC``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def wait_text(state: RunState, now: float) -> str:

@@ -6,7 +6,7 @@ Errors of its code become errors that name the plug-in.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
@@ -75,18 +75,30 @@ def check(ref: PluginRef, implementation: object, contract: type) -> None:
     for name in [key for key, hint in hints.items() if "ClassVar" in str(hint) and not hasattr(contract, key)]:
         if not hasattr(implementation, name):
             raise PluginError(f"{ref}: has no class attribute {name}; {expected}", code="plugin.contract")
-    for name, method in inspect.getmembers(contract, inspect.isfunction):
-        if name.startswith("_"):
-            continue
-        implemented = getattr(implementation, name, None)
-        if not callable(implemented) or getattr(implemented, "__isabstractmethod__", False):
-            raise PluginError(f"{ref}: has no method {name}; {expected}", code="plugin.contract")
+    methods = [(name, m) for name, m in inspect.getmembers(contract, inspect.isfunction) if not name.startswith("_")]
+    _check_methods(ref, implementation, methods, expected)
+    for name, method in methods:
+        implemented = getattr(implementation, name)
         bound = not isinstance(implementation, type) or inspect.ismethod(implemented)
         if not _accepts_arguments_of(method, implemented, bound=bound):
             expected_method = f"{name}{inspect.signature(method)}"
             actual_method = f"{name}{inspect.signature(implemented)}"
             problem = f"expected the method {expected_method}, got {actual_method}; see {ref.kind.page}"
             raise PluginError(f"{ref}: {problem}", code="plugin.contract")
+
+
+def _check_methods(ref: PluginRef, implementation: object, methods: Sequence[tuple[str, Any]], expected: str) -> None:
+    """Raises `PluginError` if a plug-in lacks methods: names those that it must write, or else those that it inherits."""
+    lacking: dict[bool, list[str]] = {True: [], False: []}
+    for name, method in methods:
+        implemented = getattr(implementation, name, None)
+        if not callable(implemented) or getattr(implemented, "__isabstractmethod__", False):
+            lacking[getattr(method, "__isabstractmethod__", False)].append(name)
+    if names := lacking[True]:
+        raise PluginError(f"{ref}: has no method {' and no method '.join(names)}; {expected}", code="plugin.contract")
+    if names := lacking[False]:
+        problem = f"does not inherit the contract's class, which has a method {' and a method '.join(names)}"
+        raise PluginError(f"{ref}: {problem}; {expected}", code="plugin.contract")
 
 
 def _accepts_arguments_of(method: Any, implemented: Any, *, bound: bool) -> bool:

@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, cast
 
 from supernets.errors import SpaceError
+from supernets.space.choice_titles import title_of_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,12 +53,16 @@ class Choice:
             and at least ``level``. ``other`` must precede it in the space.
         most: for each level of the required choice, the highest level that this one may have; higher ones count as that. For
             instance, a token can be sent to no more experts than a layer keeps.
+        title: what it decides on, for people; "" for one that follows from the name. Spaces that differ in titles are equal.
+        members: names of the layers or axes that it changes together, where it has a title.
     """
 
     name: str
     options: tuple[Option, ...]
     requires: tuple[str, int] | None = None
     most: tuple[int, ...] | None = None
+    title: str = field(default="", compare=False)
+    members: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -183,6 +188,11 @@ class SearchSpace:
         import numpy as np
 
         return np.array(self._n_levels, dtype=np.int64)
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """What each choice decides on, for people, by its name: ``stage 0, block 1 · kernel``."""
+        return {choice.name: choice.title or title_of_name(choice.name) for choice in self.choices}
 
     @cached_property
     def kinds(self) -> dict[str, list[int]]:
@@ -367,11 +377,16 @@ class SearchSpace:
             partial = grown
         return [Architecture(tuple(genes)) for genes in partial]
 
-    def to_json(self) -> list[dict[str, object]]:
-        """Plain data that `from_json` reads, for checkpoints and manifests."""
+    def to_json(self, *, has_titles: bool = False) -> list[dict[str, object]]:
+        """Plain data that `from_json` reads, for checkpoints and manifests.
+
+        Args:
+            has_titles: True to add titles and members of choices, by which data of equal spaces may differ.
+        """
         return [
             {"name": c.name, "options": list(c.options), "requires": list(c.requires) if c.requires else None}
             | ({} if c.most is None else {"most": list(c.most)})
+            | ({"title": c.title, "members": list(c.members)} if has_titles and c.title else {})
             for c in self.choices
         ]
 
@@ -381,7 +396,7 @@ class SearchSpace:
 
         Args:
             data: One mapping for each choice, in the space's order, with the keys ``name``, ``options`` (a list), ``requires``
-                (``[name, level]`` or None) and, where it is set, ``most`` (a list of levels).
+                (``[name, level]`` or None) and, where they are set, ``most`` (a list of levels), ``title`` and ``members``.
 
         Raises:
             SpaceError: the data is malformed.
@@ -408,12 +423,14 @@ def _choice_from_json(item: Mapping[str, object]) -> Choice:
         raise TypeError(f"a choice has the name {name!r}; expected a text")
     if not isinstance(options, list) or not all(isinstance(option, Option) for option in options):
         raise TypeError(f"choice {name!r} has the options {options!r}; expected a list of numbers or texts")
+    title, members = str(item.get("title", "")), tuple(map(str, cast(list[str], item.get("members", ()))))
     match requires, item.get("most"):
         case None, None:
-            return Choice(name, tuple(options))
+            return Choice(name, tuple(options), title=title, members=members)
         case [str(other), int(level)], None:
-            return Choice(name, tuple(options), (other, level))
+            return Choice(name, tuple(options), (other, level), title=title, members=members)
         case [str(other), int(level)], [*most] if all(isinstance(n, int) for n in most):
-            return Choice(name, tuple(options), (other, level), tuple(cast(list[int], most)))
+            levels = tuple(cast(list[int], most))
+            return Choice(name, tuple(options), (other, level), levels, title=title, members=members)
         case _:
             raise TypeError(f"choice {name!r} requires {requires!r}; expected [name, level] or null")

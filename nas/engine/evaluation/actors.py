@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from nas.engine.evaluation.base import Outcome, ResultT, TaskT
+from nas.engine.formatting import without_ansi
 from nas.errors import EvaluationError
 
 TRIES = 3
@@ -313,5 +314,5 @@ def _cpus() -> int:
 
 def _last_line(error: BaseException | None) -> str:
     """The last line of an error of Ray's, after its traces."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in without_ansi(str(error)).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

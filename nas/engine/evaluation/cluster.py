@@ -75,6 +75,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
         check_answers(address)
     # Idle workers spin otherwise, which costs a two-core machine most of its speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # no colours in what drivers log
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # With Ray's own niceness of 15, scoring stands still beside other processes. Nothing is timed while it runs.
     os.environ.setdefault("RAY_worker_niceness", "0")

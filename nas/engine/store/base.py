@@ -89,7 +89,7 @@ class MeasuringSession(NamedTuple):
     level_ms: float
     """The sentinel's latency."""
     noise: float | None
-    """The noise floor, as a share; None where it was not recorded."""
+    """The A/A difference of the session's two equal sentinels, as a share; None where it was not recorded."""
     time: float
     """When the first one was committed, in seconds since the epoch."""
     runtime: str = ONNX_RUNTIME

@@ -111,7 +111,7 @@ class SearchFacts:
     def to_json(self) -> dict[str, Any]:
         """Plain data by stored key."""
         return {
-            "space": self.space.to_json(),
+            "space": self.space.to_json(has_titles=True),
             "objectives": [objective.name for objective in self.objectives],
             "constraints": [constraint.to_json() for constraint in self.constraints],
             "own_metrics": {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +35,17 @@ _SHIFT = (16, 2)
 _TRAINING_IMAGES = 200_000
 """Images in all epochs together, from the recipes of digits and Fashion-MNIST."""
 _EPOCHS = (5, 60)
+_LABELS = ("label", "labels", "target", "class")
+"""As in `supernets.data.number_table`, which takes longer to import."""
+_CLASSIFICATION: Mapping[str, str] = {
+    "task: regression            # or classification, whose labels are words; multi-label: ": (
+        "task: classification        # the labels of the table are words; or multi-label: "
+    ),
+    "objectives: [mae, macs]     # the mean absolute error, in the target's unit; also r2, latency_ms, parameters": (
+        "objectives: [accuracy, macs] # also latency_ms, parameters"
+    ),
+}
+"""Texts of the recipe `own-numbers`, and those for a table whose labels are words."""
 
 
 def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str | None = None) -> str:
@@ -65,7 +79,32 @@ def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str
         if (name := model or job.supernet.model) is not None:
             del changes["supernet", "preset"]
             changes |= _for_model(name, weights, n_files, changes["data", "image_size"])
+    if job.data.name == "number-table" and _has_words(data):
+        for of_numbers, of_words in _CLASSIFICATION.items():
+            text = text.replace(of_numbers, of_words)
     return edit_job(text, changes, source="recipe")
+
+
+def _has_words(table: Path) -> bool:
+    """True if a label of a table is no number, so that its labels are names of classes; False of what is no such table."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            if table.suffix.lower() == ".jsonl":
+                rows = [json.loads(line) for line in file if line.strip()]
+            else:
+                rows = list(csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
+        columns = [name for name in rows[0] if str(name).lower() in _LABELS]
+        return any(not _is_number(row[name]) for name in columns for row in rows)
+    except (OSError, ValueError, TypeError, LookupError, csv.Error):  # the plan says what is wrong with it
+        return False
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        float(str(cell))
+    except ValueError:
+        return cell in (None, "")
+    return True
 
 
 def _survey_images(folder: Path, *, where: str) -> tuple[int, float]:

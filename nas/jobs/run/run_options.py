@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nas.engine.console import MinuteProgress
 from nas.engine.progress import ProgressObserver
 from nas.engine.store.folder import RunsFolder
 from nas.plugins.parts import has
@@ -23,7 +24,8 @@ class RunOptions:
         replay: another run of the same supernet whose measurements are reused where it has them.
         objects: plug-ins passed from Python, classes or objects, by the key of the job that names them; see `nas.run`.
         accept_plugin_versions: continue a run whose plug-ins are installed in other versions than it recorded.
-        observer: its methods are called with the progress.
+        observer: its methods are called with the progress; by default it prints a line a minute on stderr, and a
+            `nas.ProgressObserver()` nothing.
     """
 
     runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
@@ -33,7 +35,7 @@ class RunOptions:
     replay: str | None = None
     objects: Mapping[str, object] = field(default_factory=dict)
     accept_plugin_versions: bool = False
-    observer: ProgressObserver = field(default_factory=ProgressObserver)
+    observer: ProgressObserver = field(default_factory=MinuteProgress)
 
     @property
     def scores_here(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from nas.engine.formatting import format_value
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
+from supernets.space import title_of_place
 
 REST_TITLE = "in no block"
 TOTAL_TITLE = "whole network"
@@ -85,7 +85,7 @@ def block_table(report: RunReport, point: Point) -> BlockTable | None:
     shares = [max(0.0, part) / total for part in parts]
     rows = [
         BlockRow(
-            _title(place),
+            title_of_place(place),
             shares[i],
             tuple(latency.blocks_ms[i] for latency in latencies),
             costs.macs[i],
@@ -116,8 +116,3 @@ def _basis(report: RunReport, point: Point, profiles: Sequence[str], sums: Block
 def share_of_network(share: float) -> str:
     """``13 %``; with a decimal below 10 %."""
     return f"{100 * share:.1f} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
-
-
-def _title(place: str) -> str:
-    """``stage0.block1`` as ``stage 0, block 1``."""
-    return ", ".join(re.sub(r"(\d+)$", r" \1", part) for part in place.split("."))

@@ -15,6 +15,8 @@ class Colour:
 
 # Okabe and Ito (2008): distinguishable with every common colour blindness, and by lightness; on a dark page, the lighter ones.
 FRONT = Colour("#0072B2", "#56B4E9")
+JOINT_FRONT = Colour("#7B4FA3", "#B79BE0")
+"""Of several profiles: beside the blue of one profile's front, told apart by hue and by lightness."""
 MEASURED = Colour("#9AA3AD", "#9AA3AD")
 PREDICTED = Colour("#D55E00", "#E69F00")
 SMALLEST = Colour("#009E73", "#2FC49A")

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nas.engine.formatting import bound_text, format_value, score_text, shown_scale, title_of
+from nas.engine.formatting import bound_text, format_value, option_texts, score_text, shown_scale, title_of
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.fronts import broken_by, of_profile
 from nas.results.analysis.network_selection import Limit, nothing_measured
@@ -29,8 +29,8 @@ Pair = tuple[Objective, Objective]
 """The metrics of a panel, along x and along y."""
 
 FRONT_NAME = "front, measured (± error)"
-PROFILE_FRONT_NAME = "front of the profile, measured (± error)"
-JOINT_NAME = "joint front alone"
+PROFILE_FRONT_NAME = "front of one profile (± error)"
+JOINT_NAME = "joint front of all profiles (± error)"
 MEASURED_NAME = "measured"
 BREAKING_NAME = "measured, breaks a limit"
 PREDICTED_NAME = "predicted, not measured"
@@ -202,21 +202,23 @@ class Networks:
         return drawn
 
     def _front(self, pair: Pair, *, joined: bool) -> list[Series]:
-        """The panel's front with its errors, and paler the members of the joint front that are not on it."""
+        """The panel's front, and in another colour the members of the joint front of several profiles that are not on it."""
         front, joint_only = front_of_pair(self.report, pair)
-        name = FRONT_NAME if front is self.report.front else PROFILE_FRONT_NAME
+        name = (
+            FRONT_NAME if not self.report.fronts else JOINT_NAME if front is self.report.front else PROFILE_FRONT_NAME
+        )
+        look = Look(colours.JOINT_FRONT if name == JOINT_NAME else colours.FRONT, size=9, errors=_MUTED)
+        joint_look = replace(look, colour=colours.JOINT_FRONT)
+        drawn = _by_variant(pair, JOINT_NAME, joint_only, joint_look)
         groups = by_variant(front)
-        look = Look(colours.FRONT, size=9, errors=_MUTED)
         if joined:
-            look = replace(look, line="solid", steps="after")
-        drawn = [_series(pair, JOINT_NAME, joint_only, Look(colours.FRONT, "circle", opacity=0.45))]
-        if joined and len(groups) > 1:  # one line through all variants
-            drawn.append(_series(pair, _name_with_variant(name, next(iter(groups))), front, replace(look, errors=0.0)))
-            look = replace(look, line="", steps="")
-        for group, points in groups.items():
-            own_look = replace(look, symbol=group.symbol, hollow=group.is_other_runtime)
-            drawn.append(_series(pair, _name_with_variant(name, group), points, own_look))
-        return drawn
+            line = replace(look, line="solid", steps="after")
+            if len(groups) == 1:
+                look = line
+            else:  # one line through all variants
+                first = _name_with_variant(name, next(iter(groups)))
+                drawn.append(_series(pair, first, front, replace(line, errors=0.0)))
+        return [*drawn, *_by_variant(pair, name, front, look)]
 
     def _finetuned(self, pair: Pair) -> list[Series]:
         """A line from each fine-tuned network to a ring at its new values."""
@@ -281,6 +283,19 @@ def _name_with_variant(name: str, group: Group) -> str:
     return f"{name}, {group}" if str(group) else name
 
 
+def _by_variant(pair: Pair, name: str, points: Sequence[Point], look: Look) -> list[Series]:
+    """A series for each variant of some points, with its symbol."""
+    return [
+        _series(
+            pair,
+            _name_with_variant(name, group),
+            members,
+            replace(look, symbol=group.symbol, hollow=group.is_other_runtime),
+        )
+        for group, members in by_variant(points).items()
+    ]
+
+
 def _series(pair: Pair, name: str, points: Sequence[Point], look: Look) -> Series:
     x, y = pair
     values = [values_of(points, metric.name) * shown_scale(metric) for metric in (x, y)]
@@ -333,16 +348,5 @@ class _HoverTexts:
         if point.test is not None:
             text = score_text(self._scored, point.test)
             lines.append(f"{escape(self._scored.name)} on the test part  <b>{escape(text)}</b>")
-        return "<br>".join([*lines, "", *map(escape, _described_lines(point))])
-
-
-def _described_lines(point: Point) -> list[str]:
-    """The architecture's options, those of one stage together: ``stage1  depth 2, block1.kernel 3, ...``."""
-    stages: dict[str, list[str]] = {}
-    for name, value in point.described.items():
-        stage, _, option = name.partition(".")
-        stages.setdefault(stage if option else "", []).append(f"{option or name}\N{NO-BREAK SPACE}{value}")
-    lines = []
-    for stage, options in stages.items():
-        lines += wrap(", ".join(options), width=72, initial_indent=f"{stage}  " if stage else "")
-    return lines
+        lines_of_options = wrap("; ".join(option_texts(point.described, point.space.titles)), width=72)
+        return "<br>".join([*lines, "", *map(escape, lines_of_options)])

@@ -13,6 +13,7 @@ from nas.engine.formatting import (
     constraint_text,
     format_value,
     miss_text,
+    option_texts,
     outline,
     score_text,
     title_of,
@@ -140,10 +141,11 @@ def _row(report: RunReport, label: str, point: Point) -> str:
     cells = "".join(
         f"<td>{escape(text)}</td>" for text in [label, *values, score_text(report.scored, point.test), *profiles]
     )
-    described = ", ".join(f"{name} {value}" for name, value in point.described.items())
+    options, titles = point.described, report.space.titles
     return (
-        f'<tr data-key="{point.key}">{cells}<td><details><summary>{escape(outline(point.described))}</summary>'
-        f"<p>{escape(described)}</p><p>key <code>{escape(point.key)}</code></p>{_blocks(report, point)}</details></td></tr>"
+        f'<tr data-key="{point.key}">{cells}<td><details><summary>{escape(outline(options, titles))}</summary>'
+        f"<p>{escape('; '.join(option_texts(options, titles)))}</p><p>key <code>{escape(point.key)}</code></p>"
+        f"{_blocks(report, point)}</details></td></tr>"
     )
 
 

@@ -61,8 +61,8 @@ _LINE_POINTS_A_PIXEL = 0.8
 _BAND_OPACITY = 0.16
 _SPAN = "#EAF2F8"
 _EMPTY_CELL = "#A9B0B8"
-_SHORT_LABEL = 32
-"""Up to this many characters, three legend entries fit side by side below a single panel."""
+_LABEL_INCHES, _LETTER_INCHES = 0.55, 0.076
+"""The width of a legend entry without its text, and that of a letter: as many entries as fit are side by side."""
 _BARS = 170
 """Error bars that are one line: of longer ones, matplotlib blurs what lies between pixels (`snap`, 1,024 vertices)."""
 
@@ -98,7 +98,8 @@ def _add_legend(figure: Figure, entries: list[tuple[Artist, str]]) -> None:
     if not entries:
         return
     artists, names = zip(*entries, strict=True)
-    n_columns = 5 if figure.get_figwidth() > 12 else 3 if max(map(len, names)) <= _SHORT_LABEL else 2
+    entry_inches = _LABEL_INCHES + _LETTER_INCHES * max(map(len, names))
+    n_columns = min(5, max(1, int(figure.get_figwidth() / entry_inches)))
     figure.legend(artists, names, loc="outside lower center", ncols=n_columns, columnspacing=1.8)
 
 

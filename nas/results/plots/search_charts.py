@@ -21,7 +21,7 @@ from nas.search.problem.objectives import Objective
 from predictors.folds import evenly_spaced
 
 PICTURES = {
-    "course": "Convergence over time",
+    "timeline": "Convergence over time",
     "predictors": "Predictions compared with later measurements",
     "models": "Weights of the models, by step",
     "genes": "Important genes, and options on the front",
@@ -62,7 +62,7 @@ def convergence_chart(report: RunReport) -> Chart | None:
 def insight_charts(report: RunReport, insight: Insight) -> dict[str, Chart | None]:
     """The charts of `PICTURES`, by their names; None where there is nothing to show."""
     return {
-        "course": _timeline_chart(report, insight),
+        "timeline": _timeline_chart(report, insight),
         "predictors": _predictors_chart(report, insight),
         "models": models_chart(report),
         "genes": _genes_chart(report, insight),
@@ -90,7 +90,7 @@ def _timeline_chart(report: RunReport, insight: Insight) -> Chart | None:
         name = "first measurement of a member of the front"
         marks.append(Series(name, times[positions], curve.values[positions], look))
     panel = Panel(Axis(f"Search time, {unit} (without pauses between drivers)"), Axis(curve.title), marks)
-    return _chart(report, "course", [panel], _SMALL_CURVE, 1)
+    return _chart(report, "timeline", [panel], _SMALL_CURVE, 1)
 
 
 def _predictors_chart(report: RunReport, insight: Insight) -> Chart | None:
@@ -210,7 +210,8 @@ def _important_genes(report: RunReport, insight: Insight) -> list[str]:
 
 def _importance(objective: Objective, insight: Insight, genes: Sequence[str]) -> Panel:
     importance, title = insight.importance[objective.name], fill(title_of(objective), _NARROW)
-    rows = Axis.of_rows(genes, is_hidden=next(iter(insight.importance)) != objective.name)
+    titles = insight.report.space.titles
+    rows = Axis.of_rows([titles[gene] for gene in genes], is_hidden=next(iter(insight.importance)) != objective.name)
     if importance.refused:
         return Panel(Axis("not available", is_empty=True), rows, title=title, note=fill(importance.refused, _NARROW))
     bars = Bars("", 100 * np.array([importance.by_gene[gene] for gene in genes]), 0.0, colours.FRONT)

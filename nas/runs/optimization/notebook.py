@@ -45,7 +45,9 @@ def _table(report: RunReport) -> str:
     rows = []
     for point in report.front[:_ROWS]:
         options = point.described
-        option_cells = [str(options.get(name, "–")) for name in choices] if separate else [outline(options)]
+        option_cells = (
+            [str(options.get(name, "–")) for name in choices] if separate else [outline(options, report.space.titles)]
+        )
         rows.append(
             [*(format_value(m, point.values[m.name], point.errors[m.name]) for m in report.columns), *option_cells]
         )

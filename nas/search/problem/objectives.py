@@ -113,6 +113,8 @@ EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes", "kv_cache_m
 TIMED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.per_profile)
 """Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running
 the session, the time to create it, and the energy of a call."""
+_OF_TOKENS = ("time_to_first_token_ms", "time_per_token_ms", "tokens_per_second", "kv_cache_mib")
+"""Metrics of language models alone."""
 ENERGY = "energy_mj"
 """Metric that needs counters of the machine. A job's additional metric may have its name, and then replaces it."""
 
@@ -209,12 +211,21 @@ class Objective:
                     if profiles
                     else "Only a search times networks."
                 )
-            listed = [o.name for o in measured] or available
-            alone = len(profiles) == 1 and not profile
-            short = [name.partition("@")[0] for name in listed if "@" in name and alone]
-            raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint, parameter=where)
+            listed = [o.name for o in measured] or sorted(
+                available, key=lambda name: _rank(name, {*task, *extra_metrics})
+            )
+            if len(profiles) == 1 and not profile:
+                listed = [name.removesuffix(f"@{profiles[0]}") for name in listed]
+            raise UnknownNameError("objective", text, listed, where=where, hint=hint, parameter=where)
         kind = metrics[metric]
         return cls(text, kind.unit, kind.goal, scored=kind.scored and metric not in _METRICS)
+
+
+def _rank(name: str, metrics_of_job: Collection[str]) -> int:
+    """The place of an objective in the list of an error: those that every job of this kind can have come first."""
+    metric = name.partition("@")[0]
+    usual = ("latency_ms", "macs", "parameters")
+    return 0 if metric in metrics_of_job else 3 if metric in _OF_TOKENS else 1 if metric in usual else 2
 
 
 def shipped_objectives(*metrics: str) -> tuple[Objective, ...]:

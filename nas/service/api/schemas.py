@@ -438,12 +438,12 @@ class Export(Schema):
 
 
 class Drift(Schema):
-    """The noise of a profile's measurements in one run: its sentinel's level and noise floor."""
+    """The noise of a profile's measurements in one run: its sentinel's level and A/A difference."""
 
     run: str
     time: datetime
     level_ms: float | None
-    noise: float | None  # Relative
+    noise: float | None  # The A/A difference of two equal sentinels, relative
 
 
 class Profile(Schema):

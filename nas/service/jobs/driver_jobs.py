@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from nas.engine.formatting import without_ansi
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import ServiceError
 from nas.service.jobs.job_runner import JobRunner, JobState
@@ -126,7 +127,7 @@ def log_of(folder: RunFolder, job: str) -> Path:
 
 
 def last_output(folder: RunFolder, n_bytes: int) -> str:
-    """The last output of all drivers of a run, the oldest first, of at most this many bytes."""
+    """The last output of all drivers of a run, the oldest first, of at most this many bytes, without colours of terminals."""
     texts: list[str] = []
     # By their last lines: the numbers of drivers begin again where the server has forgotten the run.
     for path in sorted(folder.logs.glob("*.log"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -134,7 +135,7 @@ def last_output(folder: RunFolder, n_bytes: int) -> str:
         n_bytes -= path.stat().st_size
         if n_bytes <= 0:
             break
-    return "".join(texts)
+    return without_ansi("".join(texts))
 
 
 def tail(path: Path, n_bytes: int) -> str:

@@ -195,6 +195,7 @@ def _environment(token: Path, temporary: str) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         _HEAD: temporary,
         "RAY_AUTH_MODE": "token",
+        "RAY_COLOR_PREFIX": "0",
         "RAY_AUTH_TOKEN_PATH": str(token.absolute()),
         "RAY_JOB_STOP_WAIT_TIME_S": f"{_STOP_S:.0f}",
         # Without it, Ray replaces 127.0.0.1 by the machine's public address.

@@ -21,6 +21,7 @@ from nas.results.plots.plotly_charts import axis_layout, figure_of, trace
 from nas.results.plots.search_charts import convergence_chart, scores
 from nas.search.problem.objectives import Objective
 from nas.service.api import schemas
+from supernets.space import title_of_place
 
 _SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon", "x")
 """Of several series side by side."""
@@ -58,7 +59,15 @@ def chart_data(report: RunReport) -> dict[str, Any]:
         "primary": report.primary.name,
         "cost": report.cost.name,
         "constraints": [{"metric": c.metric.name, "min": c.minimum, "max": c.maximum} for c in report.constraints],
-        "choices": [{"name": choice.name, "options": list(choice.options)} for choice in report.space.choices],
+        "choices": [
+            {
+                "name": c.name,
+                "title": report.space.titles[c.name],
+                "members": list(c.members),
+                "options": list(c.options),
+            }
+            for c in report.space.choices
+        ],
         "measured": {
             **_columns(candidates, report.columns),
             "final": final,
@@ -74,7 +83,10 @@ def chart_data(report: RunReport) -> dict[str, Any]:
         "front": [candidates.places[point.key] for point in report.front],
         "views": _views(report),
         "largest_key": report.space.largest.key,
-        "blocks": report.block_costs.to_json(),
+        "blocks": {
+            **report.block_costs.to_json(),
+            "titles": {place: title_of_place(place) for place in report.block_costs.places},
+        },
         "convergence": _figure(convergence_chart(report)),
         "predictors": _figure(_predictors_chart(report)),
     }
@@ -163,9 +175,7 @@ def _spanning(title: str, values: NDArray[np.float64], *, is_linear: bool) -> Ax
 
 
 def _predictors_chart(report: RunReport) -> Chart | None:
-    """Rank agreement after each fit, by objective; the dotted lines are the ridge baseline."""
-    if not report.predictors:
-        return None
+    """Rank agreement after each fit, by objective; the dotted lines are the ridge baseline. None while there is none."""
     titles = {metric.name: title_of(metric) for metric in report.columns}
     marks = []
     for (name, predictor), colour, symbol in zip(
@@ -179,7 +189,9 @@ def _predictors_chart(report: RunReport) -> Chart | None:
             marks.append(Series(f"{title}, ridge", steps, ridge, look, hover=f"ridge, {title}: {{y:.3f}}"))
         look = Look(colour, symbol, line="solid")
         marks.append(Series(title, steps, tau, look, hover=f"{title}: {{y:.3f}}"))
-    values = np.concatenate([series.y for series in marks])
+    values = np.concatenate([np.empty(0), *(series.y for series in marks)])
+    if np.isnan(values).all():
+        return None
     lowest = float(np.nanmin(values, initial=0.0))
     x, y = Axis("Step of the search", is_integer=True), Axis("Kendall's τ, held out", range=(lowest, 1.03))
     return Chart("", "", [Panel(x, y, marks)], (0.0, 0.0))
@@ -194,10 +206,14 @@ def comparison_data(comparison: schemas.Comparison, metrics: Sequence[Objective]
         if cost != quality
     ]
     curves = []
+    largest_volume = max((run.curve[-1][1] for run in comparison.runs if run.curve), default=0.0)
     for number, run in enumerate(comparison.runs):
         x, y = np.array(run.curve, dtype=np.float64).reshape(-1, 2).T
-        curves.append(Series(run.run, x, y, distinct_staircase(number), hover=f"{run.run}: {{y:.4g}}"))
-    panel = Panel(Axis("Evaluations", is_integer=True), Axis("Hypervolume", range=(0.0, None)), curves)
+        share = 100 * y / largest_volume if largest_volume else y
+        curves.append(Series(run.run, x, share, distinct_staircase(number), hover=f"{run.run}: {{y:.4g}} %"))
+    panel = Panel(
+        Axis("Evaluations", is_integer=True), Axis("Hypervolume (% of the largest)", range=(0.0, None)), curves
+    )
     return {"fronts": fronts, "curves": _figure(Chart("", "", [panel], (0.0, 0.0)))}
 
 

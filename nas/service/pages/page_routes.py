@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import groupby
 from typing import Annotated, Any, get_args
 from urllib.parse import quote
 
@@ -267,7 +268,9 @@ def _add_help(pages: APIRouter, page: _Page, root_path: str) -> None:
     @pages.get(PROBLEMS)
     def problems() -> Response:
         """All error codes with their meanings: what the ``type`` of a problem refers to."""
-        return page("problems.html", problems=DESCRIPTIONS)
+        return page(
+            "problems.html", groups=groupby(sorted(DESCRIPTIONS.items()), lambda item: item[0].partition(".")[0])
+        )
 
     @pages.get("/docs")
     def docs(request: Request) -> Response:

@@ -11,6 +11,7 @@ from functools import cache
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, StreamingResponse
 
 from nas.engine.formatting import (
@@ -19,6 +20,8 @@ from nas.engine.formatting import (
     duration,
     format_value,
     miss_text,
+    moment_text,
+    option_texts,
     outline,
     prediction_error_text,
     share_text,
@@ -67,11 +70,12 @@ def environment() -> Environment:
     )
     jinja.filters |= {
         "bytes": bytes_text,
-        "clock": clock_text,
+        "clock": moment_text,  # until a script replaces it by local time
         "constraint": constraint_text,
         "instant": instant,
         "iso": iso,
         "outline": outline,
+        "option_texts": option_texts,
         "percent": percent_text,
         "progress": progress_text,
         "title": title_of,
@@ -79,6 +83,8 @@ def environment() -> Environment:
         "number": number_text,
         "shown": shown_value,
         "status_title": _STATUS_TITLES.__getitem__,
+        "whole_words": whole_words,
+        "unbroken": unbroken,
         "words": words,
     }
     jinja.globals |= {"asset": assets.address}
@@ -202,6 +208,20 @@ def instant(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def whole_words(text: str) -> Markup:
+    """A text that breaks between words alone: browsers also break names of profiles and metrics at their hyphens."""
+    parts = (
+        Markup('<span class="whole">{}</span>').format(word) if "-" in word else escape(word)
+        for word in text.split(" ")
+    )
+    return Markup(" ").join(parts)
+
+
+def unbroken(text: str) -> str:
+    """The same of a text that a style sheet shows."""
+    return text.replace("-", "\N{NON-BREAKING HYPHEN}")
+
+
 def words(value: object) -> str:
     """A value of an event's detail: text as it is, others as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -210,11 +230,6 @@ def words(value: object) -> str:
 def iso(moment: datetime) -> str:
     """A time in ISO 8601."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def clock_text(moment: datetime) -> str:
-    """A time to show until a script replaces it by local time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def bytes_text(size: int) -> str:

@@ -93,7 +93,8 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
     if not path.exists():
         names = _library_names(str(path))
         kinds = (
-            "torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function, or a file of a captured model"
+            "torchvision:NAME (as torchvision:resnet18), timm:NAME, transformers:FOLDER, package.module:function, or a file "
+            "of a captured model"
         )
         remedy = f"did you mean {' or '.join(names)}?" if names else f"expected {kinds}"
         raise CaptureError(f"{path} is neither a file nor a model's name; {remedy}", code="capture.unknown-model")

@@ -12,9 +12,10 @@ from supernets.errors import SpaceError
 from supernets.networks.capture.branches import starred
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.model_names import FRACTIONS
-from supernets.networks.capture.program import state_sources
-from supernets.space import Architecture, Choice, SearchSpace
+from supernets.networks.capture.program import Ref, state_sources
+from supernets.space import SEPARATOR, Architecture, Choice, SearchSpace
 from supernets.space.axes import axes_in
+from supernets.space.choice_titles import Group, titles_of_groups
 
 Granularity = Literal["layer", "stage", "model"]
 _MOST = 5
@@ -59,6 +60,7 @@ class ChoiceMembers:
     """A choice with what it changes.
 
     Attributes:
+        title: What it decides on, for people; see `supernets.space.choice_titles`.
         kind: width, or depth.
         options: fractions of the width, or numbers of layers that are kept.
         members: the axes, or the layers in the order in which they are kept.
@@ -66,6 +68,7 @@ class ChoiceMembers:
     """
 
     name: str
+    title: str
     kind: Literal["width", "depth"]
     options: tuple[float, ...]
     members: tuple[str, ...]
@@ -78,7 +81,7 @@ def elastic_axes(elastic: ElasticProgram, options: SpaceOptions) -> list[str]:
 
 
 def stage_of(elastic: ElasticProgram, axis: str) -> str:
-    """The name of an axis's choice of its stage, as inspections show it."""
+    """The name of an axis's choice of its stage, as inspections have it in JSON."""
     return f"{starred(axis)}.{elastic.axes[axis].size}"
 
 
@@ -90,11 +93,16 @@ class CapturedSpace:
         self._check_kept()
         self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
         self._depths = self._depth_groups()
-        choices = [Choice(name, _depths(len(units))) for name, units in self._depths.items()]
+        titles = self._titles()
+        choices = [
+            Choice(name, _depths(len(units)), title=titles[name], members=self._layers(units))
+            for name, units in self._depths.items()
+        ]
         around, calls_by_axis = self._layers_around(), _calls_by_axis(elastic)
         for name, axes in self._widths.items():
             layers = [around.get(call, []) for axis in axes for call in calls_by_axis.get(axis, ())]
-            choices.append(Choice(name, self._width_options(axes), self._required(layers)))
+            options_of_width, required = self._width_options(axes), self._required(layers)
+            choices.append(Choice(name, options_of_width, required, title=titles[name], members=tuple(axes)))
         if not choices:
             reasons = "".join(
                 f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(elastic.fixed.items())[:_MOST]
@@ -202,14 +210,28 @@ class CapturedSpace:
     def members(self) -> tuple[ChoiceMembers, ...]:
         """The choices with the axes or layers that each changes, in the order of the space."""
         members = []
-        for name, units in self._depths.items():
-            layers = tuple(self._elastic.units[i].name for i in units)
-            members.append(ChoiceMembers(name, "depth", tuple(map(float, _depths(len(layers)))), layers))
-        for name, axes in self._widths.items():
-            options = self._width_options(axes)
-            sizes = tuple(self._size(axes[0], fraction) for fraction in options)
-            members.append(ChoiceMembers(name, "width", options, tuple(axes), sizes))
+        for choice in self.space.choices:
+            options, axes = tuple(map(float, choice.options)), self._widths.get(choice.name, ())
+            sizes = tuple(self._size(axes[0], fraction) for fraction in options) if axes else ()
+            kind: Literal["width", "depth"] = "width" if axes else "depth"
+            members.append(ChoiceMembers(choice.name, choice.title, kind, options, choice.members, sizes))
         return tuple(members)
+
+    def _layers(self, units: Sequence[int]) -> tuple[str, ...]:
+        """The names of units, in the order in which they are kept."""
+        return tuple(self._elastic.units[i].name for i in units)
+
+    def _titles(self) -> dict[str, str]:
+        """The titles of the choices, by name."""
+        if self._options.granularity == "model":
+            return {name: f"all layers{SEPARATOR}{name}" for name in (*self._depths, *self._widths)}
+        channels = _axes_of_channels(self._elastic)
+        groups = {name: Group(self._layers(units), "depth") for name, units in self._depths.items()}
+        for name, axes in self._widths.items():
+            quantity = "channels" if channels.issuperset(axes) else "width"
+            paths = tuple(axis.rpartition(".")[0] for axis in axes)
+            groups[name] = Group(paths, quantity, self._elastic.axes[axes[0]].size)
+        return titles_of_groups(groups)
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         """The axis sizes of an architecture."""
@@ -228,6 +250,14 @@ class CapturedSpace:
             for unit in units[cast(int, values[name]) :]:
                 branches.update(self._elastic.units[unit].branches)
         return frozenset(branches)
+
+
+def _axes_of_channels(elastic: ElasticProgram) -> frozenset[str]:
+    """The axes along which the outputs of convolutions are."""
+    weights = [
+        call.arguments["weight"] for call in elastic.program.calls if call.name.startswith("conv") and call.outputs[0]
+    ]
+    return axes_in(tuple(dim for weight in weights if isinstance(weight, Ref) for dim in elastic.dims[weight.name][:2]))
 
 
 def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:

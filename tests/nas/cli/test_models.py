@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,11 @@ def test_a_model_is_inspected(shell: Shell) -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "blocks.0" in text
     assert "head.weight" in text
+    listed = shell.nas("inspect", NAME, *INPUT, "--layers").out
+    assert max(map(len, listed.splitlines())) <= 80
+    for choice in found["choices"]:
+        assert choice["title"] in text
+        assert not set(choice["members"]) - set(re.findall(r"[\w.]+", listed))
 
 
 def test_the_work_of_the_layers_is_drawn_before_anything_is_trained(shell: Shell) -> None:
@@ -134,6 +140,13 @@ supernet: {{model: "{NAME}", weights: "package:a_model"}}
 )
 def test_bad_arguments_are_refused(shell: Shell, arguments: tuple[str, ...], code: str) -> None:
     assert shell.nas("inspect", *arguments).error == code
+
+
+@pytest.mark.parametrize(
+    ("name", "is_file"), [("nope", False), ("resnet18", False), ("nope.capture", True), ("a/nope", True)]
+)
+def test_a_capture_is_suggested_for_the_name_of_a_file_alone(shell: Shell, name: str, is_file: bool) -> None:
+    assert ("next: nas capture" in shell.nas("inspect", name).err) is is_file
 
 
 class TestAnUnprovedModel:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nas.engine.console import ConsoleProgress
+from nas.engine.console import ConsoleProgress, MinuteProgress
 from nas.engine.progress import Pace
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.folder import RunFolder
@@ -44,6 +44,22 @@ def test_a_wait_is_in_the_last_bar_with_its_time_and_elsewhere_a_line() -> None:
         shown.print(display.bars)
         assert shown.file.getvalue().count("waiting for") == 1
         assert "waiting for process 7" in out.getvalue()
+
+
+def test_a_run_of_a_program_prints_a_line_a_minute_and_nothing_of_a_short_one() -> None:
+    clock, out = Clock(), io.StringIO()
+    display = MinuteProgress(Console(file=out, force_terminal=False, width=80), clock)
+    display.note("a note of the run")
+    for step in range(1, 60):
+        clock.now += 1.0
+        display.step(step, 300, 0.5)
+    assert out.getvalue() == ""
+    for n in range(1, 101):
+        clock.now += 3.0
+        display.progress(SearchProgress("searching", n, 100, front=4))
+    lines = out.getvalue().splitlines()
+    assert [line.partition(" of ")[0] for line in lines] == [f"searching: {n}" for n in (1, 21, 41, 61, 81)]
+    assert all("left" in line and "front 4" in line for line in lines[1:])
 
 
 def test_an_even_pace_foretells_the_rest() -> None:

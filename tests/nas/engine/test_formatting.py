@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from nas.engine.formatting import (
     bound_text,
     duration,
     format_value,
+    moment_text,
+    option_texts,
     outline,
     prediction_error_text,
     share_text,
     title_of,
+    without_ansi,
 )
 from nas.search.problem.objectives import Goal, Objective
+from supernets.space.choice_titles import title_of_name
 
 
 @pytest.mark.parametrize(
@@ -93,12 +99,51 @@ def test_durations_are_told_in_the_unit_that_people_use(seconds: float, text: st
     assert duration(seconds) == text
 
 
+def outlined(options: dict[str, int | str]) -> str:
+    """The outline of options with titles that follow from their names."""
+    return outline(options, {name: title_of_name(name) for name in options})
+
+
 def test_an_outline_has_depths_and_widths_by_stage_and_ranges_of_blocks() -> None:
     stages = {"resolution": 24, "stem.width": 16}
     stages |= {"stage0.depth": 2, "stage0.width": 16, "stage0.block0.kernel": 3, "stage0.block1.kernel": 7}
     stages |= {"stage1.depth": 1, "stage1.width": 32, "stage1.block0.kernel": 5}
-    assert outline(stages) == "resolution 24, stem width 16, depth 2-1, width 16-32; kernel 3–7"
-    assert outline({"depth": 2, "width": 384, "layer0.heads": 6, "layer1.heads": 6}) == "depth 2, width 384; heads 6"
-    assert outline({"block1.act": "relu", "block2.act": "swish"}) == "act relu/swish"
+    assert outlined(stages) == "resolution 24, stem · width 16, depth 2-1, width 16-32; kernel 3–7"
+    assert outlined({"depth": 2, "width": 384, "layer0.heads": 6, "layer1.heads": 6}) == "depth 2, width 384; heads 6"
+    assert outlined({"block1.act": "relu", "block2.act": "swish"}) == "act relu/swish"
     flat = {f"op{i}": "conv" for i in range(20)}
-    assert outline(flat) == "op0 conv, op1 conv, op2 conv, op3 conv, op4 conv, op5 conv, and 14 others"
+    assert outlined(flat) == "op0 conv, op1 conv, op2 conv, op3 conv, op4 conv, op5 conv, and 14 others"
+
+
+def test_an_outline_of_many_layers_of_a_model_has_one_part_for_each_quantity() -> None:
+    names = [f"features.{i} · depth" for i in range(4)] + [f"features.{i} · conv.0 channels" for i in range(4)]
+    titles = {f"choice{i}": title for i, title in enumerate(names)}
+    options = dict(zip(titles, (1, 0, 2, 1, 0.25, 1.0, 0.5, 0.25), strict=True))
+    assert outline(options, titles) == "depth 1-0-2-1, channels 0.25–1.0"
+
+
+def test_options_of_one_part_of_the_network_are_together() -> None:
+    titles = {
+        "a": "stage 0 · depth",
+        "b": "stage 0, block 1 · kernel",
+        "c": "stage 0, block 1 · expand",
+        "d": "precision",
+    }
+    texts = option_texts({"a": 2, "b": 3, "c": 4, "d": "int8"}, titles)
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts] == [
+        "stage 0: depth 2",
+        "stage 0, block 1: kernel 3, expand 4",
+        "precision int8",
+    ]
+
+
+def test_times_have_their_zone() -> None:
+    moment = datetime(2026, 12, 1, 16, 7, 59, tzinfo=timezone(timedelta(hours=1)))
+    assert moment_text(moment) == "2026-12-01 15:07 UTC"
+
+
+def test_texts_lose_the_colours_of_terminals() -> None:
+    assert (
+        without_ansi("\x1b[36mray::score()\x1b[39m (pid=7) \x1b[1;31mfailed\x1b[0m [2]")
+        == "ray::score() (pid=7) failed [2]"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -27,6 +28,7 @@ class Greeter:
 class Greeting(Protocol):
     unit: ClassVar[str]
 
+    @abstractmethod
     def greet(self, n: int) -> float: ...
 
 
@@ -125,6 +127,35 @@ def test_what_lacks_a_part_of_its_contract_is_named(
     assert ref is not None
     with raises("plugin.contract", "partial_kit:A", "see docs/how-to/extending/plugin.md", *mentions):
         load(ref, Greeting)
+
+
+class FullGreeting(Greeting, Protocol):
+    @abstractmethod
+    def part(self) -> str: ...
+
+    def cheer(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("methods", "mention"),
+    [
+        ("", "has no method greet and no method part; expected"),
+        ("def greet(self, n): ...", "has no method part; expected"),
+        (
+            "def greet(self, n): ...\n    def part(self): ...",
+            "does not inherit the contract's class, which has a method cheer;",
+        ),
+    ],
+)
+def test_methods_that_a_plugin_must_write_are_named_before_those_that_it_inherits(
+    plugin_packages: PluginPackages, methods: str, mention: str
+) -> None:
+    plugin_packages.install("partial", {"partial_kit": f"class A:\n    unit = 'x'\n    {methods}\n"})
+    ref = find(Kind.SEARCH, "partial_kit:A")
+    assert ref is not None
+    with raises("plugin.contract", mention):
+        load(ref, FullGreeting)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -76,11 +76,22 @@ export function notify(message) {
 
 /** Shows times in the user's time zone. */
 export function localTimes(root = document) {
-  const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   for (const time of root.querySelectorAll("time[datetime]")) {
-    time.textContent = zone.format(new Date(time.dateTime));
+    time.textContent = clockText(new Date(time.dateTime));
     time.title = time.dateTime;
   }
+}
+
+/** A moment in local time with its zone: `2026-12-01 16:07 GMT+1`. */
+export function clockText(moment) {
+  const two = (number) => String(number).padStart(2, "0");
+  const date = [moment.getFullYear(), two(moment.getMonth() + 1), two(moment.getDate())].join("-");
+  return `${date} ${two(moment.getHours())}:${two(moment.getMinutes())} ${zoneText(moment)}`;
+}
+
+/** The short name of the local time zone at a moment: `GMT+1`. */
+export function zoneText(moment) {
+  return new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(moment).find(({ type }) => type === "timeZoneName").value;
 }
 
 /**

@@ -1,10 +1,11 @@
 // A network as a picture: its stages and blocks, filled, within the outline of the largest network of the space.
 
-import { count, percent, titleOf } from "./blocks.js";
+import { count, percent } from "./blocks.js";
 import { described } from "./metrics.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [BLOCK, TALL, LINE, GAP, LETTER] = [78, 56, 14, 14, 6.1]; // pixels; a block is as wide as its longest line needs
+const BOLD = 1.12; // of the width of a letter
 const FIXED = 58; // pixels of the stem, and of the head, without their sizes
 const [LEGEND, SHADES] = [28, 5]; // pixels of the legend's height, and its boxes
 const [MANY, THIN, THICK] = [12, 14, 30]; // more blocks than this are narrow, so wide at least and at most, with ranges in place of options
@@ -18,7 +19,7 @@ export function drawArchitecture(place, key, largest, choices, blocks = null) {
   const own = described(key, choices);
   const most = described(largest, choices);
   const parts = partsOf(choices);
-  const svg = element("svg", { role: "img", "aria-label": wordsOf(parts, own, most) + (blocks ? "; the table below has the sizes and shares of its blocks" : "") });
+  const svg = element("svg", { role: "img", "aria-label": wordsOf(parts, own, most, new Map(choices.map(({ name, title }) => [name, title]))) + (blocks ? "; the table below has the sizes and shares of its blocks" : "") });
   const shades = new Shades(blocks?.rows ?? []);
   const width = Math.max(280, place.clientWidth);
   let y = 0;
@@ -43,7 +44,7 @@ export function drawArchitecture(place, key, largest, choices, blocks = null) {
   for (const [name, stage] of parts.stages) {
     const perRow = Math.max(1, Math.min(stage.blocks.size, Math.floor((width - GAP) / block)));
     const texts = [headOf(name, stage, own, most), ...(isCompact ? [rangesOf(stage, own)] : [])];
-    const needed = Math.max(perRow * block, ...texts.map((text) => 1.05 * LETTER * text.length)) + GAP;
+    const needed = Math.max(perRow * block, ...texts.map((text) => BOLD * LETTER * text.length)) + GAP;
     if (x > 0 && x + needed > width) [x, y, rowHeight] = [0, y + rowHeight, 0];
     const height = drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block, isCompact, shades });
     rowHeight = Math.max(rowHeight, height);
@@ -93,38 +94,39 @@ function partsOf(choices) {
 
 /** Options of the whole network, each as a bar filled up to its level. */
 function drawWhole(svg, names, own, most, choices, width) {
-  const texts = names.map((name) => `${name} ${own.get(name) ?? "–"}${ofMost(own.get(name), most.get(name))}`);
+  const shown = names.map((name) => choices.find((choice) => choice.name === name));
+  const texts = shown.map(({ name, title }) => `${title} ${own.get(name) ?? "–"}${ofMost(own.get(name), most.get(name))}`);
   const needed = Math.max(190, ...texts.map((text) => LETTER * text.length + GAP)); // a model's own layers have long names
   const perRow = Math.max(1, Math.floor(width / needed));
   names.forEach((name, i) => {
     const [x, y] = [needed * (i % perRow), 34 * Math.floor(i / perRow)];
-    const { options } = choices.find((choice) => choice.name === name);
+    const { options, members } = shown[i];
     const filled = (options.indexOf(own.get(name)) + 1) / options.length;
-    write(svg, x, y + 12, texts[i]);
+    write(svg, x, y + 12, texts[i], "", members.join(", "));
     if (filled < 1) box(svg, x + 0.5, y + 17.5, 160, 7, "ghost");
-    box(svg, x + 0.5, y + 17.5, 160 * filled, 7, "own");
+    box(svg, x + 0.5, y + 17.5, 160 * filled, 7, "own", members.join(", "));
   });
   return 34 * Math.ceil(names.length / perRow) + 8;
 }
 
 /** The parts before and after the stages, with their sizes where they are known. */
 function fixedOf({ stages }, rows) {
-  if (!rows) return stages.size ? [[{ name: "stem", lines: [] }], [{ name: "head", lines: [] }]] : [[], []];
+  if (!rows) return stages.size ? [[{ name: "stem", title: "stem", lines: [] }], [{ name: "head", title: "head", lines: [] }]] : [[], []];
   const inStages = rows.map(({ name }) => /^(stage\d+\.)?(block|layer)\d+$/.test(name));
-  const part = ({ name, parameters, macs, share }) => ({
-    name, lines: [percent(share), `${count(parameters)} parameters`, `${count(macs)} MACs`],
+  const part = ({ name, title, parameters, macs, share }) => ({
+    name, title, lines: [percent(share), `${count(parameters)} parameters`, `${count(macs)} MACs`],
   });
   const [first, last] = [inStages.indexOf(true), inStages.lastIndexOf(true)];
   return first < 0 ? [rows.map(part), []] : [rows.slice(0, first).map(part), rows.slice(last + 1).map(part)];
 }
 
-function widthOf({ lines }) {
-  return Math.max(FIXED, ...lines.map((line) => LETTER * line.length + GAP));
+function widthOf({ title, lines }) {
+  return Math.max(FIXED, BOLD * LETTER * title.length + GAP, ...lines.map((line) => LETTER * line.length + GAP));
 }
 
 /** A part before or after the stages, which all networks have; returns its height. */
 function drawFixed(svg, part, x, y, shades) {
-  write(svg, x, y + 12, titleOf(part.name), "head");
+  write(svg, x, y + 12, part.title, "head");
   const shape = box(svg, x + 0.5, y + 20 + TALL / 2, widthOf(part) - GAP - 8, TALL / 2, "fixed", part.lines.join(", "));
   shades.fill(shape, part.name);
   part.lines.forEach((line, i) => write(svg, x, y + 20 + TALL + LINE * (i + 1), line));
@@ -143,7 +145,7 @@ class Shades {
     const row = this.rows.get(name);
     if (!row) return;
     this.shade(shape, row.share);
-    const words = `${titleOf(name)}: ${percent(row.share)}, ${count(row.parameters)} parameters, ${count(row.macs)} MACs`;
+    const words = `${row.title}: ${percent(row.share)}, ${count(row.parameters)} parameters, ${count(row.macs)} MACs`;
     const title = shape.querySelector("title") ?? shape.appendChild(element("title", {}));
     title.textContent = [words, title.textContent].filter(Boolean).join("; ");
   }
@@ -220,8 +222,8 @@ function ofMost(own, most) {
 }
 
 /** The picture in words. */
-function wordsOf({ whole, stages }, own, most) {
-  const parts = whole.map((name) => `${name} ${own.get(name) ?? "none"}${ofMost(own.get(name), most.get(name))}`);
+function wordsOf({ whole, stages }, own, most, titles) {
+  const parts = whole.map((name) => `${titles.get(name)} ${own.get(name) ?? "none"}${ofMost(own.get(name), most.get(name))}`);
   for (const [name, stage] of stages) {
     const blocks = [...stage.blocks].filter(([, options]) => options.length).map(([block, options]) => {
       const texts = options.filter(([, full]) => own.has(full)).map(([option, full]) => `${option} ${own.get(full)}`);
@@ -249,9 +251,10 @@ function box(svg, x, y, width, height, kind, words = "") {
   return made;
 }
 
-function write(svg, x, y, text, kind = "") {
+function write(svg, x, y, text, kind = "", words = "") {
   const line = element("text", { x, y, class: kind });
   line.textContent = text;
+  if (words) line.append(Object.assign(element("title", {}), { textContent: words }));
   svg.append(line);
 }
 

@@ -18,7 +18,7 @@ export function blocksOf(data, place, shownProfile) {
   const rest = latency ? latency.rest_ms : 0;
   const whole = sum([...parts, rest].map(positive)) || 1; // a block that costs nearly nothing may have been measured below 0
   const rows = data.blocks.places.map((name, i) => ({
-    name, parameters: costs.parameters[i], macs: costs.macs[i], share: positive(parts[i]) / whole,
+    name, title: data.blocks.titles[name], parameters: costs.parameters[i], macs: costs.macs[i], share: positive(parts[i]) / whole,
     latencies: profiles.map((own) => costs.latencies[own].blocks_ms[i]),
   })).filter(({ parameters, macs, latencies }) => parameters || macs || latencies.some(Boolean));
   const rests = profiles.map((own) => costs.latencies[own].rest_ms);
@@ -44,7 +44,7 @@ export function showTable(table, blocks) {
   const { profile, profiles, rows, rests, restShare, totals } = blocks;
   const share = `Share of ${profile === undefined ? "the MACs" : profiles.length > 1 ? `the latency on ${profile}` : "the latency"}`;
   const titles = ["Block", share, ...profiles.map((own) => `Predicted latency (ms), ${own}`), "MACs", "Parameters"];
-  const body = rows.map((row) => [titleOf(row.name), percent(row.share), ...row.latencies.map(digits), whole(row.macs), whole(row.parameters)]);
+  const body = rows.map((row) => [row.title, percent(row.share), ...row.latencies.map(digits), whole(row.macs), whole(row.parameters)]);
   if (profiles.length) body.push(["in no block", percent(restShare), ...rests.map(digits), "–", "–"]);
   const foot = ["whole network", "100 %", ...totals.map(digits), whole(blocks.macs), whole(blocks.parameters)];
   table.replaceChildren(section("thead", [titles], "col"), section("tbody", body, "row"), section("tfoot", [foot], "row"));
@@ -59,11 +59,6 @@ export function csvRows({ rows, profiles }) {
     [`${name} parameters`, parameters], [`${name} MACs`, macs],
     ...profiles.map((profile, i) => [`${name} predicted latency_ms@${profile}`, latencies[i]]),
   ]);
-}
-
-/** `stage0.block1` as `stage 0, block 1`. */
-export function titleOf(name) {
-  return name.split(".").map((part) => part.replace(/(\d+)$/, " $1")).join(", ");
 }
 
 /** A number with a unit of thousands or millions: `12.3 k`. */

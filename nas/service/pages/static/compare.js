@@ -20,7 +20,7 @@ function start() {
   else at("fronts").hidden = true;
   charts.drawn(at("curves"), showCurves);
   if (data.fronts.length) downloadable(at("legend"), { name: "compared-fronts", title: "Pareto fronts", figure: () => at("fronts") });
-  downloadable(at("curves"), { name: "compared-convergence", title: "Hypervolume", figure: () => at("curves") });
+  downloadable(at("curves-legend"), { name: "compared-convergence", title: "Hypervolume", figure: () => at("curves") });
 }
 
 function showFronts() {
@@ -28,7 +28,7 @@ function showFronts() {
 }
 
 function showCurves() {
-  charts.show(at("curves"), data.curves, null, {
+  charts.show(at("curves"), data.curves, at("curves-legend"), {
     hovermode: "x unified", hoverlabel: { bgcolor: charts.colour("--paper"), font: { color: charts.colour("--ink"), size: 12 } },
   });
 }

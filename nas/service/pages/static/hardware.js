@@ -1,6 +1,6 @@
 // The sentinel's latency and the noise of a hardware profile by run.
 
-import { localTimes } from "./api.js";
+import { localTimes, zoneText } from "./api.js";
 import * as charts from "./charts.js";
 import { downloadable } from "./download.js";
 import { sortable } from "./table.js";
@@ -19,7 +19,7 @@ if (place) {
 function show(drift) {
   const times = drift.map((d) => localText(d.time));
   const runs = drift.map((d) => charts.escapeText(d.run));
-  // The noise floor is relative to the level.
+  // The difference is relative to the level.
   const floor = drift.map((d) => (d.level_ms === null || d.noise === null ? 0 : d.level_ms * d.noise));
   const level = {
     type: "scatter", mode: "lines+markers", name: "sentinel (ms)", x: times, y: drift.map((d) => d.level_ms), customdata: runs,
@@ -28,13 +28,13 @@ function show(drift) {
     hovertemplate: "%{customdata}<br>%{y:.4g} ms ± %{error_y.array:.2g}<extra></extra>",
   };
   const noise = {
-    type: "scatter", mode: "lines+markers", name: "noise floor (%)", x: times, y: drift.map((d) => (d.noise === null ? null : 100 * d.noise)),
+    type: "scatter", mode: "lines+markers", name: "A/A difference (%)", x: times, y: drift.map((d) => (d.noise === null ? null : 100 * d.noise)),
     customdata: runs, xaxis: "x", yaxis: "y2", line: { color: charts.colour("--predicted"), width: 2, dash: "dot" },
     marker: { size: 8, symbol: "diamond-open" }, hovertemplate: "%{customdata}<br>%{y:.3g} %<extra></extra>",
   };
   Plotly.react(place, [level, noise], charts.layout(place, {
-    xaxis: charts.axis("", { anchor: "y2" }), yaxis: charts.axis("Sentinel (ms)", { domain: [0.42, 1] }),
-    yaxis2: charts.axis("Noise floor (%)", { domain: [0, 0.32], rangemode: "tozero" }),
+    xaxis: charts.axis("", { anchor: "y2", tickformat: "%H:%M\n%Y-%m-%d", title: { text: `Time (${zoneText(new Date())})`, standoff: 24, font: { size: 12 } } }), yaxis: charts.axis("Sentinel (ms)", { domain: [0.42, 1] }),
+    margin: { ...charts.margins(place), b: 66 }, yaxis2: charts.axis("A/A difference (%)", { domain: [0, 0.32], rangemode: "tozero" }),
   }), charts.CONFIG);
 }
 

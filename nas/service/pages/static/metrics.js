@@ -38,14 +38,20 @@ export function described(key, choices) {
   return new Map(choices.map((choice, i) => [choice.name, choice.options[genes[i]]]).filter(([, value]) => value !== undefined));
 }
 
-/** Lines that describe an architecture, one a stage: `stage1  depth 2, block1.kernel 3`. */
+/** Lines that describe an architecture, one a part of the network: `stage 1, block 0: kernel 3, expand 4`. */
 export function architectureLines(key, choices) {
-  const stages = new Map();
+  const titles = new Map(choices.map(({ name, title }) => [name, title]));
+  const parts = new Map();
   for (const [name, value] of described(key, choices)) {
-    const dot = name.indexOf(".");
-    const stage = dot < 0 ? "" : name.slice(0, dot);
-    if (!stages.has(stage)) stages.set(stage, []);
-    stages.get(stage).push(`${name.slice(dot + 1)} ${value}`);
+    const [place, quantity] = placeAndQuantity(titles.get(name));
+    if (!parts.has(place)) parts.set(place, []);
+    parts.get(place).push(`${quantity} ${value}`);
   }
-  return [...stages].map(([stage, parts]) => `${stage}${stage ? ": " : ""}${parts.join(", ")}`);
+  return [...parts].map(([place, texts]) => `${place}${place ? ": " : ""}${texts.join(", ")}`);
+}
+
+/** The two parts of a choice's title: where in the network ("" for all of it), and what changes there. */
+export function placeAndQuantity(title) {
+  const end = title.lastIndexOf(" · ");
+  return end < 0 ? ["", title] : [title.slice(0, end), title.slice(end + 3)];
 }

@@ -222,7 +222,8 @@ async function showResults() {
   function showCurves() {
     const isPredicted = data.predictors !== null;
     at("convergence-part").hidden = data.convergence === null; // before drawing: both share the width
-    for (const id of ["predictors-part", "predictors-latest"]) at(id).hidden = !isPredicted;
+    at("predictors-part").hidden = !isPredicted;
+    at("predictors-latest").hidden = at("predictors-table").querySelector("tbody tr") === null;
     if (data.convergence) charts.show(at("convergence"), data.convergence, at("convergence-legend"));
     if (isPredicted) charts.show(at("predictors"), data.predictors, at("predictors-legend"));
   }

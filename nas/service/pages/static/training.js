@@ -36,6 +36,8 @@ export async function showTraining(run) {
 /** One chart; each series is `[name, field of an epoch, colour, scale]`, and left out where no epoch has the field. */
 function drawCurves(place, list, { history, epochs, best }, title, series) {
   const known = series.filter(([, field]) => history.some((epoch) => epoch[field] !== null));
+  place.hidden = known.length === 0; // and so are its downloads
+  if (place.hidden) return;
   const few = history.length <= 30;
   const traces = known.map(([name, field, colour, scale]) => ({
     name, type: "scatter", mode: few ? "lines+markers" : "lines", x: history.map(({ epoch }) => epoch),

@@ -115,6 +115,27 @@ def test_sentences_have_their_path_filled_in(tmp_path: Path) -> None:
         assert parse_job(fill_recipe(read_recipe(recipe), table), source="filled").data.path == table
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "task"),
+    [
+        ("a.csv", "x,label\n1,cat\n2,dog\n", "classification"),
+        ("a.tsv", "x\tTarget\n1\tcat\n2\t3\n", "classification"),
+        ("a.jsonl", '{"x": 1, "class": "cat"}\n{"x": 2, "class": "dog"}\n', "classification"),
+        ("a.csv", "x,target\n1,2.5\n2,\n3,4e2\n", "regression"),
+        ("a.csv", "x,price\n1,cat\n", "regression"),
+        ("a.csv", "", "regression"),
+        ("a.jsonl", "no json", "regression"),
+    ],
+)
+def test_the_task_of_a_table_follows_from_its_labels(tmp_path: Path, name: str, text: str, task: str) -> None:
+    (tmp_path / name).write_text(text)
+    recipe = read_recipe("own-numbers")
+    job = parse_job(filled := fill_recipe(recipe, tmp_path / name), source="filled")
+    assert job.task == task
+    assert job.objectives == (["accuracy", "macs"] if task == "classification" else ["mae", "macs"])
+    assert filled.count("#") == recipe.count("#")
+
+
 def test_what_cannot_be_filled_in(tmp_path: Path) -> None:
     with raises("recipe.without-path", "digits-cnn has data of its own", "own-images"):
         fill_recipe(read_recipe("digits-cnn"), tmp_path)

@@ -66,11 +66,11 @@ def test_members_of_the_front_are_marked_when_they_were_found() -> None:
     report = build_report(store, run="x")
     insight = insight_of(report, store)
     slow = replace(insight.timeline, seconds=60.0 * np.arange(len(report.evaluated)))
-    (axis,) = insight_figures(report, replace(insight, timeline=slow))["course"].axes
+    (axis,) = insight_figures(report, replace(insight, timeline=slow))["timeline"].axes
     assert "minutes" in axis.get_xlabel()
     _, marks = axis.get_lines()
     assert np.asarray(marks.get_xdata()).tolist() == sorted(slow.front_positions.values())
-    (axis,) = insight_figures(report, replace(insight, timeline=replace(slow, front_positions={})))["course"].axes
+    (axis,) = insight_figures(report, replace(insight, timeline=replace(slow, front_positions={})))["timeline"].axes
     assert [line.get_label() for line in axis.get_lines()] == ["hypervolume"]
 
 
@@ -99,7 +99,7 @@ def test_the_page_holds_the_pictures_with_names_of_their_own(tmp_path: Path) -> 
     names = [path.name for path in paths]
     assert {f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")} < set(names)
     text = paths[-1].read_text()
-    start = text.index(f"<h2>{PICTURES['course']}</h2>")
+    start = text.index(f"<h2>{PICTURES['timeline']}</h2>")
     pictures = text[start : text.index("<h2>Members of the front</h2>")]
     assert pictures.count("<svg") == len(PICTURES)
     assert "<?xml" not in pictures

@@ -19,6 +19,15 @@ def test_compared_fronts_are_drawn_with_their_common_front_and_downloaded(chromi
     n_points = "return document.getElementById('fronts').data.map((trace) => [trace.name, trace.x.length])"
     expected = [["common front", len(compared.common_front)], *([run.run, len(run.front)] for run in compared.runs)]
     assert chromium.run(n_points) == expected
+    shares = "return document.getElementById('curves').data.map((trace) => [trace.name, Math.max(...trace.y)])"
+    curves = dict(chromium.run(shares))
+    assert set(curves) == {"plain-1", "limited-1"}
+    assert max(curves.values()) == pytest.approx(100)
+    largest = max(run.curve[-1][1] for run in compared.runs)
+    assert [curves[run.run] for run in compared.runs] == pytest.approx(
+        [100 * r.curve[-1][1] / largest for r in compared.runs]
+    )
+    assert [entry.text for entry in chromium.all("#curves-legend li")] == ["plain-1", "limited-1"]
     for kind in ("csv", "png"):
         chromium.click(f"[aria-label='Download compared-fronts as {kind.upper()}']")
         chromium.until((chromium.downloads / f"compared-fronts.{kind}").is_file)

@@ -171,19 +171,27 @@ def test_choices_of_a_models_layers_have_long_names_that_do_not_overlap(
     chromium: Chromium, server: Server, width: int
 ) -> None:
     names = [f"features.*.block.*.fc{i}.out.144.width" for i in range(5)] + ["features:1.depth"]
-    space = SearchSpace([Choice(name, (0.25, 0.5, 1.0)) for name in names])
+    space = SearchSpace(
+        [Choice(name, (0.25, 0.5, 1.0), title=f"{name[:-6]} · channels", members=("a.0",)) for name in names]
+    )
     store = open_store(server.runs.create("own", "name: own\n"), create=True, driver=True)
     store.describe(search_facts(space, TWO, profiles=[PROFILE], name="own"), budget=Budget(2))
     store.record_ask(0, [space.smallest, space.largest])
     for architecture in (space.smallest, space.largest):
         measure(store, architecture, store.search_facts().objectives)
+    blocks = tuple(f"features.{i}.conv.0" for i in range(12))
+    costs = NetworkCosts((1,) * 12, (2,) * 12, {})
+    store.record_block_costs(BlockCosts(blocks, {space.smallest.key: costs}))
     store.close()
     chromium.look(width=width)
     chromium.open(f"{server.url}/runs/own-1?network={space.smallest.key}")
     chromium.until(lambda: chosen(chromium) == space.smallest.key)
     boxes = "return [...document.querySelectorAll('#architecture text')].map(e => e.getBoundingClientRect().toJSON())"
     texts = chromium.run(boxes)
-    assert len(texts) == len(names)
+    assert len(texts) == len(names) + 4 * len(blocks) + 1  # of each block its title and its sizes, and the legend
+    shown = chromium.run("return [...document.querySelectorAll('#architecture text')].map(e => e.childNodes[0].data)")
+    assert shown[0] == f"{names[0][:-6]} · channels 0.25 of 1"
+    assert {text for text in shown if text.startswith("features.0.")} == {blocks[0]}
     for i, one in enumerate(texts):
         assert one["right"] <= width
         for other in texts[:i]:
@@ -198,9 +206,12 @@ def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) ->
     chromium.run("document.getElementById('genes-part').scrollIntoView()")
     pairs = "t => Object.fromEntries(t.y.map((gene, i) => [gene, t.x[i]]))"
     bars = f"return (document.getElementById('importance').data ?? []).map({pairs})"
+    titles = made.service.results.report("plain-1").space.titles
     chromium.until(lambda: chromium.run(bars))
     expected = [
-        {g: 100 * v for g, v in importance[name]["by_gene"].items()} for name in TWO if not importance[name]["refused"]
+        {titles[g]: 100 * v for g, v in importance[name]["by_gene"].items()}
+        for name in TWO
+        if not importance[name]["refused"]
     ]
     assert expected
     for found, wanted in zip(chromium.run(bars), expected, strict=True):
@@ -213,6 +224,38 @@ def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) ->
     assert dict(chromium.run(lines))["front"] == len(report.front)
     assert dict(chromium.run(lines))["measured"] == len(report.candidates) - len(report.front)
     assert not chromium.complaints()
+
+
+@pytest.mark.parametrize(("width", "n_shown"), [(1280, 8), (390, 15)])
+def test_parallel_coordinates_show_the_genes_that_vary_most_on_the_front(
+    chromium: Chromium, server: Server, width: int, n_shown: int
+) -> None:
+    kinds = [Choice(f"stage0.block{b}.{kind}", (1, 2, 3)) for b in range(10) for kind in ("kernel", "expand")]
+    space = SearchSpace(kinds)
+    store = open_store(server.runs.create("wide", "name: wide\n"), create=True, driver=True)
+    store.describe(search_facts(space, TWO, profiles=[PROFILE], name="wide"), budget=Budget(9))
+    varied = {3, 4, 11, 18}
+    asked = [space.canonical([n if i in varied else 0 for i in range(20)]) for n in range(3)]
+    store.record_ask(0, asked)
+    for architecture in asked:
+        measure(store, architecture, store.search_facts().objectives)
+    store.close()
+    chromium.look(width=width)
+    open_settled(chromium, f"{server.url}/runs/wide-1")
+    chromium.run("document.getElementById('genes-part').scrollIntoView()")
+    note = "return document.getElementById('coordinates-note').textContent"
+    chromium.until(lambda: chromium.run(note))
+    assert chromium.run(note).startswith(f"{n_shown} of 20 genes: those whose options vary most on the front")
+    assert f"{20 - n_shown} are left out" in chromium.run(note)
+    axis = "document.getElementById('coordinates').layout." + ("yaxis" if width == 390 else "xaxis")
+    titles = [title.replace("<br>", " ") for title in chromium.run(f"return {axis}.ticktext")][:-2]
+    assert len(titles) == len(set(titles)) == n_shown
+    expected = {space.titles[space.choices[i].name].replace(" · ", " ") for i in varied}
+    assert expected <= set(titles)
+    # Three networks are too few for an importance of genes: no chart, and nothing to download.
+    assert chromium.run("return document.getElementById('importance').hidden")
+    links = "return [...document.querySelectorAll('[aria-label^=\"Download wide-1-importance\"]')].map(e => e.checkVisibility())"
+    assert chromium.run(links) == [False] * 3
 
 
 def test_axes_of_one_metric_on_several_profiles_name_their_profiles(chromium: Chromium, made: Server) -> None:
