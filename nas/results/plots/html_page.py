@@ -141,7 +141,7 @@ def _row(report: RunReport, label: str, point: Point) -> str:
     cells = "".join(
         f"<td>{escape(text)}</td>" for text in [label, *values, score_text(report.scored, point.test), *profiles]
     )
-    options, titles = point.described, report.space.titles
+    options, titles = point.described, point.space.titles
     return (
         f'<tr data-key="{point.key}">{cells}<td><details><summary>{escape(outline(options, titles))}</summary>'
         f"<p>{escape('; '.join(option_texts(options, titles)))}</p><p>key <code>{escape(point.key)}</code></p>"

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import STEP_LOOKUP_MAP
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from nas.results.analysis.convergence import convergence
 from nas.results.analysis.network_selection import Limit, parse_limits, within
 from nas.results.analysis.report import RunReport, build_report
 from nas.results.plots import charts, colours, front_chart
+from nas.results.plots.charts import Series
 from nas.results.plots.front_chart import Networks, front_of_pair, heading, is_joined, pairs
 from nas.results.plots.matplotlib_charts import figure_of
 from nas.results.plots.plot_files import write_plots
@@ -276,10 +278,36 @@ def test_each_profile_has_a_panel_with_its_own_front() -> None:
         assert front_of_pair(found, pair)[0] == own
         assert is_joined(found, pair)
     assert not is_joined(found, shown[2])
-    assert len(series(axes[2], front_chart.FRONT_NAME)) == len(found.front)
+    assert len(series(axes[2], front_chart.JOINT_NAME)) == len(found.front)
     names = legend_of(found)
-    assert {front_chart.PROFILE_FRONT_NAME, front_chart.JOINT_NAME, front_chart.FRONT_NAME} <= set(names)
+    assert {front_chart.PROFILE_FRONT_NAME, front_chart.JOINT_NAME} <= set(names)
+    assert front_chart.FRONT_NAME not in names  # of two fronts, each says which one it is
     assert len(names) == len(set(names))
+    chart = front_chart.front_chart(found)
+    assert chart is not None
+    looks = {
+        (mark.look.colour, mark.look.symbol, mark.look.hollow)
+        for mark in chart.legend.values()
+        if isinstance(mark, Series)
+    }
+    assert len(looks) == len(names)
+
+
+def test_a_legend_with_long_names_is_within_the_picture() -> None:
+    chart = front_chart.front_chart(build_report(example_run(FOUR), run="x"))
+    assert chart is not None
+    renamed = [
+        replace(
+            panel,
+            marks=[replace(mark, name=f"{mark.name}, of two profiles and in two precisions") for mark in panel.series],
+        )
+        for panel in chart.panels
+    ]
+    figure = figure_of(replace(chart, panels=renamed))
+    FigureCanvasAgg(figure).draw()
+    [legend] = figure.legends
+    assert legend.get_window_extent().x0 >= 0
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_what_breaks_a_limit_is_crossed_out(tmp_path: Path) -> None:

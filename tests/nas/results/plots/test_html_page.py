@@ -121,7 +121,7 @@ def test_hover_texts_have_values_errors_and_source(report: RunReport) -> None:
     assert "number 3 on the front" in text
     assert "accuracy on the test part" in text
     assert "depth\\u00a01" in text
-    assert "stage0  width\\u00a08" in text
+    assert "stage 0: width\\u00a08" in text
     assert "predicted, not measured" in text
 
 

@@ -110,7 +110,7 @@ def test_compared_fronts_are_the_runs_values_with_their_common_front() -> None:
     assert front["customdata"] == [
         "a-1<br>Accuracy (%): <b>80.0 ± 1.0 %</b><br>Multiply-accumulates (M): <b>2.000 M</b><br>0-1"
     ]
-    assert [data["curves"]["data"][0][side] for side in ("x", "y")] == [[1.0, 2.0], [0.5, 0.75]]
+    assert [data["curves"]["data"][0][side] for side in ("x", "y")] == [[1.0, 2.0], [pytest.approx(100 * 2 / 3), 100.0]]
 
 
 def test_a_failed_second_attempt_leaves_the_anchor_in_place() -> None:

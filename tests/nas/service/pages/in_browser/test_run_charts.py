@@ -254,8 +254,8 @@ def test_parallel_coordinates_show_the_genes_that_vary_most_on_the_front(
     assert expected <= set(titles)
     # Three networks are too few for an importance of genes: no chart, and nothing to download.
     assert chromium.run("return document.getElementById('importance').hidden")
-    links = "return [...document.querySelectorAll('[aria-label^=\"Download wide-1-importance\"]')].map(e => e.checkVisibility())"
-    assert chromium.run(links) == [False] * 3
+    links = chromium.all("[aria-label^='Download wide-1-importance']")
+    assert [link.is_displayed() for link in links] == [False] * 3
 
 
 def test_axes_of_one_metric_on_several_profiles_name_their_profiles(chromium: Chromium, made: Server) -> None:
