@@ -81,7 +81,9 @@ WithPreprocessing = Annotated[
 LogTo = Annotated[
     list[str] | None,
     option(
-        "--log-to", envvar="NAS_LOG_TO", help="Also log metrics to tensorboard:FOLDER or mlflow:URI; may be repeated."
+        "--log-to",
+        envvar="NAS_LOG_TO",
+        help="Also log metrics to tensorboard:FOLDER, mlflow:URI, wandb:PROJECT or trackio:PROJECT; may be repeated.",
     ),
 ]
 ServerRunId = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]

@@ -1,4 +1,4 @@
-"""Progress observers that write metrics for TensorBoard or MLflow (``log_to``)."""
+"""Progress observers that write metrics for TensorBoard, MLflow, Weights & Biases or Trackio (``log_to``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from nas.search.problem.budget import Budget
     from supernets.training.trainer import Epoch
 
-FORMS = "tensorboard:FOLDER or mlflow:URI"
+FORMS = "tensorboard:FOLDER, mlflow:URI, wandb:PROJECT or trackio:PROJECT"
+GROUPS = ("training", "epoch", "search")
+"""The beginnings of the names of metrics, each with steps of its own."""
 _PARAMETERS = (
     "name",
     "kind",
@@ -235,8 +237,7 @@ class MLflowLogger(ProgressLogger):
             self._experiment = stored_experiment.experiment_id
 
     def begin_run(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
-        where = f"{socket.gethostname()}:{run.path.resolve()}"
-        key = hashlib.sha256(where.encode(errors="replace")).hexdigest()
+        where, key = _identity(run)
         query = f"tags.`nas.run` = '{key}'"
         earlier_runs = self._client.search_runs([self._experiment], filter_string=query, max_results=1)
         if earlier_runs:
@@ -262,6 +263,123 @@ class MLflowLogger(ProgressLogger):
         return f" ({' '.join(str(error).split())[:300]})"
 
 
+class WandbLogger(ProgressLogger):
+    """A run of Weights & Biases, offline unless ``WANDB_MODE`` says otherwise; `wandb sync` sends it later.
+
+    A resumed run has the same id. Each group of metrics has its own steps: training steps, epochs, evaluations.
+
+    Args:
+        project: Name of its project.
+    """
+
+    def __init__(self, project: str, note: Callable[[str], None]) -> None:
+        super().__init__(f"wandb:{project}", note)
+        require("wandb", "log_to wandb", parameter="log_to")
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else its own crashes are reported over the network
+        import wandb
+
+        self.errors = (wandb.Error, OSError)
+        self._wandb, self._project = wandb, project
+        self._run: Any = None
+
+    def open(self) -> None:
+        folder = Path(os.environ.get("WANDB_DIR") or ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):  # it would take another folder without a word
+            raise PermissionError(f"no write permission in {folder.resolve()}")
+
+    def begin_run(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
+        _, key = _identity(run)
+        # Of the machine and the program, nothing is collected.
+        settings = self._wandb.Settings(
+            silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
+        )
+        self._run = self._wandb.init(
+            project=self._project,
+            id=key[:16],
+            name=run.id,
+            config=dict(parameters),
+            mode=None if os.environ.get("WANDB_MODE") else "offline",
+            resume="allow",
+            settings=settings,
+        )
+        for group in GROUPS:
+            self._run.define_metric(f"{group}/*", step_metric=f"{group}/step")
+
+    def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
+        for (group, step), values in _by_group_and_step(metrics).items():
+            self._run.log({f"{group}/step": step, **values})
+
+    def close(self, status: str) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=0 if status == "FINISHED" else 1)
+
+
+class TrackioLogger(ProgressLogger):
+    """A run of Trackio in its local database (in ``TRACKIO_DIR``), which `trackio show` draws; a resumed run is continued.
+
+    It is written as Trackio's importers write theirs, without the thread, the messages and the look-up of a user's name of
+    `trackio.init`, so that nothing uses the network and no failure is hidden.
+
+    Args:
+        project: Name of its project.
+    """
+
+    def __init__(self, project: str, note: Callable[[str], None]) -> None:
+        super().__init__(f"trackio:{project}", note)
+        require("trackio", "log_to trackio", parameter="log_to")
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        import sqlite3
+
+        from trackio.sqlite_storage import SQLiteStorage
+
+        self.errors = (sqlite3.Error, OSError, ValueError)  # the last of a name that is no project's
+        self._storage, self._project = SQLiteStorage, project
+        self._name, self._key, self._config = "", "", dict[str, str]()
+
+    def open(self) -> None:
+        self._storage.validate_project_name(self._project)
+        self._storage.init_db(self._project)
+
+    def begin_run(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
+        _, self._key = _identity(run)
+        self._name, self._config = run.id, dict(parameters)
+
+    def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
+        rows = _by_group_and_step(metrics)
+        self._storage.bulk_log(
+            self._project,
+            self._name,
+            list(rows.values()),
+            steps=[step for _, step in rows],
+            config=self._config,
+            run_id=self._key[:32],
+        )
+        self._config = {}
+
+
+def _identity(run: RunFolder) -> tuple[str, str]:
+    """Where a run is, and a key of that, by which its resumption finds the run of a logger again."""
+    where = f"{socket.gethostname()}:{run.path.resolve()}"
+    return where, hashlib.sha256(where.encode(errors="replace")).hexdigest()
+
+
+def _by_group_and_step(metrics: Sequence[tuple[str, int, float]]) -> dict[tuple[str, int], dict[str, float]]:
+    """Values by name, of each group of metrics and step."""
+    values: dict[tuple[str, int], dict[str, float]] = {}
+    for name, step, value in metrics:
+        values.setdefault((name.partition("/")[0], step), {})[name] = value
+    return values
+
+
+_LOGGERS: Mapping[str, Callable[[str, Callable[[str], None], str], ProgressLogger]] = {
+    "tensorboard": lambda where, note, _: TensorBoardLogger(where, note),
+    "mlflow": MLflowLogger,
+    "wandb": lambda where, note, _: WandbLogger(where, note),
+    "trackio": lambda where, note, _: TrackioLogger(where, note),
+}
+
+
 @contextmanager
 def open_loggers(
     wanted: Sequence[str], note: Callable[[str], None], *, experiment: str
@@ -279,12 +397,9 @@ def _logger_of(text: str, note: Callable[[str], None], experiment: str) -> Progr
     kind, _, where = text.partition(":")
     if not where:
         raise LoggerError(f"log_to {text!r}: expected {FORMS}", parameter="log_to")
-    match kind:
-        case "tensorboard":
-            return TensorBoardLogger(where, note)
-        case "mlflow":
-            return MLflowLogger(where, note, experiment)
-    raise LoggerError(f"log_to {text!r}: unknown kind {kind!r}; expected {FORMS}", parameter="log_to")
+    if kind not in _LOGGERS:
+        raise LoggerError(f"log_to {text!r}: unknown kind {kind!r}; expected {FORMS}", parameter="log_to")
+    return _LOGGERS[kind](where, note, experiment)
 
 
 def _parameters(facts: RunFacts, budget: Budget | None) -> dict[str, str]:

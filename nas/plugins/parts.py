@@ -18,6 +18,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "gguf": ("gguf",),
     "mlflow": ("mlflow",),
     "tensorboard": ("tensorboardX",),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
 }
 """The modules that the features of a part import, by its name: an extra of `pyproject.toml`."""
 

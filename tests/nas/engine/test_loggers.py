@@ -1,10 +1,12 @@
-"""What a run tells arrives in TensorBoard's and MLflow's files, once, and a log that fails ends no run."""
+"""What a run tells arrives in the files of TensorBoard, MLflow, W&B and Trackio, once, and a log that fails ends no run."""
 
 from __future__ import annotations
 
 import math
+import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from nas.engine.loggers import FORMS, ProgressLogger, open_loggers
+from nas.engine.loggers import FORMS, GROUPS, ProgressLogger, open_loggers
 from nas.engine.progress import CompositeObserver
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.folder import RunFolder, RunsFolder
@@ -152,7 +154,7 @@ def test_several_displays_are_told_the_same() -> None:
     assert len(sinks[0].told) == 4
 
 
-@pytest.mark.parametrize("text", ["tensorboard", "tensorboard:", "wandb:project", ":x", ""])
+@pytest.mark.parametrize("text", ["tensorboard", "tensorboard:", "aim:project", "wandb:", ":x", ""])
 def test_what_is_no_sink(text: str) -> None:
     with pytest.raises(LoggerError, match=FORMS), open_loggers([text], print, experiment="e"):
         pass
@@ -232,10 +234,10 @@ def test_a_command_with_a_wrong_one_makes_no_run(
 ) -> None:
     shell = Shell(tmp_path, capsys, monkeypatch)
     if way == "environment":
-        monkeypatch.setenv("NAS_LOG_TO", "wandb:x")
-    found = shell.nas("search", shell.job(), "--inline", *(["--log-to", "wandb:x"] if way == "option" else []))
+        monkeypatch.setenv("NAS_LOG_TO", "aim:x")
+    found = shell.nas("search", shell.job(), "--inline", *(["--log-to", "aim:x"] if way == "option" else []))
     assert found.code == 1
-    assert found.err == f"error: --log-to 'wandb:x': unknown kind 'wandb'; expected {FORMS}\n"
+    assert found.err == f"error: --log-to 'aim:x': unknown kind 'aim'; expected {FORMS}\n"
     assert shell.runs() == set()
 
 
@@ -277,3 +279,143 @@ class TestMLflow:
             open_loggers(["mlflow:http://127.0.0.1:9"], print, experiment="e"),
         ):
             pass
+
+
+def log_twice(where: str, folder: Path) -> None:
+    """Logs a run that is interrupted, and its resumption."""
+    with suppress(KeyboardInterrupt), open_loggers([where], print, experiment="e") as (sink,):
+        sink.begin(RunFolder(folder / "small-1"), FACTS, Budget(4), 0)
+        sink.step(7, 10, 2.5)
+        sink.epoch(epoch(1), 4)
+        raise KeyboardInterrupt
+    with open_loggers([where], print, experiment="e") as (sink,):
+        sink.begin(RunFolder(folder / "small-1"), FACTS, Budget(4), 1)
+        sink.progress(SearchProgress("searching", 1, 2, front=1))
+        sink.progress(SearchProgress("searching", 2, 2, front=2, hypervolume=0.5))
+
+
+@pytest.fixture
+def without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections of this process to anything but sockets of this machine fail the test."""
+
+    def connect(self: socket.socket, address: object) -> None:
+        assert self.family == socket.AF_UNIX or "127.0.0.1" in str(address), f"connects to {address}"
+        real_connect(self, address)
+
+    real_connect = socket.socket.connect
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.mark.usefixtures("without_network")
+class TestWandb:
+    """In its offline mode, whose files are read by the format of LevelDB's log: blocks of 32 KiB with parts of records."""
+
+    @pytest.fixture(autouse=True)
+    def wandb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("wandb", reason="Weights & Biases is not installed (the extra wandb)")
+        for name in ("WANDB_MODE", "WANDB_API_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+
+    def records(self, path: Path) -> list[Any]:
+        from wandb.proto.wandb_internal_pb2 import Record
+
+        data, at, part, found = path.read_bytes(), 7, b"", []
+        assert data.startswith(b":W&B")
+        while at + 7 <= len(data):
+            if (left := 32768 - at % 32768) < 7:
+                at += left
+                continue
+            _, length, kind = struct.unpack_from("<IHB", data, at)
+            part += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):  # a whole record, or its last part
+                found.append(Record.FromString(part))
+                part = b""
+        return found
+
+    @pytest.mark.slow
+    def test_a_run_and_its_resumption_have_one_id_and_their_own_steps(self, tmp_path: Path) -> None:
+        log_twice("wandb:team", tmp_path)
+        files = sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+        assert len(files) == 2
+        deadline = time.monotonic() + 30
+        first, second = map(self.records, files)
+        while not (first and second and second[-1].HasField("exit")) and time.monotonic() < deadline:
+            time.sleep(0.1)  # its process writes the rest of the files after it has answered
+            first, second = map(self.records, files)
+        runs = [record.run for record in (*first, *second) if record.HasField("run")]
+        assert {run.run_id for run in runs} == {files[0].stem.removeprefix("run-")}
+        assert {(run.project, run.display_name) for run in runs} == {("team", "small-1")}
+        config = {u.key: u.value_json for u in runs[0].config.update}
+        assert config["objectives"] == '"accuracy, macs"'
+        rows = []
+        for record in (*first, *second):
+            if record.HasField("history"):
+                items = {item.key or ".".join(item.nested_key): item.value_json for item in record.history.item}
+                rows.append({key: float(value) for key, value in items.items() if not key.startswith("_")})
+        assert {"training/step": 7, "training/loss": 2.5} in rows
+        assert {"epoch/step": 1, "epoch/loss": 2.0, "epoch/largest": 0.9, "epoch/smallest": 0.8} in rows
+        [last] = [row for row in rows if "search/hypervolume" in row]
+        assert (last["search/step"], last["search/front"], last["search/hypervolume"]) == (2, 2, 0.5)
+        exits = [record.exit.exit_code for record in (*first, *second) if record.HasField("exit")]
+        assert exits == [1, 0]
+        stepped = {
+            r.metric.glob_name: r.metric.step_metric for r in first if r.HasField("metric") and r.metric.glob_name
+        }
+        assert stepped == {f"{group}/*": f"{group}/step" for group in GROUPS}
+        assert not any(record.HasField("stats") for record in (*first, *second))
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("WANDB_DIR", str(tmp_path / "file" / "logs"))
+        with (
+            pytest.raises(LoggerError, match="wandb:team: cannot be written"),
+            open_loggers(["wandb:team"], print, experiment="e"),
+        ):
+            pass
+
+
+@pytest.mark.usefixtures("without_network")
+class TestTrackio:
+    """In its local database, read by its own client."""
+
+    @pytest.fixture(autouse=True)
+    def trackio(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("trackio", reason="Trackio is not installed (the extra trackio)")
+        from trackio import sqlite_storage
+
+        monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", tmp_path / "trackio")
+
+    def test_a_run_and_its_resumption_are_one_run(self, tmp_path: Path) -> None:
+        import trackio
+        from trackio.sqlite_storage import SQLiteStorage
+
+        log_twice("trackio:team", tmp_path)
+        [run] = trackio.Api().runs("team")
+        assert run.name == "small-1"
+        assert run.config is not None
+        assert run.config["objectives"] == "accuracy, macs"
+        rows = SQLiteStorage.get_logs("team", "small-1")
+        assert [(row["step"], row["training/loss"]) for row in rows if "training/loss" in row] == [(7, 2.5)]
+        assert [(row["step"], row["epoch/smallest"]) for row in rows if "epoch/smallest" in row] == [(1, 0.8)]
+        assert [(row["step"], row["search/front"]) for row in rows if "search/front" in row] == [(2, 2.0)]
+
+    @pytest.mark.parametrize("project", ["registry-team"])
+    def test_what_is_no_name_of_a_project(self, project: str) -> None:
+        with (
+            pytest.raises(LoggerError, match="cannot be written"),
+            open_loggers([f"trackio:{project}"], print, experiment="e"),
+        ):
+            pass
+
+    def test_a_database_that_cannot_be_written_ends_the_log_alone(self, tmp_path: Path) -> None:
+        notes: list[str] = []
+        with open_loggers(["trackio:team"], notes.append, experiment="e") as (sink,):
+            sink.begin(RunFolder(tmp_path / "small-1"), FACTS, Budget(4), 0)
+            [database] = (tmp_path / "trackio").glob("team*.db")
+            database.write_bytes(b"no database" * 1000)
+            sink.epoch(epoch(1), 4)
+            sink.epoch(epoch(2), 4)
+        [note] = notes
+        assert note.startswith("trackio:team: cannot be written")
