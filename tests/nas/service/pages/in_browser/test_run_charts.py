@@ -226,7 +226,7 @@ def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) ->
     assert not chromium.complaints()
 
 
-@pytest.mark.parametrize(("width", "n_shown"), [(1280, 8), (390, 15)])
+@pytest.mark.parametrize(("width", "n_shown"), [(1280, 7), (390, 15)])
 def test_parallel_coordinates_show_the_genes_that_vary_most_on_the_front(
     chromium: Chromium, server: Server, width: int, n_shown: int
 ) -> None:
