@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,12 @@ class CommandGroup(NotingGroup):
                     self.commands[name] = command  # to the end
         _without_types_of_flags(self)
 
+    def get_params(self, ctx: Any) -> Any:
+        """All options, those for completion included, which Typer adds to the finished group."""
+        parameters = super().get_params(ctx)
+        _without_types(parameters)
+        return parameters
+
     def invoke(self, ctx: Any) -> Any:
         """Runs a command; an error names its options, and has a note with the command that the user types next."""
         try:
@@ -81,8 +87,12 @@ class CommandGroup(NotingGroup):
 
 def _without_types_of_flags(command: Any) -> None:
     """Drops Typer's ``<bool>`` after flags in a command's help and in those below it: it reads like a value to give."""
-    for parameter in command.get_params(typer.Context(command)):
-        if isinstance(parameter, TyperOption) and parameter.is_flag:
-            parameter.metavar = ""
+    _without_types(command.get_params(typer.Context(command)))
     for below in getattr(command, "commands", {}).values():
         _without_types_of_flags(below)
+
+
+def _without_types(parameters: Iterable[Any]) -> None:
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""

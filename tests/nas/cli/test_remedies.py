@@ -89,7 +89,8 @@ def test_an_unknown_value_is_printed_with_its_option_and_a_folder_of_its_name_is
 
 def test_a_file_that_does_not_exist_is_written_by_a_command(after: Shell) -> None:
     expected = "next: nas capture MODEL --output FILE"
-    assert after.nas("inspect", "no-such-model").err.splitlines()[1:] == [expected]
+    assert after.nas("inspect", "no-such-model.capture").err.splitlines()[1:] == [expected]
+    assert after.nas("inspect", "no-such-model").err.splitlines()[1:] == []
     assert after.nas("inspect", "torchvision:no-such-model").err.splitlines()[1:] == []
 
 

@@ -132,7 +132,7 @@ def test_the_task_of_a_table_follows_from_its_labels(tmp_path: Path, name: str, 
     recipe = read_recipe("own-numbers")
     job = parse_job(filled := fill_recipe(recipe, tmp_path / name), source="filled")
     assert job.task == task
-    assert job.objectives == (["accuracy", "macs"] if task == "classification" else ["mae", "macs"])
+    assert job.objectives == (("accuracy", "macs") if task == "classification" else ("mae", "macs"))
     assert filled.count("#") == recipe.count("#")
 
 
