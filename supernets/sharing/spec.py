@@ -62,8 +62,9 @@ class SharingSpec:
             arXiv 1908.09791).
         adapter_rank: rank of low-rank adapters of linear layers, which are trained in place of the weights; None to train the
             weights. With plain slices only.
-        correction: how extracted subnets are corrected on calibration examples before they are used: their output
-            projections by least squares (`supernets.families.decoder.correction`); None for no correction.
+        correction: how extracted subnets are corrected on calibration examples before they are used: their layers by least
+            squares (`supernets.networks.correction`), of decoders the output projections
+            (`supernets.families.decoder.correction`); None for no correction.
         experts: how layers of experts keep fewer of them: those that they drop are merged into the others
             (`supernets.sharing.expert_merging`); None for the first ones alone. With plain slices only.
 

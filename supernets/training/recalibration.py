@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from supernets.families.decoder.correction import Correction
 from supernets.families.decoder.decoder_network import Decoder
+from supernets.networks.correction import LayerCorrection
 from supernets.networks.threads import one_thread
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
@@ -26,19 +28,26 @@ class Extraction:
 
     def __init__(self, supernet: Supernet, calibration: Sequence[Tensor]) -> None:
         self._supernet, self._calibration = supernet, calibration
-        self._correction: Correction | None = None
 
     def __call__(self, architecture: Architecture) -> nn.Module:
         """A plain module with its own storage, in evaluation mode."""
-        network, largest = (
-            recalibrate(self._supernet.extract(architecture), self._calibration),
-            self._supernet.space.largest,
-        )
-        if self._supernet.sharing.spec.correction is None or architecture == largest:
+        network = recalibrate(self._supernet.extract(architecture), self._calibration)
+        if self._supernet.sharing.spec.correction is None or architecture == self._supernet.space.largest:
             return network
-        if self._correction is None:  # which computes the largest network's activations once
-            self._correction = Correction(cast(Decoder, self._supernet.extract(largest)), self._calibration)
-        return self._correction(cast(Decoder, network))
+        family, plain = self._supernet.family.plain(architecture)
+        if isinstance(self._correction, Correction):
+            return self._correction(cast(Decoder, network))
+        return self._correction(network, family.sizes(plain))
+
+    @cached_property
+    def _correction(self) -> Correction | LayerCorrection:
+        """The correction of all subnets, which computes the largest network's activations once."""
+        largest = self._supernet.space.largest
+        family, _ = self._supernet.family.plain(largest)
+        network = self._supernet.extract(largest)
+        if isinstance(network, Decoder):
+            return Correction(network, self._calibration)
+        return LayerCorrection(family.programs().of().elastic, network, self._calibration)
 
 
 @torch.no_grad()

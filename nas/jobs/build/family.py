@@ -290,11 +290,11 @@ def find_sharing(job: ResolvedJob, family: Family, checkpoint: Checkpoint | None
         raise JobError(f"{source}: supernet.sort: {message}", code="job.conflict")
     try:
         spec = replace(PLAIN if sharing is None else sharing.spec(), adapter_rank=job.config.training.adapter_rank)
-        if spec.correction is not None and (mixture or not isinstance(plain, DecoderFamily)):
-            of = "its layers have experts" if mixture else f"the family is {family.name}"
-            raise SpaceError(
-                f"correction: {spec.correction} fits decoders of texts without experts, and {of}; remove it"
-            )
+        if spec.correction is not None and mixture:
+            raise SpaceError(f"correction: {spec.correction} fits networks without experts; remove it")
+        if spec.correction is not None and not plain.programs().of().exact:
+            fault = f"the forward of {plain.name} computes differently for other sizes"
+            raise SpaceError(f"correction: {spec.correction} fits networks of one program, and {fault}; remove it")
         with torch.device("meta"):  # allocates nothing, and draws no random numbers
             ChainSharing(family, spec)
     except Exception as error:

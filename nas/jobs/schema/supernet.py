@@ -55,8 +55,8 @@ class SharingConfig(Section):
     kernels: Literal["centre", "transform"] = "centre"
     """How a smaller kernel is made of a larger one: its centre, or a learned transform of it."""
     correction: Annotated[Literal["least-squares"] | None, Field(description="least-squares")] = None
-    """Corrects networks of the family decoder on `calibration_images` before they are scored and exported: their
-    output projections are fitted to the activations of the largest network."""
+    """Corrects networks on `calibration_images` before they are scored and exported: their layers (of decoders, the output
+    projections) are fitted to the activations of the largest network, without labels."""
     experts: Annotated[Literal["merged"] | None, Field(description="merged")] = None
     """How a pretrained network's layers keep fewer experts: the most used ones (on `calibration_images`), into which the others
     are merged, in place of the first ones alone."""

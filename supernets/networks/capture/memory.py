@@ -50,13 +50,16 @@ def check_values(program: Program, *, batch: int, double: bool = False) -> None:
     Args:
         double: True for the run in double precision of a proof.
     """
-    peak_bytes, largest = _peak(program)
+    n_bytes, largest = _peak(program)
     if largest is not None:
         where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
         subject = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
-        _check_available(
-            (1 + double) * peak_bytes * batch // program.batch, subject, "; or leave out the proof" * double
-        )
+        _check_available((1 + double) * n_bytes * batch // program.batch, subject, "; or leave out the proof" * double)
+
+
+def peak_bytes(program: Program) -> int:
+    """The most bytes of results that a run of the captured batch needs at once."""
+    return _peak(program)[0]
 
 
 def _peak(program: Program) -> tuple[int, Call | None]:
@@ -67,18 +70,18 @@ def _peak(program: Program) -> tuple[int, Call | None]:
             viewed.update((name, source) for name in call.outputs if name)
     calls = tuple(call.reading(viewed) for call in program.calls)
     outputs = {replacement(name, viewed) for name in program.outputs}
-    live_bytes = peak_bytes = 0
+    live_bytes = most_bytes = 0
     n_bytes_of, largest, largest_bytes = dict[str, int](), None, -1
     for call, ending in zip(calls, last_reads(replace(program, calls=calls), outputs), strict=True):
         results = {name: _bytes(program.values[name]) for name in call.outputs if name and name not in viewed}
         n_bytes_of.update(results)
         n_bytes = sum(results.values())
         live_bytes += n_bytes
-        peak_bytes = max(peak_bytes, live_bytes)
+        most_bytes = max(most_bytes, live_bytes)
         if results and n_bytes > largest_bytes:
             largest, largest_bytes = call, n_bytes
         live_bytes -= sum(n_bytes_of.get(name, 0) for name in ending)
-    return peak_bytes, largest
+    return most_bytes, largest
 
 
 def _check_available(needed: int, subject: str, remedy: str = "") -> None:

@@ -1,0 +1,223 @@
+"""Correction of subnets of any program in closed form: each layer's weights are fitted to the largest network's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.networks.capture.elastic_program import ElasticProgram
+from supernets.networks.capture.execution import last_reads, results_of, values_of
+from supernets.networks.capture.memory import peak_bytes
+from supernets.networks.capture.program import BATCH, Call, Program, Ref
+from supernets.networks.network import Network, network_of
+from supernets.networks.operations import operation
+from supernets.networks.threads import one_thread
+from supernets.space.axes import Sizes, slice_tensor
+
+MAX_EXAMPLES, MAX_BYTES = 512, 2**30
+"""Number of examples that are read, as far as the results that a subnet needs at once take no more than these bytes."""
+MAX_ROWS = 2**13
+"""Number of positions of outputs (of pixels or tokens of all examples) that a layer is fitted on."""
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 100.0)
+"""Shares of the mean second moment that are added to all; each layer takes the best of them on rows that are held out."""
+_HELD_OUT = 4
+"""Every row of this number is held out while the ridge is chosen."""
+_SAME = 1e-3
+"""Relative difference of a layer's outputs up to which it is not fitted: other examples for statistics make some, too."""
+_CHUNK = 16
+"""Number of examples that the largest network reads at once."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer or convolution of the largest network.
+
+    Attributes:
+        rows: Positions of its outputs, (rows,): indices of examples and pixels, or tokens, in row-major order.
+        outputs: The largest network's outputs there, (rows, outputs).
+    """
+
+    rows: Tensor = field(repr=False)
+    outputs: Tensor = field(repr=False)
+
+
+class LayerCorrection:
+    """Corrects subnets of one network, layer after layer, without labels.
+
+    The weights (and biases) of each linear layer and each convolution that is not depthwise are fitted by least squares, with a
+    ridge that keeps them near to what they are, so that it returns for the subnet's inputs, after the layers before have been
+    corrected, what the largest network's layer returns for its own. Statistics of batch norms are those of the subnet's inputs.
+    Fits to the outputs of the unpruned network are those of ThiNet (Luo et al. 2017, arXiv 1707.06342) and of He et al. (2017,
+    arXiv 1707.06168), who also take the inputs of the pruned network. Departure: a ridge for each layer, which is chosen on
+    positions that are held out.
+
+    Args:
+        elastic: The networks' program, with its axes.
+        largest: The largest network, extracted, in evaluation mode.
+        batches: (n, ...) examples of the training part, without labels; the first ones are read.
+    """
+
+    @torch.no_grad()
+    def __init__(self, elastic: ElasticProgram, largest: nn.Module, batches: Sequence[Tensor]) -> None:
+        network = network_of(largest, batches[0][:2])
+        bytes_each = peak_bytes(network.program) // network.program.batch
+        n = max(_CHUNK, min(MAX_EXAMPLES, MAX_BYTES // max(1, bytes_each)))
+        inputs = torch.cat([batch[:n] for batch in batches[: 1 + n // len(batches[0])]])[:n]
+        self._elastic, self._inputs = elastic, inputs
+        self._layers: dict[str, _Layer] = {}
+        calls = {call.outputs[0]: call for call in network.program.calls if _is_fitted(call, network)}
+        parts: dict[str, list[Tensor]] = {name: [] for name in calls}
+        generator = torch.Generator().manual_seed(0)
+        rows: dict[str, Tensor] = {}
+        with one_thread():
+            for start in range(0, len(inputs), _CHUNK):
+                chunk = inputs[start : start + _CHUNK]
+                values = values_of(
+                    network.program, list(calls), network.tensors.__getitem__, [chunk], _lengths(network.program, chunk)
+                )
+                for name, call in calls.items():
+                    outputs = _outputs_last(call, values[name])
+                    per_example = prod(outputs.shape[1:-1])
+                    if name not in rows:
+                        n = per_example * len(inputs)
+                        rows[name] = torch.randperm(n, generator=generator)[:MAX_ROWS].sort().values
+                    first = start * per_example
+                    chosen = rows[name][(rows[name] >= first) & (rows[name] < first + len(chunk) * per_example)]
+                    parts[name].append(outputs.flatten(0, -2)[chosen - first])
+        self._layers = {name: _Layer(rows[name], torch.cat(parts[name])) for name in calls}
+
+    @torch.no_grad()
+    def __call__(self, network: nn.Module, sizes: Sizes) -> nn.Module:
+        """The network, with its weights changed in place.
+
+        Args:
+            network: an extracted subnet of the same family, in evaluation mode.
+            sizes: The sizes of its axes.
+        """
+        plain = network_of(network, self._inputs[:2])
+        program, lengths = plain.program, _lengths(plain.program, self._inputs)
+        values: dict[str, Tensor] = dict(zip(program.inputs, [self._inputs], strict=True))
+        with one_thread():
+            for call, ending in zip(program.calls, last_reads(program, ()), strict=True):
+                values.update((name, plain.tensors[name]) for name in call.reads() if name not in values)
+                if call.name == "batch_norm":
+                    _recalibrate(call, values)
+                elif (layer := self._layers.get(call.outputs[0])) is not None:
+                    dim = self._elastic.shapes[call.outputs[0]][_channel(call)]
+                    expected = slice_tensor(layer.outputs, (len(layer.outputs), dim), self._elastic.axes, sizes)
+                    _fit(call, values, layer.rows, expected)
+                values.update(results_of(call, operation(call), values, lengths))
+                for name in ending:
+                    del values[name]
+        return network
+
+
+def _lengths(program: Program, inputs: Tensor) -> dict[str, int]:
+    """The sizes that the inputs decide, by name."""
+    names = program.input_dims[0] if program.input_dims else (BATCH,)
+    return {name: size for name, size in zip(names, inputs.shape, strict=False) if name}
+
+
+def _is_fitted(call: Call, network: Network) -> bool:
+    """Returns whether a call is a linear layer, or a convolution that is not depthwise, whose weight no other call reads."""
+    weight, program = call.arguments.get("weight"), network.program
+    if call.name not in ("linear", "conv1d", "conv2d") or not isinstance(weight, Ref):
+        return False
+    if weight.name not in program.trainable or len(program.consumers()[weight.name]) != 1:
+        return False
+    if call.name == "linear":
+        return call.outputs[0] not in program.state_values
+    return program.values[weight.name].shape[1] > 1 and not isinstance(call.arguments["padding"], str)
+
+
+def _channel(call: Call) -> int:
+    """The dimension of a layer's outputs."""
+    return -1 if call.name == "linear" else 1
+
+
+def _outputs_last(call: Call, value: Tensor) -> Tensor:
+    return value.movedim(_channel(call), -1)
+
+
+def _recalibrate(call: Call, values: Mapping[str, Tensor]) -> None:
+    """Replaces the statistics of a batch norm by those of its inputs."""
+    x = values[cast(Ref, call.arguments["input"]).name]
+    dims = [i for i in range(x.ndim) if i != 1]
+    for name, statistic in (("running_mean", x.mean(dims)), ("running_var", x.var(dims))):
+        if isinstance(tensor := call.arguments.get(name), Ref):
+            values[tensor.name].copy_(statistic)
+
+
+def _fit(call: Call, values: Mapping[str, Tensor], rows: Tensor, expected: Tensor) -> None:
+    """Fits the weight and the bias of a layer to what it should return at some positions of its outputs, (rows, outputs)."""
+    a = call.arguments
+    x, weight = (values[cast(Ref, a[name]).name] for name in ("input", "weight"))
+    bias = values[bias_argument.name] if isinstance(bias_argument := a.get("bias"), Ref) else None
+    groups = cast(int, a.get("groups", 1)) if call.name != "linear" else 1
+    inputs = _rows_of(call, x, weight, rows, groups)
+    weights = weight.reshape(groups, weight.shape[0] // groups, -1).clone()
+    targets = expected.view(len(expected), groups, -1).transpose(0, 1)
+    missing = targets - inputs @ weights.transpose(1, 2)
+    if bias is not None:
+        missing -= bias.view(groups, 1, -1)
+    if float(missing.square().sum()) <= _SAME**2 * float(targets.square().sum()):
+        return
+    for group in range(groups):
+        change = _least_squares(inputs[group], missing[group])
+        weights[group] += change[:-1].T
+        if bias is not None:
+            bias.view(groups, -1)[group] += change[-1]
+    weight.copy_(weights.view(weight.shape))
+
+
+def _rows_of(call: Call, x: Tensor, weight: Tensor, rows: Tensor, groups: int) -> Tensor:
+    """What a layer reads for some positions of its outputs, (groups, rows, inputs)."""
+    if call.name == "linear":
+        return x.flatten(0, -2)[rows][None]
+    a = call.arguments
+    kernel = weight.shape[2:]
+    stride, padding, dilation = (_pair(a[name], len(kernel)) for name in ("stride", "padding", "dilation"))
+    padded = functional.pad(x, [n for size in reversed(padding) for n in (size, size)])
+    windows = padded
+    for i, (size, step, apart) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        windows = windows.unfold(2 + i, apart * (size - 1) + 1, step)[..., ::apart]
+    extents = windows.shape[2 : 2 + len(kernel)]
+    windows = windows.movedim(1, 1 + len(kernel))  # examples, positions, channels, kernel
+    chosen = windows[torch.unravel_index(rows, (len(x), *extents))]
+    return chosen.reshape(len(rows), groups, -1).transpose(0, 1)
+
+
+def _pair(argument: object, n: int) -> tuple[int, ...]:
+    numbers = cast(tuple[int, ...], argument if isinstance(argument, tuple) else (argument,))
+    return numbers * n if len(numbers) == 1 else numbers
+
+
+def _least_squares(inputs: Tensor, missing: Tensor) -> Tensor:
+    """The change of weights and, in the last row, of biases that adds to outputs what is missing, (inputs + 1, outputs).
+
+    It is zero but for the biases where no ridge makes it better for rows that are held out.
+    """
+    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
+    held_out = torch.arange(len(inputs)) % _HELD_OUT == 0
+    (moments, products), (tests, expected) = (
+        (inputs[part].T @ inputs[part], inputs[part].T @ missing[part]) for part in (~held_out, held_out)
+    )
+    errors: dict[float, float] = {}  # without the squares of what is missing, which all ridges share
+    for ridge in RIDGES:
+        change = _solved(moments, products, ridge)
+        errors[ridge] = float((change * (tests @ change - 2 * expected)).sum())
+    best = min(errors, key=errors.__getitem__)
+    return _solved(moments + tests, products + expected, best)
+
+
+def _solved(moments: Tensor, products: Tensor, ridge: float) -> Tensor:
+    """The weights with a ridge on all but the last, which is the bias."""
+    added = torch.full((len(moments),), ridge * float(moments.diagonal()[:-1].mean()) + 1e-12)
+    added[-1] = 0.0
+    return torch.cholesky_solve(products, torch.linalg.cholesky(moments + added.diag()))
