@@ -3,8 +3,8 @@
     python -m tests.benchmarks.one_shot originals [--model resnet20 ...]
 
 Networks of uniform width with some shares of the original's multiply-accumulates, whose batch norms have the statistics of 512
-training images without labels: as they are extracted, with units sorted by Taylor importance; the same, corrected on these images;
-and networks of Torch-Pruning, which removes units by magnitude or by Taylor importance. Test accuracy.
+training images without labels: as they are extracted, with units sorted by Taylor importance; the same, corrected on these
+images; and networks of Torch-Pruning, which removes units by magnitude or by Taylor importance. Test accuracy.
 """
 
 from __future__ import annotations
