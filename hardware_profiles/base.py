@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hardware_profiles.waiting import WAIT_MINUTES
+
 if TYPE_CHECKING:  # a name of a profile is checked without loading numpy
     import numpy as np
     from numpy.typing import NDArray
@@ -32,6 +34,8 @@ class HardwareProfile:
         description: Text for people, such as the machine's model; it does not affect measuring.
         runtime: The runtime of the models: ``onnxruntime``, ``openvino``, or ``module:Class`` of a
             `hardware_profiles.runtimes.base.Runtime`.
+        wait_minutes: Minutes that a measurement waits for the machine of `ssh` or `placement` while it cannot be reached; it
+            affects no measured value, and profiles that differ in it alone are equal.
     """
 
     name: str
@@ -43,10 +47,12 @@ class HardwareProfile:
     python: str = "python3"
     description: str = ""
     runtime: str = "onnxruntime"
+    wait_minutes: float = field(default=WAIT_MINUTES, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields; the runtime only where it is not ONNX Runtime, as in files from before there were others."""
+        """The fields that say what is measured; the runtime only where it is not ONNX Runtime, as in files of before."""
         fields = asdict(self)
+        del fields["wait_minutes"]
         return fields if self.runtime != "onnxruntime" else {key: fields[key] for key in fields if key != "runtime"}
 
     @property

@@ -27,6 +27,7 @@ from hardware_profiles.files import check_regular
 from hardware_profiles.requirements import check_requirements, platform_error
 from hardware_profiles.runtimes.lookup import check_name, find_runtime
 from hardware_profiles.runtimes.shipped import RUNTIMES
+from hardware_profiles.waiting import MAX_WAIT_MINUTES
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
@@ -56,6 +57,10 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "ssh": (lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))), "a host, such as pi@raspberrypi"),
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),
     "description": (lambda v: isinstance(v, str), "text"),
+    "wait_minutes": (
+        lambda v: type(v) in (int, float) and 0 <= v <= MAX_WAIT_MINUTES,
+        f"minutes from 0 to {MAX_WAIT_MINUTES}",
+    ),
 }
 """The check of a value, and the expected kind of value, by key of a profile's file."""
 
@@ -210,6 +215,8 @@ def _parse(text: str, source: str) -> HardwareProfile:
         raise ProfileError(f"{source}: placement (a Ray node) and ssh (a host) exclude each other; remove one")
     if "python" in data and not data.get("ssh"):
         raise ProfileError(f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or remove it")
+    if "wait_minutes" in data and not (data.get("ssh") or data.get("placement")):
+        raise ProfileError(f"{source}: wait_minutes: only another machine can be away; add ssh or placement, or remove it")
     if (name := data.get("runtime", "onnxruntime")) != "onnxruntime":
         try:
             data = {"provider": find_runtime(name).device, **data}

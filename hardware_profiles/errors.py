@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from hardware_profiles.waiting import Wait
+
 
 class ProfilingError(Exception):
     """Base of all errors of this package. A raise may replace the class's code by a more specific one."""
@@ -24,9 +26,21 @@ class ProfileError(ProfilingError):
 
 
 class UnreachableError(ProfileError):
-    """The ssh host does not answer, or no node of the Ray cluster offers the resource."""
+    """The ssh host does not answer, or no node of the Ray cluster offers the resource.
+
+    Attributes:
+        doubtful: True if a mistake in the profile gives the same error, so that waiting only helps where the machine was
+            reached before.
+        profile: Name of the profile.
+        wait: The wait that ended without an answer; None where there was none.
+    """
 
     code = "profile.unreachable"
+    wait: Wait | None = None
+
+    def __init__(self, message: str, *, profile: str, code: str | None = None, doubtful: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.profile, self.doubtful = profile, doubtful
 
 
 class WorkerError(ProfilingError):

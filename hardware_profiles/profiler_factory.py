@@ -25,6 +25,7 @@ def open_profiler(
     profile: HardwareProfile,
     *,
     seed: int = 0,
+    await_first: bool = True,
     on_wait: Callable[[str], None] | None = None,
     on_wait_end: Callable[[], None] | None = None,
     limits: Limits | None = None,
@@ -41,8 +42,9 @@ def open_profiler(
     Args:
         profile: Profile to measure on: this machine, an ssh host, or a node of a Ray cluster.
         seed: Seed of the order of entries within rounds.
-        on_wait: Receives a message when another measurement holds the host; None waits silently.
-        on_wait_end: Is called when that wait ends, because the host is free or by a timeout; None for no call.
+        await_first: False to raise at once where the machine cannot be reached the first time, instead of waiting for it.
+        on_wait: Receives a message when another measurement holds the host, or the machine is away; None waits silently.
+        on_wait_end: Is called when that wait ends, for better or by a timeout; None for no call.
         limits: Timeouts of the worker's start, of the wait for the host and of its answers; None for the defaults.
         lock: Name of the host's lock, which all its users must share, or the path of a file.
         usual: Machine's usual speed, at which latencies are given; None takes it from this user's record of speeds, or from the
@@ -57,6 +59,7 @@ def open_profiler(
         profile,
         _connector(profile),
         seed=seed,
+        await_first=await_first,
         on_wait=on_wait,
         on_wait_end=on_wait_end,
         limits=limits,

@@ -56,7 +56,8 @@ def offering_node(profile: HardwareProfile, nodes: Sequence[Mapping[str, float]]
     raise UnreachableError(
         f"profile {profile.name} needs a Ray node with {shown_resources(profile.placement)}, and none of the {len(nodes)} "
         f"live nodes has it; they offer {', '.join(offered)}. Start Ray on that machine with "
-        f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`"
+        f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`",
+        profile=profile.name,
     )
 
 

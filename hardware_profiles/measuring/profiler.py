@@ -21,6 +21,7 @@ from hardware_profiles.measuring.worker.huge_pages import LARGE_BYTES
 from hardware_profiles.requirements import check_requirements, energy_error, platform_error
 from hardware_profiles.runtimes.lookup import find_runtime
 from hardware_profiles.transports.connection import Connection
+from hardware_profiles.waiting import Patience, time_of_day
 
 MAX_BATCH = 20
 """Deployments measured together; with more, the start and the end of a round are too far apart in time."""
@@ -35,8 +36,6 @@ MAX_KILLERS = 3
 """If all models of a batch kill the worker, and they are more than this, the machine is to blame."""
 LOCK = "hardware-profiles"
 """Name of the host's measurement lock, shared by all its users (see `Worker.acquire`)."""
-PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-"""Pause before each attempt to reconnect to a lost machine, which may be restarting."""
 
 
 class WorkerProfiler:
@@ -47,8 +46,10 @@ class WorkerProfiler:
     Args:
         connect: starts a worker for the profile.
         seed: Seed of the order of entries within rounds.
-        on_wait: receives a message when another measurement holds the host.
-        on_wait_end: is called when the host is free.
+        await_first: False to raise at once where the machine cannot be reached the first time; one that was reached before is
+            waited for as the profile says.
+        on_wait: receives a message when another measurement holds the host, or the machine is away.
+        on_wait_end: is called when the host is free, or the machine is back, or no longer waited for.
         usual: the machine's usual speed, at which all latencies are given. None: that of the record, or where that has none,
             the speed of the first session. It stays the same; that of a busy machine, until the first quiet session. Longer
             measurements, which are the last of a search, are given at the usual speed as the record has it by then.
@@ -62,16 +63,17 @@ class WorkerProfiler:
         connect: Callable[[], Connection],
         *,
         seed: int = 0,
+        await_first: bool = True,
         on_wait: Callable[[str], None] | None = None,
         on_wait_end: Callable[[], None] | None = None,
         limits: Limits | None = None,
         lock: str = LOCK,
-        pauses_s: Sequence[float] = PAUSES_S,
         usual: Speed | None = None,
         record: SpeedRecord | None = None,
         energy: bool = False,
     ) -> None:
-        self._profile, self._connect, self._pauses_s, self._energy = profile, connect, pauses_s, energy
+        self._profile, self._connect, self._await_first, self._energy = profile, connect, await_first, energy
+        self._on_wait, self._on_wait_end = on_wait, on_wait_end
         self._limits = limits or Limits()
         rng, clock = np.random.default_rng(seed), clock_of(profile)
         self._convert = find_runtime(profile.runtime).convert
@@ -210,20 +212,28 @@ class WorkerProfiler:
         return self._connection
 
     def _reach(self) -> Connection:
-        """A new connection; reconnecting to a machine that was reached before is retried."""
-        if not self._environment:
-            return self._connect()
-        for pause_s in self._pauses_s:
-            try:
-                return self._connect()
-            except UnreachableError:
-                time.sleep(pause_s)
+        """A new connection, once the machine can be reached."""
+        name, was_reached = self._profile.name, bool(self._environment)
+        minutes = self._profile.wait_minutes if was_reached or self._await_first else 0.0
+        patience = Patience(name, minutes, on_wait=self._on_wait, on_wait_end=self._on_wait_end)
+
+        def is_away(error: Exception) -> bool:
+            return isinstance(error, UnreachableError) and (was_reached or not error.doubtful)
+
         try:
-            return self._connect()
+            return patience.repeat(self._connect, is_away)
         except UnreachableError as error:
+            if not is_away(error):
+                raise ProfileError(str(error), code=error.code) from error
+            if not was_reached and error.wait is None:
+                raise
+            lost = f"lost the machine of profile {name}" if was_reached else "the machine did not come back"
+            waited = "" if error.wait is None else f", which was waited for since {time_of_day(error.wait.since)}"
             advice = "Finished measurements are kept; continue when the machine is back"
-            message = f"lost the machine of profile {self._profile.name}: {error}. {advice}"
-            raise WorkerError(message, code="worker.machine-lost") from error
+            message = f"{lost}{waited}: {error}. {advice}"
+            lost_error = UnreachableError(message, profile=name, code="worker.machine-lost")
+            lost_error.wait = error.wait
+            raise lost_error from error
 
     def _count_death(self, death: WorkerDiedError) -> None:
         """Counts deaths without a suspected model; too many of these are an error."""

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,12 +38,21 @@ _LOADER = (
     'exec(compile(f.read(json.loads(f.readline())["payloads"][0]),"bootstrap.py","exec"))'
 )
 _NO_ANSWER = "the host does not answer; check that it is switched on and on this network"
+_ENDED = "the host ended the connection; it may be starting or stopping"
+_NO_NAME = "the host name is unknown; check its spelling, or use its address"
+_UNRESOLVED = "could not resolve hostname"
 _REASONS: Mapping[str, tuple[str, bool]] = {
-    "could not resolve hostname": ("the host name is unknown; check its spelling, or use its address", True),
+    _UNRESOLVED: (_NO_NAME, True),
     "connection refused": ("the host accepts no ssh connections at that port; start its ssh server", True),
     "timed out": (_NO_ANSWER, True),
+    "not responding": (_NO_ANSWER, True),
     "no route to host": (_NO_ANSWER, True),
+    "host is down": (_NO_ANSWER, True),
     "network is unreachable": ("this machine has no route to the host; check the network", True),
+    "connection reset": (_ENDED, True),
+    "connection closed": (_ENDED, True),
+    "closed by remote host": (_ENDED, True),
+    "broken pipe": (_ENDED, True),
     "host key verification failed": (
         "the host key is unknown or has changed; run `ssh {host}` once in a terminal and compare the key",
         False,
@@ -94,7 +104,7 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
             connection.send({"do": "worker"}, [worker_archive(profile.runtime)])
             return connection
     except WorkerDiedError as death:
-        error: ProfileError = _connect_error(profile, connection, death)
+        error: ProfileError = _connect_error(profile, connection, death, config)
     except (json.JSONDecodeError, UnicodeDecodeError) as junk:
         output = junk.doc if isinstance(junk, json.JSONDecodeError) else str(junk)
         printed = f"the host prints text into the worker's output ({output[:60].strip()!r})"
@@ -128,20 +138,44 @@ def ssh_arguments(profile: HardwareProfile, config: Path | None) -> list[str]:
     return ["-T", "-x", *(["-F", str(config)] if config else []), *options, "--", profile.ssh, command]
 
 
-def _connect_error(profile: HardwareProfile, connection: SshConnection, death: WorkerDiedError) -> ProfileError:
+def _connect_error(
+    profile: HardwareProfile, connection: SshConnection, death: WorkerDiedError, config: Path | None
+) -> ProfileError:
     """The error of a first contact that failed, from ssh's exit code and message."""
     code, message = connection.exit_code, connection.last_error_line() or str(death)
     advice = f"try `ssh {profile.ssh} {profile.python} -V` in a terminal"
     if code in (_NOT_FOUND, _NOT_EXECUTABLE):
         message = f"cannot run {profile.python} there"
         advice = "install Python, or set the profile's key python to its path"
+    if code is not None and code < 0:  # ended here, since the host took the connection and then said nothing
+        return UnreachableError(f"{_place(profile)}: {death}: {_NO_ANSWER}", profile=profile.name)
     if code != _SSH_FAILED:
         return ProfileError(f"{_place(profile)}: no worker starts: {message}; {advice}", code="profile.host-python")
     for words, (reason, temporary) in _REASONS.items():
         if words in message.lower():
             text = f"{_place(profile)}: {message}: {reason.format(host=profile.ssh)}"
-            return UnreachableError(text) if temporary else ProfileError(text, code="profile.access-denied")
-    return UnreachableError(f"{_place(profile)}: {message}; {advice}")
+            doubtful = words == _UNRESOLVED and not _has_key(profile.ssh, config)
+            return (
+                UnreachableError(text, profile=profile.name, doubtful=doubtful)
+                if temporary
+                else ProfileError(text, code="profile.access-denied")
+            )
+    return UnreachableError(f"{_place(profile)}: {message}; {advice}", profile=profile.name, doubtful=True)
+
+
+def _has_key(host: str, config: Path | None) -> bool:
+    """True if ssh knows the host's key, so that it was reached before, and its name had an address then."""
+    command = ["ssh", *(["-F", str(config)] if config else []), "-G", "--", host]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    settings = dict(line.split(" ", 1) for line in printed.splitlines() if " " in line)
+    name, port = settings.get("hostkeyalias") or settings.get("hostname", host), settings.get("port", "22")
+    shown = name if port == "22" or "hostkeyalias" in settings else f"[{name}]:{port}"
+    files = f"{settings.get('userknownhostsfile', '')} {settings.get('globalknownhostsfile', '')}".split()
+    return any(
+        subprocess.run(["ssh-keygen", "-F", shown, "-f", Path(file).expanduser()], capture_output=True, check=False).returncode
+        == 0
+        for file in files
+    )
 
 
 def _place(profile: HardwareProfile) -> str:

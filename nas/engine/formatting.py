@@ -242,13 +242,16 @@ def moment_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def wait_text(state: RunState, now: float) -> str:
-    """The reason and the duration of a driver's wait, in steps of five seconds; "" while it works.
+def wait_text(state: RunState, now: float, *, live: bool) -> str:
+    """The reason and the duration of a driver's wait, in steps of five seconds, or what ended the last driver; "" for neither.
 
     Args:
         now: Seconds since the epoch.
+        live: True if the run has a driver.
     """
-    if not state.waiting or not state.waiting_since:
+    if not live or not state.waiting:
+        return "" if state.away is None else str(state.away)
+    if not state.waiting_since:
         return state.waiting
     waited_s = max(0.0, now - state.waiting_since)
     return f"{state.waiting} ({duration(waited_s - waited_s % 5)} so far)"

@@ -13,6 +13,7 @@ from nas.engine.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStor
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import read_labels
 from nas.engine.store.opening import is_held
+from nas.engine.store.run_state import Away
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import NasError, Remedy, StoreError
 from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
@@ -38,6 +39,7 @@ class RunSnapshot:
         evaluations: Number of evaluations of the budget, failed ones included; 0 for a training.
         n_known: Number of networks that a warm start knew, which are evaluated beside the budget.
         counts: all of these by their results.
+        away: The machine that ended its last driver, or that the present one has not reached yet.
         epoch, epochs: Number of trained epochs, and of all epochs; 0 of 0 where the supernet was trained before.
         scored: the metric that the training's epochs are scored by.
     """
@@ -60,6 +62,7 @@ class RunSnapshot:
     step: int = 0
     steps: int = 0
     expected_end: float | None = None
+    away: Away | None = None
     scored: Objective = ACCURACY
 
     @property
@@ -85,7 +88,8 @@ def snapshot_of(store: RunStore, *, has_driver: bool) -> RunSnapshot:
         status,
         has_driver,
         state.epoch + n_measurements,
-        reason=(wait_text(state, time.time()) if has_driver and status is RunStatus.RUNNING else "") or store.reason(),
+        reason=("" if status in _ENDED else wait_text(state, time.time(), live=has_driver)) or store.reason(),
+        away=None if status in _ENDED else state.away,
         begun=facts is not None,
         kind="search" if facts is None else facts.kind,
         name="" if facts is None else facts.name,

@@ -53,19 +53,23 @@ class VisibleWaits:
     """The waits of one driver; one of an earlier driver, which was killed, has ended.
 
     Args:
+        store: Store of the run; None before the run is made.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, store: RunStore, observer: ProgressObserver, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: RunStore | None, observer: ProgressObserver, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store, self._observer, self._clock, self._since = store, observer, clock, 0.0
-        if store.state().waiting:
+        if store is not None and store.state().waiting:
             store.update_state(waiting="")
 
     def begin(self, text: str) -> None:
         """Shows what the driver waits for, from now on."""
         self._since = self._clock()
         self._observer.waiting(text)
-        self._store.update_state(waiting=text, waiting_since=self._since)
+        if self._store is not None:
+            self._store.update_state(waiting=text, waiting_since=self._since)
 
     def end(self) -> None:
         """Shows that the driver waits no longer; without a wait, nothing."""
@@ -75,7 +79,8 @@ class VisibleWaits:
         self._observer.waiting("")
         if waited_s >= _LONG_S:
             self._observer.note(f"waited {duration(waited_s)}")
-        self._store.update_state(waiting="")
+        if self._store is not None:
+            self._store.update_state(waiting="")
 
     def progress(self, progress: SearchProgress) -> None:
         """Shows progress, which ends a wait, as one whose worker died."""

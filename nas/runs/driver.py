@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Unpack
 
-from hardware_profiles.errors import ProfilingError
+from hardware_profiles.errors import ProfilingError, UnreachableError
 from nas.engine.resumption import Resumption, check_ended
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import new_place, open_store
 from nas.engine.store.run_facts import Kind
+from nas.engine.store.run_state import Away
 from nas.errors import ClusterError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.resolve.references import check_training
@@ -83,6 +86,7 @@ def resume(
         more = Resumption(evaluations, minutes, retry_failed=retry_failed)
         facts = check_ended(folder, store, more)
         more.check(store, run)
+        store.update_state(away=None)
         with _naming_next_step(folder), preparing_again(folder, store, facts, options) as built_job:
             if more:
                 more.apply(store, run)
@@ -97,8 +101,9 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
     """Continues a run that waits or has lost its driver, from any state; does nothing once it has ended.
 
     An error that prevents this is recorded as the run's failure. After a kill, a call continues the run; also after
-    SIGTERM, which may be a cancellation or a machine's shutdown, and where the cluster or the database server does not
-    answer: these are not recorded, and the service that started this driver decides.
+    SIGTERM, which may be a cancellation or a machine's shutdown, and where the cluster, the database server or a profile's
+    machine does not answer: these are no failures, and the service that started this driver decides. A machine that stays
+    away is recorded; the next call tries it once, at its begin.
 
     Args:
         kind: Kind of the run, where no driver has described it yet.
@@ -112,11 +117,15 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
     with closing(open_store(folder, driver=True)) as store:
         if store.status() not in _OPEN:
             return Run(folder, options.runs)
+        was_away = store.state().away is not None
         with (
             _naming_next_step(folder),
-            _recording_end(store, but=(ClusterError, StoreAwayError)),
-            _preparing(folder, store, kind, options) as built_job,
+            _recording_end(store, but=(ClusterError, StoreAwayError, UnreachableError)),
+            _recording_away(store),
+            _preparing(folder, store, kind, replace(options, await_machines=not was_away)) as built_job,
         ):
+            if was_away:
+                store.update_state(away=None)
             if more and not more.is_applied(store.state()):
                 more.apply(store, run)
             ends = [status for status, _ in store.statuses() if status not in _OPEN]
@@ -136,7 +145,7 @@ def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptio
     config = load_job(folder.job_file, stored=True)
     job = ResolvedJob(config, options.runs, str(folder.job_file), options.objects)
     check_training(job, kind, inline=options.inline)
-    with preparing_new(job, kind, options) as (built_job, reuse):
+    with preparing_new(job, kind, options, store=store) as (built_job, reuse):
         describe(folder, store, built_job, kind, reuse, options)
         yield built_job
 
@@ -172,6 +181,18 @@ def _recording_interruption(folder: RunFolder, store: RunStore, options: RunOpti
     except KeyboardInterrupt:
         store.set_status(RunStatus.CANCELLED, reason="interrupted")
         options.observer.note(f"interrupted; the run {folder.id} can be resumed")
+        raise
+
+
+@contextmanager
+def _recording_away(store: RunStore) -> Iterator[None]:
+    """Records which machine ended a driver, since it was away."""
+    try:
+        yield
+    except UnreachableError as error:
+        if store.state().away is None:  # else the service counts its tries
+            now = time.time()
+            store.update_state(away=Away.first(error.profile, now if error.wait is None else error.wait.since, now))
         raise
 
 

@@ -88,11 +88,10 @@ class Run(StoredRun):
 
     @property
     def waiting(self) -> str:
-        """The event that its driver waits for now, and for how long, in words; "" where it works, or there is none."""
-        if not is_held(self.folder):
-            return ""
+        """What it waits for now and since when, in words; "" while its driver works, and once it has ended."""
+        live = is_held(self.folder)
         with self.store() as store:
-            return wait_text(store.state(), time.time())
+            return wait_text(store.state(), time.time(), live=live)
 
     @property
     def front(self) -> tuple[Point, ...]:

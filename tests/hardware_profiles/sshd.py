@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SSHD = shutil.which("sshd", path=os.defpath + ":/usr/sbin:/usr/local/sbin")
@@ -22,24 +21,46 @@ def missing() -> str:
     return "" if SSHD and shutil.which("ssh") else "needs sshd and ssh (Debian's openssh-server)"
 
 
-@dataclass(frozen=True)
 class Server:
-    """A running server: its process id, and a configuration for ssh with the aliases of `serve`."""
+    """A server, which can be stopped and started again, and a configuration for ssh with the aliases of `serve`."""
 
-    pid: int
-    config: Path
+    def __init__(self, folder: Path, port: int) -> None:
+        self.config, self._folder, self._port = folder / "config", folder, port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts it, and waits until it listens."""
+        assert SSHD is not None
+        command = [SSHD, "-D", "-e", "-f", self._folder / "sshd_config"]
+        with (self._folder / "log").open("w") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
+        _await_listening(self._process, self._port, self._folder / "log")
+
+    def stop(self) -> None:
+        """Ends it with its connections at once, as a board does that loses its power; idempotent."""
+        if self._process is None:
+            return
+        # First: a connection that is lost must not find it.
+        self._process.send_signal(signal.SIGSTOP)
+        for pid in [*self.commands(), *self.sessions()]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+        self._process = None
 
     def sessions(self) -> list[int]:
         """Its processes that serve a connection, without their commands."""
-        return _sessions(self.pid)
+        return [pid for pid in descendants(self.pid) if _serves(pid)]
 
     def commands(self) -> list[int]:
         """The processes of its clients: shells and their descendants."""
         return [pid for pid in descendants(self.pid) if not _serves(pid)]
-
-
-def _sessions(pid: int) -> list[int]:
-    return [child for child in descendants(pid) if _serves(child)]
 
 
 def _serves(pid: int) -> bool:
@@ -59,8 +80,8 @@ def descendants(pid: int) -> list[int]:
 def serve(folder: Path) -> Iterator[Server]:
     """A server that knows one key, and a client configuration with the hosts
 
-    ``board`` (works), ``stranger`` (an unknown host key), ``intruder`` (another user's key), ``closed`` (no server) and
-    ``nowhere`` (an unknown name).
+    ``board`` (works), ``stranger`` (an unknown host key), ``intruder`` (another user's key), ``closed`` (no server),
+    ``nowhere`` (an unknown name) and ``asleep`` (a name that is unknown now, of a host whose key is known).
     """
     for name in ("host", "user", "other"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -72,7 +93,7 @@ def serve(folder: Path) -> Iterator[Server]:
         "KbdInteractiveAuthentication no\n"
     )
     kind, key = (folder / "host.pub").read_text().split()[:2]
-    (folder / "known").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {kind} {key}\nasleep.invalid {kind} {key}\n")
     (folder / "none").write_text("")
     common = (
         f"HostName 127.0.0.1\nUser {getpass.getuser()}\nIdentitiesOnly yes\nIdentityAgent none\n"
@@ -91,24 +112,18 @@ def serve(folder: Path) -> Iterator[Server]:
             for host, (at, known, identity) in hosts.items()
         )
         + "Host nowhere\nHostName nowhere.invalid\n"
+        + f"Host asleep\nHostName asleep.invalid\nUserKnownHostsFile {folder}/known\n"
     )
-    assert SSHD is not None
     # The system's service creates this folder, which sshd needs as root; a container lacks it.
     made = os.getuid() == 0 and not PRIVILEGE_FOLDER.exists()
     if made:
         PRIVILEGE_FOLDER.mkdir(mode=0o755)
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", folder / "sshd_config"], stdin=subprocess.DEVNULL, stderr=log
-        )
+    server = Server(folder, port)
     try:
-        _await_listening(process, port, folder / "log")
-        yield Server(process.pid, config)
+        server.start()
+        yield server
     finally:
-        for session in _sessions(process.pid) if process.poll() is None else ():
-            os.kill(session, signal.SIGKILL)
-        process.kill()
-        process.wait()
+        server.stop()
         if made:
             PRIVILEGE_FOLDER.rmdir()
 

@@ -156,7 +156,8 @@ def _timed(built_job: BuiltJob, scored: Sequence[Scored]) -> dict[str, list[floa
             for name in sorted(served)
         ]
         energy = profile.name in built_job.job.energy_profiles
-        with open_profiler(profile, seed=built_job.job.config.seed, energy=energy) as profiler:
+        seed = built_job.job.config.seed
+        with open_profiler(profile, seed=seed, await_first=False, energy=energy) as profiler:
             # Those of different batches do not change each other's time.
             together = len(next(batches_of(deployments, profiler.batch_bytes)))
             deployments = deployments[: max(together, len(served) * len(scored))]

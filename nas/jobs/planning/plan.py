@@ -185,7 +185,10 @@ def _measure_extremes(built_job: BuiltJob, supernet: Supernet) -> tuple[list[Ext
     seed = built_job.job.config.seed
     for (_, runtime), profile in built_job.job.deployed.items():
         energy = profile.name in built_job.job.energy_profiles
-        with _noting(unmeasured, profile.name), open_profiler(profile, seed=seed, energy=energy) as profiler:
+        with (
+            _noting(unmeasured, profile.name),
+            open_profiler(profile, seed=seed, await_first=False, energy=energy) as profiler,
+        ):
             for precision, name in product(reversed(built_job.job.variants.precisions), models.names(profile)):
                 how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
                 where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))

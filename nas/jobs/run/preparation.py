@@ -21,6 +21,7 @@ from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
 from nas.engine.store.folder import RunFolder, write_atomically
 from nas.engine.store.run_facts import Kind, RunFacts, SearchFacts
+from nas.engine.stored_progress import VisibleWaits
 from nas.errors import EvaluationError, ExportFailedError, JobError, PluginError
 from nas.jobs.build.built_job import BuiltJob, build_job, find_device
 from nas.jobs.build.compatibility_facts import compatibility_facts, space_digest
@@ -49,7 +50,7 @@ _COMPARED = 3
 
 @contextmanager
 def preparing_new(
-    job: ResolvedJob, kind: Kind, options: RunOptions, *, planning: bool = False
+    job: ResolvedJob, kind: Kind, options: RunOptions, *, store: RunStore | None = None, planning: bool = False
 ) -> Iterator[tuple[BuiltJob, Reuse]]:
     """A job with what it takes from other runs, and the Ray cluster that its work needs, connected within the context.
 
@@ -58,8 +59,9 @@ def preparing_new(
     Everything that can be checked before the training is: the cluster starts here, not after hours of training.
 
     Args:
-        planning: True for a plan, which scores nothing, and so starts no cluster; it reports itself on which profiles nothing
-            can be measured.
+        store: Store of the run, which shows a wait for a machine; None where the run is made afterwards.
+        planning: True for a plan, which scores nothing, and so starts no cluster; it waits for no machine, and reports itself
+            on which profiles nothing can be measured.
 
     Raises:
         NasError: a teacher, board, cluster, CPU or run is not there.
@@ -76,7 +78,9 @@ def preparing_new(
     with _connected(built_job, kind, options, scores=kind == "search" and not planning):
         environments = {}
         with suppress(ProfilingError) if planning else nullcontext():
-            environments = check_measurable(built_job) if kind == "search" else {}
+            if kind == "search":
+                waits = VisibleWaits(store, options.observer)
+                environments = check_measurable(built_job, waits, await_first=options.await_machines and not planning)
         reuse = find_reuse(built_job, options.replay, environments) if kind == "search" else Reuse()
         yield built_job, reuse
 
@@ -104,7 +108,7 @@ def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options
         check_searchable(built_job)
     with _connected(built_job, facts.kind, options, scores=facts.kind == "search", trained=trained):
         if facts.search is not None:
-            check_measurable(built_job)
+            check_measurable(built_job, VisibleWaits(store, options.observer), await_first=options.await_machines)
         yield built_job
 
 
@@ -178,13 +182,20 @@ def check_own_metrics(built_job: BuiltJob) -> None:
             raise PluginError(f"{where}: {measurement.message} (tried on the smallest network before the training)")
 
 
-def check_measurable(built_job: BuiltJob) -> dict[str, Mapping[str, Any]]:
+def check_measurable(
+    built_job: BuiltJob, waits: VisibleWaits, *, await_first: bool = True
+) -> dict[str, Mapping[str, Any]]:
     """The environments of the profiles, by `environment_name`, once every metric of the job can be measured in every variant.
 
     The machine of each profile is contacted; for profiles on Ray nodes, a cluster must be connected.
 
+    Args:
+        waits: Shows waits for machines that are away.
+        await_first: False to wait for none.
+
     Raises:
-        ProfileError: a machine does not answer, or lacks what its profile asks for, or the counters of an energy.
+        UnreachableError: a machine does not answer.
+        ProfileError: it lacks what its profile asks for, or the counters of an energy.
         JobError: a provider does not run a precision, a lookup table is of another space, or a language model's cache does not
             fit into a machine's memory.
         LookupTableError: a table is damaged, or of another profile, machine or precision.
@@ -199,7 +210,13 @@ def check_measurable(built_job: BuiltJob) -> dict[str, Mapping[str, Any]]:
             except PrecisionError as error:
                 where = f"{job.source}: precisions: profile {profile.name}"
                 raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
-        with open_profiler(profile, energy=profile.name in job.energy_profiles) as profiler:
+        with open_profiler(
+            profile,
+            await_first=await_first,
+            on_wait=waits.begin,
+            on_wait_end=waits.end,
+            energy=profile.name in job.energy_profiles,
+        ) as profiler:
             environments[environment_name(*place)] = environment = profiler.environment()
         if built_job.serving is not None and memory is not None:
             check_served(built_job.serving, memory, job, profile, environment)

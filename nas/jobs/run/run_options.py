@@ -24,6 +24,8 @@ class RunOptions:
         replay: another run of the same supernet whose measurements are reused where it has them.
         objects: plug-ins passed from Python, classes or objects, by the key of the job that names them; see `nas.run`.
         accept_plugin_versions: continue a run whose plug-ins are installed in other versions than it recorded.
+        await_machines: wait for the machine of a profile that cannot be reached when the run begins or resumes; one that was
+            reached is waited for in any case, as its profile says.
         observer: its methods are called with the progress; by default it prints a line a minute on stderr, and a
             `nas.ProgressObserver()` nothing.
     """
@@ -35,6 +37,7 @@ class RunOptions:
     replay: str | None = None
     objects: Mapping[str, object] = field(default_factory=dict)
     accept_plugin_versions: bool = False
+    await_machines: bool = True
     observer: ProgressObserver = field(default_factory=MinuteProgress)
 
     @property

@@ -49,6 +49,7 @@ class Dispatcher:
         address: of the Ray cluster that drivers join, or None for drivers without Ray.
         command: what drives a run; None for `driver_command`.
         clock: seconds, of any origin.
+        wall_clock: Seconds since the epoch.
 
     Attributes:
         driver_deaths: Number of drivers that it has found dead.
@@ -64,8 +65,9 @@ class Dispatcher:
         index: RunIndex | None = None,
         command: DriverCommand | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings, self._state, self._clock = settings, state, clock
+        self._settings, self._state, self._clock, self._wall_clock = settings, state, clock, wall_clock
         self._index, make = index or RunIndex(settings.runs), command or driver_command
         self._drivers = DriverJobs(
             runner,
@@ -143,7 +145,10 @@ class Dispatcher:
         snapshots = {s.run: snapshot for s in unsettled if (snapshot := self._snapshot(s.run)) is not None}
         at_once, resumes = self._settings.jobs_at_once, self._settings.resumes
         start = not self._disk_problem
-        for submission, step in steps(unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=start):
+        now = self._wall_clock()
+        for submission, step in steps(
+            unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=start, now=now
+        ):
             if self._apply(submission, snapshots[submission.run], step):
                 did.append((submission.run, str(step)))
         self._settle(unsettled, snapshots, jobs)
@@ -228,12 +233,18 @@ class Dispatcher:
                 return self._start(submission, snapshot, died=0)
             case Step.RESTART:
                 return self._start(submission, snapshot, died=deaths(submission, snapshot))
+            case Step.RETRY:
+                count_try(folder, self._wall_clock())
+                return self._start(submission, snapshot, died=0)
             case Step.STOP:
                 return self._drivers.stop(str(submission.job))
             case Step.CANCEL:
                 end_run(folder, RunStatus.CANCELLED, "cancelled")
             case Step.FAIL:
-                reason = self._drivers.why_died(submission, deaths(submission, snapshot))
+                if snapshot.away is None:
+                    reason = self._drivers.why_died(submission, deaths(submission, snapshot))
+                else:
+                    reason = snapshot.away.given_up
                 end_run(folder, RunStatus.FAILED, reason)
         return True
 
@@ -266,13 +277,22 @@ def requeue_run(folder: RunFolder) -> None:
     """
     with closing(open_store(folder, driver=True)) as store:
         if store.status() not in _OPEN:
+            store.update_state(away=None)
             store.set_status(RunStatus.QUEUED)
+
+
+def count_try(folder: RunFolder, now: float) -> None:
+    """Records that a driver is started to try a machine that is away, before it is. Raises as `requeue_run`."""
+    with closing(open_store(folder, driver=True)) as store:
+        if (away := store.state().away) is not None:
+            store.update_state(away=away.next(now))
 
 
 def end_run(folder: RunFolder, status: RunStatus, reason: str) -> None:
     """Records the end of a run that waits, or whose driver is gone; leaves one that has ended. Raises as `requeue_run`."""
     with closing(open_store(folder, driver=True)) as store:
         if store.status() in _OPEN:
+            store.update_state(away=None)
             store.set_status(status, reason=reason)
 
 

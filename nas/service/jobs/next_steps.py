@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from nas.engine.run_listing import RunSnapshot
+from nas.engine.store.run_state import MAX_TRIES
 from nas.service.jobs.job_runner import JobState
 from nas.service.state import RequestedState, Submission
 
@@ -21,8 +22,14 @@ class Step(StrEnum):
     """Stop its driver."""
     CANCEL = "cancel"
     """Record that it is cancelled: it has no driver that could."""
+    RETRY = "retry"
+    """Start its next driver, since the last one did not reach a machine."""
     FAIL = "fail"
-    """Record that its drivers died too often."""
+    """Record that its drivers died too often, or did not reach a machine too often."""
+
+
+_STARTS = (Step.START, Step.RESTART, Step.RETRY)
+"""Steps that start a driver."""
 
 
 def steps(
@@ -33,6 +40,7 @@ def steps(
     at_once: int,
     resumes: int,
     may_start: bool = True,
+    now: float,
 ) -> list[tuple[Submission, Step]]:
     """The steps to take now, the oldest submission first; a run that needs none is left out.
 
@@ -41,6 +49,7 @@ def steps(
         jobs: states of the submissions' last jobs, where they are known, by id.
         at_once: runs that may have a driver at the same time.
         resumes: drivers that may die in a row without progress of the run.
+        now: Seconds since the epoch.
         may_start: whether drivers can do anything now; if not, those that died are not counted, and wait.
     """
     held_runs = {run for run, snapshot in snapshots.items() if snapshot.has_driver}
@@ -50,10 +59,10 @@ def steps(
         snapshot = snapshots.get(submission.run)
         if snapshot is None:
             continue
-        step = _step(submission, snapshot, jobs, resumes=resumes)
-        if step in (Step.START, Step.RESTART, Step.FAIL) and not may_start:
+        step = _step(submission, snapshot, jobs, resumes=resumes, now=now)
+        if step in (*_STARTS, Step.FAIL) and not may_start:
             continue
-        if step in (Step.START, Step.RESTART):
+        if step in _STARTS:
             if busy >= at_once:
                 continue
             busy += 1
@@ -73,7 +82,9 @@ def is_active(submission: Submission, jobs: Mapping[str, JobState]) -> bool:
     return job is not None and jobs.get(job, JobState.ENDED) is not JobState.ENDED
 
 
-def _step(submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
+def _step(
+    submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobState], *, resumes: int, now: float
+) -> Step | None:
     active = is_active(submission, jobs)
     if submission.wanted is RequestedState.CANCELLED:
         if active:
@@ -85,4 +96,8 @@ def _step(submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobS
         return Step.START
     if not snapshot.open:
         return None
+    if snapshot.away is not None:
+        if snapshot.away.tries >= MAX_TRIES:
+            return Step.FAIL
+        return Step.RETRY if now >= snapshot.away.next_try else None
     return Step.FAIL if deaths(submission, snapshot) > resumes else Step.RESTART

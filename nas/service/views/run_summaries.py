@@ -274,7 +274,7 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
         return snapshot.reason
     if submission is not None and submission.wanted is RequestedState.CANCELLED:
         return f"is being cancelled; {problem}" if problem else "is being cancelled"
-    if snapshot.has_driver:
+    if snapshot.has_driver or snapshot.away is not None:
         return snapshot.reason
     if submission is not None:
         return f"has no driver yet: {problem}" if problem else "its driver is starting"

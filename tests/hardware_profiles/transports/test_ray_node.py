@@ -127,7 +127,7 @@ def test_a_node_that_dies_and_is_not_replaced_ends_the_measurement(cluster: Clus
     tries = [lambda: Watched(connect_by_ray(DOOMED), lambda: kill(cluster, doomed))]
     with (
         WorkerProfiler(
-            DOOMED, lambda: tries.pop()() if tries else connect_by_ray(DOOMED), pauses_s=(0.0, 0.0)
+            replace(DOOMED, wait_minutes=0.01), lambda: tries.pop()() if tries else connect_by_ray(DOOMED)
         ) as profiler,
         raises("worker.machine-lost", "a-node", "hw-doomed: 1"),
     ):
@@ -151,7 +151,7 @@ def test_a_node_that_dies_during_a_measurement_is_replaced(cluster: Cluster, doo
 
 def test_a_resource_that_no_node_offers_is_rejected_with_the_offered_ones(cluster: Cluster) -> None:
     with (
-        open_profiler(replace(PROFILE, placement={"hw-absent": 2})) as profiler,
+        open_profiler(replace(PROFILE, placement={"hw-absent": 2}), await_first=False) as profiler,
         raises("profile.unreachable", "hw-absent: 2", "they offer CPU", "ray start"),
     ):
         profiler.environment()

@@ -119,9 +119,41 @@ def test_energy_is_read_on_the_host(tmp_path: Path) -> None:
     ],
 )
 def test_a_host_without_access_is_reported_with_the_remedy(host: str, code: str, mentions: list[str]) -> None:
-    with open_profiler(replace(PROFILE, ssh=host)) as profiler, raises(code, *mentions) as caught:
+    waits: list[str] = []
+    with (
+        open_profiler(replace(PROFILE, ssh=host), await_first=host != "closed", on_wait=waits.append) as profiler,
+        raises(code, *mentions) as caught,
+    ):
         next(profiler.measure([SMALL]))
     assert "\n" not in str(caught.value)
+    assert waits == []  # none of it mends by itself
+
+
+def test_a_host_that_is_away_at_first_is_waited_for(server: Server) -> None:
+    waits, ends = list[str](), list[int]()
+    server.stop()
+
+    def start(text: str) -> None:
+        waits.append(text)
+        server.start()
+
+    with open_profiler(PROFILE, on_wait=start, on_wait_end=lambda: ends.append(len(waits))) as profiler:
+        (measured,) = profiler.measure([SMALL])
+    assert isinstance(measured, LatencyMeasurement)
+    assert ends == [1]
+    assert waits[0].startswith("waits for a-board since ")
+    assert "Connection refused" in waits[0]
+
+
+def test_a_name_without_an_address_is_waited_for_where_ssh_has_the_hosts_key() -> None:
+    waits: list[str] = []
+    profile = replace(PROFILE, ssh="asleep", wait_minutes=0.001)
+    with (
+        open_profiler(profile, on_wait=waits.append) as profiler,
+        raises("worker.machine-lost", "did not come back", "asleep.invalid", "continue when"),
+    ):
+        profiler.environment()
+    assert len(waits) == 1
 
 
 def test_a_host_without_the_interpreter_is_reported() -> None:
@@ -225,9 +257,10 @@ def test_a_lost_connection_is_reconnected_and_its_worker_ends(server: Server) ->
 def test_a_host_that_stays_unreachable_ends_the_measurement(server: Server) -> None:
     cut = Cut(server, PROFILE)
     tries: list[Connection] = [cut]
-    connect = partial(connect_by_ssh, replace(PROFILE, ssh="closed"), config=server.config)
+    profile = replace(PROFILE, ssh="closed", wait_minutes=0.001)
+    connect = partial(connect_by_ssh, profile, config=server.config)
     with (
-        WorkerProfiler(PROFILE, lambda: tries.pop() if tries else connect(), pauses_s=(0.0, 0.0)) as profiler,
+        WorkerProfiler(profile, lambda: tries.pop() if tries else connect()) as profiler,
         raises("worker.machine-lost", "a-board", "refused"),
     ):
         list(profiler.measure([SMALL]))
