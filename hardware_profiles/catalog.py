@@ -216,7 +216,9 @@ def _parse(text: str, source: str) -> HardwareProfile:
     if "python" in data and not data.get("ssh"):
         raise ProfileError(f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or remove it")
     if "wait_minutes" in data and not (data.get("ssh") or data.get("placement")):
-        raise ProfileError(f"{source}: wait_minutes: only another machine can be away; add ssh or placement, or remove it")
+        raise ProfileError(
+            f"{source}: wait_minutes: only another machine can be away; add ssh or placement, or remove it"
+        )
     if (name := data.get("runtime", "onnxruntime")) != "onnxruntime":
         try:
             data = {"provider": find_runtime(name).device, **data}

@@ -32,15 +32,18 @@ class UnreachableError(ProfileError):
         doubtful: True if a mistake in the profile gives the same error, so that waiting only helps where the machine was
             reached before.
         profile: Name of the profile.
+        reason: What happened, in a few words.
         wait: The wait that ended without an answer; None where there was none.
     """
 
     code = "profile.unreachable"
     wait: Wait | None = None
 
-    def __init__(self, message: str, *, profile: str, code: str | None = None, doubtful: bool = False) -> None:
+    def __init__(
+        self, message: str, *, profile: str, reason: str, code: str | None = None, doubtful: bool = False
+    ) -> None:
         super().__init__(message, code=code)
-        self.profile, self.doubtful = profile, doubtful
+        self.profile, self.reason, self.doubtful = profile, reason, doubtful
 
 
 class WorkerError(ProfilingError):

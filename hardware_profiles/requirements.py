@@ -53,11 +53,13 @@ def offering_node(profile: HardwareProfile, nodes: Sequence[Mapping[str, float]]
         if all(resources.get(name, 0.0) >= amount for name, amount in profile.placement.items()):
             return i
     offered = sorted({name for resources in nodes for name in resources if not name.startswith("node:")})
+    resources_text = shown_resources(profile.placement)
     raise UnreachableError(
-        f"profile {profile.name} needs a Ray node with {shown_resources(profile.placement)}, and none of the {len(nodes)} "
+        f"profile {profile.name} needs a Ray node with {resources_text}, and none of the {len(nodes)} "
         f"live nodes has it; they offer {', '.join(offered)}. Start Ray on that machine with "
         f"`ray start --address=HEAD --num-cpus=0 --resources='{json.dumps(dict(profile.placement))}'`",
         profile=profile.name,
+        reason=f"no live Ray node offers {resources_text}",
     )
 
 

@@ -26,7 +26,7 @@ class Wait:
         subject: Name of what is waited for: of a profile, or of a database server.
         since: When it was first away, in seconds since the epoch.
         until: When the wait ends, likewise.
-        reason: The error that showed that it is away.
+        reason: What showed that it is away.
     """
 
     subject: str
@@ -35,7 +35,8 @@ class Wait:
     reason: str
 
     def __str__(self) -> str:
-        return f"waits for {self.subject} since {time_of_day(self.since)}, until {time_of_day(self.until)}: {self.reason}"
+        since, until = time_of_day(self.since), time_of_day(self.until)
+        return f"waits for {self.subject} since {since}, until {until} ({self.reason})"
 
 
 class Patience:
@@ -63,11 +64,11 @@ class Patience:
         self._subject, self._limit_s, self._clock, self._sleep = subject, 60 * minutes, clock, sleep
         self._on_wait, self._on_wait_end = on_wait, on_wait_end
 
-    def repeat(self, attempt: Callable[[], T], is_away: Callable[[Exception], bool]) -> T:
+    def repeat(self, attempt: Callable[[], T], reason_to_wait: Callable[[Exception], str]) -> T:
         """The result of the first attempt that raises nothing.
 
         Args:
-            is_away: Returns True for an error that waiting may mend; any other is raised at once.
+            reason_to_wait: Returns why an error may pass, in a few words; "" for one that is raised at once.
 
         Raises:
             Exception: The last attempt's error, with the wait, if there was one, as its attribute ``wait``.
@@ -79,11 +80,11 @@ class Patience:
                 try:
                     return attempt()
                 except Exception as error:
-                    now = self._clock()
-                    if not self._limit_s or not is_away(error):
+                    if not self._limit_s or not (reason := reason_to_wait(error)):
                         raise
+                    now = self._clock()
                     if wait is None:
-                        wait = Wait(self._subject, now, now + self._limit_s, str(error))
+                        wait = Wait(self._subject, now, now + self._limit_s, reason)
                         if self._on_wait is not None:
                             self._on_wait(str(wait))
                     if now >= wait.until:

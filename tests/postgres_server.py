@@ -20,12 +20,13 @@ import psycopg
 
 PASSWORD = "only-for-tests"
 _INSTALLED = Path("/usr/lib/postgresql")
+_SETTINGS = {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "40"}
 _PATIENCE_S = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Server:
-    """A running server with the user and the database `nas`.
+    """A server with the user and the database `nas`, which can be stopped and started again.
 
     Attributes:
         sockets: the folder of its socket, through which it trusts everybody.
@@ -34,6 +35,41 @@ class Server:
 
     sockets: Path
     port: int
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, and waits until it takes connections."""
+        programs = binaries()
+        assert programs is not None
+        options = [option for key, value in _SETTINGS.items() for option in ("-c", f"{key}={value}")]
+        command = [
+            programs / "postgres",
+            "-D",
+            self.sockets / "data",
+            "-k",
+            self.sockets,
+            "-p",
+            str(self.port),
+            *options,
+        ]
+        with (self.sockets / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **_as_user(self.sockets))
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                psycopg.connect(host=str(self.sockets), port=self.port, user="nas", dbname="template1").close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def stop(self, *, crash: bool = False) -> None:
+        """Ends it and all sessions, as an administrator or, with ``crash``, as a lack of memory does; idempotent."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
+            self._process.wait(_PATIENCE_S)
+            self._process = None
 
     @property
     def url(self) -> str:
@@ -63,40 +99,31 @@ def running_server() -> Iterator[Server]:
     """Makes and starts one; it ends with everything in it."""
     programs = binaries()
     assert programs is not None
-    user = _unprivileged()
     with tempfile.TemporaryDirectory(prefix="nas-postgres-") as name:
         folder = Path(name)
         password = folder / "password"
         password.write_text(PASSWORD)
         for path in (folder, password):
-            os.chown(path, user, -1)
+            os.chown(path, _unprivileged(), -1)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        data, settings = folder / "data", {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "40"}
+        data = folder / "data"
         initdb = [programs / "initdb", "-D", data, "-U", "nas", "--auth-local=trust", "--auth-host=scram-sha-256"]
-        common = {"user": user, "cwd": folder, "env": {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}}
-        subprocess.run([*initdb, f"--pwfile={password}", "--no-sync"], check=True, capture_output=True, **common)  # type: ignore[call-overload]
-        options = [option for key, value in settings.items() for option in ("-c", f"{key}={value}")]
-        command = [programs / "postgres", "-D", data, "-k", folder, "-p", str(port), *options]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, **common)  # type: ignore[call-overload]
+        command = [*initdb, f"--pwfile={password}", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, **_as_user(folder))
+        server = Server(folder, port)
         try:
-            server = Server(folder, port)
-            _make_database(programs, server, process)
+            server.start()
+            createdb = [programs / "createdb", "-h", folder, "-p", str(port), "-U", "nas", "nas"]
+            subprocess.run(createdb, check=True, capture_output=True)
             yield server
         finally:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(_PATIENCE_S)
+            server.stop(crash=True)
 
 
-def _make_database(programs: Path, server: Server, process: subprocess.Popen[bytes]) -> None:
-    """Waits until the server takes connections, then makes the database."""
-    command = [programs / "createdb", "-h", server.sockets, "-p", str(server.port), "-U", "nas", "nas"]
-    deadline = time.monotonic() + _PATIENCE_S
-    while (made := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
-        assert process.poll() is None, (server.sockets / "log").read_text()
-        assert time.monotonic() < deadline, made.stderr
-        time.sleep(0.1)
+def _as_user(folder: Path) -> dict[str, Any]:
+    """Options of a process of the server."""
+    return {"user": _unprivileged(), "cwd": folder, "env": {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}}
 
 
 def _unprivileged() -> int:

@@ -217,13 +217,13 @@ class WorkerProfiler:
         minutes = self._profile.wait_minutes if was_reached or self._await_first else 0.0
         patience = Patience(name, minutes, on_wait=self._on_wait, on_wait_end=self._on_wait_end)
 
-        def is_away(error: Exception) -> bool:
-            return isinstance(error, UnreachableError) and (was_reached or not error.doubtful)
+        def reason_to_wait(error: Exception) -> str:
+            return error.reason if isinstance(error, UnreachableError) and (was_reached or not error.doubtful) else ""
 
         try:
-            return patience.repeat(self._connect, is_away)
+            return patience.repeat(self._connect, reason_to_wait)
         except UnreachableError as error:
-            if not is_away(error):
+            if not reason_to_wait(error):
                 raise ProfileError(str(error), code=error.code) from error
             if not was_reached and error.wait is None:
                 raise
@@ -231,7 +231,7 @@ class WorkerProfiler:
             waited = "" if error.wait is None else f", which was waited for since {time_of_day(error.wait.since)}"
             advice = "Finished measurements are kept; continue when the machine is back"
             message = f"{lost}{waited}: {error}. {advice}"
-            lost_error = UnreachableError(message, profile=name, code="worker.machine-lost")
+            lost_error = UnreachableError(message, profile=name, reason=error.reason, code="worker.machine-lost")
             lost_error.wait = error.wait
             raise lost_error from error
 

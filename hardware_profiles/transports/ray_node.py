@@ -123,7 +123,7 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
             living_ids = [living["NodeID"] for living in _living()]  # a death is known some ten seconds later
             if node["NodeID"] in living_ids:
                 message = f"profile {profile.name}: {where} starts no actor ({reason}); check that it is not overloaded"
-                raise UnreachableError(message, profile=profile.name) from error
+                raise UnreachableError(message, profile=profile.name, reason=f"{where} starts no actor") from error
             # The node died but was still listed; the next iteration finds another, or raises.
 
 

@@ -148,7 +148,7 @@ def _connect_error(
         message = f"cannot run {profile.python} there"
         advice = "install Python, or set the profile's key python to its path"
     if code is not None and code < 0:  # ended here, since the host took the connection and then said nothing
-        return UnreachableError(f"{_place(profile)}: {death}: {_NO_ANSWER}", profile=profile.name)
+        return UnreachableError(f"{_place(profile)}: {death}: {_NO_ANSWER}", profile=profile.name, reason=str(death))
     if code != _SSH_FAILED:
         return ProfileError(f"{_place(profile)}: no worker starts: {message}; {advice}", code="profile.host-python")
     for words, (reason, temporary) in _REASONS.items():
@@ -156,11 +156,12 @@ def _connect_error(
             text = f"{_place(profile)}: {message}: {reason.format(host=profile.ssh)}"
             doubtful = words == _UNRESOLVED and not _has_key(profile.ssh, config)
             return (
-                UnreachableError(text, profile=profile.name, doubtful=doubtful)
+                UnreachableError(text, profile=profile.name, reason=message, doubtful=doubtful)
                 if temporary
                 else ProfileError(text, code="profile.access-denied")
             )
-    return UnreachableError(f"{_place(profile)}: {message}; {advice}", profile=profile.name, doubtful=True)
+    text = f"{_place(profile)}: {message}; {advice}"
+    return UnreachableError(text, profile=profile.name, reason=message, doubtful=True)
 
 
 def _has_key(host: str, config: Path | None) -> bool:
@@ -172,7 +173,9 @@ def _has_key(host: str, config: Path | None) -> bool:
     shown = name if port == "22" or "hostkeyalias" in settings else f"[{name}]:{port}"
     files = f"{settings.get('userknownhostsfile', '')} {settings.get('globalknownhostsfile', '')}".split()
     return any(
-        subprocess.run(["ssh-keygen", "-F", shown, "-f", Path(file).expanduser()], capture_output=True, check=False).returncode
+        subprocess.run(
+            ["ssh-keygen", "-F", shown, "-f", Path(file).expanduser()], capture_output=True, check=False
+        ).returncode
         == 0
         for file in files
     )

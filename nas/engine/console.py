@@ -27,6 +27,8 @@ _LINES = 10
 """Lines that a phase prints where there is no terminal."""
 _QUIET_S = 60.0
 """Seconds between two lines of a run that a program started."""
+_LONG_S = 5.0
+"""A wait of at least this time is noted when it ends, too."""
 
 
 class _ValuesColumn(ProgressColumn):
@@ -130,8 +132,11 @@ class ConsoleProgress(ProgressObserver):
         self._update(phase, done, total, "")
 
     def waiting(self, text: str) -> None:
+        waited_s = self._clock() - self._waiting_since
         if text:  # a terminal also has it in its last bar, with the time
             self.note(text)
+        elif self._wait and waited_s >= _LONG_S:
+            self.note(f"waited {duration(waited_s)}")
         self._wait, self._waiting_since = text, self._clock()
 
     def _wait_text(self) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from nas.engine.formatting import duration
 from nas.engine.progress import Pace, ProgressObserver
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.base import RunStore
 
 _EVERY_S = 2.0
 """The store is written at most this often."""
-_LONG_S = 5.0
-"""A wait of at least this time is noted when it ends, too."""
 
 
 class RecordedPace(ProgressObserver):
@@ -75,10 +72,8 @@ class VisibleWaits:
         """Shows that the driver waits no longer; without a wait, nothing."""
         if not self._since:
             return
-        waited_s, self._since = self._clock() - self._since, 0.0
+        self._since = 0.0
         self._observer.waiting("")
-        if waited_s >= _LONG_S:
-            self._observer.note(f"waited {duration(waited_s)}")
         if self._store is not None:
             self._store.update_state(waiting="")
 

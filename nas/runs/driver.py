@@ -82,7 +82,7 @@ def resume(
     """
     options = resumed_with(options or RunOptions(), passed)
     folder = options.runs.get(run)
-    with closing(open_store(folder, driver=True)) as store:
+    with closing(open_store(folder, driver=True, on_wait=options.observer.waiting)) as store:
         more = Resumption(evaluations, minutes, retry_failed=retry_failed)
         facts = check_ended(folder, store, more)
         more.check(store, run)
@@ -114,7 +114,7 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
     """
     options = options or RunOptions()
     folder = options.runs.get(run)
-    with closing(open_store(folder, driver=True)) as store:
+    with closing(open_store(folder, driver=True, on_wait=options.observer.waiting)) as store:
         if store.status() not in _OPEN:
             return Run(folder, options.runs)
         was_away = store.state().away is not None
@@ -156,7 +156,8 @@ def start(job: ResolvedJob, options: RunOptions, kind: Kind) -> Run:
     place = None if options.store is None else new_place(options.store, name)
     with preparing_new(job, kind, options) as (built_job, reuse):
         folder = options.runs.create(name, job.config.to_yaml(), store=place)
-        with closing(open_store(folder, create=True, driver=True)) as store, _naming_next_step(folder):
+        opened = open_store(folder, create=True, driver=True, on_wait=options.observer.waiting)
+        with closing(opened) as store, _naming_next_step(folder):
             describe(folder, store, built_job, kind, reuse, options)
             with _recording_end(store), _recording_interruption(folder, store, options):
                 RunExecution(folder, store, built_job, options).execute()
@@ -179,7 +180,8 @@ def _recording_interruption(folder: RunFolder, store: RunStore, options: RunOpti
     try:
         yield
     except KeyboardInterrupt:
-        store.set_status(RunStatus.CANCELLED, reason="interrupted")
+        with suppress(StoreAwayError):
+            store.set_status(RunStatus.CANCELLED, reason="interrupted")
         options.observer.note(f"interrupted; the run {folder.id} can be resumed")
         raise
 
@@ -207,7 +209,7 @@ def _naming_next_step(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _recording_end(store: RunStore, *, but: tuple[type[NasError], ...] = ()) -> Iterator[None]:
+def _recording_end(store: RunStore, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Records how a run ends: finished, or failed and why, but for some errors."""
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import ColumnElement, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from nas.engine.store.lease import Holder
@@ -83,6 +83,28 @@ class Database(Protocol):
             StoreAwayError: the server does not answer now.
         """
         return
+
+    @property
+    def wait_minutes(self) -> float:
+        """Minutes that a driver waits for its server while that is away; 0 for a file."""
+        return 0.0
+
+    def reason_to_wait(self, error: DBAPIError, *, was_reached: bool) -> str:
+        """The error of a server that is likely to return, in a few words; "" for any other.
+
+        Args:
+            was_reached: True if the server has answered before.
+        """
+        return ""
+
+    @property
+    def transaction_number(self) -> ColumnElement[int] | None:
+        """The number of a transaction that writes, for `is_committed`; None where a commit has always one known outcome."""
+        return None
+
+    def is_committed(self, connection: Connection, number: int) -> bool:
+        """True if the transaction with this number was committed, as a commit may be whose answer was lost."""
+        return False
 
     def is_held(self) -> bool:
         """True if a live driver has the run; False if that cannot be determined."""

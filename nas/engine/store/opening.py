@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder
@@ -33,9 +34,11 @@ def new_place(url: str, name: str) -> dict[str, str]:
     return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 
 
-def open_store(folder: RunFolder, *, create: bool = False, driver: bool = False) -> SqlStore:
+def open_store(
+    folder: RunFolder, *, create: bool = False, driver: bool = False, on_wait: Callable[[str], None] | None = None
+) -> SqlStore:
     """The store of a run; see `SqlStore.open`."""
-    return SqlStore.open(database_of(folder), create=create, driver=driver)
+    return SqlStore.open(database_of(folder), create=create, driver=driver, on_wait=on_wait)
 
 
 def upgrade_store(folder: RunFolder) -> bool:

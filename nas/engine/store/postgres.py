@@ -14,10 +14,11 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
+from sqlalchemy import URL, ColumnElement, Connection, Engine, NullPool, QueuePool, create_engine, event, func, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.schema import CreateSchema, DropSchema
 
+from hardware_profiles.waiting import MAX_WAIT_MINUTES, WAIT_MINUTES
 from nas.engine.store.database import Database
 from nas.engine.store.json_values import decoded
 from nas.engine.store.lease import Holder
@@ -32,8 +33,16 @@ _DRIVERS = ("postgresql+psycopg", "postgresql", "postgres")
 _CONNECT_S, _LOCK_S = 10, 15
 _KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """The server ends the session of a driver whose machine is lost after 25 s; then another driver can take the run."""
+_LOCK_ROW = (
+    "FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s AND objid::bigint = %s"
+)
+"""The session that holds a run's advisory lock, whose number has two halves."""
 _PATIENCE_S, _BETWEEN_TRIES_S = 2.0, 0.05
 """A server may take a moment to notice that a killed driver is gone."""
+
+_WAIT = "wait_minutes"
+"""Key of a URL's query; all others are libpq's."""
 
 # By words of the server's or the client library's message, in lower case, or by SQLSTATE.
 _REASONS: Mapping[str, str] = {
@@ -52,10 +61,27 @@ _REASONS: Mapping[str, str] = {
     "25006": "cannot be written: the server is a standby, or read only; name the primary",
     "42P01": "does not hold this run's tables; they were removed, or this is another database than the run's",
 }
-_NOT_NOW = ("in recovery mode", "starting up", "shutting down")
 _SERVER = re.compile(r'connection to server (?:at|on socket) "[^"]*"(?: \([^)]*\))?(?:, port \d+)?')
 """The place of the server in its library's messages, which the URL states already."""
-_LOST = ("terminating connection", "server closed", "connection is lost", "connection is closed", "could not receive")
+_NOT_NOW = ("in recovery mode", "starting up", "shutting down", "not yet accepting connections", "too many clients")
+_LOST = (
+    "terminating connection",
+    "server closed",
+    "closed unexpectedly",
+    "connection is lost",
+    "connection is closed",
+    "connection reset",
+    "broken pipe",
+    "could not receive",
+)
+_NO_ANSWER = (
+    "connection refused",
+    "no such file or directory",
+    "timeout expired",
+    "no route to host",
+    "is unreachable",
+)
+_NO_NAME = ("resolve", "name or service not known", "name resolution")
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class PostgresDatabase(Database):
     number in the database decides.
 
     Attributes:
-        url: without a password, which libpq takes from PGPASSWORD or ~/.pgpass.
+        url: without a password, which libpq takes from PGPASSWORD or ~/.pgpass; its query may have ``wait_minutes``.
     """
 
     url: URL
@@ -75,22 +101,30 @@ class PostgresDatabase(Database):
 
     @property
     def name(self) -> str:
-        return self.url.render_as_string() + (f" (schema {self.schema})" if self.schema else "")
+        return self.server + (f" (schema {self.schema})" if self.schema else "")
 
     @property
     def server(self) -> str:
-        return self.url.render_as_string()
+        return self._libpq_url.render_as_string()
+
+    @property
+    def wait_minutes(self) -> float:
+        return float(str(self.url.query.get(_WAIT, WAIT_MINUTES)))
+
+    @property
+    def _libpq_url(self) -> URL:
+        return self.url.difference_update_query([_WAIT])
 
     def reading_engine(self) -> Engine:
         settings = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
         engine = create_engine(
-            self.url, poolclass=NullPool, connect_args=_arguments(settings), json_deserializer=decoded
+            self._libpq_url, poolclass=NullPool, connect_args=_arguments(settings), json_deserializer=decoded
         )
         return self._in_schema(engine)
 
     def writing_engine(self, *, create: bool) -> Engine:
         engine = create_engine(
-            self.url,
+            self._libpq_url,
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
@@ -98,7 +132,7 @@ class PostgresDatabase(Database):
             connect_args=_arguments({"lock_timeout": f"{_LOCK_S}s", **_KEEPALIVE}),
             json_serializer=partial(json.dumps, allow_nan=False),
         )
-        event.listen(engine, "connect", self._take)
+        event.listen(engine, "connect", partial(self._take, []))
         return self._in_schema(engine)
 
     def prepare(self, connection: Connection) -> None:
@@ -108,7 +142,7 @@ class PostgresDatabase(Database):
         connection.exec_driver_sql(f'SET LOCAL search_path TO "{self.schema}"')
 
     def explain(self, error: DBAPIError) -> str:
-        error_text = _SERVER.sub("connection to server", " ".join(str(error.orig).split()))
+        error_text = _shown(error)
         state, lower = getattr(error.orig, "sqlstate", None), error_text.lower()
         if match := re.search(r'database "([^"]*)" does not exist', error_text):
             return f"has no database {match[1]} ({error_text}); make it there with: createdb {match[1]}"
@@ -143,17 +177,30 @@ class PostgresDatabase(Database):
         finally:
             engine.dispose()
 
+    def reason_to_wait(self, error: DBAPIError, *, was_reached: bool) -> str:
+        error_text = _shown(error)
+        passing = (*_NOT_NOW, *_LOST, *_NO_ANSWER, *(_NO_NAME if was_reached else ()))
+        may_pass = error.connection_invalidated or any(words in error_text.lower() for words in passing)
+        return error_text if may_pass else ""
+
+    @property
+    def transaction_number(self) -> ColumnElement[int]:
+        return func.txid_current()
+
+    def is_committed(self, connection: Connection, number: int) -> bool:
+        query, until = "SELECT txid_status(%s)", time.monotonic() + _LOCK_S
+        while (outcome := connection.exec_driver_sql(query, (number,)).scalar_one()) == "in progress":
+            if time.monotonic() > until:
+                break
+            time.sleep(_BETWEEN_TRIES_S)
+        return bool(outcome == "committed")
+
     def is_held(self) -> bool:
         """True if a live driver has the run; False if the server does not answer."""
-        query = (
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = "
-            "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s AND objid::bigint = %s"
-        )
-        high, low = divmod(self._key, 2**32)
         engine = self.reading_engine()
         try:
             with engine.connect() as connection:
-                return bool(connection.exec_driver_sql(query, (high, low)).scalar_one())
+                return bool(connection.exec_driver_sql(f"SELECT count(*) {_LOCK_ROW}", self._halves).scalar_one())
         except DBAPIError:
             return False
         finally:
@@ -164,14 +211,28 @@ class PostgresDatabase(Database):
         """The number of the run's advisory lock."""
         return int.from_bytes(sha256(str(self.schema).encode()).digest()[:7], "big")
 
+    @property
+    def _halves(self) -> tuple[int, int]:
+        """The number as `_LOCK_ROW` has it."""
+        return divmod(self._key, 2**32)
+
     def _in_schema(self, engine: Engine) -> Engine:
         return engine.execution_options(schema_translate_map={None: self.schema})
 
-    def _take(self, connection: Any, record: object) -> None:
-        """Takes the run's lock for a new connection; `RunHeldError` if another driver has it."""
+    def _take(self, sessions: list[int], connection: Any, record: object) -> None:
+        """Takes the run's lock for a new connection; `RunHeldError` if another driver has it.
+
+        Args:
+            sessions: The server's process of this driver's last connection, if it had one: where the network was lost, the
+                server has not noticed yet, and its session still has the lock.
+        """
         _OPEN.add(connection)
         until = time.monotonic() + _PATIENCE_S
         while not _answer(connection, "SELECT pg_try_advisory_lock(%s)", self._key):
+            for session in sessions:
+                _answer(
+                    connection, f"SELECT pg_terminate_backend(pid) {_LOCK_ROW} AND pid = %s", *self._halves, session
+                )
             if time.monotonic() > until:
                 holder_text = "one that is making it"
                 if _answer(connection, "SELECT to_regclass(%s)", f"{self.schema}.lease"):
@@ -182,6 +243,7 @@ class PostgresDatabase(Database):
                     f"{self.name}: the run is held by another live driver ({holder_text}); wait until it ends, or stop it first"
                 )
             time.sleep(_BETWEEN_TRIES_S)
+        sessions[:] = [connection.info.backend_pid]
 
 
 def parse_url(text: str, *, where: str = "store") -> URL:
@@ -219,6 +281,9 @@ def parse_url(text: str, *, where: str = "store") -> URL:
     if not url.database:
         message = f"{where} {shown}: names no database; expected {EXAMPLE}"
         raise StoreError(message, code="store.invalid-url", parameter=where)
+    if not _is_minutes(url.query.get(_WAIT, "0")):
+        message = f"{where} {shown}: {_WAIT}: expected minutes from 0 to {MAX_WAIT_MINUTES}, got {url.query[_WAIT]!r}"
+        raise StoreError(message, code="store.invalid-url", parameter=where)
     try:
         import psycopg  # noqa: F401  the driver may be missing, or the C library below it
     except ImportError as error:
@@ -254,6 +319,18 @@ def check_server(url: str) -> URL:
     if not allowed:
         raise StoreError(f"{database.name}: {_REASONS['42501']}")
     return database.url
+
+
+def _shown(error: DBAPIError) -> str:
+    """The message of an error in one line, without the place of the server."""
+    return _SERVER.sub("connection to server", " ".join(str(error.orig).split()))
+
+
+def _is_minutes(text: object) -> bool:
+    try:
+        return 0 <= float(str(text)) <= MAX_WAIT_MINUTES
+    except ValueError:
+        return False
 
 
 def _arguments(settings: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from hardware_profiles.waiting import time_of_day
 from nas.search.problem.budget import Budget, Stop
 from supernets.space import Architecture
 
-
 MAX_TRIES = 150
 """Drivers that a server starts for a run whose machine is away, within about a day."""
 _PAUSES_S = (60.0, 120.0, 240.0, 480.0, 600.0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Table, bindparam, case, delete, exists, func, insert, select
+from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, insert, select
 
 from nas.engine.store import tables
 from nas.engine.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
@@ -31,6 +32,9 @@ from nas.engine.store.sqlite import SqliteDatabase
 from nas.search.problem.evaluation_counts import EvaluationCounts, Result, worst
 from nas.search.problem.objectives import Fidelity, Measurement, Request, Status, Variant
 from supernets.space import Architecture
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _KEYS_A_QUERY = 500
 """Well below the number of parameters that any database takes in one statement."""
@@ -83,15 +87,45 @@ _SESSIONS = (
 _FAILURES = _MEASUREMENTS.where(_FAILED, _IS_LATEST).order_by(tables.measurements.c.id)
 
 
+def _reads(
+    method: Callable[Concatenate[SqlStore, Connection, _P], _T],
+) -> Callable[Concatenate[SqlStore, _P], _T]:
+    """A method of a store that reads one consistent view, by a connection that it gets."""
+
+    @wraps(method)
+    def call(store: SqlStore, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return store.session.read(lambda connection: method(store, connection, *args, **kwargs))
+
+    return call
+
+
+def _writes(
+    method: Callable[Concatenate[SqlStore, Connection, _P], _T],
+) -> Callable[Concatenate[SqlStore, _P], _T]:
+    """A method of a store that is one transaction, by a connection that it gets; it is called again until one is committed."""
+
+    @wraps(method)
+    def call(store: SqlStore, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return store.session.write(lambda connection: method(store, connection, *args, **kwargs))
+
+    return call
+
+
 class SqlStore(RunStore):
     """All rows of one run in a database; made by `open`. Safe to use from several threads of one process."""
 
     def __init__(self, session: SqlSession, clock: Callable[[], float]) -> None:
-        self._session, self._clock, self._name = session, clock, session.name
+        self.session, self._clock, self._name = session, clock, session.name
 
     @classmethod
     def open(
-        cls, place: Path | str | Database, *, create: bool, driver: bool, clock: Callable[[], float] = time.time
+        cls,
+        place: Path | str | Database,
+        *,
+        create: bool,
+        driver: bool,
+        on_wait: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> Self:
         """The store of a run.
 
@@ -99,6 +133,8 @@ class SqlStore(RunStore):
             place: its database, or the path of an SQLite file.
             create: make the database if there is none (or if its making was interrupted); needs `driver`.
             driver: take the run's lease, to write; without it the store only reads, also beside a live driver.
+            on_wait: Receives what a driver waits for while the database's server is away, and "" at the end of the wait; None
+                waits for no server.
             clock: seconds since the epoch.
 
         Raises:
@@ -111,109 +147,111 @@ class SqlStore(RunStore):
         database = SqliteDatabase(Path(place)) if isinstance(place, str | Path) else place
         database.check(create=create)
         if driver:
-            return cls(SqlSession.open_driving(database, create=create, clock=clock), clock)
+            return cls(SqlSession.open_driving(database, create=create, clock=clock, on_wait=on_wait), clock)
         return cls(SqlSession.open_reading(database, clock=clock), clock)
 
-    def status(self) -> RunStatus:
-        with self._session.reading() as connection:
-            row = connection.execute(_LAST_STATUS).one_or_none()
-            return RunStatus.QUEUED if row is None else RunStatus(row.status)
+    @_reads
+    def status(self, connection: Connection) -> RunStatus:
+        row = connection.execute(_LAST_STATUS).one_or_none()
+        return RunStatus.QUEUED if row is None else RunStatus(row.status)
 
     def set_status(self, status: RunStatus, *, reason: str = "") -> None:
         self._insert(tables.status, status=str(status), reason=reason, time=self._clock())
 
-    def statuses(self) -> list[tuple[RunStatus, float]]:
-        with self._session.reading() as connection:
-            rows = connection.execute(select(tables.status.c.status, tables.status.c.time).order_by(tables.status.c.id))
-            return [(RunStatus(row.status), row.time) for row in rows]
+    @_reads
+    def statuses(self, connection: Connection) -> list[tuple[RunStatus, float]]:
+        rows = connection.execute(select(tables.status.c.status, tables.status.c.time).order_by(tables.status.c.id))
+        return [(RunStatus(row.status), row.time) for row in rows]
 
-    def reason(self) -> str:
-        with self._session.reading() as connection:
-            row = connection.execute(_LAST_STATUS).one_or_none()
-            return "" if row is None else str(row.reason)
+    @_reads
+    def reason(self, connection: Connection) -> str:
+        row = connection.execute(_LAST_STATUS).one_or_none()
+        return "" if row is None else str(row.reason)
 
-    def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
+    @_reads
+    def _values(
+        self, connection: Connection, *, only: Sequence[str] = (), without: Sequence[str] = ()
+    ) -> dict[str, Any]:
         query = select(tables.info.c.name, tables.info.c.value)
         query = query.where(tables.info.c.name.in_(only)) if only else query.where(tables.info.c.name.not_in(without))
-        with self._session.reading() as connection:
-            return {row.name: row.value for row in connection.execute(query)}
+        return {row.name: row.value for row in connection.execute(query)}
 
-    def _set_values(self, values: Mapping[str, Any]) -> None:
+    @_writes
+    def _set_values(self, connection: Connection, values: Mapping[str, Any]) -> None:
         if not values:
             return
-        with self._session.writing() as connection:
-            connection.execute(delete(tables.info).where(tables.info.c.name.in_(list(values))))
-            connection.execute(insert(tables.info), [{"name": name, "value": values[name]} for name in values])
+        connection.execute(delete(tables.info).where(tables.info.c.name.in_(list(values))))
+        connection.execute(insert(tables.info), [{"name": name, "value": values[name]} for name in values])
 
-    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
+    @_writes
+    def record_ask(self, connection: Connection, step: int, architectures: Sequence[Architecture]) -> None:
         keys = [architecture.key for architecture in architectures]
-        with self._session.writing() as connection:
-            last: int | None = connection.execute(select(func.max(tables.asks.c.step))).scalar_one()
-            check_step(step, 0 if last is None else last + 1)
-            connection.execute(insert(tables.asks).values(step=step, architectures=keys, time=self._clock()))
+        last: int | None = connection.execute(select(func.max(tables.asks.c.step))).scalar_one()
+        check_step(step, 0 if last is None else last + 1)
+        connection.execute(insert(tables.asks).values(step=step, architectures=keys, time=self._clock()))
 
-    def asks(self) -> list[list[Architecture]]:
-        with self._session.reading() as connection:
-            rows = connection.execute(select(tables.asks.c.architectures).order_by(tables.asks.c.step))
-            return [[Architecture.parse(key) for key in keys] for (keys,) in rows]
+    @_reads
+    def asks(self, connection: Connection) -> list[list[Architecture]]:
+        rows = connection.execute(select(tables.asks.c.architectures).order_by(tables.asks.c.step))
+        return [[Architecture.parse(key) for key in keys] for (keys,) in rows]
 
-    def add(self, measurement: Measurement) -> None:
+    @_writes
+    def add(self, connection: Connection, measurement: Measurement) -> None:
         stored = storable(measurement)
         values = {**measurement_columns(stored), "time": self._clock()}
-        with self._session.writing() as connection:
-            if connection.execute(_EXISTING, {name: values[name] for name in _ATOM}).first() is not None:
-                return
-            row_id = connection.execute(_ADD, values).scalar_one()
-            if stored.samples is not None:
-                connection.execute(_ADD_SAMPLES, {"measurement": row_id, "samples": stored.samples})
+        if connection.execute(_EXISTING, {name: values[name] for name in _ATOM}).first() is not None:
+            return
+        row_id = connection.execute(_ADD, values).scalar_one()
+        if stored.samples is not None:
+            connection.execute(_ADD_SAMPLES, {"measurement": row_id, "samples": stored.samples})
 
-    def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+    @_reads
+    def attempts(self, connection: Connection, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         wanted = set(requests)
         keys = list(dict.fromkeys(request.architecture.key for request in requests))
         measurements: list[Measurement] = []
-        with self._session.reading() as connection:
-            for start in range(0, len(keys), _KEYS_A_QUERY):
-                some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
-                measurements += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
+            measurements += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
         attempts_by_request: dict[Request, list[Measurement]] = {}
         for measurement in sorted(measurements, key=attrgetter("attempt")):
             if measurement.request in wanted:
                 attempts_by_request.setdefault(measurement.request, []).append(measurement)
         return attempts_by_request
 
-    def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
+    @_reads
+    def measurements(self, connection: Connection, fidelity: Fidelity | None = None) -> list[Measurement]:
         query = _MEASUREMENTS.order_by(tables.measurements.c.id)
         if fidelity is not None:
             query = query.where(tables.measurements.c.fidelity == str(fidelity))
-        with self._session.reading() as connection:
-            # All at once: to ask for one row after another takes longer than to read it.
-            return latest([measurement_of(row) for row in connection.execute(query).all()], attrgetter("request"))
+        # All at once: to ask for one row after another takes longer than to read it.
+        return latest([measurement_of(row) for row in connection.execute(query).all()], attrgetter("request"))
 
-    def outcomes(self) -> list[Outcome]:
-        with self._session.reading() as connection:
-            return latest([outcome_of(row) for row in connection.execute(_OUTCOMES).all()], itemgetter(slice(5)))
+    @_reads
+    def outcomes(self, connection: Connection) -> list[Outcome]:
+        return latest([outcome_of(row) for row in connection.execute(_OUTCOMES).all()], itemgetter(slice(5)))
 
-    def sessions(self) -> list[MeasuringSession]:
-        with self._session.reading() as connection:
-            rows = connection.execute(_SESSIONS)
-            return [
-                MeasuringSession(profile, level, noise, time, Variant.parse(variant).runtime)
-                for profile, level, noise, time, variant in rows
-            ]
+    @_reads
+    def sessions(self, connection: Connection) -> list[MeasuringSession]:
+        rows = connection.execute(_SESSIONS)
+        return [
+            MeasuringSession(profile, level, noise, time, Variant.parse(variant).runtime)
+            for profile, level, noise, time, variant in rows
+        ]
 
-    def n_measurements(self) -> int:
-        with self._session.reading() as connection:
-            return int(connection.execute(select(func.count()).select_from(tables.measurements)).scalar_one())
+    @_reads
+    def n_measurements(self, connection: Connection) -> int:
+        return int(connection.execute(select(func.count()).select_from(tables.measurements)).scalar_one())
 
-    def counts(self, n_metrics: int) -> EvaluationCounts:
+    @_reads
+    def counts(self, connection: Connection, n_metrics: int) -> EvaluationCounts:
         metrics = {"n_figures": n_metrics}
-        with self._session.reading() as connection:
-            n_whole = int(connection.execute(_N_WHOLE, metrics).scalar_one())
-            latest_of: dict[tuple[str, ...], tuple[int, Result]] = {}
-            for *request, attempt, status, detail in connection.execute(_FLAWS).all():
-                attempt_result = (attempt, Result.of(Status(status), detail))
-                latest_of[tuple(request)] = max(attempt_result, latest_of.get(tuple(request), attempt_result))
-            unfinished = {(key, precision) for key, precision in connection.execute(_UNFINISHED, metrics)}
+        n_whole = int(connection.execute(_N_WHOLE, metrics).scalar_one())
+        latest_of: dict[tuple[str, ...], tuple[int, Result]] = {}
+        for *request, attempt, status, detail in connection.execute(_FLAWS).all():
+            attempt_result = (attempt, Result.of(Status(status), detail))
+            latest_of[tuple(request)] = max(attempt_result, latest_of.get(tuple(request), attempt_result))
+        unfinished = {(key, precision) for key, precision in connection.execute(_UNFINISHED, metrics)}
         flawed: dict[tuple[str, str], list[Result]] = {}
         for (architecture, _, _, _, precision), (_, result) in latest_of.items():
             if (architecture, precision) not in unfinished:
@@ -221,11 +259,12 @@ class SqlStore(RunStore):
         measured = [Result.MEASURED] * (n_whole - len(flawed))
         return EvaluationCounts.of([*measured, *map(worst, flawed.values())])
 
-    def failures(self) -> list[Measurement]:
-        with self._session.reading() as connection:
-            return [measurement_of(row) for row in connection.execute(_FAILURES).all()]
+    @_reads
+    def failures(self, connection: Connection) -> list[Measurement]:
+        return [measurement_of(row) for row in connection.execute(_FAILURES).all()]
 
-    def samples(self, request: Request) -> bytes | None:
+    @_reads
+    def samples(self, connection: Connection, request: Request) -> bytes | None:
         query = (
             select(tables.samples.c.samples)
             .select_from(tables.measurements.join(tables.samples))
@@ -233,34 +272,34 @@ class SqlStore(RunStore):
             .order_by(tables.measurements.c.attempt.desc())
             .limit(1)
         )
-        with self._session.reading() as connection:
-            samples: bytes | None = connection.execute(query).scalar_one_or_none()
-            return samples
+        samples: bytes | None = connection.execute(query).scalar_one_or_none()
+        return samples
 
-    def record_fit(self, fit: Fit) -> None:
+    @_writes
+    def record_fit(self, connection: Connection, fit: Fit) -> None:
         quality = plain(fit.quality, where="quality")
-        with self._session.writing() as connection:  # a search killed between fit and ask fits the same step again
-            same = [tables.fits.c.step == fit.step, tables.fits.c.objective == fit.objective]
-            connection.execute(delete(tables.fits).where(*same))
-            connection.execute(insert(tables.fits).values(step=fit.step, objective=fit.objective, quality=quality))
+        # a search killed between fit and ask fits the same step again
+        same = [tables.fits.c.step == fit.step, tables.fits.c.objective == fit.objective]
+        connection.execute(delete(tables.fits).where(*same))
+        connection.execute(insert(tables.fits).values(step=fit.step, objective=fit.objective, quality=quality))
 
-    def fits(self) -> list[Fit]:
-        with self._session.reading() as connection:
-            rows = connection.execute(select(tables.fits).order_by(tables.fits.c.id))
-            return [Fit(row.step, row.objective, row.quality) for row in rows]
+    @_reads
+    def fits(self, connection: Connection) -> list[Fit]:
+        rows = connection.execute(select(tables.fits).order_by(tables.fits.c.id))
+        return [Fit(row.step, row.objective, row.quality) for row in rows]
 
     def record_event(self, kind: str, detail: Mapping[str, Any]) -> None:
         self._insert(tables.events, kind=kind, detail=plain(detail, where="detail"), time=self._clock())
 
-    def events(self) -> list[Event]:
-        with self._session.reading() as connection:
-            rows = connection.execute(select(tables.events).order_by(tables.events.c.id))
-            return [Event(row.kind, row.detail, row.time) for row in rows]
+    @_reads
+    def events(self, connection: Connection) -> list[Event]:
+        rows = connection.execute(select(tables.events).order_by(tables.events.c.id))
+        return [Event(row.kind, row.detail, row.time) for row in rows]
 
     def close(self) -> None:
         """Closes the database, then frees the lease; idempotent."""
-        self._session.close()
+        self.session.close()
 
-    def _insert(self, table: Table, **values: Any) -> None:
-        with self._session.writing() as connection:
-            connection.execute(insert(table).values(**values))
+    @_writes
+    def _insert(self, connection: Connection, table: Table, **values: Any) -> None:
+        connection.execute(insert(table).values(**values))

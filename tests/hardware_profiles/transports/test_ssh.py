@@ -129,7 +129,7 @@ def test_a_host_without_access_is_reported_with_the_remedy(host: str, code: str,
     assert waits == []  # none of it mends by itself
 
 
-def test_a_host_that_is_away_at_first_is_waited_for(server: Server) -> None:
+def test_a_host_that_is_away_at_first_is_waited_for(server: Server, tmp_path: Path) -> None:
     waits, ends = list[str](), list[int]()
     server.stop()
 
@@ -137,7 +137,9 @@ def test_a_host_that_is_away_at_first_is_waited_for(server: Server) -> None:
         waits.append(text)
         server.start()
 
-    with open_profiler(PROFILE, on_wait=start, on_wait_end=lambda: ends.append(len(waits))) as profiler:
+    with open_profiler(
+        PROFILE, on_wait=start, on_wait_end=lambda: ends.append(len(waits)), lock=str(tmp_path / "lock")
+    ) as profiler:
         (measured,) = profiler.measure([SMALL])
     assert isinstance(measured, LatencyMeasurement)
     assert ends == [1]
