@@ -41,6 +41,7 @@ class RunSnapshot:
         counts: all of these by their results.
         away: The machine that ended its last driver, or that the present one has not reached yet.
         epoch, epochs: Number of trained epochs, and of all epochs; 0 of 0 where the supernet was trained before.
+        outdated: True if the store could not be read now, so that this is as it was before.
         scored: the metric that the training's epochs are scored by.
     """
 
@@ -63,6 +64,7 @@ class RunSnapshot:
     steps: int = 0
     expected_end: float | None = None
     away: Away | None = None
+    outdated: bool = False
     scored: Objective = ACCURACY
 
     @property

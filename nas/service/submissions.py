@@ -144,7 +144,13 @@ class Submissions:
             # A driver that has recorded its run's end and released it is no hindrance while its process ends.
             if snapshot.has_driver or (snapshot.open and self._active(run)):
                 raise RunHeldError(f"run {run!r} has a driver; cancel it first, and resume it when that has ended")
-            if submission is not None and snapshot.open and submission.wanted is RequestedState.DRIVEN:
+            tries_now = snapshot.away is not None  # instead of at the time of its next try
+            if (
+                submission is not None
+                and snapshot.open
+                and submission.wanted is RequestedState.DRIVEN
+                and not tries_now
+            ):
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")
             more = Resumption(request.evaluations, request.minutes, retry_failed=request.retry_failed)
             self._check_changes(run, snapshot, more)

@@ -11,7 +11,7 @@ import pytest
 
 from nas.engine.store.base import Event, Fit, RunStatus, RunStore
 from nas.engine.store.run_facts import ReusedRun, RunFacts
-from nas.engine.store.run_state import RunState, StateUpdate
+from nas.engine.store.run_state import Away, RunState, StateUpdate
 from nas.errors import StoreError
 from nas.search.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.search.problem.evaluation_counts import EvaluationCounts
@@ -94,6 +94,7 @@ STATE: StateUpdate = {
     "retry_failures": True,
     "waiting": "waiting for another measurement",
     "waiting_since": 1.7e9,
+    "away": Away("pi6", 1.7e9, 3, 1.7e9 + 600),
     "environments": {"accuracy": {"cpu": "x"}},
 }
 """A value that is not the default for every field."""

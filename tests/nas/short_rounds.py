@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.measuring import energy, protocol
+from nas.engine.store import run_state
 
 _MODULE = "tests.nas.short_rounds"
 _SHORT = {
@@ -64,6 +65,7 @@ if __name__ == "__main__":
     from nas.cli import main
 
     take_short_rounds(pytest.MonkeyPatch())
+    pytest.MonkeyPatch().setattr(run_state, "_PAUSES_S", (2.0,))  # between a server's tries to reach a board
     if sys.argv[1:2] == ["serve"]:
         drive_alike(pytest.MonkeyPatch())
     main()

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hardware_profiles.waiting import time_of_day
 from nas.engine.run_listing import RunSnapshot, snapshot_of, training_history
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder, RunsFolder
@@ -94,7 +95,8 @@ class RunIndex:
         self._genes = StampedCache(self._compute_genes, max_weight=_MAX_GENES, clock=clock)
         # Of runs that may still change: opening a store costs more than reading it. It takes 60 KiB, and no file is open.
         self._stores: dict[str, SqlStore] = {}
-        self._away: dict[str, float] = {}  # database servers, and when they did not answer
+        self._away: dict[str, tuple[float, float]] = {}  # database servers, and when they first and last did not answer
+        self._last: dict[str, RunSnapshot] = {}  # of runs whose database is on a server
 
     def snapshot(self, run: str) -> RunSnapshot:
         """The status and progress of a run now.
@@ -110,7 +112,21 @@ class RunIndex:
         is_held = is_file and database.is_held()  # before the store is read; see `snapshot_of`
         snapshot = self._snapshots.get(folder)
         kind = snapshot.kind if snapshot.begun else self._submitted_kind(run) or snapshot.kind
-        return replace(snapshot, kind=kind, has_driver=is_held if is_file else snapshot.has_driver)
+        snapshot = replace(snapshot, kind=kind, has_driver=is_held if is_file else snapshot.has_driver)
+        if not is_file:
+            self._last[run] = snapshot
+        return snapshot
+
+    def last_snapshot(self, run: str) -> RunSnapshot:
+        """The status and progress of a run now, or before its database server went away; raises as `snapshot`."""
+        try:
+            return self.snapshot(run)
+        except StoreAwayError:
+            if (last := self._last.get(run)) is None:
+                raise
+            first, _ = self._away.get(str(database_of(self._runs.get(run)).server), (self._clock(), 0.0))
+            reason = f"waits for the database server since {time_of_day(first)}" if last.open else last.reason
+            return replace(last, reason=reason, outdated=True)
 
     def report(self, run: str, profile: str | None = None) -> RunReport:
         """The report of a search on all of its hardware profiles, or on one.
@@ -156,6 +172,7 @@ class RunIndex:
 
     def forget(self, run: str) -> None:
         """Closes the store of a run that was removed."""
+        self._last.pop(run, None)
         if (store := self._stores.pop(run, None)) is not None:
             store.close()
 
@@ -183,12 +200,13 @@ class RunIndex:
         except NasError as error:
             self._stores.pop(folder.id, None)
             if database.server is not None and isinstance(error, StoreAwayError):
-                self._away[database.server] = self._clock()
+                now = self._clock()
+                self._away[database.server] = (self._away.get(database.server, (now, now))[0], now)
             raise
         if database.server is not None:
             self._away.pop(database.server, None)
-        if not snapshot.open:
-            self.forget(folder.id)
+        if not snapshot.open and (store := self._stores.pop(folder.id, None)) is not None:
+            store.close()
         return replace(snapshot, reason=self._hide_paths(snapshot.reason))
 
     def _opened(self, run: str, database: Database) -> SqlStore:
@@ -202,9 +220,10 @@ class RunIndex:
         if server is None or server not in self._away:
             return
         now = self._clock()
-        if fresh(self._away[server], now, _AWAY_S):
+        first, last = self._away[server]
+        if fresh(last, now, _AWAY_S):
             raise StoreAwayError(f"{server}: did not answer a moment ago; its runs cannot be read until it does")
-        self._away[server] = now
+        self._away[server] = (first, now)
 
 
 def _networks_in(report: RunReport) -> int:

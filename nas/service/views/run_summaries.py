@@ -62,7 +62,7 @@ class RunSummaries:
 
     def summary(self, run: str) -> schemas.RunSummary:
         """The status and progress of a run; cheap enough for many clients that poll."""
-        snapshot = self._index.snapshot(run)
+        snapshot = self._index.last_snapshot(run)
         submission = self._state.submission(run)
         queue = self._queue() if submission is not None and submission.waits else {}
         return self._summary(run, snapshot, submission, queue)
@@ -210,7 +210,7 @@ class RunSummaries:
     def _listed(self, folder: RunFolder, submission: Submission | None, queue: Mapping[str, int]) -> schemas.RunSummary:
         damaged = False
         try:
-            snapshot = self._index.snapshot(folder.id)
+            snapshot = self._index.last_snapshot(folder.id)
         except NasError as error:
             kind = "search" if submission is None else submission.kind
             if is_held(folder):  # its driver is creating it at this moment
@@ -274,7 +274,7 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
         return snapshot.reason
     if submission is not None and submission.wanted is RequestedState.CANCELLED:
         return f"is being cancelled; {problem}" if problem else "is being cancelled"
-    if snapshot.has_driver or snapshot.away is not None:
+    if snapshot.has_driver or snapshot.outdated or snapshot.away is not None:
         return snapshot.reason
     if submission is not None:
         return f"has no driver yet: {problem}" if problem else "its driver is starting"

@@ -10,6 +10,7 @@ from nas.engine.resumption import Resumption
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.engine.store.run_state import Away
 from nas.engine.store.sql import SqlStore
 from nas.errors import RunHeldError, ServiceError
 from nas.search.problem.budget import Budget
@@ -75,6 +76,13 @@ class Driver:
         """Records how it ends, and does."""
         assert self.store is not None
         self.store.set_status(status, reason=reason)
+        self.die()
+
+    def end_away(self, now: float) -> None:
+        """Ends since a board did not come back, as `nas.runs.driver.drive` does."""
+        assert self.store is not None
+        if self.store.state().away is None:
+            self.store.update_state(away=Away.first("pi6", now - 600, now))
         self.die()
 
     def die(self) -> None:

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ import pytest
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.engine.store.run_state import Away
 from nas.errors import ServiceError, StoreError
 from nas.search.problem.budget import Budget
 from nas.service.jobs import dispatcher as dispatcher_module
+from nas.service.jobs import next_steps
 from nas.service.jobs.dispatcher import Dispatcher, driver_command
 from nas.service.jobs.task_process import TaskResult
 from nas.service.jobs.task_queue import job_of, task_command
@@ -40,7 +44,14 @@ class Service:
         self.restart()
 
     def restart(self) -> None:
-        self.dispatcher = Dispatcher(self.settings, self.state, self.jobs, address=self.address, clock=lambda: self.now)
+        self.dispatcher = Dispatcher(
+            self.settings,
+            self.state,
+            self.jobs,
+            address=self.address,
+            clock=lambda: self.now,
+            wall_clock=lambda: self.now,
+        )
 
     def address(self) -> str | None:
         return None
@@ -61,6 +72,10 @@ class Service:
 
     def driver(self, run: str, attempt: int) -> Driver:
         return self.jobs.drivers[self.job(run, attempt)]
+
+    def away(self, run: str) -> Away | None:
+        with closing(open_store(self.runs.get(run))) as store:
+            return store.state().away
 
     def standing(self, run: str) -> tuple[RunStatus, str]:
         store = open_store(self.runs.get(run))
@@ -114,6 +129,72 @@ def test_a_run_with_progress_each_time_never_fails(service: Service) -> None:
         driver.step()
         driver.die()
         assert service.tick() == [(run, "restart")]
+
+
+def test_a_run_whose_board_is_away_is_tried_again_until_it_is_back(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    driver = service.driver(run, 1)
+    for _ in range(3):
+        driver.step()
+    driver.end_away(service.now)
+    assert service.dispatcher.tick() == []
+    assert str(service.away(run)).startswith("waits for pi6 since ")
+    other = service.submit()
+    assert service.dispatcher.tick() == [(other, "start")]  # it holds up no other run
+    service.driver(other, 1).step()
+    service.driver(other, 1).end(RunStatus.FINISHED)
+    minutes, tries = [], 0
+    for _ in range(40):
+        for step in service.tick():
+            if step == (run, "retry"):
+                tries += 1
+                minutes.append(service.now / 60)
+                service.driver(run, 1 + tries).die()
+    assert [round(b - a) for a, b in pairwise(minutes)] == [2, 4, 8, 10, 10]
+    service.restart()  # the server; the tries and their times are the run's
+    away = service.away(run)
+    assert away is not None
+    assert away.tries == tries
+    submission = service.state.submission(run)
+    assert submission is not None
+    assert submission.deaths == 0
+
+
+def test_tries_of_a_board_are_bounded_and_begin_anew_when_a_person_resumes(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_steps, "MAX_TRIES", 3)
+    run = service.submit()
+    service.tick()
+    service.driver(run, 1).step()
+    service.driver(run, 1).end_away(service.now)
+    steps: list[tuple[str, str]] = []
+    while (run, "fail") not in steps:
+        for step in service.tick():
+            steps.append(step)
+            if step[1] == "retry":
+                service.driver(run, 1 + len(steps)).die()
+    assert [step for _, step in steps] == ["retry", "retry", "retry", "fail"]
+    status, reason = service.standing(run)
+    assert status is RunStatus.FAILED
+    assert reason.startswith("pi6 is away since ")
+    assert reason.endswith(", also after 3 tries; resume the run when it is back")
+    service.state.resume(run, {})
+    assert service.tick() == [(run, "start")]
+    assert service.away(run) is None
+
+
+def test_a_run_that_waits_for_its_board_can_be_cancelled(service: Service) -> None:
+    run = service.submit()
+    service.tick()
+    service.driver(run, 1).step()
+    service.driver(run, 1).end_away(service.now)
+    service.state.cancel(run)
+    assert service.tick() == [(run, "cancel")]
+    assert service.standing(run) == (RunStatus.CANCELLED, "cancelled")
+    for _ in range(20):
+        assert service.tick() == []
 
 
 def test_an_unanswered_start_is_repeated_and_counts_as_no_death(service: Service) -> None:

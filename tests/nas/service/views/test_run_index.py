@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from hardware_profiles.waiting import time_of_day
 from nas.engine.run_listing import RunSnapshot, run_rows
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
+from nas.engine.store.postgres import new_schema
 from nas.engine.store.sql import SqlStore
 from nas.errors import StoreError, UnknownNameError
 from nas.search.problem.budget import Budget
@@ -29,6 +31,7 @@ from nas.service.views.run_index import RunIndex
 from supernets.space import Architecture
 from tests.contracts.run_facts import search_facts
 from tests.errors import raises
+from tests.postgres_server import binaries, running_server
 
 
 @pytest.fixture
@@ -209,3 +212,31 @@ def test_an_unknown_and_a_damaged_run_are_errors(runs: RunsFolder, run: RunFolde
     run.database.unlink()
     open_store(run, create=True, driver=True).close()
     assert index.snapshot("tiny-1") == RunSnapshot(RunStatus.QUEUED, False, 0)
+
+
+@pytest.mark.skipif(binaries() is None, reason="needs the programs of a PostgreSQL server")
+@pytest.mark.slow
+def test_a_run_is_shown_as_it_was_while_its_database_server_is_away(runs: RunsFolder) -> None:
+    with running_server() as server:
+        place = new_schema(server.url, "remote")
+        folder = runs.create("remote", "job", store={"url": server.url, "schema": str(place.schema)})
+        store = open_store(folder, create=True, driver=True)
+        store.set_status(RunStatus.RUNNING)
+        clock = [1000.0]
+        index = RunIndex(runs, clock=lambda: clock[0])
+        assert not index.last_snapshot(folder.id).outdated
+        server.stop()
+        clock[0] += 5
+        for _ in range(2):
+            snapshot = index.last_snapshot(folder.id)
+            assert (snapshot.status, snapshot.has_driver, snapshot.outdated) == (RunStatus.RUNNING, True, True)
+            assert snapshot.reason == f"waits for the database server since {time_of_day(1005.0)}"
+            clock[0] += 40
+        with raises("store.unreachable"):
+            index.snapshot(folder.id)  # what the dispatcher acts on
+        with raises("store.unreachable"):
+            RunIndex(runs).last_snapshot(folder.id)  # was never read
+        server.start()
+        clock[0] += 40
+        assert (index.last_snapshot(folder.id).reason, index.last_snapshot(folder.id).outdated) == ("", False)
+        store.close()
