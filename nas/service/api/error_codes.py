@@ -339,7 +339,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "worker.failed": "The measuring process cannot start or does not work.",
     "worker.lock-timeout": "Another measurement held the machine for longer than the timeout.",
     "worker.lock-unusable": "The file of the measurement lock cannot be opened.",
-    "worker.machine-lost": "The machine of a profile became unreachable while it measured; finished measurements are kept.",
+    "worker.machine-lost": "The machine of a profile did not come back within its wait; finished measurements are kept.",
     "worker.machine-unstable": "The measuring process died repeatedly and no model is to blame.",
     "worker.no-ssh": "This machine has no ssh client.",
     "worker.refused": "The CPUs or the priority that NAS_MEASURING_CPUS and NAS_MEASURING_REALTIME ask for are not available.",

@@ -176,6 +176,9 @@ class RunSummary(Schema):
     step: int = 0  # Training steps done, of the number to do; 0 before the first
     steps: int = 0
     expected_end: datetime | None = None  # When its present phase ends at its pace; None where that is not known
+    next_try: datetime | None = (
+        None  # When the server tries again whether a machine is back that was away; None where none is
+    )
     damaged: bool = False  # Whether it cannot be read, for its reason; it can be deleted, and not resumed
     data: str = ""  # The name of its data set, or of the data's folder or file; "" where the job file is damaged
     tags: tuple[str, ...] = ()  # Of its users, see `RunLabels`

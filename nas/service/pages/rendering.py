@@ -52,6 +52,8 @@ _STATUS_TITLES = {
 }
 """By `schemas.NetworkStatus`."""
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
+WAITING = "waiting"
+"""Status shown of a run between two tries of a machine that is away."""
 
 Allowed = Callable[[str, str], bool]
 
@@ -165,8 +167,10 @@ def _parts(template: str, **values: object) -> Iterator[str]:
 
 
 def shown_status(run: RunSummary) -> str:
-    """The status to show: a run whose driver was killed is ``interrupted``."""
+    """The status to show: a run whose driver was killed is ``interrupted``, one whose machine is away is ``waiting``."""
     status = RunStatus(run.status)
+    if run.next_try is not None:
+        return WAITING
     return INTERRUPTED if status is RunStatus.RUNNING and not run.live else str(status)
 
 
@@ -178,7 +182,8 @@ def may(run: RunSummary, action: str) -> bool:
         case "cancel":
             return not ended and not by_hand
         case "resume":
-            return (ended or by_hand) and not run.damaged
+            tries_now = run.next_try is not None and not run.live
+            return (ended or by_hand or tries_now) and not run.damaged
         case "delete":
             return (ended or by_hand) and not run.live
     raise ValueError(f"expected cancel, resume or delete, got {action!r}")

@@ -253,6 +253,7 @@ class RunSummaries:
             step=snapshot.step,
             steps=snapshot.steps,
             expected_end=_time(snapshot.expected_end) if snapshot.has_driver else None,
+            next_try=None if snapshot.away is None else _time(snapshot.away.next_try),
             data=data,
             tags=labels.tags,
             note=labels.note,
