@@ -227,10 +227,11 @@ class WorkerProfiler:
                 raise ProfileError(str(error), code=error.code) from error
             if not was_reached and error.wait is None:
                 raise
-            lost = f"lost the machine of profile {name}" if was_reached else "the machine did not come back"
-            waited = "" if error.wait is None else f", which was waited for since {time_of_day(error.wait.since)}"
             advice = "Finished measurements are kept; continue when the machine is back"
-            message = f"{lost}{waited}: {error}. {advice}"
+            lost = f"lost the machine of profile {name}"
+            if error.wait is not None:
+                lost = f"waited for the machine of profile {name} since {time_of_day(error.wait.since)}, and it is not back"
+            message = f"{lost}: {error}. {advice}"
             lost_error = UnreachableError(message, profile=name, reason=error.reason, code="worker.machine-lost")
             lost_error.wait = error.wait
             raise lost_error from error

@@ -119,7 +119,7 @@ def print_report(
         profile: The hardware profile that the report is of; None for all. Networks are numbered by the front of all.
     """
     status = nas.engine.shown_status(report.status, live=live)
-    why = (run.waiting if live else "") or report.reason
+    why = run.waiting or report.reason
     reason = f"; {why}" if why else ""
     print(f"{report.run}: {status}, {report.evaluations_text}{reason}")
     runs = run.runs.root

@@ -25,7 +25,7 @@ from nas.cli.remedies import remedy_text, run_command
 from nas.engine.evaluation.cluster import check_address
 from nas.engine.progress import CompositeObserver
 from nas.engine.store.folder import RunsFolder
-from nas.errors import JobError, OutdatedStoreError, SelectionError, remedy_of
+from nas.errors import JobError, OutdatedStoreError, SelectionError, StoreAwayError, remedy_of
 from nas.jobs.run.run_options import RunOptions
 from nas.plugins.parts import has, install
 from supernets.files import check_regular
@@ -96,7 +96,8 @@ def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: s
     if nas.engine.is_held(opened.folder):
         return  # the driver says so
     nas.jobs.stored_job(opened)  # raises where the run's job file is missing or damaged
-    with suppress(OutdatedStoreError), opened.store() as store:  # a driver brings the tables up to date
+    # A driver brings the tables up to date, and waits for a database server.
+    with suppress(OutdatedStoreError, StoreAwayError), opened.store() as store:
         nas.engine.check_ended(opened.folder, store, more)
         if more:
             more.check(store, run)

@@ -11,6 +11,7 @@ import nas.jobs
 import nas.results
 from nas.engine.formatting import wait_text
 from nas.engine.run_listing import next_step
+from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
@@ -91,6 +92,8 @@ class Run(StoredRun):
         """What it waits for now and since when, in words; "" while its driver works, and once it has ended."""
         live = is_held(self.folder)
         with self.store() as store:
+            if store.status() not in (RunStatus.QUEUED, RunStatus.RUNNING):
+                return ""
             return wait_text(store.state(), time.time(), live=live)
 
     @property

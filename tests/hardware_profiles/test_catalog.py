@@ -35,6 +35,11 @@ def test_a_name_and_a_users_file_are_loaded(tmp_path: Path) -> None:
     assert load_profile(str(path)) == HardwareProfile("mine", threads=3)
     path.write_text("name: pi\nssh: pi@raspberrypi\npython: ~/venv/bin/python\n")
     assert load_profile(str(path)) == HardwareProfile("pi", ssh="pi@raspberrypi", python="~/venv/bin/python")
+    path.write_text("name: pi\nssh: pi@raspberrypi\nwait_minutes: 0.5\n")
+    patient = load_profile(str(path))
+    assert patient.wait_minutes == 0.5
+    assert patient == HardwareProfile("pi", ssh="pi@raspberrypi")  # measurements are the same
+    assert patient.to_json() == HardwareProfile("pi", ssh="pi@raspberrypi").to_json()
     path.write_text("name: node\nplacement: {hw-raspberrypi5: 1, GPU: 0.5}\n")
     node = load_profile(str(path))
     assert node.placement == {"hw-raspberrypi5": 1, "GPU": 0.5}
@@ -62,6 +67,9 @@ VALUE, KEY, YAML = "profile.invalid-value", "profile.unknown-key", "profile.not-
         ("name: ../a\n", VALUE, ["name", "'../a'"]),
         ("name: a\ndescription: 3\n", VALUE, ["description", "3 (int)"]),
         ("name: a\nplacement: {x: 1}\nssh: b\n", "profile.invalid", ["placement", "ssh"]),
+        ("name: a\nssh: b\nwait_minutes: -1\n", VALUE, ["wait_minutes", "minutes from 0", "-1 (int)"]),
+        ("name: a\nssh: b\nwait_minutes: long\n", VALUE, ["wait_minutes", "'long' (str)"]),
+        ("name: a\nwait_minutes: 5\n", "profile.invalid", ["wait_minutes", "only another machine", "add ssh"]),
         ("name: a\npython: python3\n", "profile.invalid", ["python", "add `ssh: user@host`"]),
         ("threads: 2\n", "profile.invalid", ["name"]),
         ("- a\n", "profile.invalid", ["mapping", "(list)"]),

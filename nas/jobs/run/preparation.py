@@ -79,8 +79,7 @@ def preparing_new(
         environments = {}
         with suppress(ProfilingError) if planning else nullcontext():
             if kind == "search":
-                waits = VisibleWaits(store, options.observer)
-                environments = check_measurable(built_job, waits, await_first=options.await_machines and not planning)
+                environments = check_measurable(built_job, store, options, wait=not planning)
         reuse = find_reuse(built_job, options.replay, environments) if kind == "search" else Reuse()
         yield built_job, reuse
 
@@ -108,7 +107,7 @@ def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options
         check_searchable(built_job)
     with _connected(built_job, facts.kind, options, scores=facts.kind == "search", trained=trained):
         if facts.search is not None:
-            check_measurable(built_job, VisibleWaits(store, options.observer), await_first=options.await_machines)
+            check_measurable(built_job, store, options)
         yield built_job
 
 
@@ -183,15 +182,15 @@ def check_own_metrics(built_job: BuiltJob) -> None:
 
 
 def check_measurable(
-    built_job: BuiltJob, waits: VisibleWaits, *, await_first: bool = True
+    built_job: BuiltJob, store: RunStore | None, options: RunOptions, *, wait: bool = True
 ) -> dict[str, Mapping[str, Any]]:
     """The environments of the profiles, by `environment_name`, once every metric of the job can be measured in every variant.
 
     The machine of each profile is contacted; for profiles on Ray nodes, a cluster must be connected.
 
     Args:
-        waits: Shows waits for machines that are away.
-        await_first: False to wait for none.
+        store: Store of the run, which shows a wait for a machine that is away; None where the run is made afterwards.
+        wait: False to wait for none, whatever the options say.
 
     Raises:
         UnreachableError: a machine does not answer.
@@ -202,6 +201,7 @@ def check_measurable(
     """
     job = built_job.job
     tables, environments, memory = job.lookup_tables, {}, built_job.memory(built_job.outline())
+    waits = VisibleWaits(store, options.observer)
     for place, profile in job.deployed.items():
         check_machine(profile)
         for precision in job.variants.precisions:
@@ -212,7 +212,8 @@ def check_measurable(
                 raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
         with open_profiler(
             profile,
-            await_first=await_first,
+            # Only a cluster that was joined may get the node later.
+            await_first=wait and options.await_machines and (options.address is not None or not profile.placement),
             on_wait=waits.begin,
             on_wait_end=waits.end,
             energy=profile.name in job.energy_profiles,

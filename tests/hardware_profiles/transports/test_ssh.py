@@ -152,7 +152,7 @@ def test_a_name_without_an_address_is_waited_for_where_ssh_has_the_hosts_key() -
     profile = replace(PROFILE, ssh="asleep", wait_minutes=0.001)
     with (
         open_profiler(profile, on_wait=waits.append) as profiler,
-        raises("worker.machine-lost", "did not come back", "asleep.invalid", "continue when"),
+        raises("worker.machine-lost", "is not back", "asleep.invalid", "continue when"),
     ):
         profiler.environment()
     assert len(waits) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +13,15 @@ import pytest
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.engine.store.run_state import Away
 from nas.errors import NasError, RunHeldError, ServiceError, StoreError, UnknownNameError
+from nas.runs.run import Run
 from nas.search.problem.objectives import Fidelity, Measurement, Status
 from nas.service.api.schemas import JobSubmission, ResumeRequest
 from nas.service.jobs.dispatcher import driver_command
 from nas.service.jobs.driver_jobs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
+from nas.service.pages.rendering import may, shown_status
 from nas.service.rest_routes.operations import readiness
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -219,6 +224,28 @@ def test_an_interrupted_run_of_a_command_is_taken_over(service: Service, runs: R
         service.submissions.resume(folder.id, ResumeRequest())
     store.close()
     assert service.submissions.resume(folder.id, ResumeRequest()).queue_position == 1
+
+
+def test_a_run_whose_machine_is_away_says_when_it_is_tried_and_a_resume_tries_it_now(
+    service: Service, jobs: Jobs, runs: RunsFolder
+) -> None:
+    folder = searched(runs, final=False)
+    service.state.submit(folder.id, "search", "")
+    service.state.change(folder.id, attempt=1, started=True)
+    assert service.runs.summary(folder.id).reason == "its driver is starting"
+    with raises("run.queued"):
+        service.submissions.resume(folder.id, ResumeRequest())
+    away = Away("pi6", time.time() - 600, 3, time.time() + 60)
+    with closing(open_store(folder, driver=True)) as store:
+        store.update_state(away=away)
+    summary = service.runs.summary(folder.id)
+    assert summary.reason == str(away)
+    assert summary.next_try is not None
+    assert (shown_status(summary), may(summary, "cancel"), may(summary, "resume")) == ("waiting", True, True)
+    assert Run.open(runs, folder.id).waiting == str(away)
+    assert service.submissions.resume(folder.id, ResumeRequest()).queue_position == 1
+    service.submissions.cancel(folder.id)
+    assert service.runs.summary(folder.id).reason == "is being cancelled"
 
 
 def test_a_run_of_a_command_is_taken_over_with_what_it_is_given_at_once(

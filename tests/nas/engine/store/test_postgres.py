@@ -194,6 +194,14 @@ def test_a_table_that_another_session_locks_is_told(
             open_(place)
 
 
+def test_the_wait_is_part_of_the_url_of_a_run_and_not_of_its_server(postgres: Server) -> None:
+    place = new_schema(f"{postgres.url}&wait_minutes=2.5", "digits")
+    assert (place.wait_minutes, new_schema(postgres.url, "digits").wait_minutes) == (2.5, 10.0)
+    assert "wait_minutes=2.5" in place.url.render_as_string()
+    assert "wait_minutes" not in f"{place.name} {place.server}"
+    open_(place, create=True).close()
+
+
 class TestWhatIsWrongIsTold:
     def test_no_server(self) -> None:
         with pytest.raises(StoreError, match=r"nas@127.0.0.1:1/nas: does not answer; look at host and port"):
@@ -249,6 +257,8 @@ class TestWhatIsWrongIsTold:
             ("postgresql://me@host/db?password=secret", "store.password-in-url", "store postgresql://me@host/db:"),
             ("postgresql://me@host", "store.invalid-url", "names no database"),
             ("postgresql://me:secret@host:port/db", "store.invalid-url", "'postgresql://me:***@host:port/db'"),
+            ("postgresql://me@host/db?wait_minutes=long", "store.invalid-url", "wait_minutes: expected minutes from 0"),
+            ("postgresql://me@host/db?wait_minutes=-1", "store.invalid-url", "got '-1'"),
             ("postgresql://me@localhost:99999/db", "store.unusable", "port"),
             ("postgresql://me@localhost/db?colour=red", "store.unusable", "colour"),
         ],
