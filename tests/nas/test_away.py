@@ -167,7 +167,7 @@ def test_a_server_resumes_a_run_by_itself_when_its_board_returns_unless_it_is_ca
 ) -> None:
     served = Served(tmp_path)
     try:
-        profiles = served.runs.root / "uploads" / "profiles"
+        profiles = served.folder / "uploads" / "profiles"
         profiles.mkdir(parents=True, exist_ok=True)
         (profiles / "board.yaml").write_text(_BOARD + "wait_minutes: 0.05\n")
         run = served.client.submit(_JOB.replace("./board.yaml", "board")).run
