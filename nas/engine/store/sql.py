@@ -93,7 +93,7 @@ def _reads(
     """A method of a store that reads one consistent view, by a connection that it gets."""
 
     @wraps(method)
-    def call(store: SqlStore, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def call(store: SqlStore, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return store.session.read(lambda connection: method(store, connection, *args, **kwargs))
 
     return call
@@ -105,7 +105,7 @@ def _writes(
     """A method of a store that is one transaction, by a connection that it gets; it is called again until one is committed."""
 
     @wraps(method)
-    def call(store: SqlStore, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def call(store: SqlStore, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return store.session.write(lambda connection: method(store, connection, *args, **kwargs))
 
     return call
@@ -301,5 +301,5 @@ class SqlStore(RunStore):
         self.session.close()
 
     @_writes
-    def _insert(self, connection: Connection, table: Table, **values: Any) -> None:
+    def _insert(self, connection: Connection, /, table: Table, **values: Any) -> None:
         connection.execute(insert(table).values(**values))
