@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from supernets.space import SEPARATOR
 
 if TYPE_CHECKING:  # the command line loads this module at its start
+    from nas.engine.run_listing import RunSnapshot
     from nas.engine.store.run_state import RunState
     from nas.search.problem.constraints import NearestInfeasible
     from nas.search.problem.objectives import Constraint, Objective
@@ -242,7 +243,7 @@ def moment_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def wait_text(state: RunState, now: float, *, live: bool) -> str:
+def wait_text(state: RunState | RunSnapshot, now: float, *, live: bool) -> str:
     """The reason and the duration of a driver's wait, in steps of five seconds, or what ended the last driver; "" for neither.
 
     Args:

@@ -39,6 +39,7 @@ class RunSnapshot:
         evaluations: Number of evaluations of the budget, failed ones included; 0 for a training.
         n_known: Number of networks that a warm start knew, which are evaluated beside the budget.
         counts: all of these by their results.
+        waiting, waiting_since: See `RunState`; "" and 0 once it has ended.
         away: The machine that ended its last driver, or that the present one has not reached yet.
         epoch, epochs: Number of trained epochs, and of all epochs; 0 of 0 where the supernet was trained before.
         outdated: True if the store could not be read now, so that this is as it was before.
@@ -63,6 +64,8 @@ class RunSnapshot:
     step: int = 0
     steps: int = 0
     expected_end: float | None = None
+    waiting: str = ""
+    waiting_since: float = 0.0
     away: Away | None = None
     outdated: bool = False
     scored: Objective = ACCURACY
@@ -71,6 +74,11 @@ class RunSnapshot:
     def open(self) -> bool:
         """True if the run waits or runs; False if it has ended."""
         return self.status not in _ENDED
+
+    def with_driver(self, has_driver: bool) -> RunSnapshot:
+        """The same with or without a driver, and what it waits for as the reason."""
+        waits = wait_text(self, time.time(), live=has_driver)
+        return replace(self, has_driver=has_driver, reason=waits or self.reason)
 
 
 def snapshot_of(store: RunStore, *, has_driver: bool) -> RunSnapshot:
@@ -86,12 +94,16 @@ def snapshot_of(store: RunStore, *, has_driver: bool) -> RunSnapshot:
     counts, search = EvaluationCounts(), None if facts is None else facts.search
     if n_measurements and search is not None:
         counts = store.counts(len(search.metrics))
+    if status in _ENDED:
+        state = replace(state, waiting="", waiting_since=0.0, away=None)
     return RunSnapshot(
         status,
         has_driver,
         state.epoch + n_measurements,
-        reason=("" if status in _ENDED else wait_text(state, time.time(), live=has_driver)) or store.reason(),
-        away=None if status in _ENDED else state.away,
+        reason=store.reason(),
+        waiting=state.waiting,
+        waiting_since=state.waiting_since,
+        away=state.away,
         begun=facts is not None,
         kind="search" if facts is None else facts.kind,
         name="" if facts is None else facts.name,
@@ -107,7 +119,7 @@ def snapshot_of(store: RunStore, *, has_driver: bool) -> RunSnapshot:
         step=state.step,
         steps=state.steps,
         expected_end=state.expected_end if status is RunStatus.RUNNING else None,
-    )
+    ).with_driver(has_driver)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class RunIndex:
         is_held = is_file and database.is_held()  # before the store is read; see `snapshot_of`
         snapshot = self._snapshots.get(folder)
         kind = snapshot.kind if snapshot.begun else self._submitted_kind(run) or snapshot.kind
-        snapshot = replace(snapshot, kind=kind, has_driver=is_held if is_file else snapshot.has_driver)
+        snapshot = replace(snapshot.with_driver(is_held if is_file else snapshot.has_driver), kind=kind)
         if not is_file:
             self._last[run] = snapshot
         return snapshot
@@ -207,7 +207,8 @@ class RunIndex:
             self._away.pop(database.server, None)
         if not snapshot.open and (store := self._stores.pop(folder.id, None)) is not None:
             store.close()
-        return replace(snapshot, reason=self._hide_paths(snapshot.reason))
+        hidden = {"reason": self._hide_paths(snapshot.reason), "waiting": self._hide_paths(snapshot.waiting)}
+        return replace(snapshot, **hidden)
 
     def _opened(self, run: str, database: Database) -> SqlStore:
         store = self._stores.get(run)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hardware_profiles.waiting import time_of_day
+from nas.engine import run_listing
 from nas.engine.run_listing import RunSnapshot, run_rows
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder, RunsFolder
@@ -132,6 +133,19 @@ def test_a_change_within_the_tick_of_the_last_one_is_seen(
     assert index.snapshot("tiny-1").status is RunStatus.RUNNING
     store.set_status(RunStatus.FINISHED)  # a real file's stamp would change: this shows that the stamp is looked at
     assert index.snapshot("tiny-1").status is RunStatus.RUNNING
+
+
+def test_the_wait_of_a_live_driver_is_the_reason_of_its_run(
+    runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_listing.time, "time", lambda: 1012.0)
+    index = RunIndex(runs)
+    store.set_status(RunStatus.RUNNING)
+    assert index.snapshot("tiny-1").reason == ""
+    store.update_state(waiting="waits for pi6 since 12:03", waiting_since=1000.0)
+    assert index.snapshot("tiny-1").reason == "waits for pi6 since 12:03 (10 s so far)"
+    store.close()  # its driver was killed while it waited
+    assert index.snapshot("tiny-1").reason == ""
 
 
 def test_stores_of_ended_runs_are_closed(runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
