@@ -238,7 +238,7 @@ def test_a_row_that_no_run_writes_is_damage(store: SqlStore, path: Path, damage:
 def test_a_full_disk_is_told_and_keeps_what_was_committed(store: SqlStore) -> None:
     store.add(measured(1))
     with (
-        store._session.engine.connect() as connection
+        store.session.engine.connect() as connection
     ):  # the pool's one connection; SQLite's own limit stands for the disk's
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
