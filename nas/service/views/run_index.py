@@ -207,8 +207,8 @@ class RunIndex:
             self._away.pop(database.server, None)
         if not snapshot.open and (store := self._stores.pop(folder.id, None)) is not None:
             store.close()
-        hidden = {"reason": self._hide_paths(snapshot.reason), "waiting": self._hide_paths(snapshot.waiting)}
-        return replace(snapshot, **hidden)
+        reason, waiting = self._hide_paths(snapshot.reason), self._hide_paths(snapshot.waiting)
+        return replace(snapshot, reason=reason, waiting=waiting)
 
     def _opened(self, run: str, database: Database) -> SqlStore:
         store = self._stores.get(run)
