@@ -45,7 +45,7 @@ class SqlSession:
         self._database, self._lock, self._clock = database, lock, clock
         minutes = 0.0 if on_wait is None else database.wait_minutes
         on_wait_end = None if on_wait is None else partial(on_wait, "")
-        self._patience = Patience(str(database.server), minutes, on_wait=on_wait, on_wait_end=on_wait_end)
+        self._patience = Patience("the database server", minutes, on_wait=on_wait, on_wait_end=on_wait_end)
         self._was_reached = False
         number = database.transaction_number
         self._lease_query = _LEASE if number is None else _LEASE.add_columns(number.label("transaction"))
