@@ -14,7 +14,7 @@ from hardware_profiles.waiting import Patience
 from nas.engine.store import tables
 from nas.engine.store.database import WRITES, Database, Lock
 from nas.engine.store.lease import Holder
-from nas.errors import RunHeldError, StoreError
+from nas.errors import RunHeldError, StoreAwayError, StoreError
 from supernets.errors import SpaceError
 
 _LEASE = select(tables.lease).with_for_update()
@@ -143,10 +143,8 @@ class SqlSession:
 
         try:
             result = self._patience.repeat(translated, self._reason_to_wait)
-        except (
-            StoreAwayError,
-            KeyboardInterrupt,
-        ):  # what remains to be done, such as recording the end, must not wait, too
+        except (StoreAwayError, KeyboardInterrupt):
+            # What remains to be done, such as recording the end, must not wait, too.
             self._patience = Patience(self.name, 0.0)
             raise
         self._was_reached = True
