@@ -214,7 +214,7 @@ class Dispatcher:
             logger.exception("cannot %s", step, extra={"run": submission.run})
             return False
         if done:
-            self.driver_deaths += step in (Step.RESTART, Step.FAIL)
+            self.driver_deaths += step in (Step.RESTART, Step.FAIL) and snapshot.away is None
             logger.info("%s", step, extra={"run": submission.run})
             self._logged.pop(submission.run, None)
         return done
