@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
@@ -14,10 +15,12 @@ from nas.cli.app import DEFAULT_RUNS, Json, Runs, Store, app, argument, command_
 from nas.cli.output import print_list, print_result
 from nas.engine.formatting import moment_text
 from nas.engine.store.folder import RunsFolder
+from nas.errors import NasError
 from nas.plugins.parts import require
 from nas.service.people import Role
 from nas.service.server_lock import exclusive
 from nas.service.settings import Limits, ServiceSettings
+from nas.service.sign_on.settings import RoleRule, SignOnSettings
 
 if TYPE_CHECKING:
     pass
@@ -43,6 +46,32 @@ def serve(
     ] = "",
     certificate: Annotated[Path | None, option("--certificate", help="TLS certificate, a PEM file.")] = None,
     key: Annotated[Path | None, option("--key", help="Its private key, a PEM file.")] = None,
+    public_url: Annotated[
+        str | None, option("--public-url", help="The address at which browsers reach the server, for single sign-on.")
+    ] = None,
+    oidc_issuer: Annotated[
+        str | None, option("--oidc-issuer", help="The URL of an OpenID provider, with which people sign in.")
+    ] = None,
+    oidc_client: Annotated[
+        str, option("--oidc-client", help="The id of this server at the provider; its secret: NAS_OIDC_SECRET.")
+    ] = "",
+    oidc_secret_file: Annotated[
+        Path | None, option("--oidc-secret-file", help="A file with the secret, in place of NAS_OIDC_SECRET.")
+    ] = None,
+    oidc_person: Annotated[
+        str, typer.Option("--oidc-person", help="The claim with a person's name, who owns runs by it.")
+    ] = "preferred_username",
+    oidc_role: Annotated[
+        list[str] | None,
+        option(
+            "--oidc-role",
+            metavar="CLAIM=VALUE:ROLE",
+            help="A role of those who have a value in a claim; without any, all who sign in are members.",
+        ),
+    ] = None,
+    oidc_hours: Annotated[
+        float, typer.Option("--oidc-hours", min=0.1, max=720, help="Hours until a person has to sign in again.")
+    ] = 12,
     data_root: Annotated[
         list[Path] | None,
         option("--data-root", exists=True, file_okay=False, help="A folder whose data sets jobs may use."),
@@ -83,6 +112,18 @@ def serve(
         return _stop_ray(runs)
     require("service", "nas serve")
     require("ray", "nas serve")
+    sign_on = None
+    if oidc_issuer is not None:
+        sign_on = SignOnSettings(
+            oidc_issuer,
+            oidc_client,
+            public_url or "",
+            _client_secret(oidc_secret_file),
+            oidc_person,
+            tuple(RoleRule.parse(text) for text in oidc_role or ()),
+            oidc_hours * 3600,
+        )
+        name = [*(name or ()), sign_on.host]
     settings = ServiceSettings(
         RunsFolder(runs.absolute()),
         limits=Limits(task_s=60 * task_minutes, data_bytes=int(data_gib * 2**30)),
@@ -92,6 +133,7 @@ def serve(
         root_path=root_path.rstrip("/"),
         certificate=certificate,
         key=key,
+        sign_on=sign_on,
         data_roots=tuple(path.absolute() for path in data_root or ()),
         allowed_plugins=tuple(allow_plugin or ()),
         jobs_at_once=jobs,
@@ -101,6 +143,17 @@ def serve(
     )
     nas.service.log_to_stderr(log_level)
     return nas.service.serve(settings, lambda url: print(url, flush=True))
+
+
+def _client_secret(file: Path | None) -> str | None:
+    """The secret of the server at the provider, from a file or the environment; None for a public client."""
+    if file is None:
+        return os.environ.get("NAS_OIDC_SECRET") or None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        text = f"--oidc-secret-file {file}: cannot be read; expected a file with the secret of the client"
+        raise NasError(text, code="server.settings-invalid") from None
 
 
 def _stop_ray(runs: Path) -> None:

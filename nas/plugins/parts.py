@@ -10,6 +10,7 @@ from nas.errors import PartError
 PARTS: Mapping[str, tuple[str, ...]] = {
     "ray": ("ray",),
     "service": ("fastapi", "uvicorn", "jinja2", "prometheus_client"),
+    "oidc": ("joserfc",),
     "plots": ("matplotlib", "plotly"),
     "onnx-dynamo": ("onnxscript",),
     "openvino": ("openvino",),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nas.engine.store.folder import RunsFolder
 from nas.errors import NasError
 from nas.plugins import is_dotted
+from nas.service.sign_on.settings import SignOnSettings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIB = 1024 * 1024
@@ -77,6 +79,7 @@ class ServiceSettings:
             rejected.
         root_path: path below which a proxy has the server, such as ``/nas``; "" for none. Not one of the server's own paths.
         certificate, key: PEM files for TLS; both or none.
+        sign_on: single sign-on with a provider, beside tokens; None for tokens alone.
         data_roots: folders below which submitted jobs may name data sets.
         allowed_plugins: classes, as ``module:Class``, that submitted jobs may name; those that installed packages register
             under short names may be named always.
@@ -94,6 +97,7 @@ class ServiceSettings:
     root_path: str = ""
     certificate: Path | None = None
     key: Path | None = None
+    sign_on: SignOnSettings | None = None
     data_roots: tuple[Path, ...] = ()
     allowed_plugins: tuple[str, ...] = ()
     jobs_at_once: int = 1
@@ -111,6 +115,11 @@ class ServiceSettings:
                 raise _invalid(
                     f"--name {name!r}: expected a host name without https:// and a port, such as nas.team.example"
                 )
+        if self.sign_on is not None and urlsplit(self.sign_on.public_url).path.rstrip("/") != self.root_path:
+            text = (
+                f"--public-url {self.sign_on.public_url}: expected the path of --root-path, {self.root_path or 'none'}"
+            )
+            raise _invalid(text)
         if self.root_path and _PATH.fullmatch(self.root_path) is None:
             raise _invalid(
                 f"--root-path {self.root_path!r}: expected a path of the proxy such as /nas, without / at its end"
@@ -129,7 +138,7 @@ class ServiceSettings:
     @property
     def needs_token(self) -> bool:
         """True if requests need a token: they may come from other machines, perhaps through a proxy with one of the names."""
-        return not self.on_loopback or bool(self.names)
+        return not self.on_loopback or bool(self.names) or self.sign_on is not None
 
     @property
     def folder(self) -> Path:

@@ -17,13 +17,13 @@ from starlette.types import Scope
 from nas.errors import ServiceError
 from nas.service.api.error_codes import PROBLEMS
 from nas.service.http.problems import error_response, problem_of, response_of, wants_page
-from nas.service.http.tokens import Tokens
 from nas.service.path_privacy import PathPrivacy
 from nas.service.people import SERVER, Caller, Role
 from nas.service.settings import ServiceSettings
 
 COOKIE = "nas_token"
-_OPEN = ("/api/v1/health", "/login", PROBLEMS)
+SIGN_IN, SIGNED_IN = "/login/provider", "/login/callback"
+_OPEN = ("/api/v1/health", "/login", SIGN_IN, SIGNED_IN, PROBLEMS)
 _OPEN_BELOW = "/static/"
 _STRANGER = Caller("", Role.READER)
 """Who reads what is open to all."""
@@ -69,10 +69,13 @@ class Access:
 
     The person with the token is set in the request's state as its ``caller``, and the name as its ``token``, for the log;
     the token itself is not stored.
+
+    Args:
+        holder: the person with a token, or with the cookie of a session; None where it is not valid.
     """
 
-    def __init__(self, settings: ServiceSettings, tokens: Tokens) -> None:
-        self._tokens, self._needed = tokens, settings.needs_token
+    def __init__(self, settings: ServiceSettings, holder: Callable[[str], Caller | None]) -> None:
+        self._holder, self._needed = holder, settings.needs_token
         self._rate, self._hide_paths = RateLimit(settings.limits.requests_per_minute), PathPrivacy(settings)
 
     def rejection(self, scope: Scope) -> Response | None:
@@ -80,7 +83,7 @@ class Access:
         path, headers = scope["path"], Headers(scope=scope)
         token, malformed = _token_of(headers)
         try:
-            caller = None if token is None else self._tokens.holder(token)
+            caller = None if token is None else self._holder(token)
         except ServiceError as error:
             return response_of(problem_of(error, self._hide_paths, instance=path), scope=scope)
         name = "" if caller is None else caller.name
@@ -102,7 +105,7 @@ class Access:
         if token is None or not scope["state"]["token"]:
             return True
         with suppress(ServiceError):
-            return self._tokens.holder(token) is not None
+            return self._holder(token) is not None
         return False
 
 

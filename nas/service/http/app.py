@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from fastapi import FastAPI
 
+from nas.plugins.parts import require
 from nas.service.api.schemas import JobEdit, JobSubmission, Problem
 from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.metrics import PREFIX, Metrics
@@ -17,10 +18,14 @@ from nas.service.http.requests import RequestMiddleware
 from nas.service.http.tokens import Tokens
 from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
+from nas.service.people import Caller
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
+
+if TYPE_CHECKING:
+    from nas.service.sign_on.sign_on import SignOn
 
 _DESCRIPTION = """\
 Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, and the one you
@@ -66,13 +71,26 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         operations.routes(service, metrics, hide_paths),
     ):
         app.include_router(router, prefix=PREFIX)
-    app.include_router(login.routes(settings, valid_tokens))
+    sign_on = _sign_on(settings)
+    app.include_router(login.routes(settings, valid_tokens, sign_on))
     app.include_router(page_routes.router(service, settings))
-    app.add_middleware(
-        RequestMiddleware, settings=settings, tokens=valid_tokens, metrics=metrics, owners=service.owners
-    )
+
+    def holder(shown: str) -> Caller | None:
+        return valid_tokens.holder(shown) or (None if sign_on is None else sign_on.sessions.holder(shown))
+
+    app.add_middleware(RequestMiddleware, settings=settings, holder=holder, metrics=metrics, owners=service.owners)
     _complete_description(app, settings.root_path)
     return app
+
+
+def _sign_on(settings: ServiceSettings) -> SignOn | None:
+    """Single sign-on; None where there is none."""
+    if settings.sign_on is None:
+        return None
+    require("oidc", "--oidc-issuer")
+    from nas.service.sign_on.sign_on import SignOn  # an optional part
+
+    return SignOn(settings.sign_on, settings.folder)
 
 
 def _complete_description(app: FastAPI, root_path: str) -> None:

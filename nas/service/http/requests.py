@@ -22,7 +22,6 @@ from nas.service.http.permissions import right_of
 from nas.service.http.problems import make_problem, problem_of, response_of
 from nas.service.http.root_path import RootPath
 from nas.service.http.security import HEADERS, OriginCheck
-from nas.service.http.tokens import Tokens
 from nas.service.ownership import Ownership
 from nas.service.path_privacy import PathPrivacy
 from nas.service.people import Caller, acting_as
@@ -38,14 +37,22 @@ class RequestMiddleware:
 
     A request is rejected by its host and origin, its token, the rate of its client, the size of its body, or a right that
     its sender lacks. An internal error is logged with the request's id; the response has only this id.
+
+    Args:
+        holder: see `Access`.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens, metrics: Metrics, owners: Ownership
+        self,
+        app: ASGIApp,
+        settings: ServiceSettings,
+        holder: Callable[[str], Caller | None],
+        metrics: Metrics,
+        owners: Ownership,
     ) -> None:
         self._app, self._limits, self._metrics, self._owners = app, settings.limits, metrics, owners
         self._hide_paths = PathPrivacy(settings)
-        self._origins, self._access = OriginCheck(settings), Access(settings, tokens)
+        self._origins, self._access = OriginCheck(settings), Access(settings, holder)
         self._root = RootPath(settings.root_path)
         self._edits = (_Private(settings), self._root)
 

@@ -41,7 +41,7 @@ class RootPath(Edit):
         cookies = headers.getlist("set-cookie")
         del headers["set-cookie"]
         for cookie in cookies:
-            headers.append("set-cookie", re.sub(r"; Path=/(?=;|$)", f"; Path={self._path}", cookie))
+            headers.append("set-cookie", re.sub(r"; Path=(?:/(?=;|$))?", f"; Path={self._path}", cookie))
 
     def text(self, text: str, media_type: str) -> str:
         """Links of pages, and references of problems, with the path before them."""

@@ -163,7 +163,7 @@ def open_files() -> int:
 
 def _check_tokens(settings: ServiceSettings, tokens: Tokens) -> None:
     now = time.time()
-    if settings.needs_token and not any(token.valid(now) for token in tokens.entries()):
+    if settings.needs_token and settings.sign_on is None and not any(token.valid(now) for token in tokens.entries()):
         text = f"{settings.host} can be reached from other machines, so clients need a token; make one: nas token make NAME"
         raise ServiceError(f"{text} --role administrator --runs {settings.runs.root}", code="token.missing")
 

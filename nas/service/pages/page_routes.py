@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import groupby
 from typing import Annotated, Any, get_args
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -60,7 +60,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     _add_comparison(pages, page, service)
     _add_hardware_and_submission(pages, page, service, settings)
     _add_storage(pages, page, service, settings)
-    _add_help(pages, page, settings.root_path)
+    _add_help(pages, page, settings)
     return pages
 
 
@@ -264,7 +264,9 @@ def _add_storage(pages: APIRouter, page: _Page, service: Service, settings: Serv
         )
 
 
-def _add_help(pages: APIRouter, page: _Page, root_path: str) -> None:
+def _add_help(pages: APIRouter, page: _Page, settings: ServiceSettings) -> None:
+    provider = None if settings.sign_on is None else urlsplit(settings.sign_on.issuer).hostname
+
     @pages.get(PROBLEMS)
     def problems() -> Response:
         """All error codes with their meanings: what the ``type`` of a problem refers to."""
@@ -276,12 +278,14 @@ def _add_help(pages: APIRouter, page: _Page, root_path: str) -> None:
     def docs(request: Request) -> Response:
         """The operations of the REST API."""
         described = request.app.openapi()
-        return page("docs.html", groups=operations(described), address=str(request.base_url).rstrip("/") + root_path)
+        return page(
+            "docs.html", groups=operations(described), address=str(request.base_url).rstrip("/") + settings.root_path
+        )
 
     @pages.get("/login")
     def login(next: str = "/", refused: bool = False) -> Response:
-        """The form for a token."""
-        return page("login.html", next=next, refused=refused)
+        """The form for a token, and the link to single sign-on."""
+        return page("login.html", next=next, refused=refused, provider=provider)
 
     @pages.get(f"/static/{assets.PLOTLY}")
     def plotly() -> Response:

@@ -13,12 +13,13 @@ _OF_A_CONNECTION = {"connection", "transfer-encoding", "keep-alive"}
 
 
 @contextmanager
-def stripping_proxy(server: str, path: str) -> Iterator[str]:
+def stripping_proxy(server: str, path: str, *, port: int = 0) -> Iterator[str]:
     """The address of a proxy with a server below a path, without the path.
 
     Args:
         server: its URL.
         path: as ``/nas``.
+        port: of the proxy; 0 for a free one.
     """
     behind = urlsplit(server)
 
@@ -54,7 +55,7 @@ def stripping_proxy(server: str, path: str) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             """Logs nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as proxy:
         proxy.daemon_threads = True
         threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://{behind.hostname}:{proxy.server_port}"

@@ -119,6 +119,16 @@ def unit_of(name: str) -> dict[tuple[str, str], str]:
     return settings
 
 
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_the_proxys_configuration_is_valid(tmp_path: Path) -> None:
+    text = (FOLDER / "nginx.conf").read_text(encoding="utf-8").replace("listen 443 ssl", "listen 127.0.0.1:0")
+    (tmp_path / "nas.conf").write_text(re.sub("^ +ssl_.*$", "", text, flags=re.MULTILINE))
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; events {{}} http {{ include {tmp_path}/nas.conf; }}")
+    command = ["nginx", "-t", "-e", tmp_path / "errors.log", "-p", tmp_path, "-c", tmp_path / "nginx.conf"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_alerts_are_about_metrics_that_the_server_has(client: TestClient) -> None:
     """`client`: of a server that answers one request without an error, and one with."""
     client.get("/api/v1/health")

@@ -15,6 +15,7 @@ from nas.service.http.app import create_app
 from nas.service.http.tokens import Tokens
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
+from nas.service.sign_on.settings import SignOnSettings
 from nas.service.state import ServiceState
 from tests.nas.service.made_runs import Jobs
 
@@ -38,6 +39,7 @@ def running_server(
     port: int = 0,
     watchers: int = 500,
     root_path: str = "",
+    sign_on: SignOnSettings | None = None,
 ) -> Iterator[Server]:
     """A server over a runs folder, which runs no job.
 
@@ -47,10 +49,13 @@ def running_server(
         port: 0 takes a free one.
         watchers: how many may follow runs by streams.
         root_path: below which a proxy has it.
+        sign_on: its single sign-on.
     """
     runs.check_writable()
     names = () if name is None else (name,)
-    settings = ServiceSettings(runs, names=names, root_path=root_path, limits=Limits(watchers=watchers))
+    settings = ServiceSettings(
+        runs, names=names, root_path=root_path, sign_on=sign_on, limits=Limits(watchers=watchers)
+    )
     state = ServiceState.open(settings.database)
     service = Service(settings, state, Jobs())
     app = create_app(service, settings, tokens=tokens)
