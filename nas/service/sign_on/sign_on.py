@@ -64,7 +64,9 @@ class SignOn:
         state = response.get("state", "")
         if begun is None or not hmac.compare_digest(state.encode(), str(begun["state"]).encode()):
             minutes = BEGIN_S // 60
-            raise SignInError(f"it was not begun in this browser, or more than {minutes} minutes ago; sign in again")
+            raise SignInError(
+                f"the sign-in was not begun in this browser, or more than {minutes} minutes ago; sign in again"
+            )
         if error := response.get("error"):
             detail = response.get("error_description", "")
             raise SignInError(f"the provider says {error[:80]}" + (f": {detail[:300]}" if detail else ""))
@@ -84,5 +86,5 @@ class SignOn:
             raise SignInError(f"the provider has not verified the address {name}")
         role = self.settings.role_of(claims)
         if role is None:
-            raise SignInError(f"{name} has no role on this server; its administrator decides who has one")
+            raise SignInError(f"the person {name!r} has no role on this server; its administrator decides who has one")
         return Caller(name, role)

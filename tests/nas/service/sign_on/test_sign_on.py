@@ -391,7 +391,7 @@ def test_a_person_without_a_role_gets_a_page_that_says_so(browser: TestClient, p
     begun = browser.get("/login/provider")
     back = browser.get("/login/callback", params=answer_of(begun.headers["location"]), headers=HTML)
     assert back.status_code == 403
-    assert "ada has no role on this server" in back.text
+    assert "has no role on this server" in back.text
     assert "nas_token=session" not in back.headers.get("set-cookie", "")
     hostile = {"state": parse_qs(urlsplit(begun.headers["location"]).query)["state"][0], "error": "<script>x</script>"}
     shown = browser.get("/login/callback", params=hostile, headers=HTML)
