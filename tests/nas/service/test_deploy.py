@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -121,9 +122,13 @@ def unit_of(name: str) -> dict[tuple[str, str], str]:
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 def test_the_proxys_configuration_is_valid(tmp_path: Path) -> None:
-    text = (FOLDER / "nginx.conf").read_text(encoding="utf-8").replace("listen 443 ssl", "listen 127.0.0.1:0")
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+    text = (FOLDER / "nginx.conf").read_text(encoding="utf-8").replace("listen 443 ssl", f"listen {address}")
     (tmp_path / "nas.conf").write_text(re.sub("^ +ssl_.*$", "", text, flags=re.MULTILINE))
-    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; events {{}} http {{ include {tmp_path}/nas.conf; }}")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    http = "".join(f"{kind}_temp_path {tmp_path}/{kind}; " for kind in kinds) + f"include {tmp_path}/nas.conf;"
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; events {{}} http {{ {http} }}")
     command = ["nginx", "-t", "-e", tmp_path / "errors.log", "-p", tmp_path, "-c", tmp_path / "nginx.conf"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
