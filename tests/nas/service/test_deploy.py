@@ -127,7 +127,8 @@ def test_the_proxys_configuration_is_valid(tmp_path: Path) -> None:
     text = (FOLDER / "nginx.conf").read_text(encoding="utf-8").replace("listen 443 ssl", f"listen {address}")
     (tmp_path / "nas.conf").write_text(re.sub("^ +ssl_.*$", "", text, flags=re.MULTILINE))
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    http = "".join(f"{kind}_temp_path {tmp_path}/{kind}; " for kind in kinds) + f"include {tmp_path}/nas.conf;"
+    folders = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+    http = f"access_log off; {folders} include {tmp_path}/nas.conf;"
     (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid; events {{}} http {{ {http} }}")
     command = ["nginx", "-t", "-e", tmp_path / "errors.log", "-p", tmp_path, "-c", tmp_path / "nginx.conf"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
