@@ -136,8 +136,8 @@ class Run(StoredRun):
             path: Path of the ONNX file; or a folder, in which the file is named after the run and the network.
             select: Limits, e.g. ``latency_ms<=1.0``: the most accurate evaluated network that satisfies them; or ``key=0-2-1``,
                 the network of this key. Of a training, limits on computed costs: the largest network that satisfies them.
-                `index` is ignored beside it.
-            index: Position on the front, from 0; without `select` and `index`, the knee of the front. A training has no front.
+            index: Position on the front, from 0, in place of `select`; without either, the knee of the front. A training has no
+                front.
             with_preprocessing: Whether the graph takes decoded images of any size, and resizes and normalises them itself.
             accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded;
                 otherwise this is an error.
@@ -168,7 +168,7 @@ class Run(StoredRun):
         Args:
             path: Path of the Python file; or a folder, in which the file is named after the run and the network.
             select: Limits or a key, as for `export`; of a training, limits on computed costs, and None for the largest network.
-            index: Position on the front, from 0; without `select` and `index`, the knee. Ignored for a training.
+            index: Position on the front, from 0, in place of `select`; without either, the knee. Ignored for a training.
             accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded.
             data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
         """
@@ -196,7 +196,7 @@ class Run(StoredRun):
         Args:
             folder: A new or an empty folder.
             select: Limits or a key, as for `export`; of a training, limits on computed costs, and None for the largest network.
-            index: Position on the front, from 0; without `select` and `index`, the knee.
+            index: Position on the front, from 0, in place of `select`; without either, the knee.
             accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded.
             data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
         """

@@ -118,8 +118,11 @@ def choose(report: RunReport, expression: str | None = None, index: int | None =
     """The network that an expression (see `select`) or a number of the front names; without either, the front's knee.
 
     Raises:
-        SelectionError: There is no such network.
+        SelectionError: There is no such network, or both an expression and a number are given.
     """
+    if expression is not None and index is not None:
+        problem = f"select {expression!r} and index {index} exclude each other; give one"
+        raise SelectionError(problem, code="selection.ambiguous", parameter="select")
     if expression is not None:
         return select(report, expression)
     return knee(report) if index is None else by_index(report, index)

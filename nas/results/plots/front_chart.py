@@ -323,6 +323,7 @@ class _HoverTexts:
 
     def __init__(self, report: RunReport, finetunings: Sequence[Finetuning]) -> None:
         self._columns, self._scored = report.columns, report.scored
+        self._network_numbers = report.numbers
         self._numbers = {member.architecture: number for number, member in enumerate(report.front)}
         # Points hold mappings, so they have no hash.
         self._finetuned = {id(finetuning.after): finetuning for finetuning in finetunings}
@@ -336,6 +337,8 @@ class _HoverTexts:
     def _text(self, point: Point) -> str:
         number, finetuned = self._numbers.get(point.architecture), self._finetuned.get(id(point))
         head = str(point.source) if number is None else f"number {number} on the front"
+        if (network := self._network_numbers.get(point.key)) is not None:
+            head = f"{head}, network {network}"
         if finetuned is not None:
             head = "\n".join([f"{FINETUNED_NAME} by {finetuned.run}", *finetuned.summary, head])
         elif point.source == "predicted":

@@ -120,6 +120,7 @@ def _table(report: RunReport) -> str:
     profiles = ["On the front of"] if report.fronts else []
     titles = [
         "Number",
+        "Network",
         *(title_of(o) for o in report.columns),
         title_on_test(report.scored).removesuffix(" (%)"),
         *profiles,
@@ -138,8 +139,10 @@ def _table(report: RunReport) -> str:
 def _row(report: RunReport, label: str, point: Point) -> str:
     values = [report.value_text(point, metric) for metric in report.columns]
     profiles = [", ".join(report.profiles_of(point)) or "–"] if report.fronts else []
+    number = str(report.numbers.get(point.key, "–"))
     cells = "".join(
-        f"<td>{escape(text)}</td>" for text in [label, *values, score_text(report.scored, point.test), *profiles]
+        f"<td>{escape(text)}</td>"
+        for text in [label, number, *values, score_text(report.scored, point.test), *profiles]
     )
     options, titles = point.described, point.space.titles
     return (

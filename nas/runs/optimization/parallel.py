@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -158,6 +159,8 @@ class ProcessPool:
     ) -> None:
         try:
             pickle.dumps(function)
+            if getattr(function, "__module__", "") == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+                raise TypeError("its program has no file that another process could import")  # python -c, or a prompt
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise EvaluationError(
                 f"{name_of(function)} cannot be sent to another process ({error}); define it at the top level of a "

@@ -70,6 +70,7 @@ def chart_data(report: RunReport) -> dict[str, Any]:
         ],
         "measured": {
             **_columns(candidates, report.columns),
+            "numbers": [report.numbers[key] for key in keys_of(candidates)],
             "final": final,
             "searched": {o.name: values_of(searched, o.name).tolist() for o in report.objectives},
             "test": {

@@ -85,6 +85,7 @@ export class FrontChart {
     const place = one.places[i];
     const number = one.part === data.measured ? data.front.indexOf(place) : -1;
     const lines = [number < 0 ? one.name : `number ${number} on the front`];
+    if (one.part === data.measured) lines[0] += `, network ${data.measured.numbers[place]}`;
     for (const metric of data.metrics) {
       const { values, errors } = one.part.metrics[metric.name];
       if (values[place] !== null) lines.push(`${metric.title}: ${valueText(metric, values[place], errors[place])}`);

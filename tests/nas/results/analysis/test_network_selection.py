@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nas.errors import REPEAT, Remedy
-from nas.results.analysis.network_selection import by_index, knee, limits_of, parse_limits, select, within
+from nas.results.analysis.network_selection import by_index, choose, knee, limits_of, parse_limits, select, within
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport, build_report
 from nas.results.analysis.report_json import selection_json
@@ -222,9 +222,9 @@ def test_a_selection_keeps_to_each_profile() -> None:
 
 def test_nothing_feasible_tells_what_to_do() -> None:
     found = build_report(example_run(limits={"latency_ms": (None, 0.001), "accuracy": (0.5, None)}), run="x")
-    for choose in (lambda: by_index(found, 0), lambda: knee(found)):
+    for chosen in (lambda: by_index(found, 0), lambda: knee(found)):
         with raises("selection.nothing-satisfies", "0-0-0-0-x-x", remedy=Remedy(REPEAT, options={"select": "LIMITS"})):
-            choose()
+            chosen()
     assert select(found, "latency_ms<=1").values[LATENCY] <= 1
 
 
@@ -234,3 +234,8 @@ def test_nothing_feasible_tells_what_to_do() -> None:
 def test_a_bound_in_per_cent_or_below_0_is_malformed(report: RunReport, limit: str, values: tuple[str, ...]) -> None:
     with raises("selection.malformed", *values):
         parse_limits(report, limit)
+
+
+def test_an_expression_and_a_number_exclude_each_other(report: RunReport) -> None:
+    with raises("selection.ambiguous", "exclude each other"):
+        choose(report, "latency_ms<=100", 0)

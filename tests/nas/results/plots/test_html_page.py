@@ -97,13 +97,13 @@ def test_finetuned_networks_are_listed_and_drawn(report: RunReport) -> None:
 def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunReport) -> None:
     text = page(report)
     cells = outline(text[text.index("<h2>Members of the front</h2>") :]).cells
-    assert len(cells) == 5 * len(report.front)
-    rows = [cells[i : i + 5] for i in range(0, len(cells), 5)]
-    assert [row[0] for row in rows] == [str(i) for i in range(len(report.front))]
-    assert rows[0][4].startswith("depth 1, width 8-8-8")
-    assert rows[0][1:4] == ["71.7 ± 1.4 %", "0.07779 ± 0.00078 ms", "71.7 ± 1.4 %"]
-    assert report.front[0].key in rows[0][4]
-    assert "depth 1" in rows[0][4]
+    assert len(cells) == 6 * len(report.front)
+    rows = [cells[i : i + 6] for i in range(0, len(cells), 6)]
+    assert [row[:2] for row in rows] == [[str(i), str(report.numbers[p.key])] for i, p in enumerate(report.front)]
+    assert rows[0][5].startswith("depth 1, width 8-8-8")
+    assert rows[0][2:5] == ["71.7 ± 1.4 %", "0.07779 ± 0.00078 ms", "71.7 ± 1.4 %"]
+    assert report.front[0].key in rows[0][5]
+    assert "depth 1" in rows[0][5]
 
 
 def test_the_steps_are_folded_with_their_models(report: RunReport) -> None:

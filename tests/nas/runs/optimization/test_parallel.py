@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -100,6 +101,16 @@ def test_a_module_that_only_this_process_can_import_ends_the_search(
     with raises("evaluation.anchor-failed", "ended its process"):
         nas.optimize(
             {"text": texts}, {"cost": "minimize"}, function, budget=2, parallel=nas.Processes(1), progress=False
+        )
+
+
+def test_a_function_of_a_program_without_a_file_is_rejected_before_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = ModuleType("__main__")  # as of python -c, or of a prompt
+    exec("def cost(values): return {'cost': values['a']}", program.__dict__)
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    with raises("evaluation.not-picklable", "no file that another process could import", "nas.RayWorkers"):
+        nas.optimize(
+            {"a": [1, 2]}, {"cost": "minimize"}, program.cost, budget=2, parallel=nas.Processes(1), progress=False
         )
 
 
