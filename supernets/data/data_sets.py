@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from supernets.data.documents import block_data_set, text_documents
+from supernets.data.document_blocks import block_data_set
+from supernets.data.documents import text_documents
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder, images_of_folder, resizing_of, spread
+from supernets.data.image_memory import check_memory
 from supernets.data.image_table import image_table, images_of_table
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import (
@@ -28,12 +30,13 @@ from supernets.data.labelled_examples import (
 )
 from supernets.data.number_table import number_table, standardisation
 from supernets.data.options import DocumentOptions, ImageOptions, RowOptions, TextOptions
-from supernets.data.pixels import check_memory, fit, image_of, normalise, statistics
+from supernets.data.pair_blocks import pair_data_set
+from supernets.data.pixels import fit, image_of, normalise, statistics
 from supernets.data.preprocessing import ImageFormat, Resizing, RowFormat, TextFormat, decode, standardised
 from supernets.data.splitting import Split, split
 from supernets.data.targets import CLASSES
 from supernets.data.text_classification import text_classification
-from supernets.data.text_pairs import pair_data_set, text_pairs
+from supernets.data.text_pairs import text_pairs
 from supernets.data.tokenizing import SentenceTokenizer
 
 Options = ImageOptions | TextOptions | RowOptions | DocumentOptions

@@ -1,32 +1,23 @@
-"""The user's own documents to model: plain text files, or tables with one document a row; and their blocks of tokens."""
+"""The user's own documents to model: plain text files, or tables with one document a row."""
 
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import torch
 
-from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import PARTS, Examples, Source, check_characters, listed, malformed, misplaced
-from supernets.data.multiple_choice import choice_part, read_questions
 from supernets.data.options import DocumentOptions
-from supernets.data.preprocessing import BlockFormat
-from supernets.data.splitting import Split
 from supernets.data.table_rows import SUFFIXES, TEXTS, Table, rows_of
 from supernets.data.targets import TEXT
 from supernets.data.text_files import TextFile, read_texts
-from supernets.data.tokenizing import DocumentTokenizer, tokenizer_for
 
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
 SHARE = 0.1
 """Default share of the documents for validation, and for test."""
-NOTHING = -1
-"""The number of the document of positions that fill the last block."""
 
 
 def text_documents(path: Path, options: DocumentOptions) -> Source:
@@ -110,60 +101,3 @@ def text_in(row: dict[str, object], column: str, where: str) -> str:
         raise malformed(f"{where}: has no text in {column!r}; expected one in each row; correct or remove it")
     check_characters(text, f"{where}:")
     return text
-
-
-def block_data_set(name: str, source: Source, split: Split, options: DocumentOptions) -> DataSet:
-    """The data set of split documents; a tokenizer that is trained here sees the training part only.
-
-    A part's documents, in their order, are one sequence of tokens: the separator, a document, the separator, and so on. Its
-    blocks overlap by one token, so that each token but the first separator is predicted once. Inputs are (n, block). Labels are
-    (n, block - 1, 3): the next token, the number of its document and the bytes of text that it has; `NOTHING` is the document
-    where a block is filled up. Questions on which networks are scored belong to the validation and the test part.
-
-    Raises:
-        DataError: the tokenizer or the questions cannot be used, or the training part is shorter than a block.
-    """
-    tokenizer = tokenizer_for(split.train.inputs.tolist(), options)
-    questions = {} if options.choices is None else read_questions(options.choices, encoding=options.encoding)
-    choices = {part: choice_part(members, tokenizer, block=options.block) for part, members in questions.items()}
-    train, validation, test = (
-        _packed(examples, tokenizer, options.block, source.where, questions=choices.get(part))
-        for part, examples in split._asdict().items()
-    )
-    if len(train) < 2:
-        n = int((train.labels[..., 1] != NOTHING).sum())
-        expected = f"expected at least two blocks of {options.block}; add text, or lower max_tokens"
-        raise malformed(f"{source.where}: the training part has {n} tokens; {expected}")
-    format = BlockFormat(
-        vocabulary=tokenizer.vocabulary,
-        separator=tokenizer.separator,
-        separator_token=tokenizer.separator_token,
-        block=options.block,
-        tokenizer=tokenizer.json,
-    )
-    return DataSet(name, train, validation, test, (), format, targets=source.targets)
-
-
-def _packed(
-    examples: Examples, tokenizer: DocumentTokenizer, block: int, where: str, *, questions: Part | None
-) -> Part:
-    ids, documents, sizes = array("q", [tokenizer.separator]), array("q"), array("q")
-    for number, text in enumerate(examples.inputs.tolist()):
-        tokens, bytes_each = tokenizer.encode(text, f"{where}: {examples.name(number)}")
-        ids.extend([*tokens, tokenizer.separator])
-        sizes.extend([*bytes_each, len(text.encode()) - sum(bytes_each)])
-        documents.extend([number] * (len(tokens) + 1))
-    n = -(-len(documents) // (block - 1))
-    spare = n * (block - 1) - len(documents)
-    sequence = np.concatenate([np.frombuffer(ids, np.int64), np.full(spare, tokenizer.separator)])
-    starts = np.arange(n)[:, None] * (block - 1)
-    inputs = sequence[starts + np.arange(block)]
-    labels = np.stack(
-        [
-            inputs[:, 1:],
-            np.concatenate([np.frombuffer(documents, np.int64), np.full(spare, NOTHING)]).reshape(n, block - 1),
-            np.concatenate([np.frombuffer(sizes, np.int64), np.zeros(spare, np.int64)]).reshape(n, block - 1),
-        ],
-        axis=2,
-    )
-    return Part.of(torch.from_numpy(inputs), torch.from_numpy(labels), questions=questions)

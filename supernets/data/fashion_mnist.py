@@ -30,7 +30,9 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _DOWNLOADED = Path("FashionMNIST", "raw")
 """Torchvision's layout below the cache folder."""
 _VALIDATION = 10_000
-_NAMES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+_MAX_BYTES = 2**28
+"""Bytes of a file that are read: five times as many as the largest one has."""
 _BYTES = 0x08
 """The type code of unsigned bytes in IDX files; http://yann.lecun.com/exdb/mnist lists the others."""
 
@@ -43,21 +45,21 @@ def fashion_mnist(path: Path | None) -> Source:
             to which torchvision downloads them if they are in neither.
     """
     folder = path or find() or _downloaded()
-    files = _files(folder)
-    lacking = [f"{name}.gz" for name in _NAMES if name not in files]
+    files = files_of(folder)
+    lacking = [f"{name}.gz" for name in FILES if name not in files]
     if lacking:
         state = f"lacks {', '.join(lacking)}" if folder.is_dir() else "is no folder"
         raise missing(
             f"{folder}: {state}; expected the four files of Fashion-MNIST; correct the path, or leave it out to use "
             "Debian's package dataset-fashion-mnist or a download"
         )
-    train, test = (_examples(*(files[name] for name in _NAMES if name.startswith(part))) for part in ("train", "t10k"))
+    train, test = (_examples(*(files[name] for name in FILES if name.startswith(part))) for part in ("train", "t10k"))
     return Source(str(folder), CLASS_NAMES, train, test=test, default_validation=_VALIDATION)
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def files_of(folder: Path) -> dict[str, Path]:
     """The files of the data set that a folder holds, gzipped or not, by their names without a suffix."""
-    paths = {name: (folder / f"{name}.gz", folder / name) for name in _NAMES}
+    paths = {name: (folder / f"{name}.gz", folder / name) for name in FILES}
     path_by_name = {
         name: next((path for path in candidates if path.is_file()), None) for name, candidates in paths.items()
     }
@@ -80,7 +82,7 @@ def _examples(images_file: Path, labels_file: Path) -> Examples:
 def find() -> Path | None:
     """The folder with the four files, of Debian's package or downloaded before; None if neither is there."""
     folders = (DEBIAN_FOLDER, _cache() / _DOWNLOADED)
-    return next((folder for folder in folders if len(_files(folder)) == len(_NAMES)), None)
+    return next((folder for folder in folders if len(files_of(folder)) == len(FILES)), None)
 
 
 def _cache() -> Path:
@@ -110,7 +112,8 @@ def _downloaded() -> Path:
 def _read_idx(path: Path, *, n_dims: int) -> NDArray[np.uint8]:
     """The array of bytes in an IDX file (the format of MNIST), gzipped if its name ends in ``.gz``."""
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(_MAX_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(f"{path}: cannot be read ({error}); replace it with a whole copy") from None
     header = 4 + 4 * n_dims

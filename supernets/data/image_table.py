@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from supernets.data import targets
-from supernets.data.image_folder import Problems, read_images, some_of, spread, unusable
+from supernets.data.image_folder import ImageReader, Problems, read_images, some_of, spread, unusable
 from supernets.data.labelled_examples import Examples, OnProgress, Source, malformed, no_progress
 from supernets.data.options import ImageOptions
 from supernets.data.table_rows import Table, read_single_table
 from supernets.data.targets import Targets
 
-_IMAGES = ("image", "file", "filename", "path", "image_path")
-_LABELS = ("label", "labels", "target", "value", "class", "age", "score", "number")
+IMAGES = ("image", "file", "filename", "path", "image_path")
+LABELS = ("label", "labels", "target", "value", "class", "age", "score", "number")
 """Names of columns that are read if the options name none."""
 
 
-def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: OnProgress = no_progress) -> Source:
+def image_table(
+    path: Path,
+    options: ImageOptions,
+    kind: str,
+    *,
+    on_progress: OnProgress = no_progress,
+    read: ImageReader = read_images,
+) -> Source:
     """The images that a table names, with their labels.
 
     A row has the path of an image, relative to the table's folder, and its label. A set of labels is one cell, with spaces,
@@ -29,25 +37,30 @@ def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: On
 
     Args:
         kind: Kind of the labels, one of `supernets.data.targets`.
+        read: Reads the image files.
 
     Raises:
         DataError: the table or an image is missing or damaged; a path leaves the table's folder; a label is of another kind.
     """
     table, where = _read(path), str(path)
-    columns, image = table.columns, table.column("image", options.image_column, _IMAGES)
+    columns, image = table.columns, table.column("image", options.image_column, IMAGES)
     lines = [f"line {line}" for line, _ in table.rows]
     cells = [{name: _text(row.get(name)) for name in columns} for _, row in table.rows]
     files = [_path(path, by_column[image], line) for by_column, line in zip(cells, lines, strict=True)]
     other_columns = [column for column in columns if column != image]
-    usual = [column for column in other_columns if column.lower() in _LABELS]
+    usual = [column for column in other_columns if column.lower() in LABELS]
     labels: Targets
     if kind == targets.SETS and options.label_column is None and not usual:
         flags = [[by_column[column] for column in other_columns] for by_column in cells]
         labels = targets.sets_in_columns(flags, other_columns, lines, where)
     else:
-        label = table.column("label", options.label_column, _LABELS, other_columns)
+        label = table.column("label", options.label_column, LABELS, other_columns)
         labels = targets.of_cells(kind, [by_column[label] for by_column in cells], lines, where)
-    return _source(path, files, labels, kind, options, on_progress)
+    problems: Problems = {}
+    pixels = read(list(dict.fromkeys(files)), path.parent, options, problems, on_progress)
+    if problems and (not options.skip_unreadable or not pixels):
+        raise unusable(path.parent, problems)
+    return _source(path, files, labels, kind, pixels, problems)
 
 
 def images_of_table(path: Path, *, channels: int, n: int, column: str | None = None) -> list[Image.Image]:
@@ -57,7 +70,7 @@ def images_of_table(path: Path, *, channels: int, n: int, column: str | None = N
         column: Column of the images' paths; None takes the one with a usual name.
     """
     table = _read(path)
-    image = table.column("image", column, _IMAGES)
+    image = table.column("image", column, IMAGES)
     files = list(dict.fromkeys(_path(path, _text(row.get(image)), f"line {line}") for line, row in table.rows))
     return some_of([files[i] for i in spread(len(files), n)], channels=channels)
 
@@ -68,12 +81,13 @@ def _read(path: Path) -> Table:
 
 
 def _source(
-    path: Path, files: Sequence[Path], labels: Targets, kind: str, options: ImageOptions, on_progress: OnProgress
+    path: Path,
+    files: Sequence[Path],
+    labels: Targets,
+    kind: str,
+    pixels: Mapping[Path, NDArray[np.uint8]],
+    problems: Problems,
 ) -> Source:
-    problems: Problems = {}
-    pixels = read_images(list(dict.fromkeys(files)), path.parent, options, problems, on_progress)
-    if problems and (not options.skip_unreadable or not pixels):
-        raise unusable(path.parent, problems)
     indices = np.array([i for i, file in enumerate(files) if file in pixels], dtype=np.int64)
     examples = Examples(
         np.stack([pixels[files[i]] for i in indices.tolist()]),

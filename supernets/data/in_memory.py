@@ -24,7 +24,7 @@ class Part:
         inputs: images (n, c, h, w), float32, normalised; sentences (n, tokens), int64, padded at their ends; or blocks of text
             (n, block), int64. In an order that mixes the classes.
         labels: (n,), int64, for classes; else (n, ...), float32, as the data set's task takes them; for blocks see
-            `supernets.data.documents`.
+            `supernets.data.document_blocks`.
         digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels, then the questions' digest.
         padding: the token that sentences are padded with; None for images and blocks.
         names: Name of each example, in the data set's files; empty where a caller has no use for them.

@@ -16,7 +16,7 @@ from supernets.data.table_rows import read_single_table
 from supernets.data.targets import of_cells
 from supernets.data.text_files import TextFile
 
-_LABELS = ("label", "labels", "target", "class")
+LABELS = ("label", "labels", "target", "class")
 """Names of a column of labels that is read if the options name none."""
 
 
@@ -34,7 +34,7 @@ def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tu
     table = read_single_table(
         path, expected="of numbers with a label in each row", expected_rows="numbers and a label in each"
     )
-    label = table.column("label", options.label_column, _LABELS)
+    label = table.column("label", options.label_column, LABELS)
     columns = tuple(name for name in table.columns if name != label)
     if not columns:
         raise malformed(f"{path}: has the column {label!r} alone; expected columns of numbers beside the label")

@@ -9,21 +9,11 @@ from PIL import Image
 from torch.nn import functional
 
 from supernets.data.in_memory import Part
-from supernets.data.labelled_examples import Examples, too_large
+from supernets.data.labelled_examples import Examples
 from supernets.data.preprocessing import ImageFormat, Resizing, decode, square
 
-MAX_GIB = 4
-"""Maximum memory that the images of a data set may take as float32; all are held in memory."""
 _CHUNK = 4096
 """Images that are processed at once, to bound temporary memory."""
-
-
-def check_memory(n: int, *, channels: int, image_size: int, where: str) -> None:
-    """Raises `DataError` if `n` images of this size would take more than `MAX_GIB` as float32."""
-    gib = n * channels * image_size**2 * 4 / 2**30
-    if gib > MAX_GIB:
-        size = f"{n} images of {image_size}x{image_size} pixels and {channels} channels take {gib:.1f} GiB of memory"
-        raise too_large(f"{where}: {size}; expected at most {MAX_GIB} GiB; lower image_size or use fewer images")
 
 
 def fit(examples: Examples, *, levels: int, image_size: int, channels: int, resizing: Resizing) -> Examples:

@@ -22,10 +22,16 @@ PLAIN = "bilinear"
 
 
 def decode(image: Image.Image, channels: int) -> Image.Image:
-    """An image upright by its EXIF orientation, without alpha, as grey (1 channel) or RGB (3), of 8 bits a channel."""
-    if image.mode.startswith(("I", "F")):  # a conversion would clip
-        raise ValueError(f"mode {image.mode}: expected at most 8 bits a channel; convert the image")
+    """An image upright by its EXIF orientation, without alpha, as grey (1 channel) or RGB (3), of 8 bits a channel.
+
+    Levels of grey from 0 to 65535 are scaled to 0 to 255, and rounded.
+    """
     image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # a conversion by Pillow would clip
+        deep = np.asarray(image)
+        if image.mode == "F" or deep.min() < 0 or deep.max() > 65535:
+            raise ValueError(f"mode {image.mode}: expected at most 16 bits a channel; convert the image")
+        image = Image.fromarray(((deep.astype(np.int64) + 128) // 257).astype(np.uint8))
     if "transparency" in image.info:  # Pillow warns if it is dropped from a palette in one step
         image = image.convert("RGBA")
     return image.convert("L" if channels == 1 else "RGB")
@@ -128,7 +134,7 @@ class ImageFormat:
             "kind": "image",
             "orientation": "upright, by the EXIF orientation",
             "alpha": "dropped, without blending",
-            "bits": "8 a channel; images with more are rejected",
+            "bits": "8 a channel; grey of 16 bits is scaled: (level + 128) // 257",
             "channel_order": "L" if self.channels == 1 else "RGB",
             "grey": "(19595 R + 38470 G + 7471 B + 32768) // 65536",
             "crop": "the centred square with the side of the short side, before resizing; offsets are rounded down",

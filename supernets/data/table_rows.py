@@ -14,7 +14,7 @@ from supernets.data.labelled_examples import malformed, misplaced
 from supernets.data.text_files import TextFile, read_texts
 
 TEXTS = ("text", "sentence", "review", "content", "message")
-_LABELS = ("label", "class", "category", "sentiment", "target")
+LABELS = ("label", "class", "category", "sentiment", "target")
 """Names of columns that are read if the options name none."""
 _SHOWN = 5
 
@@ -104,7 +104,7 @@ def labelled_texts(file: TextFile, *, text_column: str | None, label_column: str
         text_column, label_column: None takes the one column with a usual name, in upper or lower case.
     """
     table = table_of(file, "a text and a label in each")
-    text, label = table.column("text", text_column, TEXTS), table.column("label", label_column, _LABELS)
+    text, label = table.column("text", text_column, TEXTS), table.column("label", label_column, LABELS)
     table.check_different({"text": text, "label": label})
     row_by_line = {line: _row(file, line, row, text, label) for line, row in table.rows}
     for i, column in enumerate((text, label)):

@@ -17,7 +17,7 @@ from supernets.errors import DataError
 CLASSES, NUMBERS, SETS = "classes", "numbers", "sets"
 """Kinds of labels."""
 TEXT = "text"
-"""The kind of labels of blocks of text: the tokens themselves, see `supernets.data.documents`."""
+"""The kind of labels of blocks of text: the tokens themselves, see `supernets.data.document_blocks`."""
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 _MOST_GROUPS, _LEAST_MEMBERS = 10, 30

@@ -42,9 +42,9 @@ class LanguageModelling(Task):
     Of pairs, texts are the targets: their tokens before are given, too (teacher forcing).
 
     Outputs are logits (n, tokens, vocabulary), and for scores the losses of tokens (n, tokens - 1). Labels are those of
-    `supernets.data.documents`. The perplexity is that of all tokens together; bits per byte, the same losses over the bytes
-    of text, compare networks of different tokenizers. Both are functions of a ratio of sums over documents; their standard
-    errors are of the documents' influence functions, exact to first order in one over the number of documents.
+    `supernets.data.document_blocks`. The perplexity is that of all tokens together; bits per byte, the same losses over the
+    bytes of text, compare networks of different tokenizers. Both are functions of a ratio of sums over documents; their
+    standard errors are of the documents' influence functions, exact to first order in one over the number of documents.
 
     ``choice_accuracy`` is the share of multiple-choice questions whose right option is more likely after the context than every
     other, and ``normalised_choice_accuracy`` that by likelihood per byte of the option, which does not prefer short ones.

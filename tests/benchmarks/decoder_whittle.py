@@ -35,7 +35,7 @@ import typer
 from nas.engine.finalists import choose_finalists
 from nas.jobs.evaluation.scoring import ScoringTask
 from nas.search.problem.objectives import Variant
-from supernets.data.documents import NOTHING
+from supernets.data.document_blocks import NOTHING
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.writing import write_decoder
 from supernets.sharing.base import Supernet

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from supernets.errors import CheckpointError, ExportError
 from supernets.files import check_regular, write_atomically
-from supernets.networks.formats.pretrained import CONFIG, WEIGHTS
+from supernets.networks.formats.pretrained import CONFIG, GGUF, WEIGHTS
 
 unusable = partial(CheckpointError, code="pretrained.unusable")
 
@@ -100,6 +100,24 @@ class Settings:
         if not isinstance(value, bool):
             raise unusable(f"{self.path}: {key} is {value!r}; expected true or false")
         return value
+
+
+def family_of(path: Path) -> str:
+    """The name of the family that a pretrained network is read into.
+
+    Args:
+        path: Folder of the network, or its GGUF file.
+
+    Raises:
+        CheckpointError: its configuration is missing, cannot be read, or is of another kind of network.
+    """
+    if path.suffix == GGUF:
+        return _FAMILIES[DECODERS[0]]
+    settings = read_config(path, f"{CONFIG} and {WEIGHTS}")
+    kind = settings.data.get("model_type")
+    if not isinstance(kind, str) or kind not in _FAMILIES:
+        raise unusable(f"{settings.path}: model_type is {kind!r}; expected one of {', '.join(_FAMILIES)}; {_ANEW}")
+    return _FAMILIES[kind]
 
 
 def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ...]], files: str) -> Settings:

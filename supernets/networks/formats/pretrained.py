@@ -37,6 +37,12 @@ def find_pretrained(name: str) -> Path:
     return Path(name)
 
 
+def is_of_pretrained(name: str) -> bool:
+    """True if a file of this name may be one of a pretrained network that is read; False for all others of its folder."""
+    described = name in (CONFIG, f"{WEIGHTS}.index.json", TOKENIZER, TOKENIZER_CONFIG, PREPROCESSOR)
+    return described or (name.endswith((".safetensors", GGUF)) and not name.startswith("."))
+
+
 def find_weights(name: str) -> Path:
     """The file of a model's weights; it is not read.
 

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from supernets.data import DataSet, DocumentOptions, ImageOptions, Part, load_data
-from supernets.data.documents import NOTHING
+from supernets.data.document_blocks import NOTHING
 from supernets.data.tokenizing import SEPARATOR, DocumentTokenizer, train_byte_pairs
 from tests.errors import raises
 

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from supernets.data import DataSet, DocumentOptions, PairFormat, Part, load_data
-from supernets.data.documents import NOTHING
+from supernets.data.document_blocks import NOTHING
 from tests.errors import raises
 
 OPTIONS = DocumentOptions(block=40, vocabulary=300)

@@ -114,9 +114,18 @@ def test_images_of_a_folder(photos: Run, tmp_path: Path, in_graph: bool) -> None
 
 def test_images_that_the_training_rejects_are_rejected(photos: Run, tmp_path: Path) -> None:
     made = photos.export(tmp_path, index=0)
-    Image.fromarray(np.zeros((12, 12), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match="8 bits a channel"):
-        prediction_of(Path(made["script"]))[1](str(tmp_path / "deep.png"))
+    Image.fromarray(np.zeros((12, 12), dtype=np.float32)).save(tmp_path / "deep.tiff")
+    with pytest.raises(ValueError, match="16 bits a channel"):
+        prediction_of(Path(made["script"]))[1](str(tmp_path / "deep.tiff"))
+
+
+def test_sixteen_bits_of_grey_are_scaled(photos: Run, tmp_path: Path) -> None:
+    made = photos.export(tmp_path, index=0)
+    levels = np.arange(144, dtype=np.uint16).reshape(12, 12) * 450
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    Image.fromarray(np.rint(levels / 257).astype(np.uint8)).save(tmp_path / "grey.png")
+    preprocess = prediction_of(Path(made["script"]))[1]
+    assert np.array_equal(preprocess(str(tmp_path / "deep.png")), preprocess(str(tmp_path / "grey.png")))
 
 
 def test_the_model_states_its_preprocessing(photos: Run, tmp_path: Path) -> None:
