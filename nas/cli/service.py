@@ -94,6 +94,9 @@ def serve(
     data_gib: Annotated[
         float, typer.Option("--data-gib", min=0, help="Most space of all uploaded data sets together, in GiB.")
     ] = 20,
+    upload_mib: Annotated[
+        int, typer.Option("--upload-mib", min=1, max=10**6, help="Most size of one uploaded file, in MiB.")
+    ] = 256,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Log level on stderr.")
     ] = "info",
@@ -126,7 +129,12 @@ def serve(
         name = [*(name or ()), sign_on.host]
     settings = ServiceSettings(
         RunsFolder(runs.absolute()),
-        limits=Limits(task_s=60 * task_minutes, data_bytes=int(data_gib * 2**30)),
+        limits=Limits(
+            task_s=60 * task_minutes,
+            data_bytes=int(data_gib * 2**30),
+            upload_bytes=upload_mib * 2**20,
+            archive_bytes=max(Limits().archive_bytes, 2 * upload_mib * 2**20),
+        ),
         host=host,
         port=port,
         names=tuple(name or ()),

@@ -10,6 +10,8 @@ from .planning.language_models import pretrained_language_model as pretrained_la
 from .planning.latency_sweep import job_snippet as job_snippet
 from .planning.latency_sweep import stages_json as stages_json
 from .planning.latency_sweep import sweep as sweep
+from .planning.own_data import KnownData as KnownData
+from .planning.own_data import fill_known as fill_known
 from .planning.own_data import fill_recipe as fill_recipe
 from .planning.plan import Plan as Plan
 from .planning.plan import plan as plan
@@ -25,4 +27,5 @@ from .schema.job_schema import SCHEMA_FILE as SCHEMA_FILE
 from .schema.job_schema import SCHEMA_TITLE as SCHEMA_TITLE
 from .schema.job_schema import job_schema_text as job_schema_text
 from .schema.search_job import stored_job as stored_job
+from .schema.strict_yaml import dump_inline as dump_inline
 from .schema.strict_yaml import parse_mapping as parse_mapping

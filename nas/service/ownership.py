@@ -91,7 +91,7 @@ class Ownership:
                 return getattr(self._state.task(thing.name), "submitter", None)
             case _:
                 recorded = self._state.owners().get((str(thing.kind), thing.name))
-                exists = os.path.exists(self._upload(thing))
+                exists = any(map(os.path.exists, self._upload(thing)))
         return "" if recorded is None and exists else recorded
 
     def record(self, thing: Thing, owner: str) -> None:
@@ -102,13 +102,14 @@ class Ownership:
         """Removes the record of an upload that was deleted."""
         self._state.set_owner(str(thing.kind), thing.name, None)
 
-    def _upload(self, thing: Thing) -> Path:
+    def _upload(self, thing: Thing) -> tuple[Path, ...]:
+        """The places of an upload, of which one exists."""
         match thing.kind:
             case ThingKind.DATA_SET:
-                return self._settings.uploaded_data / thing.name
+                return (self._settings.uploaded_data / thing.name,)
             case ThingKind.MODEL:
-                return self._settings.captured_model(thing.name)
-        return self._settings.added_profile(thing.name)
+                return self._settings.captured_model(thing.name), self._settings.pretrained_record(thing.name)
+        return (self._settings.added_profile(thing.name),)
 
     def _whole_of(self, thing: Thing) -> Thing | None:
         """The run of an export, or the profile of a measurement."""

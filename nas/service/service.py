@@ -10,6 +10,7 @@ from nas.service.jobs.job_runner import JobRunner
 from nas.service.ownership import Ownership
 from nas.service.path_privacy import PathPrivacy
 from nas.service.plans import Plans
+from nas.service.recipes import Recipes
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
@@ -55,10 +56,9 @@ class Service:
         self.runs = RunSummaries(settings.runs, state, index, problem=problem, hide_paths=PathPrivacy(settings))
         self.results = Results(index)
         users = OpenRuns(state, index)
-        self.data_sets, self.models = (
-            DataSets(settings, users, self.owners),
-            CapturedModels(settings, users, self.owners),
-        )
+        self.data_sets = DataSets(settings, users, self.owners)
+        self.models = CapturedModels(settings, users, self.owners)
+        self.recipes = Recipes(self.data_sets, self.models)
         self.hardware = Hardware(settings, tasks, jobs, users, self.owners)
         self.exports = Exports(settings, self.results, index, tasks)
         validator = JobValidator(settings.runs, self.hardware, self.data_sets, self.models, settings.allowed_plugins)

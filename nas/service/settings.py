@@ -16,6 +16,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIB = 1024 * 1024
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,80}){1,5}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+PRETRAINED_RECORD = ".record.json"
+"""In the folder of an uploaded pretrained network, its description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Limits:
         archive_members: files in an uploaded archive.
         archive_bytes: of an uploaded archive's files, unpacked.
         archive_ratio: of a member's unpacked size to its compressed size.
+        check_s, check_bytes: seconds and memory that the check of an upload's contents may take.
         queued: runs that wait at once.
         requests_per_minute: of one token; of one address for requests without a token, and for new connections.
         watchers: progress streams at once.
@@ -57,6 +60,8 @@ class Limits:
     archive_members: int = 200_000
     archive_bytes: int = 2048 * _MIB
     archive_ratio: float = 200.0
+    check_s: float = 300.0
+    check_bytes: int = 6 * 1024 * _MIB
     queued: int = 200
     requests_per_minute: int = 6000
     watchers: int = 500
@@ -177,12 +182,16 @@ class ServiceSettings:
 
     @property
     def captured_models(self) -> Path:
-        """The captured models among them, a file each."""
+        """The captured models among them, a file each, and the pretrained networks, a folder each."""
         return self.uploads / "captured"
 
     def captured_model(self, name: str) -> Path:
-        """The file of one of them."""
+        """The file of a captured model."""
         return self.captured_models / f"{name}.capture"
+
+    def pretrained_record(self, name: str) -> Path:
+        """The description in the folder of a pretrained network."""
+        return self.captured_models / name / PRETRAINED_RECORD
 
     @property
     def added_profiles(self) -> Path:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,10 +15,11 @@ from PIL import Image
 
 import nas.jobs
 from nas.errors import JobError
-from nas.jobs.schema import parse_job
+from nas.jobs.schema import SearchJob, parse_job
 from nas.jobs.schema.job_edit import Path as KeyPath
 from nas.jobs.schema.job_edit import edit_job
 from nas.jobs.schema.supernet import training_of_model
+from nas.search.problem.tasks import SHIPPED
 from supernets.networks.capture.model_names import HUB
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -105,6 +107,69 @@ def _is_number(cell: object) -> bool:
     except ValueError:
         return cell in (None, "")
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class KnownData:
+    """Data that a server has read, so that a recipe is filled in without them.
+
+    Attributes:
+        name: The name of the data set in jobs, e.g. ``image-folder``.
+        path: Its path, as jobs name it.
+        options: Keys of the data section that say how its files are read.
+        task: The task that its labels are for.
+        n_examples: Number of its examples.
+        short_side: The median of its images' short sides in pixels; None for other data.
+    """
+
+    name: str
+    path: str
+    options: Mapping[str, Any]
+    task: str
+    n_examples: int
+    short_side: float | None = None
+
+
+def fill_known(
+    text: str, data: KnownData | None = None, *, model: str | None = None, pretrained: str | None = None
+) -> str:
+    """A recipe's text with data and a model by the names that jobs have for them; None keeps those of the recipe.
+
+    Raises:
+        JobError: the recipe takes no such data, or no such model.
+    """
+    job = parse_job(text, source="recipe")
+    changes: dict[KeyPath, Any] = {}
+    if data is not None:
+        if data.name != job.data.name:
+            message = f"the recipe {job.name} takes data of the kind {job.data.name}, and these are of {data.name}"
+            raise JobError(f"data {data.path}: {message}", code="recipe.unfit-data", parameter="data")
+        changes |= {("data", "path"): data.path, **{("data", key): value for key, value in data.options.items()}}
+        if data.short_side is not None:
+            changes |= _for_images(data.n_examples, data.short_side)
+        if data.task != job.task:
+            changes |= _for_task(job, data.task)
+    for key, name in (("model", model), ("pretrained", pretrained)):
+        if name is not None and getattr(job.supernet, key) is None:
+            message = f"the recipe {job.name} has no supernet.{key}; expected one that has"
+            raise JobError(f"model {name}: {message}", code="recipe.without-model", parameter="model")
+        if name is not None:
+            changes["supernet", key] = name
+    if model is not None:  # its file has its weights
+        keys = ("weights", "arguments")
+        changes |= {("supernet", key): None for key in keys if getattr(job.supernet, key) is not None}
+    if job.supernet.model is not None and data is not None:
+        changes.pop(("supernet", "preset"), None)
+        epochs = training_of_model({"model": model or job.supernet.model}, {}, data.n_examples).get("epochs")
+        changes |= {} if epochs is None else {("training", "epochs"): epochs}
+    return edit_job(text, changes, source="recipe")
+
+
+def _for_task(job: SearchJob, task: str) -> dict[KeyPath, Any]:
+    """The task, with its first metric in place of the recipe's."""
+    metrics, first = SHIPPED[job.task].names, SHIPPED[task].names[0]
+    objectives = dict.fromkeys(first if name in metrics else name for name in job.objectives)
+    return {("task",): task, ("objectives",): list(objectives)}
 
 
 def _survey_images(folder: Path, *, where: str) -> tuple[int, float]:

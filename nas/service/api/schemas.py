@@ -124,11 +124,17 @@ class JobPlan(Schema):
 
 
 class Recipe(Schema):
-    """A built-in job file."""
+    """A built-in job file, and what it needs on this server."""
 
     name: str
     title: str
     job: str | None = None  # Its text; None in lists
+    data_kind: str = ""  # The kind of uploaded data that it can be used with; "" for none
+    model_kind: Literal["captured", "pretrained", ""] = ""  # The kind of uploaded model that it can be used with
+    family: str = ""  # Of such a pretrained model
+    needs: dict[
+        Literal["data", "model"], str
+    ] = {}  # What has to be uploaded first; empty where it can be submitted as it is
 
 
 class Plugin(Schema):
@@ -488,9 +494,15 @@ class DataUpload(Schema):
     """An uploaded data set, and how a job file names it."""
 
     name: str
-    path: str  # For ``data: {name: image-folder, path: …}``
-    images: int
-    classes: tuple[str, ...]
+    path: str  # For ``data: {name: KIND, path: …}``
+    images: int  # 0 for data of another kind
+    classes: tuple[str, ...]  # Or labels; empty where there are none
+    kind: str = "image-folder"  # For ``data: {name: …}``
+    task: str = "classification"  # For ``task: …``
+    options: dict[str, str | bool] = {}  # Further keys of the job's data section
+    examples: int = 0
+    noun: str = "image"  # The word for an example
+    checked: str = ""  # What of it was read when it was uploaded
 
 
 class DataSet(DataUpload):
@@ -498,16 +510,20 @@ class DataSet(DataUpload):
 
     bytes: int
     uploaded: datetime
+    short_side: float | None = None  # The median of its images' short sides, in pixels
     owner: str = ""  # The name of the token that uploaded it; "" for none, which is the administrators'
 
 
 class CapturedModel(Schema):
-    """A captured model that the server stores, and how a job file names it."""
+    """A captured model or a pretrained network that the server stores, and how a job file names it."""
 
     name: str
-    path: str  # For ``supernet: {model: …}``
+    path: str  # For ``supernet: {model: …}``, or ``supernet: {pretrained: …}``
     bytes: int
     uploaded: datetime
+    kind: Literal["captured", "pretrained"] = "captured"
+    family: str = ""  # Of a pretrained network, for ``supernet: {family: …}``
+    parameters: int | None = None  # Of a pretrained network
     owner: str = ""  # As that of a data set
 
 

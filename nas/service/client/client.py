@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ from nas.errors import ServiceError
 from nas.service.api import schemas
 from nas.service.client.files import DownloadProgress, download
 from nas.service.client.following import PATIENCE_S, OnGone, Patience, finished, followed_log, watched
-from nas.service.client.transport import T, Transport, checked, quoted
-from supernets.files import check_regular
+from nas.service.client.transport import UPLOAD_S, T, Transport, checked, quoted
+from nas.service.client.uploads import UploadProgress, opened_upload
+from supernets.networks.formats.pretrained import is_of_pretrained
 
 
 class NasClient:
@@ -479,17 +481,32 @@ class NasClient:
             self._transport, measurement, f"{path}/{quoted(measurement.measurement)}", on_change, subject=subject
         )
 
-    def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
-        """Uploads a small data set of images: a zip archive with one folder per class.
+    def add_data(
+        self,
+        name: str,
+        archive: Path,
+        *,
+        kind: str = "",
+        task: str = "",
+        options: Mapping[str, str | bool] | None = None,
+        on_progress: UploadProgress | None = None,
+    ) -> schemas.DataUpload:
+        """Uploads a data set, which the server reads as a job does before it stores it.
 
         Args:
             name: New name of 1 to 64 letters, digits, ``-`` and ``_`` that begins with a letter or a digit.
-            archive: Path of the zip file; its images are PNG, JPEG, BMP or WebP.
+            archive: Path of a folder, which is packed; of a zip archive; of a table (``.csv``, ``.tsv``, ``.jsonl``); or of a
+                text file. Images are in one folder a class, or named in a table beside them.
+            kind: The data set's name in jobs, e.g. ``text-pairs``; "" to recognise it.
+            task: ``classification``, ``regression`` or ``multi-label``, by which a table's labels are read; "" to recognise it.
+            options: Keys of a job's data section that say how the files are read, e.g. ``{"label_column": "stars"}``.
+            on_progress: Called while files are packed and sent.
 
         Raises:
             ServiceError: the file cannot be read.
         """
-        return self._upload("data", schemas.DataUpload, "archive", archive, {"name": name})
+        form = {"name": name, "kind": kind, "task": task, "options": json.dumps(dict(options or {}))}
+        return self._upload("data", schemas.DataUpload, "archive", archive, form, on_progress=on_progress)
 
     def data_sets(self) -> tuple[schemas.DataSet, ...]:
         """The uploaded data sets, by name."""
@@ -504,27 +521,32 @@ class NasClient:
         """
         self._transport.send("DELETE", f"data/{quoted(name)}")
 
-    def add_model(self, name: str, file: Path) -> schemas.CapturedModel:
-        """Uploads a model that `nas capture` wrote; a job names it as ``supernet: {model: models/NAME}``.
+    def add_model(self, name: str, file: Path, *, on_progress: UploadProgress | None = None) -> schemas.CapturedModel:
+        """Uploads a model that `nas capture` wrote, or a pretrained network.
+
+        A job names the former as ``supernet: {model: models/NAME}``, the latter as ``supernet: {pretrained: models/NAME}``.
 
         Args:
             name: New name of 1 to 64 letters, digits, ``-`` and ``_`` that begins with a letter or a digit.
-            file: Path of the captured model.
+            file: Path of the captured model; of the folder of a pretrained network with its ``config.json`` and safetensors, or
+                of a zip archive of one; or of a GGUF file.
+            on_progress: Called while files are packed and sent.
 
         Raises:
             ServiceError: the file cannot be read.
         """
-        return self._upload("models", schemas.CapturedModel, "model", file, {"name": name})
+        form = {"name": name}
+        return self._upload("models", schemas.CapturedModel, "model", file, form, is_of_pretrained, on_progress)
 
     def models(self) -> tuple[schemas.CapturedModel, ...]:
-        """The captured models, by name."""
+        """The captured models and pretrained networks, by name."""
         return self._transport.get("models", tuple[schemas.CapturedModel, ...])
 
     def delete_model(self, name: str) -> None:
-        """Deletes a captured model.
+        """Deletes a model.
 
         Args:
-            name: Name of a captured model that no run names that waits or runs; runs that have ended keep their copy.
+            name: Name of a model that no run names that waits or runs; runs that have ended keep their copy of a captured one.
         """
         self._transport.send("DELETE", f"models/{quoted(name)}")
 
@@ -560,13 +582,16 @@ class NasClient:
         """The recipes."""
         return self._transport.get("recipes", tuple[schemas.Recipe, ...])
 
-    def recipe(self, name: str) -> schemas.Recipe:
+    def recipe(self, name: str, *, data: str = "", model: str = "") -> schemas.Recipe:
         """A recipe with its text.
 
         Args:
             name: Name of a recipe, e.g. ``digits-cnn``; `recipes` lists them.
+            data: Name of an uploaded data set that the text then names; "" for the recipe's own.
+            model: Name of an uploaded model that the text then names; "" for the recipe's own.
         """
-        return self._transport.get(f"recipes/{quoted(name)}", schemas.Recipe)
+        chosen = {key: value for key, value in (("data", data), ("model", model)) if value}
+        return self._transport.get(f"recipes/{quoted(name)}", schemas.Recipe, chosen)
 
     def health(self) -> schemas.Health:
         """The server's health and version."""
@@ -576,14 +601,19 @@ class NasClient:
         """The readiness of the server: whether jobs can run now, and otherwise the reasons."""
         return self._transport.get("ready", schemas.Readiness, accept=(503,))
 
-    def _upload(self, path: str, kind: type[T], field: str, file: Path, form: Mapping[str, str] | None = None) -> T:
-        """Sends a file as form data."""
-        try:
-            check_regular(file)
-            with file.open("rb") as opened:
-                return self._transport.post(path, kind, form=form, files={field: (file.name, opened)})
-        except OSError as error:
-            raise ServiceError(f"{file}: cannot be read: {error.strerror}; check its path and permissions") from None
+    def _upload(
+        self,
+        path: str,
+        kind: type[T],
+        field: str,
+        file: Path,
+        form: Mapping[str, str] | None = None,
+        chooses: Callable[[str], bool] = lambda name: True,
+        on_progress: UploadProgress | None = None,
+    ) -> T:
+        """Sends a file or folder as form data."""
+        with opened_upload(file, chooses=chooses, on_progress=on_progress) as (name, content):
+            return self._transport.post(path, kind, form=form, files={field: (name, content)}, answer_s=UPLOAD_S)
 
 
 def _path_of(run: str) -> str:

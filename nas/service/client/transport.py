@@ -21,6 +21,8 @@ from nas.service.client.errors import RefusedError, UnreachableError
 
 PREFIX = "/api/v1"
 _CONNECT_S, _ANSWER_S = 5.0, 60.0
+UPLOAD_S = 600.0
+"""Seconds that a server may take to read an upload before it answers."""
 _TRIES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 3, 0.2, 10.0
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses of a server or proxy that cannot answer now."""
@@ -107,6 +109,7 @@ class Transport:
         body: BaseModel | None = None,
         form: Mapping[str, str] | None = None,
         files: Mapping[str, Any] | None = None,
+        answer_s: float = _ANSWER_S,
     ) -> httpx.Response:
         """The response to a request that changes something; never sent twice.
 
@@ -116,7 +119,8 @@ class Transport:
         """
         content = None if body is None else body.model_dump(mode="json", exclude_none=True, exclude_unset=True)
         try:
-            answer = self._http.request(method, path, json=content, data=form, files=files)
+            timeout = httpx.Timeout(answer_s, connect=_CONNECT_S)
+            answer = self._http.request(method, path, json=content, data=form, files=files, timeout=timeout)
         except httpx.RequestError as error:
             raise self.unreachable(error) from error
         return self._accepted(answer)
@@ -129,9 +133,10 @@ class Transport:
         body: BaseModel | None = None,
         form: Mapping[str, str] | None = None,
         files: Mapping[str, Any] | None = None,
+        answer_s: float = _ANSWER_S,
     ) -> T:
         """The response to a POST request as a value of this type; see `send`."""
-        return self.parsed(self.send("POST", path, body=body, form=form, files=files), kind)
+        return self.parsed(self.send("POST", path, body=body, form=form, files=files, answer_s=answer_s), kind)
 
     @contextmanager
     def stream(self, path: str) -> Iterator[httpx.Response]:

@@ -27,6 +27,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views import jobs
 from nas.service.views.networks import TEST, NetworkQuery, counts
+from supernets.data.recognition import KINDS
 
 _PAGE_SIZE = 50
 """Runs, or evaluations, on one page."""
@@ -220,10 +221,14 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
     max_bytes = settings.limits.upload_bytes
 
     @pages.get("/submit")
-    def submit(recipe: str = "") -> Response:
-        """A form for a job."""
-        recipes = jobs.recipes()
-        chosen = jobs.recipe(recipe or recipes[0].name)
+    def submit(recipe: str = "", data: str = "", model: str = "") -> Response:
+        """A form for a job.
+
+        Args:
+            data, model: An uploaded data set and an uploaded model that the recipe is filled in with.
+        """
+        recipes = service.recipes.list()
+        chosen = service.recipes.get(recipe or recipes[0].name, data=data, model=model)
         return page(
             "submit.html",
             recipes=recipes,
@@ -232,7 +237,10 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
             max_bytes=max_bytes,
             plugins=jobs.plugins(settings.allowed_plugins),
             names=jobs.names(),
+            data_sets=service.data_sets.list(),
             models=service.models.list(),
+            selected={"data": data, "model": model},
+            kinds=KINDS,
         )
 
     @pages.get("/hardware")

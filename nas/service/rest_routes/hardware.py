@@ -1,17 +1,24 @@
-"""Routes of hardware profiles, measurements on them, recipes, uploaded data sets and captured models."""
+"""Routes of hardware profiles, measurements on them, recipes, uploaded data sets and models."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Path, Request, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Request, UploadFile
 
+from nas.errors import JobError
 from nas.service.api import schemas
 from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import answers
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
+from nas.service.uploads.content_check import OPTIONS
 from nas.service.views import jobs
+from supernets.data.recognition import KINDS
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""Names of what is uploaded."""
 
 MeasurementId = Annotated[
     str, Path(alias="measurement", description="A measurement's id.", examples=["0f3a5c7e"], max_length=200)
@@ -79,12 +86,16 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
     @router.get("/recipes", tags=["recipes"], responses=answers())
     def list_recipes() -> tuple[schemas.Recipe, ...]:
         """List the built-in jobs."""
-        return jobs.recipes()
+        return service.recipes.list()
 
     @router.get("/recipes/{recipe}", tags=["recipes"], responses=answers(404))
-    def show_recipe(recipe: RecipeName) -> schemas.Recipe:
-        """Show a built-in job with its text."""
-        return jobs.recipe(recipe)
+    def show_recipe(
+        recipe: RecipeName,
+        data: Annotated[str, Query(description="An uploaded data set that the job shall name.", max_length=64)] = "",
+        model: Annotated[str, Query(description="An uploaded model that the job shall name.", max_length=64)] = "",
+    ) -> schemas.Recipe:
+        """Show a built-in job with its text, filled in for an uploaded data set and an uploaded model."""
+        return service.recipes.get(recipe, data=data, model=model)
 
     @router.get("/plugins", tags=["recipes"], responses=answers())
     def list_plugins() -> tuple[schemas.Plugin, ...]:
@@ -106,33 +117,76 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
     @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
     async def add_data(
         request: Request,
-        name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["flowers"])],
+        name: Annotated[str, Form(max_length=64, pattern=NAME, examples=["flowers"])],
         archive: Annotated[
-            UploadFile, File(description="A zip archive of images, one folder a class; PNG, JPEG, BMP or WebP.")
+            UploadFile,
+            File(
+                description="A zip archive of images with one folder a class, of images and the table of their labels, or of "
+                "text files; or a single table or text file."
+            ),
         ],
+        kind: Annotated[
+            Literal["", *KINDS],  # type: ignore[valid-type]  # made from the names
+            Form(description="The data set's name in jobs; without, it is recognised."),
+        ] = "",
+        task: Annotated[
+            Literal["", "classification", "regression", "multi-label"],
+            Form(description="How a table's labels are read; without, it is recognised."),
+        ] = "",
+        options: Annotated[
+            str,
+            Form(
+                description=f"A JSON object with keys of a job's data section: {', '.join(OPTIONS)}.",
+                max_length=4000,
+                examples=['{"text_column": "review"}'],
+            ),
+        ] = "",
     ) -> schemas.DataUpload:
-        """Upload a small data set of images."""
-        return await unpacking.run(request, lambda: service.data_sets.add(name, archive.file))
+        """Upload a data set; it is read and divided as a job does it before it is stored."""
+        filename = archive.filename or ""
+        chosen = _mapping(options)
+        return await unpacking.run(
+            request,
+            lambda: service.data_sets.add(name, archive.file, filename, kind=kind, task=task, options=chosen),
+        )
 
     @router.get("/models", tags=["data"], responses=answers())
     def list_models() -> tuple[schemas.CapturedModel, ...]:
-        """List the captured models, by name."""
+        """List the captured models and pretrained networks, by name."""
         return service.models.list()
 
     @router.delete("/models/{name}", status_code=204, tags=["data"], responses=answers(404, 409))
     def delete_model(
-        name: Annotated[str, Path(description="A captured model's name.", examples=["resnet18"], max_length=200)],
+        name: Annotated[str, Path(description="A model's name.", examples=["resnet18"], max_length=200)],
     ) -> None:
-        """Delete a captured model; runs that have begun keep theirs."""
+        """Delete a captured model, of which runs that have begun keep a copy, or a pretrained network."""
         service.models.delete(name)
 
     @router.post("/models", status_code=201, tags=["data"], responses=answers(409, 413))
     async def add_model(
         request: Request,
-        name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["resnet18"])],
-        model: Annotated[UploadFile, File(description="The file of a captured model: data without code.")],
+        name: Annotated[str, Form(max_length=64, pattern=NAME, examples=["resnet18"])],
+        model: Annotated[
+            UploadFile,
+            File(
+                description="The file of a captured model; a zip archive of a pretrained network's folder, with config.json "
+                "and safetensors; or a GGUF file: data without code."
+            ),
+        ],
     ) -> schemas.CapturedModel:
-        """Upload a captured model; jobs name it as supernet.model: models/NAME."""
+        """Upload a model; jobs name a captured one as supernet.model: models/NAME, a pretrained one as supernet.pretrained."""
         return await unpacking.run(request, lambda: service.models.add(name, model.file))
 
     return router
+
+
+def _mapping(options: str) -> dict[str, Any]:
+    """The options in the JSON of a form's field; raises `JobError` for anything else."""
+    try:
+        mapping = json.loads(options or "{}")
+    except (ValueError, RecursionError):
+        mapping = None
+    if not isinstance(mapping, dict):
+        text = f'expected a JSON object such as {{"text_column": "review"}}, got {options[:80]!r}'
+        raise JobError(f"options: {text}", code="data.invalid-option", fields=[("options", text)])
+    return mapping

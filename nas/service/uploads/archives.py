@@ -1,4 +1,4 @@
-"""Unpacks uploaded archives of images within limits, and rejects any that hold something else."""
+"""Unpacks uploads, a zip archive or a single file, within limits; their contents are checked by `content_check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nas.errors import JobError, TooLargeError
 from nas.service.settings import Limits
-from nas.service.uploads.storage_checks import check_disk_space
+from nas.service.uploads.storage_checks import check_disk_space, check_upload_size, size_of, write_upload
 from supernets.files import ZIP_ERRORS, ZIP_METHODS
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
@@ -27,15 +27,19 @@ _PARTS = frozenset({"train", "val", "validation", "test"})
 _MAX_PIXELS = 64 * 1024 * 1024
 _MAX_PATH = 300
 _MAX_NAME_BYTES = 255
+_MAX_DEPTH = 5
 _CHUNK = 1024 * 1024
 _RATIO_FROM = 64 * 1024
 """Bytes unpacked from which the ratio is checked: small files of one colour compress well."""
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f/\\]{1,120}")
 _CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 
+Chooser = Callable[[Path], bool]
+"""Whether a file of an upload is stored, by its path; raises `ArchiveError` where the upload is rejected for it."""
+
 
 class ArchiveError(JobError):
-    """An uploaded archive is damaged, or holds something other than images by class."""
+    """An uploaded archive is damaged, or holds something that is not expected."""
 
     code = "archive.invalid"
 
@@ -45,44 +49,63 @@ class ArchiveError(JobError):
 
 
 @contextmanager
-def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[Path]:
-    """A new folder with the images of a zip archive, which the caller moves elsewhere; it is removed if it stays.
+def unpack(content: BinaryIO, filename: str, beside: Path, limits: Limits, chooses: Chooser) -> Iterator[Path]:
+    """A new folder with the files of an upload, which the caller moves elsewhere; it is removed if it stays.
 
-    It has a folder for each class, perhaps below ``train``, ``validation`` and ``test``. Sizes are counted while unpacking:
-    those that the archive states are used only to reject it.
+    An archive's files have their paths in it, without a folder around all of them. Sizes are counted while unpacking: those
+    that the archive states are used only to reject it.
 
     Args:
-        beside: a folder on the file system that the images are moved within.
+        filename: The name that the client gave; one with the suffix ``.zip``, or none, is that of an archive.
+        beside: a folder on the file system that the files are moved within.
+        chooses: The files that are stored.
 
     Raises:
-        ArchiveError: no zip archive, or one that holds anything but images laid out as above.
+        ArchiveError: no zip archive, or one with links, unsafe paths or files that `chooses` rejects.
         TooLargeError: beyond a limit.
         StoreError: the disk is nearly full.
     """
+    check_upload_size(size_of(content), limits, "upload")
     folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=beside))
     try:
         data_folder = folder / "data"
         data_folder.mkdir()
-        _unpack(archive, data_folder, limits)
+        name = Path(filename.replace("\\", "/")).name
+        if Path(name).suffix.lower() in ("", ".zip"):
+            _unpack(content, data_folder, limits, chooses)
+        else:
+            _store(content, data_folder, name, chooses)
         yield data_folder
     finally:
         shutil.rmtree(folder)
 
 
-def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> None:
+def _store(content: BinaryIO, folder: Path, name: str, chooses: Chooser) -> None:
+    """Stores an upload that is a single file."""
+    if not _is_plain(name) or name.startswith(".") or not chooses(Path(name)):
+        text = f"the file {name[:80]!r} cannot be used alone; expected a table, a text file or a zip archive"
+        raise JobError(text, code="archive.invalid", fields=[("archive", text)])
+    check_disk_space(folder)
+    write_upload(content, folder / name)
+    if Path(name).suffix.lower() in FORMATS:
+        _check_image(folder / name, shown=name)
+
+
+def _unpack(archive: BinaryIO, folder: Path, limits: Limits, chooses: Chooser) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             left = limits.archive_bytes
-            for path, info in _members(opened, limits).items():
+            for path, info in _members(opened, limits, chooses).items():
                 check_disk_space(folder)
                 left -= _write(opened, info, folder / path, limits, left)
-                _check_image(folder / path, shown=str(path))
+                if path.suffix.lower() in FORMATS:
+                    _check_image(folder / path, shown=str(path))
     except ZIP_ERRORS as error:
         raise ArchiveError(f"is no intact zip archive ({error})", code="archive.damaged") from None
 
 
-def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipInfo]:
-    """The archive's images by their paths; raises unless all of it is allowed."""
+def _members(opened: zipfile.ZipFile, limits: Limits, chooses: Chooser) -> dict[Path, zipfile.ZipInfo]:
+    """The archive's files by their paths; raises unless all of it is allowed."""
     infos = opened.infolist()
     if len(infos) > limits.archive_members:
         raise TooLargeError(f"the archive holds {len(infos)} entries; at most {limits.archive_members} are allowed")
@@ -91,23 +114,24 @@ def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipI
     info_by_path: dict[Path, zipfile.ZipInfo] = {}
     for info in infos:
         path = _checked_path(info)
-        if path is None:
+        if path is None or not chooses(path):
             continue
         if path in info_by_path:
             raise ArchiveError(f"holds {str(path)!r} twice")
         info_by_path[path] = info
     if not info_by_path:
-        raise ArchiveError("holds no images")
-    # A single folder around everything, as most programs create one, is dropped.
+        raise ArchiveError("holds no files that can be used")
+    return _without_top(info_by_path)
+
+
+def _without_top(info_by_path: dict[Path, zipfile.ZipInfo]) -> dict[Path, zipfile.ZipInfo]:
+    """The files without a single folder around everything, as most programs create one; a folder of images stays a class."""
     tops = {path.parts[0] for path in info_by_path}
-    if len(tops) == 1 and all(len(path.parts) > 2 for path in info_by_path) and tops.isdisjoint(_PARTS):
-        info_by_path = {Path(*path.parts[1:]): info for path, info in info_by_path.items()}
-    divided = [path for path in info_by_path if len(path.parts) == 3 and path.parts[0] in _PARTS]
-    if len(divided) not in (0, len(info_by_path)) or any(
-        len(path.parts) != (3 if divided else 2) for path in info_by_path
-    ):
-        raise ArchiveError("has another layout than CLASS/IMAGE or {train,validation,test}/CLASS/IMAGE")
-    return info_by_path
+    inside = [path for path in info_by_path if len(path.parts) > 1]
+    of_class = all(len(path.parts) == 2 and path.suffix.lower() in FORMATS for path in inside)
+    if len(tops) != 1 or len(inside) != len(info_by_path) or of_class or tops <= _PARTS:
+        return info_by_path
+    return {Path(*path.parts[1:]): info for path, info in info_by_path.items()}
 
 
 def _checked_path(info: zipfile.ZipInfo) -> Path | None:
@@ -122,16 +146,10 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ArchiveError(f"holds {shown}, which is a link or a device", code="archive.unsafe")
     parts = name.rstrip("/").split("/")
-    if len(name) > _MAX_PATH or not all(map(_is_plain, parts)):
+    if len(name) > _MAX_PATH or len(parts) > _MAX_DEPTH or not all(map(_is_plain, parts)):
         raise ArchiveError(f"holds {shown}, which is no plain path below the archive's folder", code="archive.unsafe")
     if name.startswith(_CLUTTER[0]) or parts[-1] in _CLUTTER or name.endswith("/"):
         return None
-    if any(part.startswith(".") for part in parts):
-        raise ArchiveError(f"holds {shown}, a hidden file; remove it")
-    if Path(name).suffix.lower() not in FORMATS:
-        raise ArchiveError(f"holds {shown}; expected {', '.join(FORMATS)} files only")
-    if len(parts) < 2:
-        raise ArchiveError(f"holds {shown} outside of a class's folder")
     return Path(*parts)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
@@ -16,11 +17,17 @@ from nas.service.api import schemas
 from nas.service.ownership import Ownership, Thing, ThingKind
 from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
-from nas.service.uploads.archives import unpack_images
+from nas.service.uploads.archives import FORMATS, ArchiveError, Chooser, unpack
+from nas.service.uploads.content_check import OPTIONS, UploadedContent, check_content
 from nas.service.uploads.deletion import delete_folder
 from nas.service.uploads.storage_checks import check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns
+from supernets.data.fashion_mnist import FILES as FASHION_MNIST
+from supernets.data.table_rows import SUFFIXES as TABLES
+from supernets.networks.formats.pretrained import CONFIG, GGUF, WEIGHTS
 
+TEXT_KINDS = ("text", "text-classification")
+"""Kinds of data whose files may have any name."""
 UPLOADED = "uploads"
 """The folder of uploads in paths of job files: ``path: uploads/NAME``."""
 _DELETE = "DELETE /api/v1/data/NAME"
@@ -64,15 +71,30 @@ class DataSets:
         )
         raise JobError(text, code="job.not-allowed")
 
-    def add(self, name: str, archive: BinaryIO) -> schemas.DataUpload:
-        """A data set from a zip archive of images, one folder a class.
+    def add(
+        self,
+        name: str,
+        content: BinaryIO,
+        filename: str = "",
+        *,
+        kind: str = "",
+        task: str = "",
+        options: Mapping[str, Any] | None = None,
+    ) -> schemas.DataUpload:
+        """A data set from a zip archive or a single file, which is read as a job reads it before it is stored.
+
+        Args:
+            filename: The name of the client's file; "" for that of an archive.
+            kind: Its name in the data section of jobs, e.g. ``number-table``; "" to recognise it.
+            task: The task of jobs on it, which says how a table's labels are read; "" to recognise it.
+            options: Keys of the data section that say how the files are read, see `content_check.OPTIONS`.
 
         Raises:
-            JobError: the name or the archive is invalid.
+            JobError: the name, the archive or its contents are invalid.
             RunStateError: there is a data set of this name, or the data sets exceed the server's limits.
             TooLargeError: the archive exceeds a limit.
         """
-        name = checked_name("data set", name)
+        name, options = checked_name("data set", name), _checked_options(options or {})
         target = self._folder / name
         name_error = RunStateError(f"there is a data set {name!r} already; choose another name", code="name.taken")
         if target.exists():
@@ -80,9 +102,11 @@ class DataSets:
         stored = self.list()
         check_quota("data sets", len(stored), self._limits.data_sets, _DELETE)
         self._folder.mkdir(parents=True, exist_ok=True)
-        with unpack_images(archive, self._folder, self._limits) as unpacked:
-            data_set = counted(unpacked, name)
-            self._check_size(data_set.bytes, sum(existing.bytes for existing in stored))
+        with unpack(content, filename, self._folder, self._limits, chooser(kind)) as unpacked:
+            size = counted(unpacked, name).bytes
+            self._check_size(size, sum(existing.bytes for existing in stored))
+            facts = check_content(UploadedContent(unpacked, "data", kind, options, task), self._limits)
+            data_set = _described(name, facts, size)
             try:
                 unpacked.rename(target)
             except OSError:  # it is a folder that is not empty: another request was faster
@@ -90,6 +114,17 @@ class DataSets:
             self._owners.record(Thing(ThingKind.DATA_SET, name), current_caller().name)
             self._record(data_set)
         return schemas.DataUpload(**data_set.model_dump(include=set(schemas.DataUpload.model_fields)))
+
+    def get(self, name: str) -> schemas.DataSet:
+        """One uploaded data set.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        data_sets = {data_set.name: data_set for data_set in self.list()}
+        if name not in data_sets:
+            raise UnknownNameError("data set", name, data_sets)
+        return data_sets[name]
 
     def list(self) -> tuple[schemas.DataSet, ...]:
         """The uploaded data sets, by name."""
@@ -103,9 +138,7 @@ class DataSets:
         Raises:
             RunStateError: a run that waits or runs uses it.
         """
-        names = [data_set.name for data_set in self.list()]
-        if name not in names:
-            raise UnknownNameError("data set", name, names)
+        self.get(name)
         self._users.check_unused(self._folder.absolute() / name, f"the data set {name!r}")
         delete_folder(self._folder / name, self._trash)
         self._record_of(name).unlink(missing_ok=True)
@@ -130,10 +163,67 @@ class DataSets:
     def _recorded(self, folder: Path) -> schemas.DataSet:
         """The record of a data set; counted again where it has none, as those of version 0.1 have."""
         with suppress(OSError, ValidationError):
-            return schemas.DataSet.model_validate_json(self._record_of(folder.name).read_bytes())
+            data_set = schemas.DataSet.model_validate_json(self._record_of(folder.name).read_bytes())
+            return data_set if data_set.examples else data_set.model_copy(update={"examples": data_set.images})
         data_set = counted(folder, folder.name)
         self._record(data_set)
         return data_set
+
+
+def _checked_options(options: Mapping[str, Any]) -> dict[str, str | bool]:
+    """The options, if they are some that say how files are read; their values are checked with the files."""
+    for key, value in options.items():
+        if key not in OPTIONS or not isinstance(value, str | bool):
+            text = f"{str(key)[:80]}={str(value)[:80]!r}: expected texts, or true or false, for {', '.join(OPTIONS)}"
+            raise JobError(f"options: {text}", code="data.invalid-option", fields=[("options", text)])
+    return dict(options)
+
+
+def chooser(kind: str) -> Chooser:
+    """The files that are stored of a data set of a kind: text files have any name, all others a suffix of what they are."""
+    suffixes = (*FORMATS, *TABLES, ".txt")
+
+    def chooses(path: Path) -> bool:
+        shown = repr(str(path)[:80])
+        if any(part.startswith(".") for part in path.parts):
+            raise ArchiveError(f"holds {shown}, a hidden file; remove it")
+        if kind in TEXT_KINDS or path.suffix.lower() in suffixes or path.name.removesuffix(".gz") in FASHION_MNIST:
+            return True
+        if path.name in (CONFIG, WEIGHTS) or path.suffix == GGUF:
+            raise ArchiveError(f"holds {shown}, a file of a pretrained network; send it to POST /api/v1/models")
+        raise ArchiveError(f"holds {shown}; expected {', '.join(suffixes)} files only")
+
+    return chooses
+
+
+def _described(name: str, facts: Mapping[str, Any], size: int) -> schemas.DataSet:
+    """The record of a data set that was just checked; `facts` are those of `nas.service.uploads.check_process`."""
+    place = "/".join(filter(None, (UPLOADED, name, facts["place"])))
+    n, decoded, noun = facts["n_examples"], facts["n_decoded"], facts["noun"]
+    if decoded is None:
+        checked = f"all {n:,} {noun}s were read"
+    elif decoded >= n:
+        checked = f"all {n:,} {noun}s were decoded"
+    else:
+        checked = (
+            f"{decoded:,} of {n:,} {noun}s were decoded, and of the others the headers were read: a damaged one fails a job, "
+            "unless its data section has skip_unreadable: true"
+        )
+    return schemas.DataSet(
+        name=name,
+        path=place,
+        images=n if noun == "image" else 0,
+        classes=tuple(facts["class_names"]),
+        kind=facts["kind"],
+        task=facts["task"],
+        options=facts["options"],
+        examples=n,
+        noun=noun,
+        checked=checked,
+        bytes=size,
+        uploaded=datetime.now(UTC),
+        short_side=facts["short_side"],
+    )
 
 
 def counted(folder: Path, name: str) -> schemas.DataSet:
@@ -148,6 +238,7 @@ def counted(folder: Path, name: str) -> schemas.DataSet:
         name=name,
         path=f"{UPLOADED}/{name}",
         images=images,
+        examples=images,
         classes=tuple(sorted(classes)),
         bytes=size,
         uploaded=datetime.fromtimestamp(folder.stat().st_mtime, UTC),

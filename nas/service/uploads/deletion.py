@@ -13,7 +13,7 @@ from nas.errors import StoreError
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.archives import UNPACKING
-from nas.service.uploads.captured_models import UPLOADING
+from nas.service.uploads.storage_checks import UPLOADING
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ def stale_files(settings: ServiceSettings, state: ServiceState) -> list[Path]:
     Only to be called before the server answers requests: none of them is in use then.
     """
     needed = {task.task for task in state.open_tasks()}
-    paths = [*settings.trash.glob("*"), *settings.uploaded_data.glob(f"{UNPACKING}*")]
-    paths += settings.captured_models.glob(f"{UPLOADING}*")
+    paths = [*settings.trash.glob("*"), *settings.captured_models.glob(f"{UPLOADING}*")]
+    for folder in (settings.uploaded_data, settings.captured_models):
+        paths += folder.glob(f"{UNPACKING}*")
     paths += [path for path in settings.uploaded_models.glob("*/*.onnx") if path.parent.name not in needed]
     return sorted(paths)
 

@@ -20,7 +20,9 @@ from nas.service.api import schemas
 from nas.service.hardware import Hardware
 from nas.service.uploads.captured_models import CapturedModels
 from nas.service.uploads.data_sets import DataSets
+from supernets.errors import CheckpointError
 from supernets.networks.capture.model_names import is_file
+from supernets.networks.formats.pretrained import HUB, PACKAGE, find_pretrained
 
 _SOURCE = "job"
 _T = TypeVar("_T")
@@ -98,12 +100,10 @@ class JobValidator:
 
         paths = {key: resolved(f"data.{key}", path) for key, path in job.data.paths.items()}
         data, supernet = job.data.model_copy(update=paths), job.supernet
-        if supernet.pretrained_path is not None:
-            folder = resolved("supernet.pretrained", supernet.pretrained_path)
-            supernet = supernet.model_copy(update={"pretrained": str(folder)})
-        elif supernet.pretrained is not None:
-            text = f"got {supernet.pretrained!r}; expected a path below one of the server's data folders: "
-            problems.append(("supernet.pretrained", text + "submitted jobs download nothing"))
+        if supernet.pretrained is not None:
+            read = partial(self._pretrained, family=supernet.family)
+            pretrained = _tried("supernet.pretrained", problems, read, supernet.pretrained)
+            supernet = supernet.model_copy(update={"pretrained": str(pretrained)})
         supernet = self._with_own_model(supernet, resolved, problems)
         tables = tuple(resolved(f"lookup_tables[{i}]", table) for i, table in enumerate(job.lookup_tables))
         hardware = tuple(
@@ -111,6 +111,27 @@ class JobValidator:
         )
         changed = {"data": data, "supernet": supernet, "lookup_tables": tables, "hardware": hardware}
         return job.model_copy(update=changed)
+
+    def _pretrained(self, name: str, family: str) -> str:
+        """The path on this machine, or the installed package, of a job's pretrained network; raises `JobError`."""
+        instead = "send the network to POST /api/v1/models, and name it here as models/NAME"
+        if name.startswith(PACKAGE):
+            try:
+                find_pretrained(name)
+            except CheckpointError:
+                text = f"{name} has no pretrained network on this server; {instead}"
+                raise JobError(text, code="job.not-allowed") from None
+            return name
+        if name.startswith(HUB):
+            raise JobError(f"got {name!r}, and submitted jobs download nothing; {instead}", code="job.not-allowed")
+        path = self._models.resolved(name, "pretrained")
+        if path is None:
+            return str(self._data.resolved(Path(name)))
+        model = self._models.get(name.partition("/")[2])
+        if family != model.family:
+            text = f"{name} is a network for the family {model.family}; got the family {family}"
+            raise JobError(text, code="job.not-allowed")
+        return str(path)
 
     def _with_own_model(
         self, supernet: SupernetConfig, resolved: Callable[[str, Path], Any], problems: list[tuple[str, str]]
@@ -121,7 +142,9 @@ class JobValidator:
             problems.append(("supernet.model", f"{text}to POST /api/v1/models, and name it here as models/NAME"))
             return supernet
         reference_by_key = {"model": supernet.model, "weights": supernet.weights}
-        captured_path = _tried("supernet.model", problems, self._models.resolved, supernet.model or "")
+        captured_path = _tried(
+            "supernet.model", problems, partial(self._models.resolved, kind="captured"), supernet.model or ""
+        )
         path_by_key = {} if captured_path is None else {"model": captured_path}
         unresolved = {
             key: path for key, path in reference_by_key.items() if path is not None and key not in path_by_key

@@ -11,6 +11,8 @@ from typing import BinaryIO
 from nas.errors import JobError, RunStateError, StoreError, TooLargeError
 from nas.service.settings import Limits
 
+UPLOADING = ".uploading-"
+"""Prefix of files that are being received."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _CHUNK = 1024 * 1024
 _MIN_FREE = 256 * 1024 * 1024

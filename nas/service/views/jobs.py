@@ -1,4 +1,4 @@
-"""Jobs before they are runs: recipes, plug-ins that they may name, and their usual settings as fields of a form."""
+"""Jobs before they are runs: plug-ins that they may name, and their usual settings as fields of a form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from nas.errors import JobError
 from nas.jobs.build.plugin_listing import installed_plugins
-from nas.jobs.recipes import list_recipes, read_recipe
 from nas.jobs.schema import SearchJob, is_profile_path, parse_job
 from nas.jobs.schema.job_edit import Path, edit_job
 from nas.plugins import Kind, known_names
@@ -19,21 +18,6 @@ from nas.service.api import schemas
 from predictors.registry import PREDICTORS
 
 _SOURCE = "job"
-
-
-def recipes() -> tuple[schemas.Recipe, ...]:
-    """The built-in jobs without their texts, by name."""
-    return tuple(schemas.Recipe(name=recipe.name, title=recipe.title) for recipe in list_recipes())
-
-
-def recipe(name: str) -> schemas.Recipe:
-    """One built-in job with its text.
-
-    Raises:
-        UnknownNameError: there is none of this name.
-    """
-    text = read_recipe(name)
-    return next(listed for listed in recipes() if listed.name == name).model_copy(update={"job": text})
 
 
 def plugins(allowed: Sequence[str]) -> tuple[schemas.Plugin, ...]:

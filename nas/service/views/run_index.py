@@ -51,7 +51,7 @@ class JobSummary:
         data: the name of its data set, or of the folder or file that the data are in.
         epochs: 0 where the job starts from a trained supernet.
         needs: ids of the runs that it starts from.
-        paths: files and folders of its data, and files of its hardware profiles and its captured model.
+        paths: files and folders of its data, of its hardware profiles and of its models.
     """
 
     name: str
@@ -240,5 +240,7 @@ def _job_summary(path: Path, written: int) -> JobSummary:
     paths = {*job.data.paths.values(), *(Path(name) for name in job.hardware if is_profile_path(name))}
     if job.supernet.model is not None and is_file(job.supernet.model):
         paths.add(Path(job.supernet.model))
+    if job.supernet.pretrained_path is not None:
+        paths.add(job.supernet.pretrained_path)
     data = job.data.name if job.data.path is None else job.data.path.name
     return JobSummary(job.name, data, job.search.evaluations, epochs, frozenset(map(str, needs)), frozenset(paths))

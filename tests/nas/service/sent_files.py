@@ -41,8 +41,10 @@ def packed(members: Mapping[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) 
 
 
 def flowers(n: int = 3) -> dict[str, bytes]:
-    """A small data set: two classes of n images each."""
-    return {f"{name}/{i}.png": image(shade=10 * i) for name in ("rose", "tulip") for i in range(n)}
+    """A small data set: two classes of n different images each."""
+    return {
+        f"{name}/{i}.png": image(shade=10 * i + place) for place, name in enumerate(("rose", "tulip")) for i in range(n)
+    }
 
 
 def with_link() -> bytes:

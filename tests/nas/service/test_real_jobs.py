@@ -51,9 +51,9 @@ calibration_images: 100
 class Network(nn.Module):
     """A user's network, which the server's machine does not have."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
         super().__init__()
-        self.stem, self.body = nn.Conv2d(1, 16, 3, stride=2), nn.Conv2d(16, 32, 3)
+        self.stem, self.body = nn.Conv2d(channels, 16, 3, stride=2), nn.Conv2d(16, 32, 3)
         self.head = nn.Linear(32, 10)
 
     def forward(self, x: Tensor) -> Tensor:

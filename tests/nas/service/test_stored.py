@@ -62,9 +62,10 @@ def served(runs: RunsFolder, limits: Limits, jobs: Jobs) -> TestClient:
 class TestDataSets:
     def test_they_are_listed_and_deleted(self, client: TestClient, settings: ServiceSettings) -> None:
         assert client.get(f"{API}/data").json() == []
-        add_data(client, "tulips", n=2)
+        add_data(client, "tulips", n=4)
         made = add_data(client).json()
-        assert set(made) == {"name", "path", "images", "classes"}
+        assert (made["kind"], made["images"], made["examples"]) == ("image-folder", 6, 6)
+        assert made["checked"] == "all 6 images were decoded"
         size = sum(map(len, flowers().values()))
         shutil.rmtree(settings.data_records)  # as those of version 0.1, which recorded nothing
         for _ in range(2):

@@ -3,17 +3,18 @@
 import { ROOT, call } from "./api.js";
 import { connectFields, forgetInvalid, invalidField, settled, showFields } from "./job-fields.js";
 import { forget, plan } from "./plan.js";
+import { connectRecipe } from "./recipe.js";
 
 const at = (id) => document.getElementById(id);
-const [form, job, recipe, state] = [at("submit"), at("job"), at("recipe"), at("job-state")];
+const [form, job, state] = [at("submit"), at("job"), at("job-state")];
 let written = job.value;
 let latest = 0;
 
-recipe.addEventListener("change", async () => {
+connectRecipe(async ({ recipe, data, model }) => {
   if (job.value !== written && !confirm("Replace your changes by the recipe?")) return;
   try {
     await settled();
-    const found = await call(`/recipes/${encodeURIComponent(recipe.value)}`);
+    const found = await call(`/recipes/${encodeURIComponent(recipe)}?${new URLSearchParams({ data, model })}`);
     job.value = written = found.job ?? "";
     forgetInvalid();
     await check();
@@ -21,7 +22,6 @@ recipe.addEventListener("change", async () => {
     at("problem").textContent = error.message;
   }
 });
-at("take-recipe").hidden = true; // with scripts, selecting a recipe is enough
 
 let soon = null;
 form.addEventListener("input", ({ target }) => {

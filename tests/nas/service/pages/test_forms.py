@@ -69,10 +69,10 @@ def focused(chromium: Chromium) -> str:
 def images(path: Path) -> Path:
     """An archive of six images of two classes."""
     with zipfile.ZipFile(path, "w") as archive:
-        for label in ("ants", "bees"):
+        for shade, label in enumerate(("ants", "bees")):
             for i in range(3):
                 packed = io.BytesIO()
-                Image.new("L", (8, 8), 40 * i).save(packed, "PNG")
+                Image.new("L", (8, 8), 40 * i + shade).save(packed, "PNG")
                 archive.writestr(f"{label}/{i}.png", packed.getvalue())
     return path
 
@@ -86,7 +86,9 @@ def test_images_are_uploaded_by_keyboard_and_named_in_the_job(
     fill(chromium, name="insects", archive=str(images(tmp_path / "insects.zip")))
     chromium.find("#data-name").send_keys(Keys.ENTER)
     chromium.until(lambda: chromium.text("#uploaded p"))
-    assert chromium.text("#uploaded p") == "insects: 6 images of 2 classes (ants, bees). In the job:"
+    assert chromium.text("#uploaded p") == (
+        "insects: 6 images of 2 classes (ants, bees); all 6 images were decoded. In the job:"
+    )
     before = str(chromium.find("#job").get_property("value"))
     chromium.find("#uploaded button").send_keys(Keys.ENTER)
     after = str(chromium.find("#job").get_property("value"))

@@ -171,7 +171,7 @@ def test_the_form_holds_the_recipe_as_it_is(browser: Browser) -> None:
 
 def test_every_field_of_a_form_has_a_label_and_a_place_for_errors(browser: Browser, service: Service) -> None:
     for path, form, fields in (
-        ("/submit", "upload", ["name", "archive"]),
+        ("/submit", "upload", ["name", "archive", "name", "model"]),
         ("/hardware", "add-profile", ["name", "threads", "batch_size", "provider", "placement", "description"]),
         (f"/hardware/{PROFILE}", "measure", ["model"]),
     ):

@@ -122,9 +122,13 @@ def compressed(name: str) -> bytes:
 
 
 def test_what_is_no_captured_model_is_refused(client: TestClient, tmp_path: Path) -> None:
-    bombs = compressed("program.json"), compressed("tensors.safetensors")
-    for sent in (b"", b"PK", b"\x80\x04pickle", *bombs):
-        assert problem(add(client, sent)) == (422, "capture.malformed"), sent[:10]
+    for sent, code in (
+        (b"", "capture.malformed"),
+        (b"PK", "capture.malformed"),
+        (b"\x80\x04pickle", "capture.malformed"),
+        (compressed("program.json"), "archive.invalid"),
+    ):
+        assert problem(add(client, sent)) == (422, code), sent[:10]
         assert not list((tmp_path / "runs" / ".service" / "uploads" / "captured").iterdir())
 
 
