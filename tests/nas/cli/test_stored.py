@@ -15,7 +15,7 @@ from nas.service.state import ServiceState, TaskStatus
 from tests.nas.commands import Shell
 from tests.nas.service.client.served import served
 from tests.nas.service.made_runs import Jobs, searched
-from tests.nas.service.sent_files import flowers, packed
+from tests.nas.service.sent_files import begun_capture, flowers, packed
 
 
 @pytest.fixture
@@ -47,6 +47,36 @@ def test_data_sets_are_added_listed_and_deleted(shell: Shell, tmp_path: Path) ->
     assert shell.nas("data", "delete", "flowers", "--json").data == {"deleted": "flowers"}
     assert shell.nas("data", "list", "--json").data == []
     assert shell.nas("data", "delete", "flowers").code == 1
+
+
+def test_tables_and_folders_are_named_after_their_files(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "my numbers.csv").write_text("a,price\n" + "".join(f"{i},{i}.5\n" for i in range(40)))
+    found = shell.nas("data", "add", "my numbers.csv")
+    assert (found.code, found.error) == (1, "data.layout")
+    made = shell.nas("data", "add", "my numbers.csv", "--option", "label_column=price")
+    assert "40 rows (all 40 rows were read)" in made.out
+    assert "data: {name: number-table, path: uploads/my-numbers/my numbers.csv, label_column: price}" in made.out
+    assert "task: regression" in made.out
+    for name, content in flowers().items():
+        (tmp_path / "garden" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "garden" / name).write_bytes(content)
+    assert shell.nas("data", "add", "garden", "--json").data["path"] == "uploads/garden"
+    assert shell.nas("data", "add", "garden", "--name", "other", "--json").data["name"] == "other"
+    listed = shell.nas("data", "list").out
+    assert "number-table" in listed
+    assert "6 images" in listed
+    for wrong in (("a", "b", "c"), ("garden", "garden", "--name", "x"), ("garden", "--option", "label")):
+        assert shell.nas("data", "add", *wrong).code == 2
+
+
+def test_models_are_named_after_their_files(shell: Shell, tmp_path: Path) -> None:
+    assert "no models" in shell.nas("models", "list").out
+    (tmp_path / "net.capture").write_bytes(begun_capture())
+    assert "supernet: {model: models/net}" in shell.nas("models", "add", "net.capture").out
+    assert "supernet: {model: models/two}" in shell.nas("models", "add", "two", "net.capture").out
+    assert "captured" in shell.nas("models", "list").out
+    (tmp_path / "m").mkdir()
+    assert shell.nas("models", "add", "m").code == 1
 
 
 def test_profiles_are_added_listed_and_deleted(shell: Shell, tmp_path: Path) -> None:

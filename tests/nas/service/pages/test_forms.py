@@ -105,6 +105,35 @@ def test_images_are_uploaded_by_keyboard_and_named_in_the_job(
     assert not chromium.complaints()
 
 
+def test_a_table_is_uploaded_and_chosen_for_its_recipe(chromium: Chromium, server: Server, tmp_path: Path) -> None:
+    table = tmp_path / "numbers.csv"
+    table.write_text("a,price\n" + "".join(f"{i},{i}.5\n" for i in range(40)))
+    chromium.open(f"{server.url}/submit?recipe=own-numbers")
+    chromium.until(lambda: "uploaded data of the kind number-table" in chromium.text("#recipe-needs"))
+    chromium.find("#upload-part > summary").click()
+    fill(chromium, name="mine", archive=str(table))
+    chromium.find("#upload details summary").click()
+    chromium.find("#option-label_column").send_keys("price")
+    chromium.click("#upload button")
+    chromium.until(lambda: "40 rows; all 40 rows were read" in chromium.text("#uploaded p"))
+    chromium.until(lambda: "path: uploads/mine/numbers.csv" in str(chromium.find("#job").get_property("value")))
+    assert "label_column: price" in str(chromium.find("#job").get_property("value"))
+    assert chromium.text("#recipe-needs") == ""
+    assert chromium.find("#recipe-data").get_property("value") == "mine"
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.click("#send")
+    chromium.until(lambda: chromium.driver.current_url.endswith("/runs/own-numbers-1"))
+    # The only data set of the kind is chosen when the page is opened, and none for other recipes.
+    chromium.open(f"{server.url}/submit?recipe=own-numbers")
+    chromium.until(lambda: "path: uploads/mine/numbers.csv" in str(chromium.find("#job").get_property("value")))
+    chromium.run(
+        "const r = document.getElementById('recipe'); r.value = 'digits-cnn'; r.dispatchEvent(new Event('change'))"
+    )
+    chromium.until(lambda: "name: digits " in str(chromium.find("#job").get_property("value")))
+    assert not chromium.find("#recipe-data").is_displayed()
+    assert not chromium.complaints()
+
+
 def test_errors_of_an_upload_are_shown_beside_the_field(chromium: Chromium, server: Server, tmp_path: Path) -> None:
     chromium.open(f"{server.url}/submit")
     chromium.find("#upload-part summary").click()
