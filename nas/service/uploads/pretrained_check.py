@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from supernets.data.tokenizing import DocumentTokenizer, SentenceTokenizer
+from supernets.data.tokenizing import SentenceTokenizer, read_tokenizer
 from supernets.families.registry import FAMILIES
 from supernets.networks.formats.model_folder import family_of
 from supernets.networks.formats.pretrained import GGUF
@@ -34,6 +34,6 @@ def read_pretrained(request: Mapping[str, Any]) -> dict[str, Any]:
     if description.data == "sentences":
         SentenceTokenizer.load(path, max_tokens=_TOKENS)
     elif description.data == "texts":
-        DocumentTokenizer.load(path)
+        read_tokenizer(path)  # jobs may name its separator
     parameters = sum(tensor.numel() for tensor in network.tensors.values())
     return {"family": family, "parameters": parameters, "place": path.name if files else ""}

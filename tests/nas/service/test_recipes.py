@@ -198,6 +198,8 @@ def test_a_run_on_uploads_comes_to_its_end(
         "search.algorithm": "random",
     }
     text = filled(client, name, tmp_path)
+    if name == "minilm-text":  # the network reads 28 tokens
+        text = text.replace("max_tokens: 64", "max_tokens: 16")
     if name == "smollm2-domain":  # its space is within the network that it was written for
         text = text.replace("head_size: 64", "head_size: 4").replace("[27, 30]", "[2, 3]").replace("[576]", "[24]")
         text = text.replace("heads: [3]", "heads: [2]").replace("[768, 960, 1152, 1344, 1536]", "[16, 36]")
