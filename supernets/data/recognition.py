@@ -11,6 +11,7 @@ from supernets.data.image_table import IMAGES
 from supernets.data.image_table import LABELS as IMAGE_LABELS
 from supernets.data.labelled_examples import CLUTTER, PARTS, invalid_option, listed, misplaced
 from supernets.data.number_table import LABELS as NUMBER_LABELS
+from supernets.data.options import ENCODINGS
 from supernets.data.table_rows import LABELS, SUFFIXES, TEXTS, rows_of
 from supernets.data.targets import CLASSES, NUMBERS, SETS
 from supernets.data.text_files import read_texts
@@ -41,6 +42,8 @@ def recognise(folder: Path, *, name: str | None = None, columns: Mapping[str, st
     """
     if name not in (None, *KINDS):
         raise invalid_option(f"unknown kind of data {name!r}; expected one of {', '.join(KINDS)}")
+    if encoding not in ENCODINGS:
+        raise invalid_option(f"encoding={encoding!r}: expected one of {', '.join(ENCODINGS)}")
     files = _files(folder)
     tables = [file for file in files if file.suffix.lower() in SUFFIXES]
     kind = name or _kind_of_files(folder, files, tables, columns, encoding)

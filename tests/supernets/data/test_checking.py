@@ -146,6 +146,8 @@ def test_what_cannot_be_recognised_says_what_to_name(tmp_path: Path) -> None:
     assert recognise(odd, columns=columns, encoding="utf-8")[0] == "text-classification"
     with raises("data.invalid-option", "image-folder"):
         recognise(odd, name="images", columns={}, encoding="utf-8")
+    with raises("data.invalid-option", "rot13"):
+        recognise(odd, columns=columns, encoding="rot13")
     alone = write(tmp_path / "alone" / "labels.csv", "image,label\na/1.png,a\n").parent
     with raises("data.layout", "not beside it"):
         recognise(alone, columns={}, encoding="utf-8")
