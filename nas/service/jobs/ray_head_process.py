@@ -169,6 +169,8 @@ class RayHeadProcess:
 
 _HEAD = "NAS_RAY_HEAD"
 """The variable by which all processes of a head are found, its jobs and those that outlive it included."""
+_OF_THE_SERVER = ("RAY_ADDRESS", "NAS_OIDC_SECRET")
+"""Variables that jobs do not get."""
 _NO_PROCESS = 0
 """The id of a process that has not been started; no process has it."""
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
@@ -192,7 +194,7 @@ def _environment(token: Path, temporary: str) -> dict[str, str]:
     """The environment of the head and of its jobs."""
     return {
         "RAY_worker_niceness": "5",  # the server's pages go first; with Ray's own 15, scoring stands still beside other work
-        **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        **{name: value for name, value in os.environ.items() if name not in _OF_THE_SERVER},
         _HEAD: temporary,
         "RAY_AUTH_MODE": "token",
         "RAY_COLOR_PREFIX": "0",

@@ -48,7 +48,7 @@ def planted(service: Service, runs: RunsFolder) -> str:
     folders[2].database.write_bytes(b"no database")
     folders[2].labels_file.write_bytes(b"no labels")
     for kind, of in (("export", "made-1"), ("measurement", "cpu-1-thread")):
-        service.state.add_task(f"{kind}-1", kind, of, {"argv": [], "result": str(root / "x.json")})
+        service.state.add_task(f"{kind}-1", kind, of, {"argv": [], "result": str(root / "x.json"), "asked": {}})
         service.state.change_task(f"{kind}-1", TaskStatus.FAILED, reason=text)
     return text
 

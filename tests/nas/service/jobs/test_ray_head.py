@@ -189,6 +189,7 @@ def test_the_token_is_its_users_alone_and_jobs_get_what_they_need(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    monkeypatch.setenv("NAS_OIDC_SECRET", "the server's")
     token = folder / "ray.token"
     write_secret(token, "one")
     write_secret(token, "two")
@@ -196,7 +197,7 @@ def test_the_token_is_its_users_alone_and_jobs_get_what_they_need(
     assert token.read_text() == "two"
     environment = ray_head_process._environment(token, "/tmp/nas-ray-1")
     assert (environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN_PATH"]) == ("token", str(token))
-    assert "RAY_ADDRESS" not in environment
+    assert not {"RAY_ADDRESS", "NAS_OIDC_SECRET"} & environment.keys()
     assert environment["NAS_RAY_HEAD"] == "/tmp/nas-ray-1"
     found = RayHeadProcess(1, "", "http://127.0.0.1:9", str(token), "none")
     assert found.headers == {"Authorization": "Bearer two"}
