@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from hardware_profiles.errors import ModelError
 from hardware_profiles.runtimes.base import LoadedModel, Runtime
 from hardware_profiles.runtimes.lookup import find_runtime
+from hardware_profiles.runtimes.onnx_runtime import OnnxRuntime
 
 
 def runtime_version(runtime: str = "onnxruntime") -> str:
@@ -30,9 +32,14 @@ def runtime_version(runtime: str = "onnxruntime") -> str:
 
 
 def run_calls(
-    model: bytes, calls: Iterable[Mapping[str, NDArray[Any]]], *, runtime: str = "onnxruntime"
+    model: bytes | Path, calls: Iterable[Mapping[str, NDArray[Any]]], *, runtime: str = "onnxruntime"
 ) -> list[list[NDArray[Any]]]:
     """The model's outputs of each call, in order, on the runtime's own device with one thread; shapes may differ.
+
+    Args:
+        model: The serialised ONNX model, or the path of its file, which takes less memory.
+        calls: Inputs by name, of each call.
+        runtime: Name of the runtime.
 
     Raises:
         ProfileError: there is no such runtime.
@@ -47,7 +54,11 @@ def run_calls(
 
 
 def run_model(
-    model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: int | None = None, runtime: str = "onnxruntime"
+    model: bytes | Path,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    batch_size: int | None = None,
+    runtime: str = "onnxruntime",
 ) -> list[NDArray[Any]]:
     """The outputs of one call, or of calls of `batch_size` examples (the first dimension), concatenated.
 
@@ -66,9 +77,12 @@ def run_model(
     ]
 
 
-def _load(runtime: Runtime, model: bytes, inputs: Mapping[str, NDArray[Any]]) -> LoadedModel:
-    converted = runtime.convert(model, inputs)
-    return runtime.load(converted, device=runtime.device, cpus=[0], inputs=(), whole=False)
+def _load(runtime: Runtime, model: bytes | Path, inputs: Mapping[str, NDArray[Any]]) -> LoadedModel:
+    settings: Any = {"device": runtime.device, "cpus": [0], "inputs": (), "whole": False}
+    if isinstance(model, Path) and isinstance(runtime, OnnxRuntime):
+        return runtime.load(str(model), **settings)
+    content = model.read_bytes() if isinstance(model, Path) else model
+    return runtime.load(runtime.convert(content, inputs), **settings)
 
 
 def _outputs(loaded: LoadedModel, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

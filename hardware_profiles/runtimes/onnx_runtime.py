@@ -45,8 +45,9 @@ class OnnxRuntime:
         return model
 
     def load(
-        self, model: bytes, *, device: str, cpus: Sequence[int], inputs: Sequence[Mapping[str, Any]], whole: bool
+        self, model: bytes | str, *, device: str, cpus: Sequence[int], inputs: Sequence[Mapping[str, Any]], whole: bool
     ) -> Session:
+        """As of `Runtime`; the model may also be the path of its file, which the runtime reads without a copy of the bytes."""
         return Session(model, device, cpus, exclusive=whole)
 
 
@@ -58,7 +59,7 @@ class Session:
             shape of an input ``past.X``, on a CPU. After a run the arrays of these inputs hold the outputs.
     """
 
-    def __init__(self, model: bytes, provider: str, cpus: Sequence[int], *, exclusive: bool) -> None:
+    def __init__(self, model: bytes | str, provider: str, cpus: Sequence[int], *, exclusive: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

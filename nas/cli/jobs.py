@@ -40,7 +40,7 @@ from nas.cli.completion import recipes
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_one_choice, check_resumable, driving, finish, loaded_job, opened_run
-from nas.engine.formatting import counted, duration
+from nas.engine.formatting import counted, duration, memory_size
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.errors import JobError, UnknownNameError
 from nas.jobs.recipes import list_recipes, read_recipe
@@ -142,7 +142,8 @@ def plan(
         if sys.stderr.isatty():
             samples = ", and training steps, scores and asks of the algorithm" if time else ""
             print(f"measuring the smallest and the largest network{samples} ...", file=sys.stderr)
-        job_plan = nas.jobs.plan(built_job, reuse, time=time, inline=options.scores_here)
+        start_s = nas.engine.seconds_since_start(os.getpid())
+        job_plan = nas.jobs.plan(built_job, reuse, time=time, inline=options.scores_here, start_s=start_s)
     if job_plan.model is not None:
         write_plot(plot, job_plan.model)
     if as_json:
@@ -196,6 +197,9 @@ def _print_plan(job_plan: nas.jobs.Plan) -> None:
             for name, span in job_plan.times.parts().items()
         ]
         print_table(["time", "about", "between", "from"], rows)
+    if (memory := job_plan.memory) is not None:
+        about, low, high = map(memory_size, (memory.mib, memory.low, memory.high))
+        print_table(["memory", "about", "between", "from"], [["peak", about, f"{low} to {high}", memory.origin]])
 
 
 @app.command(epilog="Example: nas train digits-cnn.yaml")

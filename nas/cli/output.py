@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from nas.engine.formatting import (
     change_text,
     constraint_text,
     counted,
+    duration,
     format_value,
+    memory_size,
     miss_text,
     plain_text,
     prediction_error_text,
@@ -248,6 +250,29 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
     print_table(header, rows)
     if note := report.note_on(point for _, point in points):
         print(note)
+
+
+def print_usage(usage: Mapping[str, Any]) -> None:
+    """Prints the time by phase and the peak memory of a run, beside what a plan expected, see `Run.usage`."""
+    taken, planned = usage["time"], usage["planned"] or {}
+    total = {"total": sum(taken.values())}
+    rows = [
+        [phase, duration(seconds), _planned(planned.get("time", {}).get(phase), "seconds", duration)]
+        for phase, seconds in {**taken, **total}.items()
+    ]
+    if usage["peak_mib"]:
+        rows.append(
+            ["peak memory", memory_size(usage["peak_mib"]), _planned(planned.get("memory"), "mib", memory_size)]
+        )
+    n_columns = 3 if planned else 2
+    print_table(["", "taken", "planned"][:n_columns], [row[:n_columns] for row in rows])
+
+
+def _planned(expected: Mapping[str, Any] | None, key: str, text: Callable[[float], str]) -> str:
+    """A planned value with its range; "" where none was planned."""
+    if expected is None:
+        return ""
+    return f"{text(expected[key])} ({text(expected['low'])} to {text(expected['high'])})"
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:

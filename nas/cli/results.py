@@ -140,6 +140,7 @@ def show(
             "waiting": opened.waiting,
             "next": next_text(opened.next_step, opened.runs.root),
             "finetunings": [finetuning.to_json() for finetuning in further],
+            "usage": opened.usage,
         }
         run_fields |= {} if improvement is None else {"gain": improvement.to_json()}
         return print_json({**nas.results.show_json(report), "insight": nas.results.insight_json(insight), **run_fields})

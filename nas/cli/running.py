@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ import nas.jobs
 import nas.results
 import nas.runs
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
-from nas.cli.output import print_improvement, print_json, print_report, print_training
+from nas.cli.output import print_improvement, print_json, print_report, print_training, print_usage
 from nas.cli.remedies import remedy_text, run_command
 from nas.engine.evaluation.cluster import check_address
 from nas.engine.progress import CompositeObserver
@@ -158,6 +159,7 @@ def driving(
                 store=store,
                 observer=observer,
                 accept_plugin_versions=accept_plugin_versions,
+                is_command=True,
             )
     except KeyboardInterrupt as interruption:
         if interruption_note:
@@ -174,15 +176,19 @@ def finish(run: nas.Run, as_json: bool) -> None:
         return print_json(training) if as_json else print_training(training)
     if nas.runs.is_finetuning(run):
         return _print_finetuning(run, as_json)
+    before = time.perf_counter()
     report = run.report
     plots = has("plots")
     paths = run.plot() if plots else []
     if not plots:
         again = f"{install('plots')}, then {run_command('plot', run.id, run.runs.root)}"
         print(f"no plots were made, since their part is not installed; for plots: {again}", file=sys.stderr)
+    usage = run.usage
+    usage["time"]["report"] = time.perf_counter() - before
     if as_json:
-        return print_json({**nas.results.search_json(report), "plots": [str(path) for path in paths]})
+        return print_json({**nas.results.search_json(report), "plots": [str(path) for path in paths], "usage": usage})
     print_report(run, report)
+    print_usage(usage)
     for path in paths:
         print(path)
     if not report.front:

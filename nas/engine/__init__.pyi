@@ -1,6 +1,7 @@
 from .console import ConsoleProgress as ConsoleProgress
 from .evaluation.actors import ActorPool as ActorPool
 from .loggers import open_loggers as open_loggers
+from .process_memory import seconds_since_start as seconds_since_start
 from .resumption import Resumption as Resumption
 from .resumption import check_ended as check_ended
 from .run_listing import run_rows as run_rows

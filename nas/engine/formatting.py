@@ -243,6 +243,11 @@ def moment_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def memory_size(mib: float) -> str:
+    """``812 MiB`` or ``2.4 GiB``."""
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+
+
 def wait_text(state: RunState | RunSnapshot, now: float, *, live: bool) -> str:
     """The reason and the duration of a driver's wait, in steps of five seconds, or what ended the last driver; "" for neither.
 

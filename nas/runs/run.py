@@ -11,6 +11,7 @@ import nas.jobs
 import nas.results
 from nas.engine.formatting import wait_text
 from nas.engine.run_listing import next_step
+from nas.engine.run_usage import usage_json
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
@@ -95,6 +96,12 @@ class Run(StoredRun):
             if store.status() not in (RunStatus.QUEUED, RunStatus.RUNNING):
                 return ""
             return wait_text(store.state(), time.time(), live=live)
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Seconds by phase and peak memory, with what a plan expected; see `nas.engine.run_usage.usage_json`."""
+        with self.store() as store:
+            return usage_json(store)
 
     @property
     def front(self) -> tuple[Point, ...]:

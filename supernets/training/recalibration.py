@@ -44,10 +44,11 @@ class Extraction:
         """The correction of all subnets, which computes the largest network's activations once."""
         largest = self._supernet.space.largest
         family, _ = self._supernet.family.plain(largest)
-        network = self._supernet.extract(largest)
-        if isinstance(network, Decoder):
-            return Correction(network, self._calibration)
-        return LayerCorrection(family.programs().of().elastic, network, self._calibration)
+        with torch.no_grad():
+            live = self._supernet.subnet(largest).eval()  # no copies of its weights
+        if isinstance(live, Decoder):
+            return Correction(live, self._calibration)
+        return LayerCorrection(family.programs().of().elastic, self._supernet.extract(largest), self._calibration)
 
 
 @torch.no_grad()

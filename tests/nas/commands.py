@@ -96,9 +96,9 @@ class Shell:
         return path
 
     def runs(self) -> set[str]:
-        """Folders below ``runs``."""
+        """Folders below ``runs``, without hidden ones."""
         root = self.folder / "runs"
-        return {p.name for p in root.iterdir()} if root.is_dir() else set()
+        return {p.name for p in root.iterdir() if p.name[0] != "."} if root.is_dir() else set()
 
 
 def output_of(folder: Path, *arguments: str) -> str:

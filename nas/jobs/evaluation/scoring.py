@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hardware_profiles.quantize import convert, convert_weights
 from hardware_profiles.runtime import run_calls, runtime_version
 from hardware_profiles.runtimes.lookup import find_runtime
 from nas.engine.evaluation.base import InlinePool, Pool
+from nas.engine.process_memory import release_free_memory
 from nas.errors import EvaluationError
 from nas.search.problem.example_scores import encoded
 from nas.search.problem.objectives import ONNX_RUNTIME, Variant
@@ -29,6 +31,8 @@ from supernets.tasks import CLASSIFICATION, Score, Task
 from supernets.training.recalibration import Extraction
 
 CALIBRATION_BATCH = 250
+_LARGE_BYTES = 2**25
+"""Size of a model from which what its scoring has freed is returned to the system."""
 
 
 def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor], task: Task = CLASSIFICATION) -> bytes:
@@ -47,11 +51,14 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor], ta
 
 
 def outputs_of(
-    model: bytes, part: Part, runtime: str = ONNX_RUNTIME, *, together: int = Task.scored_together
+    model: bytes | Path, part: Part, runtime: str = ONNX_RUNTIME, *, together: int = Task.scored_together
 ) -> NDArray[np.float32]:
     """The outputs of an ONNX model for every example of a part, (n, ...), in the part's order.
 
     Args:
+        model: The serialised ONNX model, or its file.
+        part: The part of the data.
+        runtime: Runtime of the model.
         together: Number of examples of each call of the runtime.
 
     Raises:
@@ -60,7 +67,9 @@ def outputs_of(
     return answers(model, by_length(part, together), runtime)
 
 
-def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]], runtime: str = ONNX_RUNTIME) -> NDArray[np.float32]:
+def answers(
+    model: bytes | Path, batches: Sequence[tuple[Tensor, Tensor]], runtime: str = ONNX_RUNTIME
+) -> NDArray[np.float32]:
     """`outputs_of`, of batches as `by_length` makes them."""
     # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
     call_outputs = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches), runtime=runtime)
@@ -183,6 +192,9 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
+        del network
+        if max(map(len, (shipped or b"", *served.values()))) > _LARGE_BYTES:
+            release_free_memory()
         return Scored(task, scores, shipped, served, seconds, environment=scoring_environment(task.variant.runtime))
 
     def _scores(self, model: bytes, task: ScoringTask) -> dict[str, ExampleScores]:

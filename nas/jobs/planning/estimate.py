@@ -16,6 +16,7 @@ from hardware_profiles.base import HardwareProfile
 from hardware_profiles.measuring.profiler import batches_of
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
+from nas.engine.process_memory import PeakMemory
 from nas.errors import EvaluationError
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.search_objects import build_algorithm
@@ -37,12 +38,18 @@ _ASK_S, _FIRST_ASK = 8.0, 256
 _MAX_GROWTH = 1.0
 """Largest exponent of the growth of an ask's time: shipped models are fitted to some hundred observations at most, and the rest
 of an ask is linear in their number."""
+_MAX_BUSY = 5.0
+"""Largest factor by which a busy machine is expected to slow down what is predicted."""
 _SPREAD = 0.15
 """Relative change of a machine's speed between minutes; it is larger under other load."""
 _REPEATED = 2.0
 """Additional measuring time, as a multiple, on a machine so busy that every measurement uses all retries."""
-_RAY_S = (4.0, 8.0, 20.0)
-"""Start of Ray and its actors: least, usual, most. Measured on two cores."""
+_RAY_S, _REPORT_S = (4.0, 8.0, 20.0), (1.0, 2.0, 5.0)
+"""Start of Ray and its actors, and the report with its plots, on an idle machine: least, usual, most. Measured on two cores."""
+_RAY_MIB, _WORKER_MIB, _REPORT_MIB = 400.0, 320.0, 50.0
+"""Memory of Ray's own processes, of a worker that scores with its libraries, and of the plots. Measured on two cores."""
+_MEMORY_SPREAD = (0.85, 1.5)
+"""The least and the largest peak of a run's memory over the expected one."""
 _FINALISTS = (0.15, 0.3, 0.5)
 """Finalists as a share of the evaluations, at most `MAX_FINALISTS`: least, usual, most. From the recipes' runs."""
 
@@ -62,20 +69,37 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """A job's time by its parts; `training` is None if the supernet is trained already."""
+    """A job's time by its parts, from the start of the command to its end.
 
+    Attributes:
+        start: Libraries, data and model are loaded, and Ray is started.
+        training: Training of the supernet; None if it is trained already.
+        search: Search with its evaluations.
+        final: The front is measured again.
+        report: Report and plots.
+    """
+
+    start: Span
     training: Span | None
     search: Span
     final: Span
+    report: Span
 
     @property
     def total(self) -> Span:
-        parts = [part for part in (self.training, self.search, self.final) if part is not None]
+        parts = [part for part in (self.start, self.training, self.search, self.final, self.report) if part is not None]
         return replace(sum(parts[1:], parts[0]), origin="the parts together")
 
     def parts(self) -> dict[str, Span]:
-        """The parts by name, with the total last."""
-        parts = {"training": self.training, "search": self.search, "final": self.final, "total": self.total}
+        """The parts by name, in order, with the total last."""
+        parts = {
+            "start": self.start,
+            "training": self.training,
+            "search": self.search,
+            "final": self.final,
+            "report": self.report,
+            "total": self.total,
+        }
         return {name: span for name, span in parts.items() if span is not None}
 
     def to_json(self) -> dict[str, Any]:
@@ -83,24 +107,89 @@ class Times:
         return {name: asdict(span) for name, span in self.parts().items()}
 
 
-def estimate(built_job: BuiltJob, supernet: Supernet, *, inline: bool) -> Times:
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The peak memory of a job's processes, together.
+
+    Attributes:
+        mib: The expected peak, in MiB.
+        low, high: Its range.
+        measured_mib: The peak of the plan itself, which trains, scores and measures as the job does.
+        origin: What was measured, and what is predicted.
+    """
+
+    mib: float
+    low: float
+    high: float
+    measured_mib: float
+    origin: str
+
+
+def estimate(
+    built_job: BuiltJob, supernet: Supernet, memory: PeakMemory, *, inline: bool, start_s: float = 0.0
+) -> tuple[Times, Memory]:
     """Estimates from short samples of each part of the job, on an untrained supernet if the job trains one.
 
     Args:
+        built_job: The job.
         supernet: The supernet of the job, with random weights if the job trains it.
+        memory: Samples the memory of the plan, from its begin.
         inline: the search runs in one process, as with `nas search --inline`.
+        start_s: Seconds that this process took until the job was checked, as that of a search will.
 
     Raises:
         EvaluationError: a network cannot be scored or measured.
     """
+    # How much longer than its own CPU time this process took, since other processes use the machine.
+    busy = min(max(1.0, start_s / time.process_time()), _MAX_BUSY)
     trains = built_job.checkpoint is None and built_job.job.config.training.epochs > 0
     training = _training(built_job) if trains else None
     torch.set_num_threads(1)
     rng = np.random.default_rng(built_job.job.config.seed)
+    before_mib = memory.sample()
+    peak_mib = memory.restart()
     scored = _scored(built_job, supernet, rng)
+    scoring_mib = memory.restart()
     timed = _timed(built_job, scored)
     ask_s = _ask_seconds(built_job, supernet, rng)
-    return Times(training, _search(built_job, scored, timed, ask_s, inline=inline), _final(built_job, scored, timed))
+    peak_mib = max(peak_mib, scoring_mib, memory.restart())
+    search = _search(built_job, scored, timed, ask_s, inline=inline)
+    times = Times(
+        _start(start_s, busy, inline=inline), training, search, _final(built_job, scored, timed), _report(busy)
+    )
+    return times, _memory(built_job, peak_mib, max(0.0, scoring_mib - before_mib), inline=inline)
+
+
+def _start(start_s: float, busy: float, *, inline: bool) -> Span:
+    span = _span(start_s, 0.0, f"measured: {start_s:.1f} s until the job was checked")
+    if inline:
+        return span
+    low, usual, high = (busy * seconds for seconds in _RAY_S)
+    origin = f"{span.origin}; predicted: {usual:.0f} s for Ray"
+    return replace(span + Span(usual, low, high, ""), origin=origin)
+
+
+def _report(busy: float) -> Span:
+    low, usual, high = (busy * seconds for seconds in _REPORT_S)
+    return Span(usual, low, high, "predicted: the report and its plots")
+
+
+def _memory(built_job: BuiltJob, peak_mib: float, scoring_mib: float, *, inline: bool) -> Memory:
+    mib, origin = peak_mib + _REPORT_MIB, f"measured: {peak_mib / 1024:.1f} GiB in this plan"
+    if not inline:
+        workers = _n_workers(built_job)
+        worker_mib = _WORKER_MIB + scoring_mib
+        mib += _RAY_MIB + workers * worker_mib
+        each = f"{worker_mib / 1024:.1f} GiB for each of {workers} workers" if workers > 1 else "its worker"
+        origin += f"; predicted: {_RAY_MIB / 1024:.1f} GiB for Ray, {each}"
+    low, high = (mib * share for share in _MEMORY_SPREAD)
+    return Memory(mib, low, high, peak_mib, origin)
+
+
+def _n_workers(built_job: BuiltJob) -> int:
+    """The workers that score networks at once, with Ray."""
+    search = built_job.job.config.search
+    return min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
 
 
 def _training(built_job: BuiltJob) -> Span:
@@ -242,7 +331,7 @@ def _search(
 ) -> Span:
     search, n_evaluations = built_job.job.config.search, _n_evaluations(built_job)
     batches = 1 + math.ceil((n_evaluations - 2) / search.batch)
-    workers = 1 if inline else min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
+    workers = 1 if inline else _n_workers(built_job)
     score, score_error = _mean([network.seconds for network in scored])
     turns = 1 + (batches - 1) * math.ceil(search.batch / workers)  # a batch waits for its slowest worker
     timing = n_evaluations * sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
@@ -252,9 +341,6 @@ def _search(
     parallel = "" if workers == 1 else f"; {workers} at once"
     span = _span(seconds, turns * score_error, f"measured: {each}{times}; asks, {ask_s:.2g} s per batch{parallel}")
     span = replace(span, high=span.high + _REPEATED * timing)
-    if not inline:
-        min_s, usual_s, max_s = _RAY_S
-        span = replace(span, seconds=span.seconds + usual_s, low=span.low + min_s, high=span.high + max_s)
     if search.minutes is not None:
         limit = 60 * search.minutes
         span = replace(span, seconds=min(span.seconds, limit), low=min(span.low, limit), high=min(span.high, limit))

@@ -14,6 +14,8 @@ from hardware_profiles.base import Deployment, HardwareProfile
 from hardware_profiles.errors import ProfilingError
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.formatting import guidance_text
+from nas.engine.process_memory import PeakMemory
+from nas.engine.run_usage import keep_plan
 from nas.errors import EvaluationError
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.measurement_reuse import Reuse
@@ -22,7 +24,7 @@ from nas.jobs.build.serving import Serving, writes_cache_in_place
 from nas.jobs.evaluation.measuring_evaluator import served_by
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.jobs.evaluation.serving_inputs import serving_inputs
-from nas.jobs.planning.estimate import Times, estimate
+from nas.jobs.planning.estimate import Memory, Times, estimate
 from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all
 from nas.search.algorithms import label_of
@@ -78,6 +80,8 @@ class Plan:
     warm_start: str
     epochs: int | None
     times: Times | None = None
+    memory: Memory | None = None
+    """The peak memory of the job's processes; None where no times are estimated."""
     model: Inspection | None = None
     """The elastic axes of a user's model; None for other supernets."""
     language: LanguageModels | None = None
@@ -106,6 +110,14 @@ class Plan:
         )
 
     @property
+    def expected(self) -> dict[str, Any]:
+        """The estimates of ``time`` and ``memory``, JSON-able; None where there are none."""
+        return {
+            "time": None if self.times is None else self.times.to_json(),
+            "memory": None if self.memory is None else asdict(self.memory),
+        }
+
+    @property
     def ends_before_models(self) -> bool:
         """True if the budget ends before models choose any network."""
         return self.models_from is not None and self.models_from > self.evaluations
@@ -128,7 +140,7 @@ class Plan:
                 for text in (self.warning, self.budget_note, self.guidance if self.ends_before_models else "")
                 if text
             ],
-            "time": None if self.times is None else self.times.to_json(),
+            **self.expected,
             **({} if self.model is None else {"model": self.model.to_json()}),
             **({} if self.language is None else {"language_models": self.language.to_json()}),
             **({} if self.serving is None else {"serving": self.serving.to_json()}),
@@ -138,20 +150,26 @@ class Plan:
         }
 
 
-def plan(built_job: BuiltJob, reuse: Reuse, *, time: bool = True, inline: bool = False) -> Plan:
+def plan(built_job: BuiltJob, reuse: Reuse, *, time: bool = True, inline: bool = False, start_s: float = 0.0) -> Plan:
     """The plan of a checked job, with the measured latency of the smallest and the largest network on each of its profiles.
 
     A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
+    The runs of the job on this machine compare what they take with the last plan that has times.
 
     Args:
         reuse: Measurements of other runs that the search reuses.
-        time: also estimate the job's time.
+        time: also estimate the job's time and memory.
         inline: the search runs in one process.
+        start_s: Seconds that this process took until the job was checked; 0 where it was started for other work.
     """
     job, data = built_job.job.config, built_job.data.dataset
-    supernet = built_job.current()
-    (smallest, largest), unmeasured = _measure_extremes(built_job, supernet)
-    return Plan(
+    times, memory = None, None
+    with PeakMemory() as peak:
+        supernet = built_job.current()
+        (smallest, largest), unmeasured = _measure_extremes(built_job, supernet)
+        if time and not unmeasured:
+            times, memory = estimate(built_job, supernet, peak, inline=inline, start_s=start_s)
+    job_plan = Plan(
         name=job.name,
         size=built_job.space.size,
         n_choices=len(built_job.space),
@@ -171,10 +189,14 @@ def plan(built_job: BuiltJob, reuse: Reuse, *, time: bool = True, inline: bool =
         epochs=None if built_job.checkpoint is not None else job.training.epochs,
         language=language_models(built_job),
         serving=built_job.serving,
-        times=estimate(built_job, supernet, inline=inline) if time and not unmeasured else None,
+        times=times,
+        memory=memory,
         model=_inspected(built_job),
         unmeasured=unmeasured,
     )
+    if times is not None:
+        keep_plan(built_job.job.runs, job.to_yaml(), job_plan.expected, inline=inline)
+    return job_plan
 
 
 def _measure_extremes(built_job: BuiltJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:

@@ -18,6 +18,7 @@ from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.progress import CompositeObserver, ProgressObserver
 from nas.engine.run_listing import EPOCH
+from nas.engine.run_usage import RunUsage
 from nas.engine.search_loop import search
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts, place_of
@@ -60,9 +61,18 @@ class RunExecution:
         """The observer of the options, and the record of the pace."""
         return CompositeObserver([self.options.observer, RecordedPace(self.store)])
 
+    @cached_property
+    def usage(self) -> RunUsage:
+        """What the run takes, by phase."""
+        return RunUsage(self.store, is_command=self.options.is_command)
+
     def execute(self) -> None:
         """Trains the supernet where it is not trained, then searches it where the run is a search."""
         self.store.set_status(RunStatus.RUNNING)
+        with self.usage:
+            self._execute()
+
+    def _execute(self) -> None:
         facts, state = self.store.facts(), self.store.state()
         if facts is None:
             raise ValueError("a run is described before it is executed")
@@ -70,7 +80,8 @@ class RunExecution:
         if facts.search is not None:
             n_evaluations = facts.search.n_spent(self.store.counts(len(facts.search.metrics)).total)
         self.observer.begin(self.folder, facts, state.budget, n_evaluations)
-        supernet, weights = self._trained_supernet()
+        with self.usage.phase("training"):
+            supernet, weights = self._trained_supernet()
         check_weights(self.folder.id, self.store.state().weights, weights)
         self.store.update_state(weights=weights)
         if facts.search is not None:
@@ -153,8 +164,13 @@ class _SearchExecution:
 
     def execute(self) -> None:
         """Searches, then computes the finalists' costs by block and measures them again."""
+        with self.run.usage.phase("search"):
+            evaluations = self._search()
+        with self.run.usage.phase("final"):
+            self._measure_finalists(evaluations)
+
+    def _measure_finalists(self, evaluations: Sequence[Evaluation]) -> None:
         built_job, space = self.run.built_job, self.run.built_job.space
-        evaluations = self._search()
         chosen = choose_finalists(
             evaluations, built_job.job.objectives, [space.smallest, space.largest], built_job.job.constraints
         )

@@ -17,6 +17,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.runtime import runtime_version
 from nas.engine.evaluation.cluster import connected
+from nas.engine.run_usage import PLAN, kept_plan
 from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
 from nas.engine.store.folder import RunFolder, write_atomically
@@ -314,6 +315,8 @@ def describe(
         store.describe(facts)
     else:
         store.describe(facts, budget=_budget(config, built_job.space.size), environments=reuse.environments)
+    if (planned := kept_plan(options.runs, config.to_yaml(), inline=options.scores_here)) is not None:
+        store.record_event(PLAN, planned)
     for note in (str(reuse), built_job.data.dataset.warning, *built_job.notes):
         if note:
             options.observer.note(note)

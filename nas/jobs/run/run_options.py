@@ -28,6 +28,7 @@ class RunOptions:
             reached is waited for in any case, as its profile says.
         observer: its methods are called with the progress; by default it prints a line a minute on stderr, and a
             `nas.ProgressObserver()` nothing.
+    is_command: this process was started for the run, so that its start counts for the run's time.
     """
 
     runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
@@ -39,6 +40,7 @@ class RunOptions:
     accept_plugin_versions: bool = False
     await_machines: bool = True
     observer: ProgressObserver = field(default_factory=MinuteProgress)
+    is_command: bool = False
 
     @property
     def scores_here(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,25 @@ SAME_SCORE = 0.02
 """Largest difference of two scores of an example that count as the same, over the deviation of the examples' scores."""
 
 
-def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
+@torch.no_grad()
+def torch_outputs(module: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
+    """The outputs of a module in evaluation mode."""
+    return np.asarray(module.eval()(torch.from_numpy(inputs)).numpy())
+
+
+def parity(model: bytes | Path, inputs: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
+
+    Args:
+        model: The serialised ONNX model, or its file.
+        inputs: (n, ...), what the module reads.
+        expected: Outputs of torch for them.
 
     Raises:
         ExportFailedError: The difference is above `MAX_PARITY` of `nas.jobs.evaluation.parity`, shapes differ, or the outputs
             do not depend on the inputs.
         ModelError: the runtime refuses the model.
     """
-    with torch.no_grad():
-        expected = module.eval()(torch.from_numpy(inputs)).numpy()
     (outputs,) = run_model(model, {INPUT: inputs})
     if outputs.shape != expected.shape:
         message = f"the exported model's outputs have the shape {outputs.shape}, torch's {expected.shape}"
@@ -52,7 +62,7 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     return checked_difference(outputs, expected, "the exported model's outputs differ from torch's")
 
 
-def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float:
+def parity_in_runtime(model: bytes | Path, inputs: NDArray[Any], runtime: str) -> float:
     """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
 
     Raises:
@@ -86,23 +96,25 @@ def parity_on_images(
 
 
 def agreement(
-    reference: bytes, model: bytes, part: Part, task: Task = CLASSIFICATION, runtime: str = ONNX_RUNTIME
+    reference: bytes | Path, model: bytes | Path, part: Part, task: Task = CLASSIFICATION, runtime: str = ONNX_RUNTIME
 ) -> float:
     """The share of examples to which the outputs of two models mean the same to the task (classified alike, say).
 
     Args:
-        reference, model: Serialised ONNX models.
+        reference, model: Serialised ONNX models, or their files.
         part: The examples.
         task: The task that compares outputs.
         runtime: Runtime of `model`; `reference` runs in ONNX Runtime.
     """
     together = task.scored_together
-    first, second = outputs_of(reference, part, together=together), outputs_of(model, part, runtime, together=together)
+    first = outputs_of(reference, part, together=together)
+    is_same = model == reference and runtime == ONNX_RUNTIME
+    second = first if is_same else outputs_of(model, part, runtime, together=together)
     return float(np.mean(task.alike(first, second)))
 
 
 def as_measured(
-    model: bytes, validation: Part, scored: Measurement | None, task: Task = CLASSIFICATION
+    model: bytes | Path, validation: Part, scored: Measurement | None, task: Task = CLASSIFICATION
 ) -> float | None:
     """The share of validation examples on which a model scores as the one that was measured; None without scores.
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save as serialise_tensors
+from torch import Tensor, nn
 
+from nas.engine.process_memory import release_free_memory
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
@@ -21,21 +25,31 @@ from nas.jobs.schema.search_job import stored_job
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report
-from nas.results.export.bundle import Bundle
+from nas.results.export.bundle import Bundle, StagedFiles
 from nas.results.export.cost_selection import networks_by_cost
 from nas.results.export.export_paths import export_path, paths_beside
 from nas.results.export.export_scripts import script_of
-from nas.results.export.model_checks import agreement, as_measured, parity, parity_in_runtime, parity_on_images
+from nas.results.export.model_checks import (
+    agreement,
+    as_measured,
+    parity,
+    parity_in_runtime,
+    parity_on_images,
+    torch_outputs,
+)
 from nas.results.export.preprocessing_graph import add_preprocessing, check_available
 from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
-from nas.results.export.served_models import served_as_scored, served_parity
+from nas.results.export.served_models import Continuation, continued, served_as_scored, served_parity
 from supernets.data import BlockFormat, PairFormat, TextFormat, head
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.decoder_serving import PORTABLE_STEP, PREFILL, STEP
 from supernets.networks.module_to_onnx import onnx_model
 from supernets.training.recalibration import Extraction
 
-_CHECKED_BATCHES = (1, 8)
+_MAX_CHECKED = 8
+"""Examples of which the model's outputs are compared with torch's, in one call."""
+_EXACT, _SHIPPED = Path("exact.onnx"), Path("shipped.onnx")
+"""Names of the scored model while it is checked: in fp32, and in the precision that is written."""
 _COMPARED = 1000
 """Examples on which the written model is compared with the one in fp32."""
 _RAW_IMAGES = 16
@@ -79,7 +93,9 @@ def export_onnx(
             remedy = f"search it with   supernet: {{from: {run}}}"
             raise SelectionError(f"run {run!r}: {message}; {remedy}", code="export.precision-unavailable")
         trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
-        bundle = network_bundle(*score_network(run, network, trained), path, trained, in_graph=with_preprocessing)
+        bundle = network_bundle(
+            *score_network(run, network, trained), path, trained, in_graph=with_preprocessing, frees_supernet=True
+        )
         return bundle.write()
     with opened.store() as store:
         report = build_report(store, run=run)
@@ -87,11 +103,19 @@ def export_onnx(
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().variants, store)
         path = export_path(path, run, point.key)
         trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
-        return network_bundle(point, provenance, path, trained, in_graph=with_preprocessing).write()
+        return network_bundle(
+            point, provenance, path, trained, in_graph=with_preprocessing, frees_supernet=True
+        ).write()
 
 
 def network_bundle(
-    point: Point, provenance: Provenance, path: Path, trained: TrainedRun, *, in_graph: bool = False
+    point: Point,
+    provenance: Provenance,
+    path: Path,
+    trained: TrainedRun,
+    *,
+    in_graph: bool = False,
+    frees_supernet: bool = False,
 ) -> Bundle:
     """``FILE.onnx``, ``FILE.safetensors``, ``FILE.predict.py`` and ``FILE.json`` (the manifest), which passed all checks.
 
@@ -104,6 +128,7 @@ def network_bundle(
         path: Path of the ONNX file.
         trained: The trained supernet and its data.
         in_graph: True if the model does the preprocessing of images.
+        frees_supernet: True if nothing needs the weights of the supernet any more, which are then gone.
 
     Returns:
         The files, described by ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``runtime``
@@ -119,59 +144,66 @@ def network_bundle(
         ExportError: torch's exporter refuses the network.
         PrecisionError: the network cannot be written in its precision.
     """
-    data, supernet = trained.data.dataset, trained.checkpoint.supernet
+    data, task, supernet = trained.data.dataset, trained.data.task, trained.checkpoint.supernet
     if in_graph:
         check_available(data.format)
     network, variant = provenance.variants.split(point.architecture)
     batches = trained.data.calibration.split(CALIBRATION_BATCH)  # as in the search
-    module = Extraction(supernet, batches)(network)
-    index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats examples of a small part
+    index = np.resize(np.arange(len(data.validation)), _MAX_CHECKED)  # repeats examples of a small part
     inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
-    task = trained.data.task
-    scored, served = task.scored(module), task.served(module)
-    exact = onnx_model(scored, batches[0][:2])
-    checks: dict[str, Any] = {"parity": max(parity(scored, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
-    described = provenance.facts(point, trained)
-    if other_runtimes := provenance.other_runtimes(variant):
-        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in other_runtimes}
-    model = in_precision(exact, variant.precision, batches, task)
-    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), task, variant.runtime)
-    checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), task)
-    if in_graph:
-        plain, model = model, add_preprocessing(model, data.images)
-        checks["parity_on_raw_images"] = parity_on_images(
-            plain, model, data.images, trained.data.some_images(_RAW_IMAGES)
-        )
     facts = {
-        **described,
+        **provenance.facts(point, trained),
         "precision": variant.precision,
         "runtime": variant.runtime,
         "targets": data.targets,
         **preprocessing_facts(data.format, in_graph),
     }
-    weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
-    weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
-    step_path, positions = path.with_suffix(".step.onnx"), 0
+    positions = 0
     if isinstance(data.format, BlockFormat):
-        source = data.format.source if isinstance(data.format, PairFormat) else 0
-        positions = 0 if source else cast(DecoderFamily, supernet.family.plain(network)[0]).positions
-        kind = STEP if provenance.in_place else PORTABLE_STEP
-        exact_models = {name: served[name] for name in (PREFILL, kind)}
-        checks["served_parity"] = served_parity(
-            module, exact_models, inputs[:1], positions=data.format.block, source=source
-        )
-        shipped = {name: in_precision(exact_models[name], variant.precision, batches, task) for name in exact_models}
-        checks["served_as_scored"] = served_as_scored(model, shipped, inputs[:1], source=source)
-        models = {path: shipped[PREFILL], step_path: shipped[kind]}
+        if not isinstance(data.format, PairFormat):
+            positions = cast(DecoderFamily, supernet.family.plain(network)[0]).positions
         facts["positions"] = positions
+    module = Extraction(supernet, batches)(network)
+    if frees_supernet:
+        supernet.to("meta")
+    release_free_memory()
+    lowered = _lowered(module, path, inputs, trained, batches[0][:2], in_place=provenance.in_place)
+    del module  # it is as large as a model
+    release_free_memory()
+    files, served, exact = lowered.files, lowered.served, lowered.files.location(_EXACT)
+    checks: dict[str, Any] = {"parity": max(parity(exact, inputs[: len(each)], each) for each in lowered.outputs)}
+    if other_runtimes := provenance.other_runtimes(variant):
+        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in other_runtimes}
+    if lowered.continuation is not None:
+        checks["served_parity"] = served_parity(lowered.continuation, files.locations(served), room=data.blocks.block)
+    model = _EXACT if variant.precision == "fp32" else _SHIPPED
+    if variant.precision != "fp32":
+        files[model] = in_precision(files[_EXACT], variant.precision, batches, task)
+        for file in served.values():
+            files[file] = in_precision(files[file], variant.precision, batches, task)
+    location = files.location(model)
+    checks["agreement"] = agreement(exact, location, head(data.validation, _COMPARED), task, variant.runtime)
+    checks["as_measured"] = as_measured(location, data.validation, provenance.scored(point), task)
+    if in_graph:
+        files[path] = add_preprocessing(files[model], data.images)
+        images = trained.data.some_images(_RAW_IMAGES)
+        checks["parity_on_raw_images"] = parity_on_images(files[model], files[path], data.images, images)
+    elif lowered.continuation is not None:
+        source = lowered.continuation.source.shape[1]
+        checks["served_as_scored"] = served_as_scored(location, files.locations(served), inputs[:1], source=source)
     else:
-        models = {path: model}
-    files = {file: with_metadata(model_bytes, facts) for file, model_bytes in models.items()}
-    for model_bytes in files.values():
-        onnx.checker.check_model(model_bytes, full_check=True)
-    files |= {weights_path: weights, script_path: script_of(data.format)}
+        files[path] = files[model]
+    models = [path, *(file for file in served.values() if file != path)]
+    for file in models:
+        files[file] = with_metadata(files.location(file), facts)
+        onnx.checker.check_model(files[file], full_check=True)
+    weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
+    files[script_path] = script_of(data.format)
+    written = [*models, weights_path, script_path]
     if isinstance(data.format, TextFormat | BlockFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
+        written.append(tokenizer_path)
+    files.select(written)
     described = {
         "precision": variant.precision,
         "runtime": variant.runtime,
@@ -187,15 +219,63 @@ def network_bundle(
         "manifest": str(manifest_path),
         "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
-        **({"step": str(step_path)} if served else {}),
+        **({"step": str(_step_path(path))} if served else {}),
         **({"positions": positions} if positions else {}),
     }
     return Bundle(path, manifest_path, files, {**facts, **checks}, described)
 
 
-def with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:
-    """The model with each fact in its ``metadata_props``; values that are not text as JSON."""
-    proto = onnx.load_model_from_string(model)
+@dataclass(frozen=True, slots=True)
+class _Lowered:
+    """What checks need of a network, once it is gone.
+
+    Attributes:
+        files: Its weights and its models in fp32: `_EXACT`, and those by which it is served.
+        served: Paths of the models by which a language model is served, by name.
+        outputs: Outputs of torch for the first examples, for each number of them that is compared.
+        continuation: Texts that torch continued with it; None unless it is a language model.
+    """
+
+    files: StagedFiles
+    served: Mapping[str, Path]
+    outputs: Sequence[NDArray[Any]]
+    continuation: Continuation | None
+
+
+def _lowered(
+    module: nn.Module, path: Path, inputs: NDArray[Any], trained: TrainedRun, example: Tensor, *, in_place: bool
+) -> _Lowered:
+    """The files of a network, none of which is in memory any more, and what torch computes with it.
+
+    Args:
+        inputs: Examples that are compared, (n, ...).
+        example: Inputs of which only shape and type are read, (2, ...).
+        in_place: True if steps of a language model write into its cache.
+    """
+    task, format, files = trained.data.task, trained.data.dataset.format, StagedFiles(path)
+    files[paths_beside(path)[0]] = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
+    files[_EXACT] = onnx_model(task.scored(module), example)
+    # Of a language model no more examples than scores are computed for at once: the logits of each take some megabytes.
+    sizes = (1, max(2, min(len(inputs), task.scored_together)))
+    outputs = [torch_outputs(task.scored(module), inputs[:n]) for n in sizes]
+    if not isinstance(format, BlockFormat):
+        return _Lowered(files, {}, outputs, None)
+    served, models = {PREFILL: path, STEP if in_place else PORTABLE_STEP: _step_path(path)}, task.served(module)
+    for name, file in served.items():
+        files[file] = models[name]
+    source = format.source if isinstance(format, PairFormat) else 0
+    continuation = continued(module, inputs[:1], positions=format.block, source=source)
+    return _Lowered(files, served, outputs, continuation)
+
+
+def _step_path(path: Path) -> Path:
+    """The path of the model of steps of a language model, beside that of prompts."""
+    return path.with_suffix(".step.onnx")
+
+
+def with_metadata(model: bytes | Path, facts: Mapping[str, Any]) -> bytes:
+    """The model, or that of a file, with each fact in its ``metadata_props``; values that are not text as JSON."""
+    proto = onnx.load_model(model) if isinstance(model, Path) else onnx.load_model_from_string(model)
     for key, value in facts.items():
         proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     proto.producer_name = "subnet-nas"

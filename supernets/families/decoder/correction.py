@@ -109,7 +109,10 @@ class Correction:
                     batch_moments = _Moments.from_values(inputs, outputs, stream[1], bias=linear.bias is not None)
                     moments[i] = batch_moments.added_to(moments[i], len(texts) / len(ids))
         self._moments = cast(list[_Moments], moments)
-        self._streams = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in streams]
+        self._streams: list[tuple[Tensor, ...]] = []
+        streams.reverse()
+        while streams:  # no parts are held beside the whole of them
+            self._streams.append(tuple(map(torch.cat, zip(*streams.pop(), strict=True))))
         """2 i before layer i, 2 i + 1 before its MLP, and at last before the head: the stream (n, tokens, width) in half
         precision, divided by its root mean square, and that, (n, tokens, 1)."""
 

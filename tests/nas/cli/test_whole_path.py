@@ -354,7 +354,9 @@ def test_plan_costs_nothing(shell: Shell) -> None:
     assert made["smallest"]["latency_ms@cpu-1-thread"] > 0
     assert sum(made["images"].values()) == 1797
     assert made["cut_sentences"] is None
-    assert list(made["time"]) == ["training", "search", "final", "total"]
+    assert list(made["time"]) == ["start", "training", "search", "final", "report", "total"]
+    assert 0 < made["memory"]["measured_mib"] < made["memory"]["mib"] < made["memory"]["high"]
+    assert "for Ray" in made["memory"]["origin"]
     assert made["time"]["total"]["low"] <= made["time"]["total"]["seconds"] <= made["time"]["total"]["high"]
     assert shell.runs() == set()
     quick = shell.nas("plan", "job.yaml", "--no-time").out

@@ -107,7 +107,7 @@ def test_a_search_without_training_exports_what_it_scored(shell: Shell) -> None:
 @pytest.mark.slow
 def test_a_plan_has_no_training(shell: Shell) -> None:
     times = json.loads(shell.nas("plan", job(shell), "--inline", "--json").out)["time"]
-    assert times.keys() == {"search", "final", "total"}
+    assert times.keys() == {"start", "search", "final", "report", "total"}
 
 
 MODEL = """

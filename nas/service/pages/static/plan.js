@@ -4,7 +4,10 @@ import { call } from "./api.js";
 
 const ENDED = ["finished", "failed", "cancelled"];
 const WORDS = { queued: "Waits for other tasks of the server.", running: "Trains and measures for some seconds." };
-const PARTS = { total: "Time in total", training: "of the training", search: "of the search", final: "to measure the front again" };
+const PARTS = {
+  total: "Time in total", start: "to start", training: "of the training", search: "of the search", final: "to measure the front again",
+  report: "for report and plots",
+};
 let latest = 0;
 
 /** Requests the plan of a submission and shows it in `place`; of several requests, only the last one is shown. Throws `Refused`. */
@@ -31,7 +34,7 @@ function show({ status, reason, result }, place) {
   badge.textContent = status;
   badge.className = `badge ${status}`;
   place.querySelector(".reason").textContent = reason || WORDS[status] || "";
-  place.querySelector(".result").replaceChildren(...(result ? [facts(result), times(result), notes(result)] : []));
+  place.querySelector(".result").replaceChildren(...(result ? [facts(result), times(result), memory(result), notes(result)] : []));
 }
 
 function facts({ space, evaluations, epochs, images, smallest, largest }) {
@@ -59,6 +62,15 @@ function times({ time }) {
     const { seconds, low, high } = time[part];
     return [title, `${duration(seconds)} (${duration(low)} to ${duration(high)})`];
   }));
+}
+
+function memory({ memory: peak }) {
+  if (!peak) return "";
+  return list([["Peak memory", `${size(peak.mib)} (${size(peak.low)} to ${size(peak.high)})`]]);
+}
+
+function size(mib) {
+  return mib < 1000 ? `${Math.round(mib)} MiB` : `${(mib / 1024).toFixed(1)} GiB`;
 }
 
 function duration(seconds) {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.process_memory import PeakMemory
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.built_job import build_job
 from nas.jobs.build.measurement_reuse import Reuse
@@ -22,9 +23,11 @@ from tests.nas.commands import SMALL_JOB
 def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     text = SMALL_JOB.replace("cpu-1-thread]", "cpu-1-thread]\nprecisions: [fp32, int8]").replace("guided", "nsga2")
     built_job = build_job(ResolvedJob(parse_job(text, source="job"), RunsFolder(tmp_path)))
-    times = estimate(built_job, built_job.current(), inline=True)
+    with PeakMemory() as peak:
+        times, memory = estimate(built_job, built_job.current(), peak, inline=True, start_s=3.0)
     parts = times.parts()
-    assert list(parts) == ["training", "search", "final", "total"]
+    assert list(parts) == ["start", "training", "search", "final", "report", "total"]
+    assert parts["start"].seconds == 3.0
     for span in parts.values():
         assert 0 <= span.low <= span.seconds <= span.high
         assert span.high > 0
@@ -32,19 +35,27 @@ def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     assert "measured on cpu-1-thread" in parts["search"].origin
     assert parts["final"].origin.startswith("estimated")
     total = times.to_json()["total"]
-    assert total["seconds"] == pytest.approx(sum(parts[name].seconds for name in ("training", "search", "final")))
+    assert total["seconds"] == pytest.approx(sum(parts[name].seconds for name in list(parts)[:-1]))
+    assert 0 < memory.measured_mib < memory.mib
+    assert memory.low < memory.mib < memory.high
+    assert "Ray" not in memory.origin + parts["start"].origin
     # A budget of minutes bounds the search.
     job = parse_job(text.replace("batch: 7", "batch: 7, minutes: 0.001"), source="job")
     built_job = build_job(ResolvedJob(job, RunsFolder(tmp_path)))
-    bounded = estimate(built_job, built_job.current(), inline=True).search
+    with PeakMemory() as peak:
+        with_ray, memory_with_ray = estimate(built_job, built_job.current(), peak, inline=False, start_s=3.0)
+    bounded = with_ray.search
+    assert with_ray.start.seconds > 3.0
+    assert "for Ray" in with_ray.start.origin
+    assert memory_with_ray.mib > memory.mib + 300
     assert bounded.low <= bounded.seconds <= bounded.high <= 0.06
 
 
 def test_a_trained_supernet_takes_no_training() -> None:
     span = Span(10.0, 8.0, 12.0, "measured")
-    times = Times(None, span, replace(span, high=20.0))
-    assert list(times.parts()) == ["search", "final", "total"]
-    assert (times.total.seconds, times.total.low, times.total.high) == (20.0, 16.0, 32.0)
+    times = Times(span, None, span, replace(span, high=20.0), span)
+    assert list(times.parts()) == ["start", "search", "final", "report", "total"]
+    assert (times.total.seconds, times.total.low, times.total.high) == (40.0, 32.0, 56.0)
 
 
 def test_asks_are_timed_after_few_evaluations_first() -> None:

@@ -75,12 +75,19 @@ def test_a_plan_is_shown_before_the_job_is_submitted(chromium: Chromium, server:
     span = {"seconds": 120.0, "low": 100.0, "high": 7200.0, "origin": ""}
     result = {
         "space": {"size": 123456, "choices": 9}, **ends, "images": {"train": 1000}, "evaluations": 60, "epochs": 30,
-        "time": {"total": span}, "warnings": ["one class has 3 images"],
+        "time": {"total": span}, "memory": {"mib": 2150.0, "low": 900.0, "high": 3225.0},
+        "warnings": ["one class has 3 images"],
     }  # fmt: skip
     server.state.change_task(task.task, TaskStatus.FINISHED, result=result)
     chromium.until(lambda: "123,456" in chromium.text("#planned"))
     text = chromium.text("#planned")
-    for part in ("100 to 1,000", "2 min (1.7 min to 2 h)", "one class has 3 images", "2 to 3 ms"):
+    for part in (
+        "100 to 1,000",
+        "2 min (1.7 min to 2 h)",
+        "one class has 3 images",
+        "2 to 3 ms",
+        "2.1 GiB (900 MiB to 3.1 GiB)",
+    ):
         assert part in text
     assert not chromium.complaints()
     write(chromium, chromium.find("#job"), "name: other")  # the plan is of another job now

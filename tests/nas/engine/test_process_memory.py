@@ -1,0 +1,54 @@
+"""The memory of process trees, and the peak that is sampled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from nas.engine.process_memory import PeakMemory, release_free_memory, seconds_since_start, tree_mib
+
+HOLDING = "import sys; held = bytearray(b'x') * (200 * 2**20); print('ready', flush=True); sys.stdin.read()"
+NESTED = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLDING!r}])"
+
+
+def test_memory_of_processes_below_others_counts() -> None:
+    before = tree_mib(os.getpid())
+    with PeakMemory() as memory:
+        with subprocess.Popen(
+            [sys.executable, "-c", NESTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert 195 < memory.sample() - before < 260
+            process.communicate("")
+        assert memory.sample() - before < 100
+    assert 195 < memory.peak_mib - before < 260
+
+
+def test_a_new_peak_begins_with_the_memory_now() -> None:
+    with PeakMemory() as memory:
+        held = b"x" * (100 * 2**20)
+        memory.sample()
+        del held
+        release_free_memory()
+        first = memory.restart()
+        assert 80 < first - memory.peak_mib < 130
+
+
+def test_a_process_that_is_gone_has_no_memory_and_no_start() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+        pid = process.pid
+    assert tree_mib(pid) == 0
+    assert seconds_since_start(pid) == 0
+
+
+def test_a_process_has_started_before_now() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+        first = seconds_since_start(process.pid)
+        time.sleep(0.05)
+        assert 0 <= first < seconds_since_start(process.pid)
+        process.communicate(b"")
+    assert 0 < seconds_since_start(os.getpid()) < float("inf")
