@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas.jobs.recipes import read_recipe
+from nas.jobs.schema import parse_job
 from nas.service.state import TaskStatus
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.in_browser.windows import change, write
@@ -101,3 +102,34 @@ def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Ch
     )
     expected = read_recipe("fashion-mnist-vit")
     chromium.until(lambda: chromium.find("#job").get_property("value") == expected)
+
+
+def test_the_algorithm_and_its_predictor_are_chosen_beside_the_text(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    algorithm, predictor = chromium.find("#algorithm"), chromium.find("#predictor")
+    chromium.until(lambda: algorithm.get_property("value") == "guided" and not predictor.is_enabled())
+
+    def choose(selector: str, value: str) -> None:
+        chromium.run(
+            "const s = document.querySelector(arguments[0]); s.focus(); s.value = arguments[1];"
+            "s.dispatchEvent(new Event('change', {bubbles: true}))",
+            selector,
+            value,
+        )
+
+    def search_of_the_text() -> tuple[str, str | None]:
+        search = parse_job(str(chromium.find("#job").get_property("value")), source="job").search
+        return search.algorithm, search.predictor
+
+    choose("#algorithm", "nsga2")
+    chromium.until(lambda: predictor.is_enabled() and search_of_the_text() == ("nsga2", None))
+    choose("#predictor", "lightgbm")
+    chromium.until(lambda: search_of_the_text() == ("nsga2", "lightgbm"))
+    assert chromium.text("#job-state") == "This job can be submitted."
+    choose("#algorithm", "random")  # which takes no predictor
+    chromium.until(lambda: search_of_the_text() == ("random", None) and not predictor.is_enabled())
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    job = chromium.find("#job")
+    write(chromium, job, str(job.get_property("value")).replace("algorithm: random", "algorithm: my_module:Mine"))
+    chromium.until(lambda: algorithm.get_property("value") == "my_module:Mine")
+    assert not chromium.complaints()
