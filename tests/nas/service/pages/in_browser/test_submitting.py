@@ -131,6 +131,6 @@ def test_the_algorithm_and_its_predictor_are_chosen_beside_the_text(chromium: Ch
     chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
     job = chromium.find("#job")
     chromium.run("arguments[0].focus()", job)  # a field that has the focus is not written
-    write(chromium, job, str(job.get_property("value")).replace("algorithm: random", "algorithm: my_module:Mine"))
-    chromium.until(lambda: algorithm.get_property("value") == "my_module:Mine")
+    write(chromium, job, str(job.get_property("value")).replace("algorithm: random", "algorithm: linas"))
+    chromium.until(lambda: algorithm.get_property("value") == "linas")
     assert not chromium.complaints()
