@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.errors import PluginError
+from nas.errors import PluginError, quoted
 from nas.plugins import Kind, PluginRef, calling, check, construct, find, load, of_object
 from predictors.base import Array, Prediction, Predictor
 from predictors.registry import PREDICTORS, load_predictor
@@ -27,6 +27,9 @@ def find_predictor(predictor: str | type) -> NamedPredictor:
         UnknownNameError: There is none of this name.
         PluginError: The plug-in cannot be loaded, or lacks a method.
     """
+    if not isinstance(predictor, str | type):
+        expected = "expected a name, or a class, of which an object is made for each metric and step"
+        raise PluginError(f"predictor={quoted(repr(predictor))}: {expected}", code="plugin.contract")
     ref = plugin_of(predictor)
     if ref is None:
         make = load_predictor(str(predictor))

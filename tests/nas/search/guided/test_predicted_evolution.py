@@ -180,3 +180,6 @@ def test_what_is_wrong_with_a_predictor_of_a_plug_in_names_it(predictor: type, t
 def test_a_class_without_the_methods_of_a_predictor_is_rejected() -> None:
     with raises("plugin.contract", "fit", "predictors.base.Predictor"):
         find_predictor(SearchSpace)
+    instance: Any = Exact()
+    with raises("plugin.contract", "Exact", "a class"):
+        find_predictor(instance)
