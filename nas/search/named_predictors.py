@@ -48,18 +48,18 @@ def plugin_of(predictor: str | type) -> PluginRef | None:
 
 
 def _with_arguments_it_takes(make: Callable[..., Predictor]) -> Callable[..., Predictor]:
-    return lambda **arguments: make(**_taken(make, arguments))
+    return lambda **arguments: make(**_accepted(make, arguments))
 
 
 def _plugin_maker(ref: PluginRef, implementation: Any) -> Callable[..., Predictor]:
     def make(**arguments: Any) -> Predictor:
-        taken = _taken(implementation, arguments)
-        return CheckedPredictor(ref, construct(ref, implementation, settings={}, key="search.predictor", **taken))
+        accepted = _accepted(implementation, arguments)
+        return CheckedPredictor(ref, construct(ref, implementation, settings={}, key="search.predictor", **accepted))
 
     return make
 
 
-def _taken(make: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _accepted(make: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the arguments for which a function or a constructor has a parameter."""
     parameters = inspect.signature(make).parameters
     return {name: value for name, value in arguments.items() if name in parameters}

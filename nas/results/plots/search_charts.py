@@ -180,11 +180,13 @@ def _weights(metric: str, steps: Sequence[SearchStep]) -> Panel:
     weights = [step.models[metric].weights if metric in step.models else {} for step in steps]
     names = list(dict.fromkeys(name for each in weights for name in each))
     names.sort(key=lambda name: -sum(each.get(name, 0.0) for each in weights))
-    shown, others = (names, []) if len(names) <= MAX_MODELS else (names[: MAX_MODELS - 1], names[MAX_MODELS - 1 :])
+    shown, light_models = (
+        (names, []) if len(names) <= MAX_MODELS else (names[: MAX_MODELS - 1], names[MAX_MODELS - 1 :])
+    )
     rows = [[each.get(name, 0.0) for each in weights] for name in shown]
-    if others:
-        rows.append([sum(each.get(name, 0.0) for name in others) for each in weights])
-    labels = [*shown, *([f"{len(others)} others"] if others else [])]
+    if light_models:
+        rows.append([sum(each.get(name, 0.0) for name in light_models) for each in weights])
+    labels = [*shown, *([f"{len(light_models)} others"] if light_models else [])]
     ticks = evenly_spaced(len(steps), 10).tolist()
     columns = Axis("Step", ticks, [str(steps[i].step) for i in ticks], (-0.5, len(steps) - 0.5))
     return Panel(columns, Axis.of_rows(labels), [Cells(np.array(rows), scale_title="Weight (%)")], title=metric)
