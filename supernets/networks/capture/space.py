@@ -257,7 +257,9 @@ def _axes_of_channels(elastic: ElasticProgram) -> frozenset[str]:
     weights = [
         call.arguments["weight"] for call in elastic.program.calls if call.name.startswith("conv") and call.outputs[0]
     ]
-    return axes_in(tuple(dim for weight in weights if isinstance(weight, Ref) for dim in elastic.shapes[weight.name][:2]))
+    return axes_in(
+        tuple(dim for weight in weights if isinstance(weight, Ref) for dim in elastic.shapes[weight.name][:2])
+    )
 
 
 def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:
