@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
@@ -20,7 +21,7 @@ from nas.errors import ServiceError
 from supernets.files import check_regular
 
 if TYPE_CHECKING:
-    from nas.service.api.schemas import RunSummary
+    from nas.service.api.schemas import Artifact, RunSummary
 
 # Heavy modules are imported inside the commands, which keeps `nas --help` fast.
 
@@ -90,6 +91,9 @@ ServerRunId = Annotated[str, argument(metavar="RUN", help="A run; `nas status` l
 Server = Annotated[
     str, typer.Option("--server", envvar="NAS_SERVER", help="The URL of a server; `nas serve` starts one.")
 ]
+OnServer = Annotated[
+    str | None, option("--server", help="Do it on this server, for one of its runs (NAS_SERVER is ignored here).")
+]
 Token = Annotated[
     str | None,
     option(
@@ -124,6 +128,25 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
             raise ServiceError(f"--token-file {token_file}: is empty", code="service.invalid-token")
     with nas.service.NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
         yield client
+
+
+def check_place(context: typer.Context, server: str | None, local_options: Sequence[str]) -> None:
+    """Raises `BadParameter` if an option is given that is for runs of the other place: this machine, or a server.
+
+    Args:
+        local_options: Names of the command's parameters for this machine alone.
+    """
+    for name in ("token", "token_file") if server is None else local_options:
+        origin = context.get_parameter_source(name)
+        if origin is not None and origin.name == "COMMANDLINE":
+            place = "a server" if server is None else "this machine"
+            raise typer.BadParameter(f"--{name.replace('_', '-')} is for runs on {place}")
+
+
+def print_change(artifact: Artifact) -> None:
+    """Prints the status of a server's artifact that waits or is being made, on stderr."""
+    if artifact.status in ("queued", "running"):
+        print(f"{artifact.artifact}: {artifact.status}", file=sys.stderr)
 
 
 def with_server_client(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,22 +17,26 @@ from nas.cli.app import (
     Index,
     Json,
     Knee,
+    OnServer,
     RunId,
     Runs,
     Select,
+    Token,
+    TokenFile,
     WithPreprocessing,
     app,
+    check_place,
     option,
+    print_change,
+    server_client,
 )
 from nas.cli.completion import profile_names
 from nas.cli.output import print_json, print_result, print_table
+from nas.cli.remote import downloaded
 from nas.cli.running import check_choice, check_one_choice, opened_run
 from nas.engine.formatting import counted, format_value
 from nas.plugins.parts import require
 from nas.results.export.export_paths import cascade_paths, check_empty, export_path, torch_path
-
-if TYPE_CHECKING:
-    from nas.results.analysis.cascade import CascadeTable, Row
 
 
 @app.command(epilog='Example: nas export digits-cnn-1 --select "latency_ms<=0.05"')
@@ -197,6 +201,7 @@ def export_study(
 
 @app.command(epilog="Example: nas cascade digits-cnn-1 --row 3 -o cascade")
 def cascade(
+    context: typer.Context,
     run: RunId,
     row: Annotated[int | None, option("--row", help="A cascade of the table by its number.")] = None,
     output: Annotated[
@@ -211,6 +216,9 @@ def cascade(
     ] = None,
     accept_plugin_versions: AcceptPluginVersions = False,
     runs: Runs = DEFAULT_RUNS,
+    server: OnServer = None,
+    token: Token = None,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Pair networks of a front as a cascade.
@@ -220,6 +228,15 @@ def cascade(
     """
     if row is None and (output is not None or test):
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
+    check_place(context, server, ("runs", "accept_plugin_versions"))
+    if server is not None:
+        with server_client(server, token, token_file) as client:
+            artifact = client.cascade(run, profile=profile, row=row, test=test, on_change=print_change)
+            downloads = [] if output is None else downloaded(client, artifact, output)
+        cascade_json = artifact.result or {}
+        if as_json:
+            return print_json({**cascade_json, "paths": [str(path) for path in downloads]})
+        return _print_cascades({**cascade_json, "export": None}, [str(path) for path in downloads])
     opened = opened_run(runs, run)
     report = opened.report_of(profile)
     nas.results.cascade_pairs(report)
@@ -232,50 +249,61 @@ def cascade(
         cascades.table.pair(row)  # raises where it is no cascade
         outputs |= {"test": cascades.tested(row)} if test else {}
         outputs |= {} if output is None else {"export": cascades.export(row, output)}
-    if as_json:
-        return print_json({**cascades.table.to_json(), **outputs})
-    _print_table(cascades.table, report.numbers)
-    for name, score in outputs.get("test", {}).items():
+    numbers = [report.numbers.get(member.point.key) for member in cascades.table.members]
+    cascade_json = {**cascades.table.to_json(), "numbers": numbers, **outputs}
+    return print_json(cascade_json) if as_json else _print_cascades(cascade_json)
+
+
+def _print_cascades(cascade_json: Mapping[str, Any], downloads: Sequence[str] = ()) -> None:
+    """Prints the JSON of this command for people, and the paths of downloaded files."""
+    _print_table(cascade_json)
+    for name, score in cascade_json.get("test", {}).items():
         share = "" if score["large"] is None else f", {score['share']:.1%} passed on"
         accuracy = f"{100 * score['accuracy']:.2f} ± {100 * score['error']:.2f} %"
         print(f"test part, {name}: accuracy {accuracy}, mean {score['mean_ms']:.4g} ms{share}")
-    return _print_export(outputs["export"]) if "export" in outputs else None
+    if cascade_json.get("export"):
+        _print_export(cascade_json["export"])
+    for path in downloads:
+        print(f"wrote {path}")
 
 
-def _print_table(table: CascadeTable, numbers: Mapping[str, int]) -> None:
-    """Prints the cascades of a front.
-
-    Args:
-        numbers: The networks' numbers by key, which do not depend on the front that the table is of.
-    """
-    latency, n = table.latency, len(table.members[0].right)
-    names = {member.index: str(numbers.get(member.point.key, "–")) for member in table.members}
-    counts = [(len(table.cascades), "cascade"), (len(table.members), "network"), (n, "validation example")]
+def _print_table(cascades: Mapping[str, Any]) -> None:
+    """Prints the cascades of a front, whose networks have numbers that do not depend on the front."""
+    latency = nas.search.Objective(cascades["latency"], "ms", nas.search.Goal.MINIMIZE)
+    names = {i: "–" if number is None else str(number) for i, number in enumerate(cascades["numbers"])}
+    counts = [
+        (len(cascades["cascades"]), "cascade"),
+        (len(cascades["networks"]), "network"),
+        (cascades["examples"], "validation example"),
+    ]
     n_cascades, n_networks, n_examples = (counted(number, noun) for number, noun in counts)
-    print(f"{table.run}: {n_cascades} of {n_networks}, {n_examples}")
+    print(f"{cascades['run']}: {n_cascades} of {n_networks}, {n_examples}")
     rows = []
-    for i, row in enumerate(table.rows):
-        entry = row.cascade
-        pair = [names[entry.small], "", ""]
-        if entry.threshold is not None and entry.large is not None:
-            pair = [f"{names[entry.small]} then {names[entry.large]}", f"{entry.threshold:.4f}", f"{entry.share:.1%}"]
-        p99 = "–" if entry.p99_ms is None else format_value(latency, entry.p99_ms)
-        times = [format_value(latency, entry.mean_ms, entry.mean_error_ms), format_value(latency, entry.worst_ms), p99]
-        accuracy = format_value(nas.search.ACCURACY, entry.accuracy, entry.error)
-        rows.append([str(i), *pair, accuracy, *times, _result(row, names)])
+    for row in cascades["rows"]:
+        entry = row["cascade"]
+        pair = [names[entry["small"]], "", ""]
+        if entry["large"] is not None:
+            pair = [f"{names[entry['small']]} then {names[entry['large']]}"]
+            pair += [f"{entry['threshold']:.4f}", f"{entry['share']:.1%}"]
+        p99 = "–" if entry["p99_ms"] is None else format_value(latency, entry["p99_ms"])
+        mean = format_value(latency, entry["mean_ms"], entry["mean_error_ms"])
+        times = [mean, format_value(latency, entry["worst_ms"]), p99]
+        accuracy = format_value(nas.search.ACCURACY, entry["accuracy"], entry["error"])
+        rows.append([str(row["number"]), *pair, accuracy, *times, _result(row, names)])
     print_table(["#", "networks", "threshold", "passed on", "accuracy", "mean", "worst", "p99", "result"], rows)
     print(f"networks by their numbers (--select network=N); latencies are computed from measured {latency.name}")
-    if table.batch_size > 1:
-        print(f"a call has {table.batch_size} examples: those that are passed on are collected into full batches")
+    if (batch_size := cascades["batch_size"]) > 1:
+        print(f"a call has {batch_size} examples: those that are passed on are collected into full batches")
 
 
-def _result(row: Row, names: Mapping[int, str]) -> str:
+def _result(row: Mapping[str, Any], names: Mapping[int, str]) -> str:
     """The gain of a row over the single networks, which have these names, as text."""
-    if row.gain is None or row.against is None:
-        return "single network" if row.on_front else "single network, dominated"
-    gain = f"{100 * row.gain.difference:+.2f} ± {100 * row.gain.threshold:.2f} points"
-    other = names[row.against]
-    return f"{gain} over {other}" if row.gain.distinguishable else f"a tie with {other}: {gain}"
+    gain = row["gain"]
+    if gain is None or row["against"] is None:
+        return "single network" if row["on_front"] else "single network, dominated"
+    text = f"{100 * gain['difference']:+.2f} ± {100 * gain['threshold']:.2f} points"
+    other = names[row["against"]]
+    return f"{text} over {other}" if abs(gain["difference"]) > gain["threshold"] else f"a tie with {other}: {text}"
 
 
 def _print_export(exported: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,10 +16,25 @@ import hardware_profiles
 import nas.engine
 import nas.jobs
 import nas.results
-from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
+from nas.cli.app import (
+    DEFAULT_RUNS,
+    Address,
+    Json,
+    OnServer,
+    Runs,
+    Token,
+    TokenFile,
+    app,
+    argument,
+    check_place,
+    option,
+    print_change,
+    server_client,
+)
 from nas.cli.completion import profile_names
-from nas.cli.output import print_json, print_list, print_table
+from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.panels import NotingGroup
+from nas.cli.remote import downloaded
 from nas.cli.running import driving, loaded_job
 from nas.engine.evaluation.cluster import connected
 from nas.engine.formatting import share_text
@@ -30,6 +46,8 @@ if TYPE_CHECKING:
     from hardware_profiles.lookup_table import LookupTable
     from nas.engine.progress import ProgressObserver
     from nas.jobs.build.built_job import BuiltJob
+    from nas.service.api.schemas import Artifact
+    from nas.service.client import NasClient
 
 DEFAULT_PROFILE = "cpu-1-thread"
 
@@ -213,8 +231,9 @@ def _widths_text(widths: tuple[int, ...]) -> str:
 
 @app.command(epilog="Example: nas calibrate cpu-1-thread --job digits-cnn.yaml")
 def calibrate(
+    context: typer.Context,
     name: Annotated[str, argument(help="A profile of the catalog, or a profile file.", autocompletion=profile_names)],
-    job: Annotated[Path, option("--job", help="The job whose blocks are measured.")],
+    job: Annotated[Path | None, option("--job", help="The job whose blocks are measured.")] = None,
     output: Annotated[
         Path | None, option("-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.")
     ] = None,
@@ -226,12 +245,31 @@ def calibrate(
     samples: Annotated[int, typer.Option("--samples", help="With --from, subnets to measure.", min=4)] = 10,
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
+    run: Annotated[str | None, option("--run", help="With --server, the run whose job's blocks are measured.")] = None,
+    server: OnServer = None,
+    token: Token = None,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Measure a job's blocks into a table of latencies.
 
     The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
+    With --server and --run: the table stays on the server, and --output downloads it, too.
     """
+    check_place(context, server, ("job", "runs", "address"))
+    if server is not None:
+        if run is None:
+            raise typer.BadParameter("--server measures the blocks of one of its runs; name it: --run RUN")
+        with server_client(server, token, token_file) as client:
+            tables = [str(path) for path in source_tables or ()]
+            artifact = client.calibrate(
+                run, name, subnets=subnets, tables=tables, samples=samples, on_change=print_change
+            )
+            downloads = [] if output is None else _downloaded_table(client, artifact, output)
+        lines = [f"wrote {path}" for path in downloads] + [f"in the job file: lookup_tables: [{artifact.table}]"]
+        return print_result(as_json, artifact, "\n".join(lines))
+    if job is None or run is not None:
+        raise typer.BadParameter("name the job file whose blocks are measured: --job JOB; --run is for a server's runs")
     chosen, resolved = hardware_profiles.load_profile(name), loaded_job(job, runs, kind=None)
     path = output or Path(f"{resolved.config.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
@@ -255,6 +293,15 @@ def calibrate(
             f"ms, MAPE {share_text(fit.mape)} (leave-one-out over {fit.n} subnets)"
         )
     return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")
+
+
+def _downloaded_table(client: NasClient, artifact: Artifact, path: Path) -> list[str]:
+    """The path of a downloaded table."""
+    make_folder(path.parent)
+    with TemporaryDirectory(dir=path.parent, prefix=".table-") as folder:
+        [table] = downloaded(client, artifact, Path(folder))
+        table.replace(path)
+    return [str(path)]
 
 
 def _table_json(table: LookupTable, path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from nas.cli.app import (
     Json,
     Knee,
     LogTo,
+    OnServer,
     Replay,
     RunId,
     Runs,
@@ -32,6 +33,7 @@ from nas.cli.app import (
     TokenFile,
     app,
     argument,
+    check_place,
     option,
     server_client,
     status_text,
@@ -276,17 +278,7 @@ def resume(
 
     Continues a run that was interrupted, killed or failed, or a finished run with a larger budget.
     """
-    local_options, server_options = (
-        ("runs", "inline", "address", "log_to", "accept_plugin_versions"),
-        ("token", "token_file"),
-    )
-    origins = {
-        name: context.get_parameter_source(name) for name in (server_options if server is None else local_options)
-    }
-    misplaced = [name for name, origin in origins.items() if origin is not None and origin.name == "COMMANDLINE"]
-    if misplaced:
-        option = f"--{misplaced[0].replace('_', '-')}"
-        raise typer.BadParameter(f"{option} is for runs on {'a server' if server is None else 'this machine'}")
+    check_place(context, server, ("runs", "inline", "address", "log_to", "accept_plugin_versions"))
     if server is not None:
         with server_client(server, token, token_file) as client:
             queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
@@ -310,6 +302,7 @@ def resume(
 
 @app.command(epilog="Example: nas finetune digits-cnn-1 --knee --epochs 5")
 def finetune(
+    context: typer.Context,
     run: RunId,
     select: Select = None,
     index: Index = None,
@@ -323,6 +316,9 @@ def finetune(
     address: Address = None,
     store: Store = None,
     log_to: LogTo = None,
+    server: OnServer = None,
+    token: Token = None,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune one network of a run and measure it.
@@ -332,6 +328,12 @@ def finetune(
     check_one_choice(select, index, knee)
     if learning_rate is not None and not 0 < learning_rate <= 100:
         raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
+    check_place(context, server, ("runs", "inline", "address", "store", "log_to"))
+    if server is not None:
+        with server_client(server, token, token_file) as client:
+            queued = client.finetune(run, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+        text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
+        return print_result(as_json, queued, text)
     opened = opened_run(runs, run)
     # It raises before anything is imported that takes longer.
     nas.runs.finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)

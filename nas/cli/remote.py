@@ -37,7 +37,7 @@ from nas.errors import JobError, ServiceError
 from supernets.networks.capture.model_names import is_file
 
 if TYPE_CHECKING:
-    from nas.service.api.schemas import Export, RunSummary
+    from nas.service.api.schemas import Artifact, Export, RunSummary
     from nas.service.client import NasClient
 
 
@@ -176,7 +176,7 @@ def fetch(
         export = client.export(
             run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
         )
-        paths = _download(client, export, output or Path(run))
+        paths = downloaded(client, export, output or Path(run))
     data = {**export.model_dump(mode="json"), "paths": [str(path) for path in paths]}
     print_result(as_json, data, "\n".join(f"wrote {path}" for path in paths))
 
@@ -186,7 +186,8 @@ def _print_status(export: Export) -> None:
         print(f"export {export.export}: {export.status}", file=sys.stderr)
 
 
-def _download(client: NasClient, export: Export, folder: Path) -> tuple[Path, ...]:
+def downloaded(client: NasClient, export: Export | Artifact, folder: Path) -> tuple[Path, ...]:
+    """Downloads the files of an export or an artifact with a progress bar; returns their paths."""
     with progress_bar(of_bytes=True) as progress:
         task = progress.add_task("downloading", total=None)
         return client.fetch(

@@ -16,13 +16,16 @@ import nas.runs
 from nas.cli.app import (
     DEFAULT_RUNS,
     Json,
+    OnServer,
     RunId,
     Runs,
     Select,
     Token,
     TokenFile,
     app,
+    check_place,
     option,
+    print_change,
     server_client,
 )
 from nas.cli.completion import profile_names
@@ -42,6 +45,7 @@ from nas.cli.output import (
     print_training,
 )
 from nas.cli.remedies import next_text, run_command
+from nas.cli.remote import downloaded
 from nas.cli.running import no_collector, opened_run
 from nas.engine.store.folder import RunsFolder, check_folder
 from nas.engine.store.labels import Labels, read_labels, write_labels
@@ -211,6 +215,7 @@ def _label_text(row: dict[str, Any]) -> str:
 
 @app.command(epilog="Example: nas plot digits-cnn-1 -o plots")
 def plot(
+    context: typer.Context,
     run: RunId,
     output: Annotated[
         Path | None, option("-o", "--output", help="Folder to write to; the run's own by default.")
@@ -222,12 +227,22 @@ def plot(
         bool, typer.Option("--experts", help="Only the experts of one network, which --select chooses.")
     ] = False,
     runs: Runs = DEFAULT_RUNS,
+    server: OnServer = None,
+    token: Token = None,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Plot a run as pictures and an interactive page.
 
-    Front, convergence, predictions and importance of genes, as PNG, SVG and one HTML page.
+    Front, convergence, predictions and importance of genes, as PNG, SVG and one HTML page. With --server: they are
+    downloaded into the folder --output, or one with the name of the run.
     """
+    check_place(context, server, ("runs",))
+    if server is not None:
+        with server_client(server, token, token_file) as client:
+            artifact = client.plot(run, select=select, experts=experts, on_change=print_change)
+            downloads = [str(path) for path in downloaded(client, artifact, output or Path(run))]
+        return print_result(as_json, {**(artifact.result or {}), "paths": downloads}, "\n".join(downloads))
     no_collector()
     require("plots", "nas plot")
     opened = opened_run(runs, run)
@@ -242,7 +257,7 @@ def plot(
     else:
         paths = opened.plot(output, select=select)
     names = [str(path) for path in paths]
-    print_result(as_json, {"paths": names, **quality}, "\n".join(names))
+    return print_result(as_json, {"paths": names, **quality}, "\n".join(names))
 
 
 @app.command(epilog='Example: nas label digits-cnn-1 --add thesis --note "first try"')

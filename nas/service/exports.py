@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.errors import ExportFailedError, SelectionError, UnknownNameError
+from nas.errors import ExportFailedError, SelectionError
 from nas.jobs.schema import load_job
 from nas.results.analysis.network_selection import by_index, knee, select
 from nas.results.export.manifest import NO_TOKENIZERS
 from nas.service.api import schemas
-from nas.service.jobs.task_queue import TASK_LOG
 from nas.service.settings import ServiceSettings
-from nas.service.state import Task, TaskKind, TaskStatus
+from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
 from nas.service.uploads.storage_checks import check_disk_space, check_quota
 from nas.service.views.results import Results
@@ -22,8 +19,6 @@ from nas.service.views.run_index import RunIndex
 
 _PATHS = ("path", "weights", "manifest", "tokenizer", "script")
 """Keys of the output of `nas export` that are paths on the server."""
-_OWN = frozenset({"result.json", "result.log", "result.out", TASK_LOG})
-"""Files of the task beside those of the export."""
 
 
 class Exports:
@@ -98,10 +93,8 @@ class Exports:
 
     def file(self, run: str, export: str, name: str) -> Path:
         """The path of a file of a finished export."""
-        names = [info.name for info in self.get(run, export).files]
-        if name not in names:
-            raise UnknownNameError("file", name, names, where=export)
-        return self._folder(run, export) / name
+        self._runs.get(run)
+        return self._tasks.file(self._tasks.get(export, TaskKind.EXPORT, run), name)
 
     def _folder(self, run: str, task: str) -> Path:
         return self._runs.get(run).path / "exports" / task
@@ -114,25 +107,7 @@ class Exports:
             export=task.task,
             run=task.of,
             request=schemas.ExportRequest.model_validate(task.request["asked"]),
-            files=self._files(task) if task.status is TaskStatus.FINISHED else (),
+            files=self._tasks.files(task),
             result=result,
             **self._tasks.status_fields(task),
         )
-
-    def _files(self, task: Task) -> tuple[schemas.FileInfo, ...]:
-        folder = self._folder(task.of, task.task)
-        paths = sorted(p for p in folder.glob("[!.]*") if p.is_file() and p.name not in _OWN)
-        stats = [(path, path.stat()) for path in paths]
-        return tuple(
-            schemas.FileInfo(
-                name=path.name, bytes=about.st_size, sha256=_sha256(path, about.st_size, about.st_mtime_ns)
-            )
-            for path, about in stats
-        )
-
-
-@lru_cache(10_000)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """The digest of a file of this size and modification time (ns)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nas.service.artifacts import Artifacts
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
@@ -61,7 +62,10 @@ class Service:
         self.recipes = Recipes(self.data_sets, self.models)
         self.hardware = Hardware(settings, tasks, jobs, users, self.owners)
         self.exports = Exports(settings, self.results, index, tasks)
-        validator = JobValidator(settings.runs, self.hardware, self.data_sets, self.models, settings.allowed_plugins)
+        self.artifacts = Artifacts(settings, self.results, self.hardware, tasks, users)
+        validator = JobValidator(
+            settings.runs, self.hardware, self.data_sets, self.models, self.artifacts, settings.allowed_plugins
+        )
         self.plans = Plans(settings, tasks, validator)
         self.submissions = Submissions(
             settings,

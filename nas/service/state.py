@@ -117,6 +117,16 @@ class TaskKind(StrEnum):
     """Of a model, on a hardware profile."""
     PLAN = "plan"
     """Of a job that was not submitted."""
+    CASCADE = "cascade"
+    """Of a run: the cascades of its front, and the export of one."""
+    PLOTS = "plots"
+    """Of a run."""
+    CALIBRATION = "calibration"
+    """Of the blocks of a run's job, on a hardware profile."""
+
+
+RUN_TASKS = (TaskKind.EXPORT, TaskKind.CASCADE, TaskKind.PLOTS, TaskKind.CALIBRATION)
+"""Kinds of tasks that belong to a run, and write their files below its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +172,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A short command that runs once, in a process of its own: an export or a measurement.
+    """A short command that runs once, in a process of its own: an export, a measurement, a plan.
 
     Attributes:
         of: the run or the hardware profile that it belongs to.
@@ -215,7 +225,7 @@ def _update(connection: Connection, run: str, values: Mapping[str, Any]) -> None
 def _forget(connection: Connection, run: str) -> None:
     connection.execute(delete(_submissions).where(_submissions.c.run == run))
     # Measurements belong to a hardware profile, which may have the name of a run.
-    connection.execute(delete(_tasks).where(_tasks.c.of == run, _tasks.c.kind == str(TaskKind.EXPORT)))
+    connection.execute(delete(_tasks).where(_tasks.c.of == run, _tasks.c.kind.in_([str(kind) for kind in RUN_TASKS])))
 
 
 class ServiceState:

@@ -13,13 +13,14 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import write_atomically
 from nas.engine.store.labels import Labels, write_labels
 from nas.engine.store.opening import database_of, is_held, new_place, open_store
-from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
+from nas.errors import JobError, RunHeldError, RunStateError, SelectionError, ServiceError, StoreError, TooManyError
+from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
 from nas.service.api import schemas
 from nas.service.jobs.driver_jobs import last_output
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
-from nas.service.state import RequestedState, ServiceState, TaskKind
+from nas.service.state import RUN_TASKS, RequestedState, ServiceState
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
@@ -90,6 +91,23 @@ class Submissions:
                 raise
         self._wake()
         return self._summaries.summary(folder.id)
+
+    def finetune(self, run: str, request: schemas.FinetuningRequest, submitter: str = "") -> schemas.RunSummary:
+        """A queued run that fine-tunes one network of a search; its job is checked as that of any other submission.
+
+        Raises:
+            SelectionError: there is no such network, or the run is a training.
+            JobError: the job of the run names something that submitted jobs may not.
+        """
+        if request.select is not None and request.index is not None:
+            raise SelectionError("expected select or index, or neither for the front's knee; got both")
+        if self._index.snapshot(run).kind == "training":
+            text = (
+                f"run {run!r} is a training, whose networks are measured by a search; fine-tune a network of a search"
+            )
+            raise SelectionError(text, code="run.not-a-search")
+        job = finetuning_job(Run.open(self._runs, run), **request.model_dump(), job=self._index.written_job(run))
+        return self.submit(schemas.JobSubmission(job=job.to_yaml()), submitter)
 
     def label(self, run: str, labels: schemas.RunLabels) -> schemas.RunSummary:
         """Replaces the tags and the note of a run in any state.
@@ -176,12 +194,14 @@ class Submissions:
                 raise RunHeldError(f"run {run!r} is queued or running; cancel it, and delete it when it has ended")
             if submission is not None and submission.wanted is RequestedState.DRIVEN and self._users.is_open(run):
                 raise RunHeldError(f"run {run!r} is about to be resumed; cancel it first")
-            if any(task.kind == TaskKind.EXPORT and task.of == run for task in self._state.open_tasks()):
-                raise RunHeldError(f"run {run!r} is being exported; delete it afterwards", code="run.exporting")
+            if tasks := [task for task in self._state.open_tasks() if task.kind in RUN_TASKS and task.of == run]:
+                text = f"the {tasks[0].kind} {tasks[0].task} of run {run!r} is {tasks[0].status}; delete the run afterwards"
+                raise RunHeldError(text, code="run.exporting")
             if users := self._users.needing_run(run):
                 raise RunStateError(
                     f"run {run!r} is needed by {', '.join(users)}; delete it when they have ended", code="run.needed"
                 )
+            self._users.check_unused(folder.path.absolute(), f"run {run!r}")  # its lookup tables
             database_of(folder).remove()
             self._state.forget(run)  # before its folder is gone, so that no driver is started
             trashed = move_away(folder.path, self._trash)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from nas.errors import RunStateError, TooManyError, UnknownNameError
 from nas.service.api import schemas
-from nas.service.jobs.task_queue import time_limit_of
+from nas.service.jobs.task_queue import TASK_LOG, time_limit_of
 from nas.service.path_privacy import PathPrivacy
 from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, Task, TaskKind
+from nas.service.state import ServiceState, Task, TaskKind, TaskStatus
 from nas.service.uploads.deletion import delete_folder
 
 _MAX_OPEN = 50
 """Tasks that wait or run at once."""
+_INTERNAL = frozenset({"result.json", "result.log", "result.out", TASK_LOG})
+"""Files in the folder of a task that its command did not write."""
 
 
 class TaskRequests:
@@ -41,7 +45,7 @@ class TaskRequests:
         """
         n = len(self._state.open_tasks())
         if n >= _MAX_OPEN:
-            text = f"{n} exports and measurements wait or run, the limit; cancel some, or try again when some are done"
+            text = f"{n} tasks wait or run, the limit; cancel some, or try again when some are done"
             raise TooManyError(text)
         return f"{kind}-{secrets.token_hex(8)}"
 
@@ -99,8 +103,8 @@ class TaskRequests:
         self._wake()
         return self._task(next(stored_task for stored_task in self._state.tasks() if stored_task.task == task))
 
-    def list(self, kind: TaskKind, of: str) -> list[Task]:
-        """The tasks of a run or profile, oldest first."""
+    def list(self, kind: TaskKind, of: str | None) -> list[Task]:
+        """The tasks of one run or profile, or of all, oldest first."""
         return [task for task in self._state.tasks(of) if task.kind == kind]
 
     def get(self, task: str, kind: TaskKind, of: str) -> Task:
@@ -120,7 +124,27 @@ class TaskRequests:
         if stored_task.open:
             raise RunStateError(f"{task} is {stored_task.status}; cancel it first", code="task.open")
         self._state.forget_task(task)
-        delete_folder(Path(stored_task.request["result"]).parent, self._trash)
+        delete_folder(folder_of(stored_task), self._trash)
+
+    def files(self, task: Task) -> tuple[schemas.FileInfo, ...]:
+        """The files that a finished task wrote, by name; none before it is finished."""
+        if task.status is not TaskStatus.FINISHED:
+            return ()
+        paths = sorted(p for p in folder_of(task).glob("[!.]*") if p.is_file() and p.name not in _INTERNAL)
+        stats = [(path, path.stat()) for path in paths]
+        return tuple(
+            schemas.FileInfo(
+                name=path.name, bytes=about.st_size, sha256=_sha256(path, about.st_size, about.st_mtime_ns)
+            )
+            for path, about in stats
+        )
+
+    def file(self, task: Task, name: str) -> Path:
+        """The path of a file that a finished task wrote."""
+        names = [info.name for info in self.files(task)]
+        if name not in names:
+            raise UnknownNameError("file", name, names, where=task.task)
+        return folder_of(task) / name
 
     def status_fields(self, task: Task) -> dict[str, Any]:
         """The fields of a task that its schema shares with those of other kinds."""
@@ -136,3 +160,15 @@ class TaskRequests:
     def _task(self, task: Task) -> schemas.Task:
         fields = {"task": task.task, "kind": task.kind, "of": task.of, "submitter": task.submitter}
         return schemas.Task.model_validate(fields | self.status_fields(task))
+
+
+def folder_of(task: Task) -> Path:
+    """The folder of a task's files."""
+    return Path(task.request["result"]).parent
+
+
+@lru_cache(10_000)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """The digest of a file of this size and modification time (ns)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

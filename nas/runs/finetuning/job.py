@@ -30,7 +30,13 @@ _INHERITED_KEYS = (
 
 
 def finetuning_job(
-    run: Run, *, epochs: int, select: str | None = None, index: int | None = None, learning_rate: float | None = None
+    run: Run,
+    *,
+    epochs: int,
+    select: str | None = None,
+    index: int | None = None,
+    learning_rate: float | None = None,
+    job: SearchJob | None = None,
 ) -> SearchJob:
     """The job that fine-tunes one network of a run, taught by its supernet's largest, and measures it as the run did.
 
@@ -41,13 +47,14 @@ def finetuning_job(
         epochs: Number of epochs.
         select, index: The network, as in `nas.results.export.onnx_export.export_onnx`.
         learning_rate: The peak; None for a tenth of the supernet's.
+        job: The run's job with other paths, such as those that the client of a server wrote; None for the stored one.
 
     Raises:
         SelectionError: there is no such network.
         JobError: a number is out of its range.
     """
     network, variant = _select(run, select, index)
-    job = run.job
+    job = job or run.job
     data = job.model_dump(mode="json", by_alias=True, exclude_none=True)
     training = {key: data["training"][key] for key in _INHERITED_KEYS if key in data["training"]}
     rate = job.training.learning_rate * DEFAULT_RATE_SHARE if learning_rate is None else learning_rate

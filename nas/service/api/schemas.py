@@ -13,7 +13,7 @@ RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 NetworkStatus = Literal["all", "front", "measured", "noisy", "too-noisy", "failed", "screened-out"]
 """A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
 that, without a value for the noise of the machine or for another reason, or skipped before all of their measurements."""
-TaskKindName = Literal["export", "measurement", "plan"]
+TaskKindName = Literal["export", "measurement", "plan", "cascade", "plots", "calibration"]
 RunOrder = Literal["run", "data", "status", "started", "evaluations", "accuracy", "latency_ms"]
 """What runs can be sorted by; accuracy and latency are the best of a run's front. Runs of other tasks are sorted by the task's
 metric in place of the accuracy and come after those of classification, metric by metric; descending begins with the best."""
@@ -410,10 +410,57 @@ class ExportRequest(Schema):
     )
 
 
-class Task(Schema):
-    """An export, a measurement or a plan, which a process of its own makes."""
+class FinetuningRequest(Schema):
+    """The network of a search to fine-tune, as in an export, and the training."""
 
-    task: str  # The id of the export, the measurement or the plan
+    select: str | None = Field(default=None, max_length=500, description="As in an export, e.g. latency_ms<=1.0")
+    index: int | None = Field(default=None, ge=0, le=10**6)
+    epochs: int = Field(default=5, ge=1, le=10**6)
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=100, description="The peak; null for a tenth of the supernet's."
+    )
+
+
+class CascadeRequest(Schema):
+    """The cascades of a run's front, from its validation part; with a row, that cascade exported as ONNX."""
+
+    kind: Literal["cascade"]
+    profile: str | None = Field(
+        default=None, max_length=80, description="The hardware profile whose latencies count; null for the first."
+    )
+    row: int | None = Field(default=None, ge=0, le=10**6, description="A cascade by its number in the table.")
+    test: bool = Field(default=False, description="With a row: score that cascade on the test part, too.")
+
+
+class PlotsRequest(Schema):
+    """The pictures and the interactive page of a run."""
+
+    kind: Literal["plots"]
+    select: str | None = Field(
+        default=None, max_length=500, description="Limits to draw, with the front within them, e.g. latency_ms<=1.0"
+    )
+    experts: bool = Field(default=False, description="Only the experts of one network, which `select` chooses.")
+
+
+class CalibrationRequest(Schema):
+    """A table of the latencies of the blocks of a run's job on a hardware profile."""
+
+    kind: Literal["calibration"]
+    profile: str = Field(max_length=80, description="The hardware profile to measure on.")
+    subnets: int = Field(default=30, ge=3, le=10_000, description="Whole networks to fit the scale of the table.")
+    tables: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Tables of other profiles, from which the blocks are predicted."
+    )
+    samples: int = Field(default=10, ge=4, le=10_000, description="With tables: networks to measure.")
+
+
+ArtifactRequest = Annotated[CascadeRequest | PlotsRequest | CalibrationRequest, Field(discriminator="kind")]
+
+
+class Task(Schema):
+    """An export, a measurement, a plan or an artifact of a run, which a process of its own makes."""
+
+    task: str  # The id of the export, the measurement, the plan or the artifact
     kind: TaskKindName
     of: str  # The run, or the hardware profile; "jobs" for a plan
     status: TaskStatusName
@@ -444,6 +491,22 @@ class Export(Schema):
     files: tuple[FileInfo, ...]
     result: dict[str, Any] | None
     """The output of `nas export --json` without paths: the network, its metrics, the parity with torch."""
+
+
+class Artifact(Schema):
+    """Cascades, plots or a table of latencies of a run, with its files once it is finished."""
+
+    artifact: str
+    run: str
+    status: TaskStatusName
+    reason: str
+    submitted: datetime
+    time_limit_s: float | None = None
+    request: ArtifactRequest
+    files: tuple[FileInfo, ...]
+    table: str | None = None  # Of a finished calibration: its name in `lookup_tables` of job files
+    result: dict[str, Any] | None
+    """What the command prints with --json, without paths: `nas cascade`, `nas plot` or `nas calibrate`."""
 
 
 class Drift(Schema):

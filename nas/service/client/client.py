@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from pydantic import BaseModel
 
 from nas.errors import ServiceError
 from nas.service.api import schemas
@@ -411,23 +412,154 @@ class NasClient:
         """
         self._transport.send("DELETE", f"{_path_of(run)}/exports/{quoted(export)}")
 
-    def fetch(
-        self, export: schemas.Export, folder: Path, *, on_progress: DownloadProgress | None = None
-    ) -> tuple[Path, ...]:
-        """Downloads the files of a finished export into a folder, see `download`; returns their paths.
+    def finetune(
+        self,
+        run: str,
+        *,
+        select: str | None = None,
+        index: int | None = None,
+        epochs: int = 5,
+        learning_rate: float | None = None,
+    ) -> schemas.RunSummary:
+        """Queues a new run that fine-tunes a network of a search and measures it again.
 
         Args:
-            export: A finished export, as `export` returns it.
-            folder: Folder of the files, which is made where it is missing. Files of an earlier export in it are replaced; any
-                other file of the same name is an error.
+            run: Id of a search.
+            select, index: The network, as for `export`; without either, the knee of the front.
+            epochs: Number of epochs.
+            learning_rate: The peak; None for a tenth of the supernet's.
+        """
+        fields = {"select": select, "index": index, "epochs": epochs, "learning_rate": learning_rate}
+        body = checked(schemas.FinetuningRequest, fields)
+        return self._transport.post(f"{_path_of(run)}/finetunings", schemas.RunSummary, body=body)
+
+    def cascade(
+        self,
+        run: str,
+        *,
+        profile: str | None = None,
+        row: int | None = None,
+        test: bool = False,
+        on_change: Callable[[schemas.Artifact], None] | None = None,
+    ) -> schemas.Artifact:
+        """The cascades of two networks of a front; waits for them. With a row, `fetch` downloads its export.
+
+        Args:
+            run: Id of a finished search of a classification.
+            profile: Hardware profile whose latencies count; None for that of the first latency objective.
+            row: A cascade of the table by its number, which is exported as ONNX.
+            test: Whether that cascade is scored on the test part, too.
+            on_change: Called with the artifact after each change of its status.
+
+        Raises:
+            ServiceError: it failed; the message gives the reason.
+        """
+        fields = {"kind": "cascade", "profile": profile, "row": row, "test": test}
+        return self._artifact(run, checked(schemas.CascadeRequest, fields), on_change)
+
+    def plot(
+        self,
+        run: str,
+        *,
+        select: str | None = None,
+        experts: bool = False,
+        on_change: Callable[[schemas.Artifact], None] | None = None,
+    ) -> schemas.Artifact:
+        """The pictures and the interactive page of a run; waits for them. `fetch` downloads them.
+
+        Args:
+            run: Id of a search.
+            select: Limits to draw, with the front within them.
+            experts: Whether only the experts of one network are drawn, which `select` chooses.
+            on_change: Called with the artifact after each change of its status.
+
+        Raises:
+            ServiceError: it failed; the message gives the reason.
+        """
+        fields = {"kind": "plots", "select": select, "experts": experts}
+        return self._artifact(run, checked(schemas.PlotsRequest, fields), on_change)
+
+    def calibrate(
+        self,
+        run: str,
+        profile: str,
+        *,
+        subnets: int = 30,
+        tables: Sequence[str] = (),
+        samples: int = 10,
+        on_change: Callable[[schemas.Artifact], None] | None = None,
+    ) -> schemas.Artifact:
+        """A lookup table of the latencies of the blocks of a run's job; waits for it.
+
+        Args:
+            run: Id of a run of either kind.
+            profile: Name of the hardware profile to measure on.
+            subnets: Number of whole networks to fit the scale of the table.
+            tables: Names of tables of other profiles (``calibrations/ID``), from which the blocks are predicted.
+            samples: Number of networks to measure where there are `tables`.
+            on_change: Called with the artifact after each change of its status.
+
+        Returns:
+            The artifact, whose ``table`` is its name in the `lookup_tables` of jobs; `fetch` downloads the file.
+
+        Raises:
+            ServiceError: it failed; the message gives the reason.
+        """
+        fields = {
+            "kind": "calibration",
+            "profile": profile,
+            "subnets": subnets,
+            "tables": tuple(tables),
+            "samples": samples,
+        }
+        return self._artifact(run, checked(schemas.CalibrationRequest, fields), on_change)
+
+    def _artifact(
+        self, run: str, request: BaseModel, on_change: Callable[[schemas.Artifact], None] | None
+    ) -> schemas.Artifact:
+        path = f"{_path_of(run)}/artifacts"
+        artifact = self._transport.post(path, schemas.Artifact, body=request)
+        subject = f"{run}: the artifact {artifact.artifact}"
+        return finished(self._transport, artifact, f"{path}/{quoted(artifact.artifact)}", on_change, subject=subject)
+
+    def artifacts(self, run: str) -> tuple[schemas.Artifact, ...]:
+        """The cascades, plots and lookup tables of a run, oldest first.
+
+        Args:
+            run: Id of a run.
+        """
+        return self._transport.get(f"{_path_of(run)}/artifacts", tuple[schemas.Artifact, ...])
+
+    def delete_artifact(self, run: str, artifact: str) -> None:
+        """Deletes an artifact that has ended, with its files on the server.
+
+        Args:
+            run: Id of the run of the artifact.
+            artifact: Id of an artifact that is finished, failed or cancelled, as in `schemas.Artifact.artifact`.
+        """
+        self._transport.send("DELETE", f"{_path_of(run)}/artifacts/{quoted(artifact)}")
+
+    def fetch(
+        self, export: schemas.Export | schemas.Artifact, folder: Path, *, on_progress: DownloadProgress | None = None
+    ) -> tuple[Path, ...]:
+        """Downloads the files of a finished export or artifact into a folder, see `download`; returns their paths.
+
+        Args:
+            export: A finished export, as `export` returns it, or an artifact, as `cascade`, `plot` and `calibrate` return it.
+            folder: Folder of the files, which is made where it is missing. Files of an earlier export in it are replaced, and
+                those of plots; any other file of the same name is an error.
             on_progress: Called with the bytes received so far and in total over all files, after each part; None for no call.
         """
-        path = f"{_path_of(export.run)}/exports/{quoted(export.export)}/files"
+        if isinstance(export, schemas.Export):
+            kind, name, replaces = "exports", export.export, False
+        else:
+            kind, name, replaces = "artifacts", export.artifact, export.request.kind == "plots"
+        path = f"{_path_of(export.run)}/{kind}/{quoted(name)}/files"
         files = [(info, f"{path}/{quoted(info.name)}") for info in export.files]
         if not files:
-            about = f"{export.run}: the export {export.export} is {export.status} and has no files yet"
+            about = f"{export.run}: the {kind[:-1]} {name} is {export.status} and has no files yet"
             raise ServiceError(about, code="export.not-finished")
-        return download(self._transport, files, folder, on_progress=on_progress)
+        return download(self._transport, files, folder, replaces=replaces, on_progress=on_progress)
 
     # Hardware, data sets, recipes and operations
 

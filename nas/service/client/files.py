@@ -24,12 +24,14 @@ def download(
     files: Sequence[tuple[FileInfo, str]],
     folder: Path,
     *,
+    replaces: bool = False,
     on_progress: DownloadProgress | None = None,
 ) -> tuple[Path, ...]:
     """Downloads files into a folder, all or none; replaces only files of an earlier export.
 
     Args:
         files: each with its path in the API.
+        replaces: whether any file is replaced.
 
     Raises:
         ServiceError: an invalid file name, a file whose digest differs, an existing file that no export wrote, or a folder
@@ -37,7 +39,8 @@ def download(
     """
     for info, _ in files:
         _check_name(info.name)
-    _check_replaced(folder, [info.name for info, _ in files])
+    if not replaces:
+        _check_replaced(folder, [info.name for info, _ in files])
     total, done = sum(info.bytes for info, _ in files), 0
 
     def received(n: int) -> None:

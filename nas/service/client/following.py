@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from nas.errors import ServiceError
-from nas.service.api.schemas import Export, JobPlan, ModelMeasurement, RunSummary
+from nas.service.api.schemas import Artifact, Export, JobPlan, ModelMeasurement, RunSummary
 from nas.service.client.errors import RefusedError, UnreachableError
 from nas.service.client.transport import BUSY, Transport
 
 Answer = TypeVar("Answer")
-Task = TypeVar("Task", Export, ModelMeasurement, JobPlan)
+Task = TypeVar("Task", Export, Artifact, ModelMeasurement, JobPlan)
 OnGone = Callable[[ServiceError], None]
 """Called once when a server that has answered becomes unreachable, with the error; it is asked again."""
 

@@ -19,7 +19,7 @@ from nas.service.http.tokens import Tokens
 from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
 from nas.service.people import Caller
-from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs
+from nas.service.rest_routes import artifacts, exports, hardware, jobs, login, operations, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
@@ -67,6 +67,7 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         runs.routes(service, streams, parsing),
         results.routes(service),
         exports.routes(service),
+        artifacts.routes(service),
         hardware.routes(service, parsing, unpacking),
         operations.routes(service, metrics, hide_paths),
     ):

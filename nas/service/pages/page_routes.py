@@ -328,6 +328,9 @@ def _results(service: Service, settings: ServiceSettings, run: str, parameters: 
         "predictors": service.results.predictors(run) if report else (),
         "steps": shown_steps(report.steps) if report else (),
         "exports": service.exports.list(run),
+        "artifacts": service.artifacts.list(run),
+        "finetuned": service.runs.finetuned(run, report),
+        "profiles": service.hardware.list(),
         "experts": (settings.runs.get(run).plots / _EXPERTS).is_file(),
         "images": report is not None and _takes_images(service, run),
     }

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
 from pathlib import PurePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
 from nas.errors import RunStateError
 from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
+from nas.service.rest_routes.archives import ZIP, zipped
 from nas.service.rest_routes.parameters import RunId
 from nas.service.service import Service
 
@@ -21,14 +19,8 @@ ExportId = Annotated[str, Path(alias="export", description="An export's id.", ex
 FileName = Annotated[
     str, Path(description="One of the export's files.", examples=["digits-1-0f3a5c7e.onnx"], max_length=200)
 ]
-TaskId = Annotated[
-    str,
-    Path(
-        alias="task", description="The id of an export or a measurement.", examples=["export-0f3a5c7e"], max_length=200
-    ),
-]
+TaskId = Annotated[str, Path(alias="task", description="A task's id.", examples=["export-0f3a5c7e"], max_length=200)]
 _FILE: Answers = {200: {"description": "The file.", "content": {"application/octet-stream": {}}}}
-_ZIP: Answers = {200: {"description": "All files of the export.", "content": {"application/zip": {}}}}
 
 
 def routes(service: Service) -> APIRouter:
@@ -70,7 +62,7 @@ def routes(service: Service) -> APIRouter:
         "/runs/{run}/exports/{export}/archive",
         tags=["exports"],
         response_class=FileResponse,
-        responses={**_ZIP, **answers(404, 409)},
+        responses={**ZIP, **answers(404, 409)},
     )
     def export_archive(run: RunId, export: ExportId) -> Response:
         """Download all files of a finished export as one zip archive."""
@@ -79,34 +71,22 @@ def routes(service: Service) -> APIRouter:
             raise RunStateError(
                 f"the export {export!r} is {export_info.status} and has no files", code="export.no-files"
             )
-        # Stored, not compressed: weights do not compress. On disk, since they may be large.
-        file = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 - closed, and so removed, once it was sent
-        try:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for info in export_info.files:
-                    archive.write(service.exports.file(run, export, info.name), info.name)
-            file.flush()
-        except BaseException:
-            file.close()
-            raise
         name = next(
             (PurePath(info.name).stem for info in export_info.files if info.name.endswith(".onnx")), f"{run}-{export}"
         )
-        return FileResponse(
-            file.name, media_type="application/zip", filename=f"{name}.zip", background=BackgroundTask(file.close)
-        )
+        return zipped({info.name: service.exports.file(run, export, info.name) for info in export_info.files}, name)
 
     @router.get("/tasks", tags=["tasks"], responses=answers())
     def list_tasks(
         kind: Annotated[schemas.TaskKindName | None, Query(description="Only tasks of this kind.")] = None,
         status: Annotated[schemas.TaskStatusName | None, Query(description="Only tasks of this status.")] = None,
     ) -> tuple[schemas.Task, ...]:
-        """List the exports and measurements of all runs and profiles, the newest first."""
+        """List the exports, artifacts, measurements and plans of all runs and profiles, the newest first."""
         return service.tasks.all(kind, status)
 
     @router.post("/tasks/{task}/cancel", tags=["tasks"], responses=answers(404, 409))
     def cancel_task(task: TaskId) -> schemas.Task:
-        """Cancel an export or a measurement; one that runs ends some seconds later."""
+        """Cancel a task; one that runs ends some seconds later."""
         return service.tasks.cancel(task)
 
     return router

@@ -17,6 +17,7 @@ from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping
 from nas.jobs.schema.supernet import SupernetConfig
 from nas.plugins import is_dotted
 from nas.service.api import schemas
+from nas.service.artifacts import TABLES, Artifacts
 from nas.service.hardware import Hardware
 from nas.service.uploads.captured_models import CapturedModels
 from nas.service.uploads.data_sets import DataSets
@@ -52,10 +53,11 @@ class JobValidator:
         hardware: Hardware,
         data: DataSets,
         models: CapturedModels,
+        artifacts: Artifacts,
         allowed_plugins: Collection[str] = (),
     ) -> None:
         self._runs, self._hardware, self._data, self._models = runs, hardware, data, models
-        self._allowed = allowed_plugins
+        self._artifacts, self._allowed = artifacts, allowed_plugins
 
     def validated(self, submission: schemas.JobSubmission) -> ValidJob:
         """The job of a submission.
@@ -105,7 +107,9 @@ class JobValidator:
             pretrained = _tried("supernet.pretrained", problems, read, supernet.pretrained)
             supernet = supernet.model_copy(update={"pretrained": str(pretrained)})
         supernet = self._with_own_model(supernet, resolved, problems)
-        tables = tuple(resolved(f"lookup_tables[{i}]", table) for i, table in enumerate(job.lookup_tables))
+        tables = tuple(
+            _tried(f"lookup_tables[{i}]", problems, self._table, table) for i, table in enumerate(job.lookup_tables)
+        )
         hardware = tuple(
             _tried(f"hardware[{i}]", problems, self._hardware.chosen, name) for i, name in enumerate(job.hardware)
         )
@@ -132,6 +136,10 @@ class JobValidator:
             text = f"{name} is a network for the family {model.family}; got the family {family}"
             raise JobError(text, code="job.not-allowed")
         return str(path)
+
+    def _table(self, path: Path) -> Path:
+        """This machine's path of a lookup table: one that the server calibrated, or one below its data folders."""
+        return self._artifacts.table(path) if path.parts[:1] == (TABLES,) else self._data.resolved(path)
 
     def _with_own_model(
         self, supernet: SupernetConfig, resolved: Callable[[str, Path], Any], problems: list[tuple[str, str]]

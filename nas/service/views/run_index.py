@@ -51,7 +51,8 @@ class JobSummary:
         data: the name of its data set, or of the folder or file that the data are in.
         epochs: 0 where the job starts from a trained supernet.
         needs: ids of the runs that it starts from.
-        paths: files and folders of its data, of its hardware profiles and of its models.
+        finetuned: id of the run of which it fine-tunes one network, and the network's key; None for any other job.
+        paths: files and folders of its data, of its hardware profiles, its lookup tables and its models.
     """
 
     name: str
@@ -60,6 +61,7 @@ class JobSummary:
     epochs: int
     needs: frozenset[str]
     paths: frozenset[Path]
+    finetuned: tuple[str, str] | None = None
 
 
 class RunIndex:
@@ -237,10 +239,19 @@ def _job_summary(path: Path, written: int) -> JobSummary:
     job = load_job(path, stored=True)
     needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
     epochs = job.training.epochs if job.supernet.trains else 0
-    paths = {*job.data.paths.values(), *(Path(name) for name in job.hardware if is_profile_path(name))}
+    paths = {
+        *job.data.paths.values(),
+        *(Path(name) for name in job.hardware if is_profile_path(name)),
+        *job.lookup_tables,
+    }
     if job.supernet.model is not None and is_file(job.supernet.model):
         paths.add(Path(job.supernet.model))
     if job.supernet.pretrained_path is not None:
         paths.add(job.supernet.pretrained_path)
+    finetuned = None
+    if job.supernet.from_ is not None and job.supernet.network is not None:
+        finetuned = job.supernet.from_, job.supernet.network
     data = job.data.name if job.data.path is None else job.data.path.name
-    return JobSummary(job.name, data, job.search.evaluations, epochs, frozenset(map(str, needs)), frozenset(paths))
+    return JobSummary(
+        job.name, data, job.search.evaluations, epochs, frozenset(map(str, needs)), frozenset(paths), finetuned
+    )

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -17,7 +17,9 @@ from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import MAX_NOTE, Labels, read_labels
 from nas.engine.store.opening import is_held
 from nas.errors import NasError, StoreAwayError, StoreError
+from nas.results.analysis.report import RunReport
 from nas.runs.run import Run
+from nas.search.problem.objectives import Objective
 from nas.service.api import schemas
 from nas.service.state import RequestedState, ServiceState, Submission
 from nas.service.views.networks import objectives_of
@@ -38,6 +40,17 @@ _NO_SEARCH: dict[str, Any] = {
     "reference": {},
 }
 """The parts of a run's details that only a search has."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinetunedRun:
+    """A run that fine-tunes one network of another one, with the network's score before and after where they are known."""
+
+    run: schemas.RunSummary
+    network: str
+    metric: Objective | None = None
+    before: schemas.Figure | None = None
+    after: schemas.Figure | None = None
 
 
 class RunSummaries:
@@ -128,6 +141,36 @@ class RunSummaries:
                 with suppress(NasError):  # its summary has the reason
                     overviews[run.run] = self._index.overview(run.run)
         return overviews
+
+    def finetuned(self, run: str, report: RunReport | None) -> tuple[FinetunedRun, ...]:
+        """The runs that fine-tune networks of a run, the newest first.
+
+        Args:
+            report: Of the run, for the values before the fine-tuning; None where it has none.
+        """
+        finetuned_runs = []
+        for folder in reversed(self._runs.list()):
+            with suppress(NasError):  # the list of runs shows the error
+                origin = self._index.job(folder.id).finetuned
+                if origin is not None and origin[0] == run:
+                    finetuned_runs.append(self._finetuned(folder.id, origin[1], report))
+        return tuple(finetuned_runs)
+
+    def _finetuned(self, run: str, network: str, report: RunReport | None) -> FinetunedRun:
+        summary = self.readable(run)
+        after = self.overviews([summary]).get(run, RunOverview()).score
+        place = None if report is None else report.candidates.places.get(network)
+        if report is None or place is None or after is None:
+            return FinetunedRun(summary, network)
+        metric, before = after.metric, report.candidates[place]
+        figures = [
+            schemas.Figure(value=value, error=error)
+            for value, error in (
+                (before.values[metric.name], before.errors.get(metric.name, 0.0)),
+                (after.value, after.error),
+            )
+        ]
+        return FinetunedRun(summary, network, metric, *figures)
 
     def tags(self) -> tuple[str, ...]:
         """All tags that runs have, in alphabetical order."""

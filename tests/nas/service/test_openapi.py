@@ -50,7 +50,7 @@ def shows_an_example(described: Any, schema: Any) -> bool:
         return True
     if "$ref" in schema:
         return shows_an_example(described, described["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
-    parts = [schema["items"]] if "items" in schema else schema.get("anyOf", [])
+    parts = [schema["items"]] if "items" in schema else schema.get("anyOf", schema.get("oneOf", []))
     return any(shows_an_example(described, part) for part in parts)
 
 

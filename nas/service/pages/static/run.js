@@ -2,6 +2,7 @@
 
 import { ROOT, call, localTimes, notify, runPath, text, watch } from "./api.js";
 import { actions } from "./actions.js";
+import { artifacts, finetune } from "./artifacts.js";
 import { drawArchitecture } from "./architecture.js";
 import { basisText, blocksOf, csvRows, showTable } from "./blocks.js";
 import * as charts from "./charts.js";
@@ -27,6 +28,7 @@ actions(async (action) => {
   else await update();
   if (action === "resume") follow();
 });
+artifacts(run, update);
 const loaded = at("plotly") && new Promise((resolve, reject) => {
   if (window.Plotly) resolve();
   at("plotly").addEventListener("load", resolve, { once: true });
@@ -40,7 +42,7 @@ if (at("training-loss")) {
 if (isLive()) follow();
 showLog();
 repeat(async () => {
-  if (document.querySelector("#exports [data-status=queued], #exports [data-status=running]")) await update();
+  if (document.querySelector(":is(#exports, #artifacts) :is([data-status=queued], [data-status=running])")) await update();
 }, 1.5);
 
 // Links that sort the front's members and turn their pages replace the table alone.
@@ -175,7 +177,7 @@ async function showResults() {
       return fact;
     }));
     at("chosen-key").textContent = isNone ? "" : data.measured.keys[chosen];
-    at("export").disabled = isNone;
+    for (const id of ["export", "finetune"]) at(id).disabled = isNone;
     at("architecture-box").hidden = isNone;
     if (!isNone) showArchitecture();
     markRow();
@@ -251,6 +253,7 @@ async function showResults() {
     select(row.dataset.key);
     at("chosen").scrollIntoView({ block: "nearest" });
   });
+  at("finetune").addEventListener("click", () => finetune(run, data.measured.keys[chosen]));
   at("export").addEventListener("click", async () => {
     const [button, problem] = [at("export"), at("export-problem")];
     button.disabled = true;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import math
 
 import pytest
@@ -19,6 +20,7 @@ from nas.search.problem.budget import Budget
 from nas.service.api import schemas
 from nas.service.pages import assets, page_routes, rendering
 from nas.service.service import Service
+from nas.service.state import TaskStatus
 from tests.contracts.run_facts import search_facts
 from tests.nas.results.export.runs import BOARD, PROFILE, SPACE, TWO, fail
 from tests.nas.service.made_runs import queued, regressed, searched, trained
@@ -327,3 +329,25 @@ def test_an_error_in_the_rest_of_a_large_page_is_shown_in_its_place(
     page = browser.page("/runs/made-1")
     assert page.texts("p", class_="detail") == ["made-1: is <damaged>"]
     assert len(page.all("head")) == len(page.all("body")) == len(page.all("main")) == 1
+
+
+def test_a_page_has_the_artifacts_of_its_run_and_buttons_that_make_them(
+    browser: Browser, runs: RunsFolder, service: Service
+) -> None:
+    run = searched(runs).id
+    made = service.artifacts.request(run, schemas.CascadeRequest(kind="cascade"))
+    values = {"accuracy": 0.9, "error": 0.01, "mean_ms": 0.1, "worst_ms": 0.2, "share": 0.25}
+    single, pair = {"small": 0, "large": None, **values}, {"small": 0, "large": 1, **values}
+    rows = [{"number": 0, "cascade": single}, {"number": 1, "cascade": pair}]
+    result = {"networks": ["a", "b"], "numbers": [7, 3], "examples": 449, "cascades": [pair], "rows": rows}
+    service.state.change_task(made.artifact, TaskStatus.FINISHED, result=result)
+    page = browser.page(f"/runs/{run}")
+    assert page.texts("td", data_title="Networks") == ["7", "7 then 3"]
+    buttons = [
+        json.loads(e.attributes["data-artifact"] or "") for e in page.elements if "data-artifact" in e.attributes
+    ]
+    assert [button["kind"] for button in buttons] == ["plots", "cascade", "cascade"]
+    assert buttons[-1] == {"kind": "cascade", "row": 1, "test": True, "profile": None}
+    tuned = service.submissions.finetune(run, schemas.FinetuningRequest()).run
+    assert f"/runs/{tuned}" in [e.attributes.get("href") for e in browser.page(f"/runs/{run}").all("a")]
+    browser.page("/storage")
