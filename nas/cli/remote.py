@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,6 @@ import nas.search
 import nas.service
 from nas.cli.app import (
     Index,
-    Job,
     Json,
     Select,
     ServerRunId,
@@ -45,8 +44,17 @@ if TYPE_CHECKING:
 @with_server_client
 def submit(
     client: NasClient,
-    job: Job,
-    kind: Annotated[str, typer.Option("--kind", help="search, or training (only trains the supernet).")] = "search",
+    job: Annotated[Path | None, argument(metavar="[JOB]", help="A job file; `nas init` makes one.")] = None,
+    from_: Annotated[
+        str | None, option("--from", metavar="RUN", help="The job of this run of the server, in place of a file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        option("--set", metavar="KEY=VALUE", help="Another value, e.g. search.evaluations=80; may be repeated."),
+    ] = None,
+    kind: Annotated[
+        str | None, option("--kind", help="search (the default), or training (only trains the supernet).")
+    ] = None,
     hardware: Annotated[
         list[str] | None, option("--hardware", help="A hardware profile that replaces the job's; may be repeated.")
     ] = None,
@@ -55,17 +63,34 @@ def submit(
 ) -> None:
     """Submit a job to a server, which queues and runs it.
 
-    With --watch --json: one line of JSON per change.
+    With --from: the job of a run again, with the values of --set. With --watch --json: one line of JSON per change.
     """
-    if kind not in ("search", "training"):
+    if kind not in (None, "search", "training"):
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
-    text = read_text(job, hint="; `nas init` writes one")
-    text = _with_uploaded_model(client, text, job.parent)
+    if (job is None) == (from_ is None):
+        raise typer.BadParameter("name either a job file, or a run of the server with --from")
+    changes = dict(map(_change, set_ or ()))
+    if job is not None:
+        text = read_text(job, hint="; `nas init` writes one")
+        text = _with_uploaded_model(client, text, job.parent)
+    else:
+        origin = client.detail(str(from_))
+        text, kind = origin.job, kind or origin.kind
+    if changes:
+        text = client.edit(text, changes)
     summary = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
     if watch:
         print(f"submitted as {summary.run}", file=sys.stderr)
         return _watch(client, summary.run, as_json)
     return print_result(as_json, summary, f"{summary.run}: {status_text(summary)}\nnext: nas watch {summary.run}")
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """The key and the value of ``KEY=VALUE``, whose value is YAML: a number, a text, a list or null."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise typer.BadParameter(f"--set {text}: expected KEY=VALUE, such as search.evaluations=80")
+    return key.strip(), nas.jobs.parse_mapping(f"value: {value}", source=f"--set {text}", noun="value")["value"]
 
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:

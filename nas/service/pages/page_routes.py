@@ -221,18 +221,23 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
     max_bytes = settings.limits.upload_bytes
 
     @pages.get("/submit")
-    def submit(recipe: str = "", data: str = "", model: str = "") -> Response:
-        """A form for a job.
+    def submit(recipe: str = "", data: str = "", model: str = "", run: str = "") -> Response:
+        """A form for a job, filled with a recipe, or with the job of a run to submit it again with changes.
 
         Args:
             data, model: An uploaded data set and an uploaded model that the recipe is filled in with.
         """
         recipes = service.recipes.list()
-        chosen = service.recipes.get(recipe or recipes[0].name, data=data, model=model)
+        origin = service.runs.readable_detail(run) if run else None
+        chosen = None
+        if origin is None:
+            chosen = service.recipes.get(recipe or recipes[0].name, data=data, model=model)
         return page(
             "submit.html",
             recipes=recipes,
             chosen=chosen,
+            origin=origin,
+            job=origin.job if origin is not None else chosen.job if chosen is not None else "",
             profiles=service.hardware.list(),
             max_bytes=max_bytes,
             plugins=jobs.plugins(settings.allowed_plugins),

@@ -351,3 +351,14 @@ def test_a_page_has_the_artifacts_of_its_run_and_buttons_that_make_them(
     tuned = service.submissions.finetune(run, schemas.FinetuningRequest()).run
     assert f"/runs/{tuned}" in [e.attributes.get("href") for e in browser.page(f"/runs/{run}").all("a")]
     browser.page("/storage")
+
+
+def test_the_job_of_a_run_is_submitted_again_with_changes(browser: Browser, runs: RunsFolder) -> None:
+    run = trained(runs).id
+    links = [e.attributes.get("href") for e in browser.page(f"/runs/{run}").all("a")]
+    assert f"/submit?run={run}" in links
+    page = browser.page(f"/submit?run={run}")
+    assert page.all("textarea")[0].text.strip() == runs.get(run).job_file.read_text().strip()
+    [kind] = [e for e in page.all("input", name="kind") if "checked" in e.attributes]
+    assert kind.attributes["value"] == "training"
+    browser.page("/submit?run=none-1", status=404)
