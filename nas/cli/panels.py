@@ -27,6 +27,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "watch",
         "logs",
         "cancel",
+        "delete",
         "fetch",
         "tasks",
         "exports",

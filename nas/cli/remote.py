@@ -114,18 +114,26 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
 def status(
     client: NasClient,
     run: Annotated[str | None, argument(metavar="[RUN]", help="A run; all runs by default.")] = None,
+    tag: Annotated[str | None, option("--tag", help="Only runs with this tag; `nas label` adds tags.")] = None,
+    data: Annotated[str | None, option("--data", help="Only runs on data of this name.")] = None,
+    submitter: Annotated[str | None, option("--by", help="Only runs that a token of this name submitted.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the status of a server's runs, or of one run.
 
     The newest run is first.
     """
-    summaries = [client.status(run)] if run is not None else list(_all_runs(client))
+    wanted = {"tag": tag, "data": data, "submitter": submitter}
+    if run is not None and any(wanted.values()):
+        raise typer.BadParameter("--tag, --data and --by select from all runs; leave out the run")
+    summaries = [client.status(run)] if run is not None else list(_all_runs(client, **wanted))
     header = ["run", "kind", "status", "progress", "submitted by", "reason", "next"]
     rows = [
         [s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, client.server)] for s in summaries
     ]
     empty_text = f"no runs at {client.server}; submit one with: nas submit JOB.yaml"
+    if any(wanted.values()):
+        empty_text = f"no run at {client.server} is so; nas status lists all"
     print_list(as_json, summaries if run is None else summaries[0], header, rows, empty_text=empty_text)
 
 
@@ -179,6 +187,36 @@ def cancel(client: NasClient, run: ServerRunId, as_json: Json = False) -> None:
     print_result(as_json, summary, f"{summary.run}: {end}; its measurements are kept\nnext: {following}")
 
 
+@app.command(epilog="Example: nas delete digits-cnn-1 digits-cnn-2")
+@with_server_client
+def delete(
+    client: NasClient,
+    runs: Annotated[list[str], argument(metavar="RUN...", help="One or several runs; `nas status` lists them.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete runs of a server with their measurements, networks and exports.
+
+    Asks first. Runs that wait or run, or that others need, are not deleted.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("without a terminal to ask in, deleting needs --yes")
+        typer.confirm(f"Delete {', '.join(runs)} from {client.server}? This cannot be undone.", abort=True, err=True)
+    deleted, problems = [], []
+    for run in runs:
+        try:
+            client.delete(run)
+            deleted.append(run)
+        except ServiceError as error:
+            if error.code == "service.unreachable":
+                raise
+            problems.append(f"{run}: {error}")
+    print_result(as_json, {"deleted": deleted, "problems": problems}, "\n".join(f"deleted {run}" for run in deleted))
+    if problems:
+        raise ServiceError("\n".join(problems), code="run.not-deleted")
+
+
 @app.command(epilog='Example: nas fetch digits-cnn-1 --select "latency_ms<=0.05"')
 @with_server_client
 def fetch(
@@ -230,10 +268,12 @@ def _detached(run: str, again: str) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _all_runs(client: NasClient) -> Iterator[RunSummary]:
+def _all_runs(
+    client: NasClient, *, tag: str | None = None, data: str | None = None, submitter: str | None = None
+) -> Iterator[RunSummary]:
     offset = 0
     while True:
-        page = client.runs(offset=offset, limit=200)
+        page = client.runs(tag=tag, data=data, submitter=submitter, offset=offset, limit=200)
         yield from page.runs
         offset += len(page.runs)
         if not page.runs or offset >= page.total:

@@ -23,6 +23,7 @@ from nas.cli.app import (
     Token,
     TokenFile,
     app,
+    argument,
     check_place,
     option,
     print_change,
@@ -262,32 +263,42 @@ def plot(
 
 @app.command(epilog='Example: nas label digits-cnn-1 --add thesis --note "first try"')
 def label(
-    run: RunId,
+    runs_: Annotated[list[str], argument(metavar="RUN...", help="One or several runs; `nas runs` lists them.")],
     add: Annotated[list[str] | None, option("--add", help="A tag to add; may be repeated.")] = None,
     remove: Annotated[list[str] | None, option("--remove", help="A tag to remove; may be repeated.")] = None,
     note: Annotated[str | None, option("--note", help='The note in place of the present one; "" removes it.')] = None,
     runs: Runs = DEFAULT_RUNS,
-    server: Annotated[str | None, option("--server", help="Label a run of this server.")] = None,
+    server: Annotated[str | None, option("--server", help="Label runs of this server.")] = None,
     token: Token = None,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show or change the tags and the note of a run."""
+    """Show or change the tags and the note of runs."""
     changes = bool(add or remove or note is not None)
+
+    def edited(labels: Labels) -> Labels:
+        return labels.edited(add or (), remove or (), note) if changes else labels
+
+    labels_by_run: dict[str, Labels] = {}
     if server is not None:
         with server_client(server, token, token_file) as client:
-            now = client.status(run)
-            labels = Labels(now.tags, now.note)
-            if changes:
-                labels = labels.edited(add or (), remove or (), note)
+            for run in runs_:
+                now = client.status(run)
+                labels_by_run[run] = edited(Labels(now.tags, now.note))
+            for run, labels in labels_by_run.items() if changes else ():
                 client.label(run, tags=labels.tags, note=labels.note)
     else:
-        run_folder = RunsFolder(runs).get(run)
-        labels = read_labels(run_folder)
-        if changes:
-            labels = labels.edited(add or (), remove or (), note)
-            write_labels(run_folder, labels)
+        folder_by_run = {run: RunsFolder(runs).get(run) for run in runs_}
+        labels_by_run = {run: edited(read_labels(folder)) for run, folder in folder_by_run.items()}
+        for run, labels in labels_by_run.items() if changes else ():
+            write_labels(folder_by_run[run], labels)
     if as_json:
-        return print_json({"run": run, "tags": list(labels.tags), "note": labels.note})
-    print(f"{run}: {', '.join(labels.tags) or 'no tags'}")
-    return print(labels.note) if labels.note else None
+        entries = [
+            {"run": run, "tags": list(labels.tags), "note": labels.note} for run, labels in labels_by_run.items()
+        ]
+        return print_json(entries[0] if len(runs_) == 1 else entries)
+    for run, labels in labels_by_run.items():
+        print(f"{run}: {', '.join(labels.tags) or 'no tags'}")
+        if labels.note:
+            print(labels.note)
+    return None

@@ -258,6 +258,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.needed": "Other runs that wait or run start from this run; delete it when they have ended.",
     "run.not-a-search": "The run only trains a supernet, so that it has no front.",
     "run.not-begun": "No driver has begun the run yet, so that it has no results and no budget of its own.",
+    "run.not-deleted": "Some of the runs were not deleted; the message gives the reasons.",
     "run.not-finished": "A run that was followed ended without finishing.",
     "run.not-submitted": "A command on the server's machine started the run, so that the service cannot cancel it.",
     "run.nothing-failed": "No measurement of the run failed, so that there is nothing to retry.",

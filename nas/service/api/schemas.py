@@ -14,7 +14,7 @@ NetworkStatus = Literal["all", "front", "measured", "noisy", "too-noisy", "faile
 """A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
 that, without a value for the noise of the machine or for another reason, or skipped before all of their measurements."""
 TaskKindName = Literal["export", "measurement", "plan", "cascade", "plots", "calibration"]
-RunOrder = Literal["run", "data", "status", "started", "evaluations", "accuracy", "latency_ms"]
+RunOrder = Literal["run", "data", "submitter", "status", "started", "evaluations", "accuracy", "latency_ms"]
 """What runs can be sorted by; accuracy and latency are the best of a run's front. Runs of other tasks are sorted by the task's
 metric in place of the accuracy and come after those of classification, metric by metric; descending begins with the best."""
 

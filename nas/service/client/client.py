@@ -131,6 +131,10 @@ class NasClient:
         kind: schemas.RunKind | None = None,
         name: str | None = None,
         tag: str | None = None,
+        data: str | None = None,
+        submitter: str | None = None,
+        min_accuracy: float | None = None,
+        max_latency_ms: float | None = None,
         sort: schemas.RunOrder | None = None,
         descending: bool = False,
         offset: int = 0,
@@ -143,6 +147,10 @@ class NasClient:
             kind: Only searches, or only trainings of a supernet; None for both.
             name: Part of a run's id, in upper or lower case; at most 80 characters, None for all runs.
             tag: Only runs with exactly this tag; at most 40 characters, None for all runs.
+            data: Only runs on data of this name; None for all runs.
+            submitter: Only runs that a token of this name submitted; None for all runs.
+            min_accuracy: Smallest best accuracy of a run's front, 0 to 1; None for all runs.
+            max_latency_ms: Largest best latency of a run's front; None for all runs.
             sort: Value to sort by, see `nas.service.api.schemas.RunOrder`; None for the newest first.
             descending: Whether the largest value (by ``accuracy``, the best one) is first; has no effect unless `sort` is set.
                 Runs without the value come last in both directions.
@@ -154,6 +162,10 @@ class NasClient:
             "kind": kind,
             "name": name,
             "tag": tag,
+            "data": data,
+            "submitter": submitter,
+            "min_accuracy": min_accuracy,
+            "max_latency_ms": max_latency_ms,
             "sort": sort,
             "descending": descending or None,
             "offset": offset,

@@ -108,6 +108,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         gc.freeze()  # these objects stay
         gc.set_threshold(*_COLLECT)
         threading.Thread(target=prepare, daemon=True).start()
+        threading.Thread(target=service.runs.warm, name="warm-up", daemon=True).start()
         announce(_url(settings, opened))
         logger.info("serving", extra={"url": _url(settings, opened), "runs": str(settings.runs.root)})
         server.run(sockets=[opened])

@@ -27,12 +27,25 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views import jobs
 from nas.service.views.networks import TEST, NetworkQuery, counts
+from nas.service.views.run_summaries import ALL_RUNS, RunFilter
 from supernets.data.recognition import KINDS
 
 _PAGE_SIZE = 50
 """Runs, or evaluations, on one page."""
 _OVERVIEWS_S = 1.0
 """For the best values and fronts of a list's runs: that of 10,000 evaluations takes a second, once. The page asks again."""
+_COLUMNS = {
+    "data": "Data",
+    "submitter": "Submitted by",
+    "started": "Started",
+    "status": "Status",
+    "evaluations": "Evaluations",
+    "accuracy": "Best accuracy",
+    "latency_ms": "Best latency",
+    "front": "Front",
+}
+"""Columns of the list of runs, beside the run's name, in their order."""
+_USUAL_COLUMNS = ("data", "status", "accuracy", "latency_ms", "front")
 _MEMBERS = 15
 """Members of a front on one page."""
 _COMPARED = 100
@@ -72,33 +85,52 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
         kind: str = "",
         name: str = "",
         tag: str = "",
+        data: str = "",
+        submitter: str = "",
+        accuracy_percent: str = "",
+        latency_ms: str = "",
+        columns: Annotated[list[str] | None, Query(max_length=20)] = None,
         sort: schemas.RunOrder | None = None,
         descending: bool = False,
         offset: Offset = 0,
     ) -> Response:
         """All runs, the newest first or sorted by a column."""
-        wanted = {"status": status, "kind": kind, "name": name, "tag": tag}
-        runs_page = service.runs.page(
-            status=status or None,
-            kind=kind or None,
-            name=name or None,
-            tag=tag or None,
-            sort=sort,
-            descending=descending,
-            offset=offset,
-            limit=_PAGE_SIZE,
-        )
-        order = {} if sort is None else {"sort": sort} | ({"descending": "1"} if descending else {})
+        names = {"status": status, "kind": kind, "name": name, "tag": tag, "data": data, "submitter": submitter}
+        limits = {"accuracy_percent": accuracy_percent, "latency_ms": latency_ms}
+        wanted, problem = ALL_RUNS, ""
+        try:
+            accuracy, latency = _number("accuracy", accuracy_percent), _number("latency", latency_ms)
+            wanted = RunFilter(
+                **{key: value or None for key, value in names.items()},
+                min_accuracy=None if accuracy is None else accuracy / 100,
+                max_latency_ms=latency,
+            )
+        except NasError as error:  # shown below the form, which keeps the filter
+            problem = str(error)
+        runs_page = service.runs.page(wanted, sort=sort, descending=descending, offset=offset, limit=_PAGE_SIZE)
         return page(
             "runs.html",
             runs_page=runs_page,
             overviews=service.runs.overviews(runs_page.runs, within_s=_OVERVIEWS_S),
-            filters={key: value for key, value in wanted.items() if value},
-            order=order,
+            filters={key: value for key, value in {**names, **limits}.items() if value},
+            problem=problem,
+            columns=[column for column in _COLUMNS if column in (columns or _USUAL_COLUMNS)],
+            chosen_columns=columns or (),
+            all_columns=_COLUMNS,
+            order={} if sort is None else {"sort": sort} | ({"descending": "1"} if descending else {}),
             limit=_PAGE_SIZE,
             statuses=list(get_args(schemas.RunStatusName)),
-            tags=service.runs.tags(),
+            choices=service.runs.filter_choices(),
         )
+
+
+def _number(noun: str, text: str) -> float | None:
+    """The number in a field of the filter; None for an empty one."""
+    try:
+        return float(text) if text.strip() else None
+    except ValueError:
+        message = f"the best {noun}: expected a number, got {text[:40]!r}; all runs are shown"
+        raise NasError(message, code="request.invalid") from None
 
 
 def _is_allowed(service: Service, kind: str, name: str) -> bool:
@@ -203,7 +235,7 @@ def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
                 differences = service.results.job_differences(chosen)
             else:
                 differences = comparison.job_differences
-        searches = service.runs.page(kind="search", limit=_COMPARED).runs
+        searches = service.runs.page(RunFilter(kind="search"), limit=_COMPARED).runs
         metrics = [] if comparison is None else [_objective(o) for o in comparison.objectives]
         return page(
             "compare.html",

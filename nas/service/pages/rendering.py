@@ -283,7 +283,7 @@ def reasons(report: RunReport) -> dict[str, int]:
 def query(parameters: Mapping[str, object], **changes: object) -> str:
     """A link to the present page with some values of its query changed; empty ones are left out."""
     values = {name: "true" if value is True else value for name, value in {**parameters, **changes}.items() if value}
-    return f"?{urlencode(values)}"
+    return f"?{urlencode(values, doseq=True)}"
 
 
 def is_short(network: schemas.Network, metric: Objective, report: RunReport) -> bool:

@@ -15,6 +15,7 @@ from nas.service.rest_routes.jobs import BODY, JobRequest, job_request
 from nas.service.rest_routes.parameters import Offset, RunId, client_name
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
+from nas.service.views.run_summaries import RunFilter
 
 _EVENT = {
     "type": "object",
@@ -59,15 +60,22 @@ def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -
         kind: Annotated[schemas.RunKind | None, Query(description="Only runs of this kind.")] = None,
         name: Annotated[str | None, Query(max_length=80, description="A part of the run's id.")] = None,
         tag: Annotated[str | None, Query(max_length=40, description="Only runs with this tag.")] = None,
+        data: Annotated[str | None, Query(max_length=200, description="Only runs on this data.")] = None,
+        submitter: Annotated[str | None, Query(max_length=80, description="Only runs of this token.")] = None,
+        min_accuracy: Annotated[
+            float | None, Query(ge=0, le=1, description="Only runs whose front reaches this accuracy, 0 to 1.")
+        ] = None,
+        max_latency_ms: Annotated[
+            float | None, Query(ge=0, description="Only runs whose front reaches this latency.")
+        ] = None,
         sort: Annotated[schemas.RunOrder | None, Query(description="By default, the newest first.")] = None,
         descending: Annotated[bool, Query(description="The largest first.")] = False,
         offset: Offset = 0,
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
     ) -> schemas.RunsPage:
         """List runs."""
-        return service.runs.page(
-            status=status, kind=kind, name=name, tag=tag, sort=sort, descending=descending, offset=offset, limit=limit
-        )
+        wanted = RunFilter(status, kind, name, tag, data, submitter, min_accuracy, max_latency_ms)
+        return service.runs.page(wanted, sort=sort, descending=descending, offset=offset, limit=limit)
 
     @router.get("/runs/{run}", responses=answers(404))
     def show_run(run: RunId) -> schemas.RunDetail:

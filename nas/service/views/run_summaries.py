@@ -27,6 +27,7 @@ from nas.service.views.run_index import RunIndex
 from nas.service.views.run_overviews import RunOverview
 
 _EVENTS = 50
+_ALL_RUNS = 10**9
 _NO_SEARCH: dict[str, Any] = {
     "objectives": (),
     "constraints": (),
@@ -40,6 +41,48 @@ _NO_SEARCH: dict[str, Any] = {
     "reference": {},
 }
 """The parts of a run's details that only a search has."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """The runs of a list; None in an attribute lets all through.
+
+    Attributes:
+        name: A part of the run's id, in upper or lower case.
+        data: Name of the data, as in `schemas.RunSummary.data`.
+        submitter: Name of the token that submitted it.
+        min_accuracy: Smallest value of the best accuracy of its front, 0 to 1.
+        max_latency_ms: Largest value of the best latency of its front.
+    """
+
+    status: str | None = None
+    kind: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    data: str | None = None
+    submitter: str | None = None
+    min_accuracy: float | None = None
+    max_latency_ms: float | None = None
+
+    @property
+    def needs_best(self) -> bool:
+        """True if it compares the best values of runs."""
+        return (self.min_accuracy, self.max_latency_ms) != (None, None)
+
+    @property
+    def needs_results(self) -> bool:
+        """True if the stores of runs have to be read."""
+        return (self.status, self.kind) != (None, None) or self.needs_best
+
+    def lets_through(self, overview: RunOverview) -> bool:
+        """True if the best values of a run satisfy the filter; False where it has none."""
+        accuracy, latency = overview.best("accuracy"), overview.best("latency_ms")
+        return (self.min_accuracy is None or (accuracy is not None and accuracy.value >= self.min_accuracy)) and (
+            self.max_latency_ms is None or (latency is not None and latency.value <= self.max_latency_ms)
+        )
+
+
+ALL_RUNS = RunFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +140,48 @@ class RunSummaries:
 
     def page(
         self,
+        wanted: RunFilter = ALL_RUNS,
         *,
-        status: str | None = None,
-        kind: str | None = None,
-        name: str | None = None,
-        tag: str | None = None,
         sort: schemas.RunOrder | None = None,
         descending: bool = False,
         offset: int = 0,
         limit: int = 50,
     ) -> schemas.RunsPage:
-        """The runs of this status and kind with this tag whose ids contain the name, the newest first unless sorted.
+        """The runs that a filter lets through, the newest first unless sorted.
 
         A run that cannot be read is listed as failed, with the error as its reason. Runs without the value that is sorted
         by come last in both directions.
         """
         queue = self._queue()
         submitted = {submission.run: submission for submission in self._state.submissions()}
-        folders = [f for f in reversed(self._runs.list()) if name is None or name.lower() in f.id.lower()]
-        if tag is not None:
-            folders = [folder for folder in folders if tag in self._labels(folder.id).tags]
-        if (status, kind, sort) == (None, None, None):  # runs of other pages need not be read
+        folders = [f for f in reversed(self._runs.list()) if self._may_list(f.id, submitted.get(f.id), wanted)]
+        if sort is None and not wanted.needs_results:  # runs of other pages need not be read
             page, total = folders[offset : offset + limit], len(folders)
             summaries = [self._listed(folder, submitted.get(folder.id), queue) for folder in page]
             return schemas.RunsPage(total=total, offset=offset, runs=tuple(summaries))
         listed = (self._listed(folder, submitted.get(folder.id), queue) for folder in folders)
-        summaries = [run for run in listed if status in (None, run.status) and kind in (None, run.kind)]
+        summaries = [run for run in listed if wanted.status in (None, run.status) and wanted.kind in (None, run.kind)]
+        if wanted.needs_best:
+            overviews = self.overviews(summaries)
+            summaries = [run for run in summaries if wanted.lets_through(overviews.get(run.run, RunOverview()))]
         if sort is not None:
             summaries = self._sorted(summaries, sort, descending=descending)
         return schemas.RunsPage(total=len(summaries), offset=offset, runs=tuple(summaries[offset : offset + limit]))
+
+    def _may_list(self, run: str, submission: Submission | None, wanted: RunFilter) -> bool:
+        """True unless a filter rejects a run by what is known without its store."""
+        return (
+            (wanted.name is None or wanted.name.lower() in run.lower())
+            and (wanted.submitter is None or (submission is not None and submission.submitter == wanted.submitter))
+            and (wanted.tag is None or wanted.tag in self._labels(run).tags)
+            and (wanted.data is None or wanted.data == self._data_of(run))
+        )
+
+    def _data_of(self, run: str) -> str:
+        """The name of a run's data; "" where its job file is damaged."""
+        with suppress(NasError):
+            return self._index.job(run).data
+        return ""
 
     def overviews(self, runs: Sequence[schemas.RunSummary], *, within_s: float = math.inf) -> dict[str, RunOverview]:
         """The overviews by run of the searches that have measured something and can be read.
@@ -172,9 +228,20 @@ class RunSummaries:
         ]
         return FinetunedRun(summary, network, metric, *figures)
 
-    def tags(self) -> tuple[str, ...]:
-        """All tags that runs have, in alphabetical order."""
-        return tuple(sorted({tag for folder in self._runs.list() for tag in self._labels(folder.id).tags}))
+    def filter_choices(self) -> dict[str, tuple[str, ...]]:
+        """The tags, data and submitters that runs have, each in alphabetical order."""
+        runs = [folder.id for folder in self._runs.list()]
+        values = {
+            "tag": {tag for run in runs for tag in self._labels(run).tags},
+            "data": set(map(self._data_of, runs)),
+            "submitter": {submission.submitter for submission in self._state.submissions()},
+        }
+        return {name: tuple(sorted(value - {""})) for name, value in values.items()}
+
+    def warm(self) -> None:
+        """Reads every run once, so that lists of many runs need not be waited for; a run that cannot be read is skipped."""
+        runs = self.page(sort="status", limit=_ALL_RUNS).runs
+        self.overviews(runs)
 
     def detail(self, run: str) -> schemas.RunDetail:
         """A run's summary, job file, objectives, front and last events."""
@@ -235,8 +302,8 @@ class RunSummaries:
         scored = [(run, best) for run in runs if (best := overviews.get(run.run, RunOverview()).score) is not None]
         scored.sort(key=lambda pair: pair[1].goodness, reverse=descending)
         scored.sort(key=lambda pair: (pair[1].metric.name != "accuracy", pair[1].metric.name))
-        ranked = [run for run, _ in scored]
-        return ranked + [run for run in runs if run not in ranked]
+        ranked = {run.run for run, _ in scored}
+        return [run for run, _ in scored] + [run for run in runs if run.run not in ranked]
 
     def _labels(self, run: str) -> Labels:
         """The labels of a run; the error in place of its note where they cannot be read."""

@@ -59,3 +59,12 @@ def test_runs_of_a_server_are_labelled(shell: Shell, runs: RunsFolder) -> None:
         assert shell.nas("label", "made-1", "--note", "", *there).out == "made-1: a\n"
         assert read_labels(run) == Labels(("a",), "")
     state.close()
+
+
+def test_several_runs_are_labelled_at_once_or_none(shell: Shell, runs: RunsFolder) -> None:
+    first, second = searched(runs), trained(runs)
+    assert shell.nas("label", "made-1", "supernet-1", "--add", "paper").out == "made-1: paper\nsupernet-1: paper\n"
+    assert [row["tags"] for row in shell.nas("label", "made-1", "supernet-1", "--json").data] == [["paper"], ["paper"]]
+    shell.nas("label", "made-1", "--remove", "paper")
+    assert shell.nas("label", "supernet-1", "made-1", "--remove", "paper").error == "labels.invalid"
+    assert [read_labels(run).tags for run in (first, second)] == [(), ("paper",)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from nas.engine.store.folder import RunsFolder
 from nas.service.api.schemas import ExportRequest
@@ -14,7 +16,7 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus
 from tests.nas.commands import Shell
 from tests.nas.service.client.served import served
-from tests.nas.service.made_runs import Jobs, searched
+from tests.nas.service.made_runs import Jobs, searched, trained
 from tests.nas.service.sent_files import begun_capture, flowers, packed
 
 
@@ -108,3 +110,31 @@ def test_tasks_are_listed_and_cancelled_and_exports_deleted(shell: Shell, servic
     assert export in shell.nas("exports", "list", run).out
     assert shell.nas("exports", "delete", run, export).out == f"deleted {export}\n"
     assert shell.nas("exports", "list", run, "--json").data == []
+
+
+def test_runs_are_deleted_after_a_question(shell: Shell, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = service.settings.runs
+    searched(runs)
+    trained(runs)
+    unasked = shell.nas("delete", "made-1")
+    assert unasked.code == 2
+    assert "needs --yes" in unasked.err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda *arguments, **options: (_ for _ in ()).throw(typer.Abort()))
+    assert shell.nas("delete", "made-1").code == 1
+    assert runs.holds("made-1")
+    found = shell.nas("delete", "made-1", "none-1", "--yes")
+    assert (found.code, found.out, found.error) == (1, "deleted made-1\n", "run.not-deleted")
+    assert "none-1" in found.err
+    assert [folder.id for folder in runs.list()] == ["supernet-1"]
+
+
+def test_the_status_of_some_runs_is_listed(shell: Shell, service: Service) -> None:
+    runs = service.settings.runs
+    searched(runs)
+    trained(runs)
+    shell.nas("label", "made-1", "--add", "paper", "--server", os.environ["NAS_SERVER"])
+    assert [row["run"] for row in shell.nas("status", "--tag", "paper", "--json").data] == ["made-1"]
+    assert len(shell.nas("status", "--data", "digits", "--json").data) == 2
+    assert "lists all" in shell.nas("status", "--by", "ada").out
+    assert "leave out the run" in shell.nas("status", "made-1", "--tag", "paper").err

@@ -48,8 +48,7 @@ def test_runs_are_listed_the_newest_first_with_what_can_be_done(browser: Browser
     assert page.texts("div", class_="progress") == ["40 of 40 evaluations", "40 of 40 evaluations", "4 of 4 epochs"]
     made = [e.attributes["data-action"] for e in page.all("button", data_run="made-1")]
     assert made == ["label", "resume", "delete"]
-    # A training has no front to compare.
-    assert [e.attributes["value"] for e in page.all("input", type="checkbox")] == ["going-on-1", "made-1"]
+    assert [e.attributes["value"] for e in page.all("input", name="runs")] == ["going-on-1", "made-1", "supernet-1"]
 
 
 def test_the_steps_of_a_search_are_on_its_page_folded(browser: Browser, runs: RunsFolder) -> None:
@@ -362,3 +361,22 @@ def test_the_job_of_a_run_is_submitted_again_with_changes(browser: Browser, runs
     [kind] = [e for e in page.all("input", name="kind") if "checked" in e.attributes]
     assert kind.attributes["value"] == "training"
     browser.page("/submit?run=none-1", status=404)
+
+
+def test_the_list_has_the_columns_and_the_filter_of_its_address(
+    browser: Browser, runs: RunsFolder, service: Service
+) -> None:
+    trained(runs)
+    searched(runs)
+    address = "/?columns=submitter&columns=evaluations&data=digits&accuracy_percent=1"
+    page = browser.page(address)
+    assert [text.split()[0] for text in page.texts("th", scope="row")] == ["made-1"]
+    assert page.texts("a", class_="sort") == ["Run", "Submitted by", "Evaluations"]
+    link = next(e.attributes["href"] or "" for e in page.all("a") if e.text == "Submitted by")
+    assert link == "?data=digits&accuracy_percent=1&columns=submitter&columns=evaluations&sort=submitter"
+    assert browser.page(f"/{link}").texts("td", data_title="Evaluations") == ["40"]
+    checked = [e.attributes["value"] for e in page.all("input", name="columns") if "checked" in e.attributes]
+    assert checked == ["submitter", "evaluations"]
+    wrong = browser.page("/?accuracy_percent=much")
+    assert wrong.texts("p", class_="notice") == ["the best accuracy: expected a number, got 'much'; all runs are shown"]
+    assert wrong.all("input", name="accuracy_percent")[0].attributes["value"] == "much"

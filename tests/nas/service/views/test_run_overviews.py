@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from nas.engine.formatting import format_value
 from nas.engine.store.folder import RunsFolder
-from nas.service.api.schemas import RunLabels
+from nas.engine.store.sql import SqlStore
+from nas.service.api.schemas import JobSubmission, RunLabels
 from nas.service.service import Service
 from nas.service.views import run_summaries
 from nas.service.views.run_overviews import RunOverview
-from nas.service.views.run_summaries import natural_order
+from nas.service.views.run_summaries import RunFilter, natural_order
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import BOARD, PROFILE, TWO
@@ -20,7 +23,8 @@ LATENCY = f"latency_ms@{PROFILE}"
 
 
 def listed(service: Service, **options: object) -> list[str]:
-    return [run.run for run in service.runs.page(**options).runs]  # type: ignore[arg-type]
+    order = {name: options.pop(name) for name in ("sort", "descending", "offset", "limit") if name in options}
+    return [run.run for run in service.runs.page(RunFilter(**options), **order).runs]  # type: ignore[arg-type]
 
 
 def test_an_overview_has_the_best_of_the_front(service: Service, runs: RunsFolder) -> None:
@@ -95,7 +99,7 @@ def test_a_run_shows_its_data_set_and_its_labels(service: Service, runs: RunsFol
     searched(runs, name="second")
     assert listed(service, tag="v2") == ["made-1"]
     assert listed(service, tag="v2", kind="training") == []
-    assert service.runs.tags() == ("paper", "v2")
+    assert service.runs.filter_choices()["tag"] == ("paper", "v2")
     with raises("labels.invalid", "no word"):
         service.submissions.label("made-1", RunLabels(tags=("no word",)))
     run.labels_file.write_text("{")
@@ -120,3 +124,37 @@ def test_a_list_waits_only_so_long_for_overviews_and_has_more_of_them_later(
     assert 0 < len(service.runs.overviews(found, within_s=3)) < 4
     monkeypatch.undo()
     assert len(service.runs.overviews(found)) == 4
+
+
+def test_runs_are_filtered_by_data_submitter_and_their_best_values(service: Service, runs: RunsFolder) -> None:
+    trained(runs)
+    searched(runs)
+    other = service.submissions.submit(JobSubmission(job=SMALL_JOB.replace("name: small", "name: adas")), "ada").run
+    overview = service.runs.overviews(service.runs.page().runs)["made-1"]
+    accuracy, latency = overview.best("accuracy"), overview.best("latency_ms")
+    assert accuracy is not None
+    assert latency is not None
+    assert listed(service, submitter="ada") == [other]
+    assert listed(service, data="digits") == [other, "made-1", "supernet-1"]
+    assert listed(service, data="nothing") == []
+    assert listed(service, min_accuracy=accuracy.value) == ["made-1"]
+    assert listed(service, min_accuracy=accuracy.value + 1e-6) == []
+    assert listed(service, max_latency_ms=latency.value) == ["made-1"]
+    assert listed(service, max_latency_ms=latency.value - 1e-9, min_accuracy=0.0) == []
+    assert service.runs.filter_choices() == {"tag": (), "data": ("digits",), "submitter": ("ada",)}
+
+
+def test_runs_that_have_been_read_once_are_listed_without_their_stores(
+    service: Service, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(runs)
+    trained(runs)
+    time.sleep(0.2)  # the stamps of files that were written a moment ago are not final
+    service.runs.warm()
+
+    def never(*arguments: object, **options: object) -> None:
+        raise AssertionError("a store is opened")
+
+    monkeypatch.setattr(SqlStore, "open", never)
+    assert listed(service, min_accuracy=0.0, sort="accuracy") == ["made-1"]
+    assert listed(service, status="finished", sort="data") == ["made-1", "supernet-1"]
