@@ -10,7 +10,7 @@ from pathlib import Path
 from nas.errors import NotAllowedError
 from nas.service.people import Caller, Role
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, TaskKind
+from nas.service.state import RUN_TASKS, ServiceState, TaskKind
 
 _NOBODY = "the server's administrators"
 
@@ -112,7 +112,7 @@ class Ownership:
         return (self._settings.added_profile(thing.name),)
 
     def _whole_of(self, thing: Thing) -> Thing | None:
-        """The run of an export, or the profile of a measurement."""
+        """The run of an export or an artifact, or the profile of a measurement."""
         task = self._state.task(thing.name) if thing.kind is ThingKind.TASK else None
-        kinds = {TaskKind.EXPORT: ThingKind.RUN, TaskKind.MEASUREMENT: ThingKind.PROFILE}
+        kinds = dict.fromkeys(RUN_TASKS, ThingKind.RUN) | {TaskKind.MEASUREMENT: ThingKind.PROFILE}
         return Thing(kinds[TaskKind(task.kind)], task.of) if task is not None and task.kind in kinds else None

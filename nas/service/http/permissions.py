@@ -15,6 +15,8 @@ _KINDS = {
     "hardware": ThingKind.PROFILE,
     "tasks": ThingKind.TASK,
     "exports": ThingKind.TASK,
+    "artifacts": ThingKind.TASK,
+    "finetunings": ThingKind.RUN,
     "measurements": ThingKind.TASK,
     "plans": ThingKind.TASK,
 }

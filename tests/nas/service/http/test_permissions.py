@@ -41,6 +41,9 @@ CHANGES = {
     ("POST", "/runs/{run}/resume"): OWNER,
     ("POST", "/runs/{run}/exports"): MEMBERS,
     ("DELETE", "/runs/{run}/exports/{export}"): OWNER,
+    ("POST", "/runs/{run}/artifacts"): MEMBERS,
+    ("DELETE", "/runs/{run}/artifacts/{artifact}"): OWNER,
+    ("POST", "/runs/{run}/finetunings"): MEMBERS,
     ("POST", "/tasks/{task}/cancel"): OWNER,
     ("POST", "/profiles"): MEMBERS,
     ("DELETE", "/profiles/{profile}"): OWNER,
@@ -77,12 +80,15 @@ def team(service: Service, settings: ServiceSettings) -> Iterator[Team]:
         service.data_sets.add("flowers", io.BytesIO(packed(flowers())))
         service.models.add("net", io.BytesIO(begun_capture()))
         service.hardware.add(ProfileUpload(profile="{name: board, placement: {hw-none: 1}}"))
-        for kind, of in (("export", "small-1"), ("measurement", "board"), ("plan", "jobs")):
+        for kind, of in (("export", "small-1"), ("measurement", "board"), ("plan", "jobs"), ("plots", "small-1")):
             service.tasks.add(f"{kind}-0", kind, of, settings.folder / kind, [])  # type: ignore[arg-type]
         yield Team(service, client, headers)
 
 
-NAMES = {"run": "small-1", "export": "export-0", "task": "export-0", "profile": "board", "measurement": "measurement-0"}
+NAMES = {
+    "run": "small-1", "export": "export-0", "task": "export-0", "profile": "board", "measurement": "measurement-0",
+    "artifact": "plots-0",
+}  # fmt: skip
 
 
 def stored(team: Team) -> dict[str, bytes | None]:
