@@ -21,6 +21,7 @@ from nas.service.ownership import Thing, ThingKind
 from nas.service.people import Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
+from nas.service.state import TaskKind
 from nas.service.state import ServiceState
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched, tree
@@ -80,8 +81,9 @@ def team(service: Service, settings: ServiceSettings) -> Iterator[Team]:
         service.data_sets.add("flowers", io.BytesIO(packed(flowers())))
         service.models.add("net", io.BytesIO(begun_capture()))
         service.hardware.add(ProfileUpload(profile="{name: board, placement: {hw-none: 1}}"))
-        for kind, of in (("export", "small-1"), ("measurement", "board"), ("plan", "jobs"), ("plots", "small-1")):
+        for kind, of in (("export", "small-1"), ("measurement", "board"), ("plan", "jobs")):
             service.tasks.add(f"{kind}-0", kind, of, settings.folder / kind, [])  # type: ignore[arg-type]
+        service.tasks.add("plots-0", TaskKind.PLOTS, "small-1", settings.folder / "plots", [], {"kind": "plots"})
         yield Team(service, client, headers)
 
 
