@@ -228,20 +228,37 @@ def fetch(
     select: Select = None,
     index: Index = None,
     with_preprocessing: WithPreprocessing = False,
+    archive: Annotated[
+        bool,
+        typer.Option("--archive", help="Everything of the run as one zip file: job, results, log, plots, exports."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Export a network on a server and download it.
 
-    The files are verified ONNX (of the knee by default) with its manifest.
+    The files are verified ONNX (of the knee by default) with its manifest. With --archive, nothing is exported:
+    what the server has of the run is downloaded as RUN.zip, or as the file --output.
     """
     check_one_choice(select, index)
+    if archive:
+        if select is not None or index is not None or with_preprocessing:
+            raise typer.BadParameter(
+                "--archive downloads what the server has; --select, --index and "
+                "--with-preprocessing are for the export of one network"
+            )
+        with progress_bar(of_bytes=True) as progress:
+            task = progress.add_task("downloading", total=None)
+            path = client.archive(
+                run, output or Path(f"{run}.zip"), on_progress=lambda done: progress.update(task, completed=done)
+            )
+        return print_result(as_json, {"run": run, "path": str(path)}, f"wrote {path}")
     with _detached(run, "nas fetch"):
         export = client.export(
             run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
         )
         paths = downloaded(client, export, output or Path(run))
     data = {**export.model_dump(mode="json"), "paths": [str(path) for path in paths]}
-    print_result(as_json, data, "\n".join(f"wrote {path}" for path in paths))
+    return print_result(as_json, data, "\n".join(f"wrote {path}" for path in paths))
 
 
 def _print_status(export: Export) -> None:

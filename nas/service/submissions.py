@@ -17,7 +17,7 @@ from nas.errors import JobError, RunHeldError, RunStateError, SelectionError, Se
 from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
 from nas.service.api import schemas
-from nas.service.jobs.driver_jobs import last_output
+from nas.service.jobs.driver_jobs import output_after
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
 from nas.service.state import RUN_TASKS, RequestedState, ServiceState
@@ -210,7 +210,11 @@ class Submissions:
 
     def logs(self, run: str) -> str:
         """The output of the run's drivers, the oldest first: the last million bytes."""
-        return last_output(self._runs.get(run), _LOG_BYTES)
+        return self.logs_after(run, 0)[0]
+
+    def logs_after(self, run: str, after: int) -> tuple[str, int]:
+        """The output after a number of bytes, at most a million, and the number to continue after."""
+        return output_after(self._runs.get(run), after, _LOG_BYTES)
 
     def _check_changes(self, run: str, snapshot: RunSnapshot, more: Resumption) -> None:
         if more and not snapshot.begun:

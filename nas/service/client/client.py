@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from nas.errors import ServiceError
 from nas.service.api import schemas
-from nas.service.client.files import DownloadProgress, download
+from nas.service.client.files import DownloadProgress, download, download_archive
 from nas.service.client.following import PATIENCE_S, OnGone, Patience, finished, followed_log, watched
 from nas.service.client.transport import UPLOAD_S, T, Transport, checked, quoted
 from nas.service.client.uploads import UploadProgress, opened_upload
@@ -414,6 +414,19 @@ class NasClient:
             run: Id of a run.
         """
         return self._transport.get(f"{_path_of(run)}/exports", tuple[schemas.Export, ...])
+
+    def archive(self, run: str, path: Path, *, on_progress: Callable[[int], None] | None = None) -> Path:
+        """Downloads the job, results, log, plots, exports and artifacts of a run as one zip file; returns its path.
+
+        Args:
+            run: Id of a run.
+            path: Path of the file, which must not exist.
+            on_progress: Called with the bytes received so far, after each part; None for no call.
+
+        Raises:
+            ServiceError: the file exists or cannot be written, or the connection broke.
+        """
+        return download_archive(self._transport, f"{_path_of(run)}/archive", path, on_progress=on_progress)
 
     def delete_export(self, run: str, export: str) -> None:
         """Deletes an export that has ended, with its files on the server.

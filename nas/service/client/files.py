@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,6 +68,49 @@ def download(
         problem = f"{folder}: cannot be written: {error.strerror}; choose another folder with -o"
         raise ServiceError(problem, code="file.not-writable") from error
     return tuple(target for target, _ in placed)
+
+
+def download_archive(
+    transport: Transport, address: str, path: Path, *, on_progress: Callable[[int], None] | None = None
+) -> Path:
+    """Downloads a zip archive to a new file, whole or not at all; returns the path.
+
+    Raises:
+        ServiceError: the file exists or cannot be written, or the archive arrived damaged.
+    """
+    if path.exists():
+        raise ServiceError(f"{path} exists; choose another file with -o, or move it", code="file.exists")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    received = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as cleanup:
+            cleanup.callback(part.unlink, missing_ok=True)
+            with part.open("xb") as file, transport.stream(address) as answer:
+                for chunk in answer.iter_bytes():
+                    received += file.write(chunk)
+                    if on_progress is not None:
+                        on_progress(received)
+                file.flush()
+                os.fsync(file.fileno())
+            _check_archive(part, transport.server)
+            part.replace(path)
+    except OSError as error:
+        problem = f"{path}: cannot be written: {error.strerror}; choose another file with -o"
+        raise ServiceError(problem, code="file.not-writable") from error
+    return path
+
+
+def _check_archive(path: Path, server: str) -> None:
+    """Raises `ServiceError` unless all members of an archive have their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        damaged = str(error)
+    if damaged is not None:
+        text = f"{server}: the archive arrived damaged ({damaged}); nothing was written; fetch it again"
+        raise ServiceError(text, code="download.corrupt")
 
 
 def _receive(

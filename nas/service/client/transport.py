@@ -28,7 +28,7 @@ BUSY = frozenset({429, 502, 503, 504})
 """Statuses of a server or proxy that cannot answer now."""
 _PROBLEM_BYTES = 1024 * 1024
 
-Params = Mapping[str, str | int | bool | list[str] | None]
+Params = Mapping[str, str | int | float | bool | list[str] | None]
 T = TypeVar("T")
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +20,8 @@ _STOP_AGAIN_S = 10.0
 """Before a job that has not ended is stopped again."""
 _LOG_LINES, _LOG_CHARACTERS, _LOG_BYTES = 3, 600, 64 * 1024
 """Of its last output that the reason of a failed run has, and that is searched for lines."""
+
+_BEGUN_COLOUR = re.compile(r"\x1b[^A-Za-z]{0,20}$")
 
 logger = logging.getLogger(__name__)
 
@@ -126,16 +130,31 @@ def log_of(folder: RunFolder, job: str) -> Path:
     return folder.logs / f"{job}.log"
 
 
-def last_output(folder: RunFolder, n_bytes: int) -> str:
-    """The last output of all drivers of a run, the oldest first, of at most this many bytes, without colours of terminals."""
-    texts: list[str] = []
+def output_after(folder: RunFolder, after: int, n_bytes: int) -> tuple[str, int]:
+    """The output of all drivers of a run after a number of its bytes, the oldest first, and the number of bytes up to its end,
+    without colours of terminals.
+
+    Args:
+        after: Bytes that are left out; more than there are count as none.
+        n_bytes: Largest number of bytes of the text, which are the last ones.
+    """
     # By their last lines: the numbers of drivers begin again where the server has forgotten the run.
-    for path in sorted(folder.logs.glob("*.log"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        texts.insert(0, tail(path, n_bytes))
-        n_bytes -= path.stat().st_size
-        if n_bytes <= 0:
-            break
-    return without_ansi("".join(texts))
+    paths = sorted(folder.logs.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+    total = sum(path.stat().st_size for path in paths)
+    begin, content = max(after if after <= total else 0, total - n_bytes), b""
+    for path in paths:
+        size = path.stat().st_size
+        if begin < size:
+            with path.open("rb") as file:
+                file.seek(max(0, begin))
+                content += file.read(size - max(0, begin))
+        begin -= size
+    decoder = getincrementaldecoder("utf-8")(errors="replace")
+    text = decoder.decode(content)
+    # What is not complete yet belongs to the next part: a character of several bytes, and a colour.
+    begun_colour = _BEGUN_COLOUR.search(text)
+    rest = "" if begun_colour is None else begun_colour[0]
+    return without_ansi(text.removesuffix(rest)), total - len(decoder.getstate()[0]) - len(rest.encode())
 
 
 def tail(path: Path, n_bytes: int) -> str:

@@ -88,8 +88,8 @@ def chart_data(report: RunReport) -> dict[str, Any]:
             **report.block_costs.to_json(),
             "titles": {place: title_of_place(place) for place in report.block_costs.places},
         },
-        "convergence": _figure(convergence_chart(report)),
-        "predictors": _figure(_predictors_chart(report)),
+        "convergence": figure_json(convergence_chart(report)),
+        "predictors": figure_json(_predictors_chart(report)),
     }
 
 
@@ -202,7 +202,7 @@ def comparison_data(comparison: schemas.Comparison, metrics: Sequence[Objective]
     """Figures of compared searches: the ``fronts`` against each cost with its ``title``, and the ``curves`` of hypervolumes."""
     quality = next((metric for metric in metrics if metric.of_task), metrics[0])
     fronts = [
-        {"title": title_of(cost), "figure": _figure(_fronts_chart(comparison, metrics, cost, quality))}
+        {"title": title_of(cost), "figure": figure_json(_fronts_chart(comparison, metrics, cost, quality))}
         for cost in metrics
         if cost != quality
     ]
@@ -215,7 +215,7 @@ def comparison_data(comparison: schemas.Comparison, metrics: Sequence[Objective]
     panel = Panel(
         Axis("Evaluations", is_integer=True), Axis("Hypervolume (% of the largest)", range=(0.0, None)), curves
     )
-    return {"fronts": fronts, "curves": _figure(Chart("", "", [panel], (0.0, 0.0)))}
+    return {"fronts": fronts, "curves": figure_json(Chart("", "", [panel], (0.0, 0.0)))}
 
 
 def _fronts_chart(
@@ -260,7 +260,7 @@ def _network_text(run: str, network: schemas.Network, metrics: Sequence[Objectiv
     return "<br>".join([escape(run), *values, escape(network.key)])
 
 
-def _figure(chart: Chart | None) -> dict[str, Any] | None:
+def figure_json(chart: Chart | None) -> dict[str, Any] | None:
     """The traces and the layout of a chart; None for none."""
     if chart is None:
         return None

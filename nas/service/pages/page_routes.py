@@ -22,6 +22,7 @@ from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
 from nas.service.pages.chart_json import chart_data, comparison_data
 from nas.service.pages.network_filters import ranges_of, selection_of
+from nas.service.pages.training_json import training_figures
 from nas.service.people import current_caller
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -223,24 +224,23 @@ def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
 def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
     @pages.get("/compare")
     def compare(runs: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
-        """Searches side by side."""
+        """Searches side by side, and the trainings of all chosen runs."""
         chosen = list(dict.fromkeys(runs or ()))
         comparison, problem = None, ""
-        differences: tuple[schemas.JobDifference, ...] = ()
-        if len(chosen) > 1:
+        differences: tuple[schemas.JobDifference, ...] = service.results.job_differences(chosen)
+        chosen_searches = [run for run in chosen if service.runs.readable(run).kind == "search"]
+        if len(chosen_searches) > 1:
             try:
-                comparison = service.results.compare(chosen)
+                comparison = service.results.compare(chosen_searches)
             except NasError as error:  # shown above the form, which keeps the selection
                 problem = str(error)
-                differences = service.results.job_differences(chosen)
-            else:
-                differences = comparison.job_differences
-        searches = service.runs.page(RunFilter(kind="search"), limit=_COMPARED).runs
+        trainings = service.results.trainings(chosen) if len(chosen) > 1 else {}
         metrics = [] if comparison is None else [_objective(o) for o in comparison.objectives]
         return page(
             "compare.html",
             chosen=chosen,
-            searches=searches,
+            runs=service.runs.page(limit=_COMPARED).runs,
+            trainings=training_figures(trainings),
             comparison=comparison,
             problem=problem,
             differences=differences,

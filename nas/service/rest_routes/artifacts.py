@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from nas.errors import RunStateError
 from nas.service.api import schemas
@@ -64,7 +64,7 @@ def routes(service: Service) -> APIRouter:
     @router.get(
         "/runs/{run}/artifacts/{artifact}/archive",
         tags=["artifacts"],
-        response_class=FileResponse,
+        response_class=StreamingResponse,
         responses={**ZIP, **answers(404, 409)},
     )
     def artifact_archive(run: RunId, artifact: ArtifactId) -> Response:

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from nas.errors import RunStateError
 from nas.service.api import schemas
@@ -61,7 +61,7 @@ def routes(service: Service) -> APIRouter:
     @router.get(
         "/runs/{run}/exports/{export}/archive",
         tags=["exports"],
-        response_class=FileResponse,
+        response_class=StreamingResponse,
         responses={**ZIP, **answers(404, 409)},
     )
     def export_archive(run: RunId, export: ExportId) -> Response:

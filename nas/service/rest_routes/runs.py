@@ -11,8 +11,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from nas.service.api import schemas
 from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import Answers, answers
+from nas.service.rest_routes.archives import ZIP, zipped
 from nas.service.rest_routes.jobs import BODY, JobRequest, job_request
 from nas.service.rest_routes.parameters import Offset, RunId, client_name
+from nas.service.run_files import run_files
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_summaries import RunFilter
@@ -100,9 +102,21 @@ def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -
         return StreamingResponse(streams.follow(run, first), media_type="text/event-stream", headers=headers)
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, responses={**_LOGS, **answers(404)})
-    def run_logs(run: RunId) -> str:
-        """Show the output of the run's drivers, the oldest first: the last million bytes."""
-        return service.submissions.logs(run).encode(errors="replace").decode()
+    def run_logs(
+        run: RunId,
+        after: Annotated[int, Query(ge=0, le=2**53, description="Only what follows this many bytes.")] = 0,
+    ) -> Response:
+        """Show the output of the run's drivers, the oldest first: the last million bytes.
+
+        The header Log-Bytes has the number after which to continue.
+        """
+        text, end = service.submissions.logs_after(run, after)
+        return PlainTextResponse(text.encode(errors="replace"), headers={"Log-Bytes": str(end)})
+
+    @router.get("/runs/{run}/archive", response_class=StreamingResponse, responses={**ZIP, **answers(404)})
+    def run_archive(run: RunId) -> Response:
+        """Download the files of a run in one zip archive: job, results, log, plots, exports and artifacts."""
+        return zipped(run_files(service, run), run)
 
     @router.put("/runs/{run}/labels", responses=answers(404, 413))
     def label_run(run: RunId, labels: schemas.RunLabels) -> schemas.RunSummary:

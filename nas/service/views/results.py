@@ -101,6 +101,14 @@ class Results:
             title=title_of(metric),
         )
 
+    def trainings(self, runs: Sequence[str]) -> dict[str, schemas.Training]:
+        """The trainings of those of the runs that can be read, by run."""
+        trainings = {}
+        for run in runs:
+            with suppress(NasError):  # the list of runs shows the error
+                trainings[run] = self.training(run)
+        return trainings
+
     def genes(self, run: str) -> Mapping[str, Any]:
         """The importance of the space's genes, and the diversity of the front, as `insight_json` has them."""
         self.report(run)  # raises where there is none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,4 +138,15 @@ def test_the_status_of_some_runs_is_listed(shell: Shell, service: Service) -> No
     assert [row["run"] for row in shell.nas("status", "--tag", "paper", "--json").data] == ["made-1"]
     assert len(shell.nas("status", "--data", "digits", "--json").data) == 2
     assert "lists all" in shell.nas("status", "--by", "ada").out
-    assert "leave out the run" in shell.nas("status", "made-1", "--tag", "paper").err
+    assert "select from all runs" in shell.nas("status", "made-1", "--tag", "paper").err
+
+
+def test_a_run_is_fetched_as_one_archive(shell: Shell, service: Service) -> None:
+    searched(service.settings.runs)
+    assert shell.nas("fetch", "made-1", "--archive").out == "wrote made-1.zip\n"
+    with zipfile.ZipFile(shell.folder / "made-1.zip") as archive:
+        assert "made-1/front.csv" in archive.namelist()
+    assert shell.nas("fetch", "made-1", "--archive").error == "file.exists"
+    assert shell.nas("fetch", "made-1", "--archive", "-o", "b/run.zip", "--json").data["path"] == "b/run.zip"
+    assert "--archive downloads what the server has" in shell.nas("fetch", "made-1", "--archive", "--index", "0").err
+    assert not list(shell.folder.rglob("*.part"))

@@ -11,13 +11,14 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
-from nas.engine.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder, write_all
 from nas.errors import JobError, RunHeldError, RunStateError, SelectionError
 from nas.service.api.schemas import CalibrationRequest, CascadeRequest, FinetuningRequest, PlotsRequest
+from nas.service.jobs.driver_jobs import new_log
 from nas.service.service import Service
 from nas.service.state import TaskStatus
 from tests.nas.commands import SMALL_JOB
-from tests.nas.service.made_runs import searched, trained
+from tests.nas.service.made_runs import queued, searched, trained
 
 API = "/api/v1"
 
@@ -148,3 +149,51 @@ def test_fine_tuning_needs_a_search_and_one_network(service: Service, runs: Runs
     runs.get(run).job_file.write_text(yaml.safe_dump({**job, "data": {"name": "image-folder", "path": "/etc"}}))
     with pytest.raises(JobError, match="not allowed"):
         service.submissions.finetune(run, FinetuningRequest())
+
+
+def test_a_run_is_downloaded_as_one_archive(client: TestClient, service: Service, runs: RunsFolder) -> None:
+    folder = searched(runs)
+    made = service.artifacts.request(folder.id, PlotsRequest(kind="plots"))
+    finish(service, made.artifact, {"front.png": b"picture"}, {})
+    write_all(folder.plots, {"front.svg": b"<svg/>"})
+    new_log(folder, "first").write_text("one line\n")
+    answer = client.get(f"{API}/runs/{folder.id}/archive")
+    assert answer.headers["content-disposition"] == 'attachment; filename="made-1.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        contents = {name.removeprefix("made-1/"): archive.read(name) for name in archive.namelist()}
+    assert contents.keys() == {
+        "job.yaml", "run.json", "log.txt", "training.json", "front.csv", "evaluations.csv", "plots/front.svg",
+        f"artifacts/{made.artifact}/front.png",
+    }  # fmt: skip
+    assert contents["job.yaml"] == folder.job_file.read_bytes()
+    assert contents["log.txt"] == b"one line\n"
+    assert contents["front.csv"] == client.get(f"{API}/runs/{folder.id}/front.csv").content
+    assert contents["evaluations.csv"].count(b"\n") == 41
+    assert client.get(f"{API}/runs/none-1/archive").status_code == 404
+
+
+def test_the_archive_of_a_training_or_of_a_run_that_waits_has_what_there_is(
+    client: TestClient, runs: RunsFolder
+) -> None:
+    for run in (trained(runs).id, queued(runs)):
+        with zipfile.ZipFile(io.BytesIO(client.get(f"{API}/runs/{run}/archive").content)) as archive:
+            assert {f"{run}/job.yaml", f"{run}/run.json"} <= set(archive.namelist())
+            assert f"{run}/front.csv" not in archive.namelist()
+
+
+def test_a_log_is_continued_where_it_was_left(client: TestClient, runs: RunsFolder) -> None:
+    folder = trained(runs)
+    path = f"{API}/runs/{folder.id}/logs"
+    first, second = new_log(folder, "first"), new_log(folder, "second")
+    first.write_text("earlier driver\n")
+    second.write_bytes("1 ± ".encode() + "µ".encode()[:1])  # the rest of the letter is not written yet
+    whole = client.get(path)
+    assert whole.text == "earlier driver\n1 ± "
+    position = whole.headers["log-bytes"]
+    second.write_bytes("1 ± µs\n".encode())
+    new = client.get(path, params={"after": position})
+    assert new.text == "µs\n"
+    nothing = client.get(path, params={"after": new.headers["log-bytes"]})
+    assert (nothing.text, nothing.headers["log-bytes"]) == ("", new.headers["log-bytes"])
+    assert client.get(path, params={"after": 10**6}).text == "earlier driver\n1 ± µs\n"  # of another log

@@ -52,12 +52,13 @@ function parsed(status, kind, body) {
   return found;
 }
 
-/** A text resource of the API, such as a log. */
-export async function text(path) {
-  const answer = await fetch(API + path, { headers: { Accept: "text/plain" } }).catch(() => { throw new Refused({ status: 0, title: AWAY }); });
+/** The log of a run after a number of bytes, and the number to continue after. */
+export async function logAfter(run, after) {
+  const answer = await fetch(`${API}${runPath(run, "logs")}?after=${after}`, { headers: { Accept: "text/plain" } })
+    .catch(() => { throw new Refused({ status: 0, title: AWAY }); });
   const body = await answer.text();
   if (!answer.ok) parsed(answer.status, answer.headers.get("Content-Type"), body);
-  return body;
+  return [body, Number(answer.headers.get("Log-Bytes"))];
 }
 
 /** The path of a run below the API. */

@@ -1,6 +1,6 @@
 // A run's page: its charts, the network chosen by a limit, its exports and its log, updated while the run is live.
 
-import { ROOT, call, localTimes, notify, runPath, text, watch } from "./api.js";
+import { ROOT, call, localTimes, logAfter, notify, runPath, watch } from "./api.js";
 import { actions } from "./actions.js";
 import { artifacts, finetune } from "./artifacts.js";
 import { drawArchitecture } from "./architecture.js";
@@ -282,20 +282,27 @@ async function showResults() {
   };
 }
 
-/** The log, fetched when it is opened, and again while it is open and the run is live. */
+/** The log, fetched when it is opened; while it is open and the run is live, new lines are added each second. */
 function showLog() {
   const [part, place] = [at("log-part"), at("log")];
+  let position = 0;
   async function load() {
-    const isAtEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 20;
+    const isAtEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 20; // else the user reads elsewhere
     try {
-      place.textContent = (await text(runPath(run, "logs"))) || "Nothing is logged yet.";
+      const [added, end] = await logAfter(run, position);
+      if (position === 0) place.textContent = added || "Nothing is logged yet.";
+      else if (end < position) return void (position = 0); // another driver's log
+      else if (added) place.append(added);
+      position = end;
     } catch (error) {
-      place.textContent = error.message;
+      if (position === 0) place.textContent = error.message;
     }
     if (isAtEnd) place.scrollTop = place.scrollHeight;
   }
   part.addEventListener("toggle", () => part.open && load());
+  let wasLive = isLive();
   repeat(async () => {
-    if (part.open && isLive()) await load();
-  }, 3);
+    if (part.open && (isLive() || wasLive)) await load();
+    wasLive = isLive(); // the last lines are written after the run has ended
+  }, 1);
 }

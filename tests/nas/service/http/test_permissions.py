@@ -21,8 +21,7 @@ from nas.service.ownership import Thing, ThingKind
 from nas.service.people import Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.state import TaskKind
-from nas.service.state import ServiceState
+from nas.service.state import ServiceState, TaskKind
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched, tree
 from tests.nas.service.sent_files import begun_capture, flowers, packed

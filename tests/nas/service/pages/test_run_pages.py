@@ -378,5 +378,25 @@ def test_the_list_has_the_columns_and_the_filter_of_its_address(
     checked = [e.attributes["value"] for e in page.all("input", name="columns") if "checked" in e.attributes]
     assert checked == ["submitter", "evaluations"]
     wrong = browser.page("/?accuracy_percent=much")
-    assert wrong.texts("p", class_="notice") == ["the best accuracy: expected a number, got 'much'; all runs are shown"]
+    assert wrong.texts("p", class_="notice")[1:] == ["the best accuracy: expected a number, got 'much'; all runs are shown"]
     assert wrong.all("input", name="accuracy_percent")[0].attributes["value"] == "much"
+
+
+def test_the_trainings_of_several_runs_are_compared(browser: Browser, runs: RunsFolder, service: Service) -> None:
+    regressed(runs)
+    regressed(runs)
+    searched(runs)
+    page = browser.page("/compare?runs=ages-1&runs=ages-2&runs=made-1")
+    [data] = [
+        json.loads(e.text) for e in page.all("script", type="application/json") if e.attributes["id"] == "training-data"
+    ]
+    titles = [figure["title"] for figure in data]
+    assert titles[:2] == [f"Mean absolute error of the {size} network" for size in ("largest", "smallest")]
+    assert titles[-1] == "Loss, training"
+    lines = {trace["name"]: (trace["x"], trace["y"]) for trace in data[0]["figure"]["data"]}
+    assert lines == {"ages-1": ([1.0, 2.0], [8.0, 4.0]), "ages-2": ([1.0, 2.0], [8.0, 4.0])}
+    # Trainings alone, of which there is no front, are compared as well.
+    trained(runs)
+    trained(runs)
+    assert not browser.page("/compare?runs=supernet-1&runs=supernet-2").texts("p", class_="notice")[1:]
+    browser.page("/compare?runs=none-1&runs=made-1", status=404)

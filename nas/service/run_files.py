@@ -1,0 +1,48 @@
+"""The files of a run that clients download together."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from nas.errors import NasError
+from nas.service.service import Service
+from nas.service.views.networks import NetworkQuery, networks_csv
+
+_EVERYTHING = 10**9
+
+
+def run_files(service: Service, run: str) -> dict[str, Path | bytes]:
+    """The job, the results as tables, the log, the plots, the exports and the artifacts of a run, by their paths.
+
+    Its trained supernet and its database are not among them.
+
+    Raises:
+        UnknownNameError: there is no such run.
+    """
+    folder = service.settings.runs.get(run)
+    detail = service.runs.readable_detail(run)
+    files: dict[str, Path | bytes] = {
+        "job.yaml": detail.job.encode(errors="replace"),
+        "run.json": detail.model_dump_json(indent=1).encode(),
+        "log.txt": service.submissions.logs(run).encode(errors="replace"),
+    }
+    with suppress(NasError):  # a training, or a run that has not begun or cannot be read: its summary says so
+        files["training.json"] = service.results.training(run).model_dump_json(indent=1).encode()
+        if detail.kind == "search" and detail.objectives:
+            scored = service.results.scored(run)
+            files["front.csv"] = networks_csv(service.results.front(run).members, scored=scored).encode()
+            page = service.results.evaluations(run, NetworkQuery("all"), limit=_EVERYTHING)
+            files["evaluations.csv"] = networks_csv(page.networks, scored=scored).encode()
+    if folder.plots.is_dir():
+        files |= {f"plots/{path.name}": path for path in sorted(folder.plots.glob("[!.]*")) if path.is_file()}
+    for export in service.exports.list(run):
+        names = [info.name for info in export.files]
+        files |= {f"exports/{export.export}/{name}": service.exports.file(run, export.export, name) for name in names}
+    for artifact in service.artifacts.list(run):
+        names = [info.name for info in artifact.files]
+        files |= {
+            f"artifacts/{artifact.artifact}/{name}": service.artifacts.file(run, artifact.artifact, name)
+            for name in names
+        }
+    return {f"{run}/{path}": content for path, content in files.items()}
