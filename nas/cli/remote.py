@@ -58,6 +58,13 @@ def submit(
     hardware: Annotated[
         list[str] | None, option("--hardware", help="A hardware profile that replaces the job's; may be repeated.")
     ] = None,
+    notify: Annotated[
+        str | None,
+        option("--notify", metavar="URL", help="An address that is notified of the end of the run; see --secret-file."),
+    ] = None,
+    secret_file: Annotated[
+        Path | None, option("--secret-file", help="With --notify: a file with the secret that signs the notification.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it ends.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -69,6 +76,9 @@ def submit(
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
     if (job is None) == (from_ is None):
         raise typer.BadParameter("name either a job file, or a run of the server with --from")
+    if (notify is None) != (secret_file is None):
+        raise typer.BadParameter("a notification needs both --notify and --secret-file; got one of them")
+    webhook = None if notify is None or secret_file is None else (notify, read_text(secret_file).strip())
     changes = dict(map(_change, set_ or ()))
     if job is not None:
         text = read_text(job, hint="; `nas init` writes one")
@@ -78,7 +88,9 @@ def submit(
         text, kind = origin.job, kind or origin.kind
     if changes:
         text = client.edit(text, changes)
-    summary = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
+    summary = client.submit(
+        text, kind="training" if kind == "training" else "search", hardware=hardware, webhook=webhook
+    )
     if watch:
         print(f"submitted as {summary.run}", file=sys.stderr)
         return _watch(client, summary.run, as_json)

@@ -13,13 +13,14 @@ import typer
 import nas.service
 from nas.cli.app import DEFAULT_RUNS, Json, Runs, Store, app, argument, command_group, option
 from nas.cli.output import print_list, print_result
+from nas.cli.running import read_text
 from nas.engine.formatting import moment_text
 from nas.engine.store.folder import RunsFolder
 from nas.errors import NasError
 from nas.plugins.parts import require
 from nas.service.people import Role
 from nas.service.server_lock import exclusive
-from nas.service.settings import Limits, ServiceSettings
+from nas.service.settings import Limits, ServiceSettings, Webhook
 from nas.service.sign_on.settings import RoleRule, SignOnSettings
 
 if TYPE_CHECKING:
@@ -97,6 +98,19 @@ def serve(
     upload_mib: Annotated[
         int, typer.Option("--upload-mib", min=1, max=10**6, help="Most size of one uploaded file, in MiB.")
     ] = 256,
+    webhook: Annotated[
+        str | None, option("--webhook", metavar="URL", help="An address that is notified of the end of each run.")
+    ] = None,
+    webhook_secret_file: Annotated[
+        Path | None, option("--webhook-secret-file", help="A file with the secret that signs these notifications.")
+    ] = None,
+    private_webhooks: Annotated[
+        bool, typer.Option("--private-webhooks", help="Let submissions name webhooks in private networks.")
+    ] = False,
+    public_url: Annotated[
+        str,
+        option("--public-url", help="The address of the server in notifications; by default the one it listens on."),
+    ] = "",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Log level on stderr.")
     ] = "info",
@@ -148,6 +162,9 @@ def serve(
         store=store,
         ray_address=address,
         ray_jobs_url=jobs_url,
+        webhook=_webhook(webhook, webhook_secret_file),
+        private_webhooks=private_webhooks,
+        public_url=public_url.rstrip("/"),
     )
     nas.service.log_to_stderr(log_level)
     return nas.service.serve(settings, lambda url: print(url, flush=True))
@@ -162,6 +179,15 @@ def _client_secret(file: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError):
         text = f"--oidc-secret-file {file}: cannot be read; expected a file with the secret of the client"
         raise NasError(text, code="server.settings-invalid") from None
+
+
+def _webhook(url: str | None, secret_file: Path | None) -> Webhook | None:
+    """The server's webhook; None without one."""
+    if url is None and secret_file is None:
+        return None
+    if url is None or secret_file is None:
+        raise typer.BadParameter("a webhook needs both --webhook and --webhook-secret-file; got one of them")
+    return nas.service.checked_webhook(url, read_text(secret_file).strip(), allow_private=True)
 
 
 def _stop_ray(runs: Path) -> None:

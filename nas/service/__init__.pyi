@@ -4,3 +4,4 @@ from .http.logs import log_to_stderr as log_to_stderr
 from .http.server import serve as serve
 from .http.tokens import Tokens as Tokens
 from .jobs.ray_head import end_head as end_head
+from .webhooks import checked_webhook as checked_webhook

@@ -75,6 +75,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address that is notified of the ends of runs, and the secret with which notifications are signed."""
+
+    url: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """A server's settings, which are checked when they are created.
 
@@ -90,6 +98,9 @@ class ServiceSettings:
             under short names may be named always.
         jobs_at_once: runs that have a driver at the same time.
         store: URL of the PostgreSQL database of submitted runs, without a password; None for a file in each run's folder.
+        webhook: is notified of the end of every submitted run; None for none.
+        private_webhooks: whether the webhooks of submissions may be addresses of private networks and of this machine.
+        public_url: The address of the server for links in notifications; "" for the one that it listens on.
         resumes: times in a row that a run whose driver died without progress is resumed.
         ray_address: ``HOST:PORT`` of a Ray cluster's head that drivers join, or None for a head of the server's own.
         ray_jobs_url: of that cluster's job server, e.g. ``http://127.0.0.1:8265``; given with `ray_address`.
@@ -107,6 +118,9 @@ class ServiceSettings:
     allowed_plugins: tuple[str, ...] = ()
     jobs_at_once: int = 1
     store: str | None = None
+    webhook: Webhook | None = None
+    private_webhooks: bool = False
+    public_url: str = ""
     resumes: int = 3
     ray_address: str | None = None
     ray_jobs_url: str | None = None

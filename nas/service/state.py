@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -37,6 +37,7 @@ from nas.engine.store.database import WRITES
 from nas.engine.store.migrations import Schema
 from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import StoreError
+from nas.service.settings import Webhook
 from nas.service.stamped_cache import ChangeStamp
 
 _T = TypeVar("_T")
@@ -77,6 +78,31 @@ _owners = Table(
     Column("owner", String, nullable=False),
 )
 
+_webhooks = Table(
+    "webhooks",
+    _METADATA,
+    Column("run", String, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("secret", String, nullable=False),
+)
+_ends = Table(
+    "ends",
+    _METADATA,
+    Column("run", String, primary_key=True),
+    Column("ended", Double, nullable=False),
+)
+_deliveries = Table(
+    "deliveries",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("secret", String, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due", Double, nullable=False),
+)
+
 _CANCELLED = "cancelled"
 """Key of a task's request that is set once a client wants the task to end."""
 
@@ -87,7 +113,15 @@ def _add_owners(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE tasks ADD COLUMN submitter VARCHAR NOT NULL DEFAULT ''"))
 
 
-SCHEMA = Schema(_METADATA, _version, migrations=(_add_owners,))
+def _add_webhooks(connection: Connection) -> None:
+    """Adds notifications of the ends of runs; those of runs that were submitted before are not notified."""
+    for table in (_webhooks, _ends, _deliveries):
+        table.create(connection)
+    for run in connection.execute(select(_submissions.c.run)).scalars().all():
+        connection.execute(insert(_ends).values(run=run, ended=time.time()))
+
+
+SCHEMA = Schema(_METADATA, _version, migrations=(_add_owners, _add_webhooks))
 """A change to the tables above needs a migration of existing databases."""
 
 
@@ -202,6 +236,25 @@ class Task:
         return bool(self.request.get(_CANCELLED))
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A notification that is to be sent.
+
+    Attributes:
+        body: what is sent, as JSON.
+        attempts: how often it was sent in vain.
+        due: when it is sent next; seconds since the epoch.
+    """
+
+    id: str
+    run: str
+    url: str
+    secret: str
+    body: Mapping[str, Any]
+    attempts: int
+    due: float
+
+
 def _submission(row: Mapping[Any, Any]) -> Submission:
     return Submission(**{**row, "wanted": RequestedState(row["wanted"])})
 
@@ -223,6 +276,8 @@ def _update(connection: Connection, run: str, values: Mapping[str, Any]) -> None
 
 
 def _forget(connection: Connection, run: str) -> None:
+    for table in (_webhooks, _ends):
+        connection.execute(delete(table).where(table.c.run == run))
     connection.execute(delete(_submissions).where(_submissions.c.run == run))
     # Measurements belong to a hardware profile, which may have the name of a run.
     connection.execute(delete(_tasks).where(_tasks.c.of == run, _tasks.c.kind.in_([str(kind) for kind in RUN_TASKS])))
@@ -254,16 +309,63 @@ class ServiceState:
             raise
         return state
 
-    def submit(self, run: str, kind: str, submitter: str, options: Mapping[str, Any] | None = None) -> Submission:
+    def submit(
+        self,
+        run: str,
+        kind: str,
+        submitter: str,
+        options: Mapping[str, Any] | None = None,
+        webhook: Webhook | None = None,
+    ) -> Submission:
         """A new submission, for a run that has none.
 
         Args:
             options: as for `resume`, for a run that has begun.
+            webhook: is notified of the end of the run, beside that of the server.
         """
         submission = Submission(run, kind, self._clock(), submitter, options=_extension(options or {}))
         with self._writing() as connection:
             connection.execute(insert(_submissions).values(**asdict(submission)))
+            if webhook is not None:
+                connection.execute(insert(_webhooks).values(run=run, **asdict(webhook)))
         return submission
+
+    def webhook(self, run: str) -> Webhook | None:
+        """The webhook of a run's submission; None where it has none."""
+        query = select(_webhooks.c.url, _webhooks.c.secret).where(_webhooks.c.run == run)
+        with self._reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Webhook(*row)
+
+    def last_end(self, run: str) -> float:
+        """When the last end of a run was that `record_end` recorded; 0 for none."""
+        ends = self._read(select(_ends), lambda rows: {row["run"]: row["ended"] for row in rows})
+        return float(ends.get(run, 0.0))
+
+    def record_end(self, run: str, ended: float, webhooks: Sequence[Webhook], body: Mapping[str, Any]) -> None:
+        """Records the end of a run with the notifications that are to be sent, all or nothing."""
+        with self._writing() as connection:
+            connection.execute(delete(_ends).where(_ends.c.run == run))
+            connection.execute(insert(_ends).values(run=run, ended=ended))
+            for webhook in webhooks:
+                delivery = Delivery(uuid.uuid4().hex, run, webhook.url, webhook.secret, body, 0, self._clock())
+                connection.execute(insert(_deliveries).values(**asdict(delivery)))
+
+    def deliveries(self) -> list[Delivery]:
+        """The notifications that are to be sent, the first due first."""
+        query = select(_deliveries).order_by(_deliveries.c.due, _deliveries.c.id)
+        return list(self._read(query, lambda rows: [Delivery(**row) for row in rows]))
+
+    def delay_delivery(self, delivery: str, attempts: int, due: float) -> None:
+        """Records that a notification was sent in vain, and when it is sent again."""
+        with self._writing() as connection:
+            row = _deliveries.c.id == delivery
+            connection.execute(update(_deliveries).where(row).values(attempts=attempts, due=due))
+
+    def forget_delivery(self, delivery: str) -> None:
+        """Removes a notification that was sent, or is given up."""
+        with self._writing() as connection:
+            connection.execute(delete(_deliveries).where(_deliveries.c.id == delivery))
 
     def submissions(self) -> list[Submission]:
         """All submissions, oldest first; cached until the database changes, since every summary needs them."""

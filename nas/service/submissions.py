@@ -28,6 +28,7 @@ from nas.service.views.jobs import fields_of
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries
+from nas.service.webhooks import checked_webhook
 
 _LOG_BYTES = 1024 * 1024
 
@@ -51,6 +52,7 @@ class Submissions:
         self._store = settings.store
         self._state, self._runner, self._validator = state, runner, validator
         self._index, self._summaries, self._users, self._wake = index, summaries, users, wake
+        self._private_webhooks = settings.private_webhooks
         self._changing = threading.Lock()
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
@@ -67,11 +69,14 @@ class Submissions:
         """A queued run of a job: its folder, its job file, its store and its submission, created in this order.
 
         Raises:
-            JobError: the job is rejected.
+            JobError: the job or the webhook is rejected.
             TooManyError: too many runs wait already.
             StoreError: the runs folder cannot be written, its disk is nearly full, or the database server does not answer.
         """
         validated = self._validator.validated(submission)
+        webhook = submission.webhook and checked_webhook(
+            submission.webhook.url, submission.webhook.secret, allow_private=self._private_webhooks
+        )
         check_disk_space(self._runs.root)
         with self._changing:
             waiting = sum(submission.waits for submission in self._state.submissions())
@@ -83,7 +88,7 @@ class Submissions:
             try:
                 write_atomically(folder.submitted_file, validated.text.encode())
                 open_store(folder, create=True, driver=True).close()
-                self._state.submit(folder.id, submission.kind, submitter)
+                self._state.submit(folder.id, submission.kind, submitter, webhook=webhook)
             except BaseException:  # its client gets the error, and may try again many times
                 with suppress(StoreError):  # the first error is the one to report
                     database_of(folder).remove()

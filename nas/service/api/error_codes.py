@@ -342,6 +342,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "training.workers-failed": "Workers of a data-parallel training died too often.",
     "training.workers-unavailable": "The cluster lacks the resources or packages that the training's workers need.",
     "upload.unchecked": "The process that reads an upload failed; nothing was stored, and the server needs repair.",
+    "webhook.invalid": "The address or the secret of a webhook cannot be used; the message says what is expected.",
+    "webhook.private": "The webhook of a submission is in a private network, which the server's settings do not allow.",
     "worker.connection-lost": "The connection to the measuring process broke; no model is to blame.",
     "worker.died": "The measuring process ended, or gave no answer in time and was ended.",
     "worker.failed": "The measuring process cannot start or does not work.",

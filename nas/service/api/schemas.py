@@ -54,6 +54,17 @@ class Problem(BaseModel):
     errors: tuple[FieldProblem, ...] = ()
 
 
+class WebhookRequest(Schema):
+    """An address that is notified of the end of a run by a signed POST request."""
+
+    url: str = Field(max_length=500, description="https:// or http://, without a user and a password.")
+    secret: str = Field(
+        min_length=16,
+        max_length=200,
+        description="The key of the signature, of at least 16 characters; not shown again.",
+    )
+
+
 class JobSubmission(Schema):
     """A job to run."""
 
@@ -62,6 +73,7 @@ class JobSubmission(Schema):
     hardware: tuple[str, ...] | None = Field(
         default=None, description="Hardware profiles, in place of the job's own.", max_length=16
     )
+    webhook: WebhookRequest | None = Field(default=None, description="Is notified of the end of the run.")
 
 
 class JobMetric(Schema):

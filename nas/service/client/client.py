@@ -113,7 +113,12 @@ class NasClient:
     # Runs
 
     def submit(
-        self, job: str | dict[str, Any], *, kind: schemas.RunKind = "search", hardware: Sequence[str] | None = None
+        self,
+        job: str | dict[str, Any],
+        *,
+        kind: schemas.RunKind = "search",
+        hardware: Sequence[str] | None = None,
+        webhook: tuple[str, str] | None = None,
     ) -> schemas.RunSummary:
         """Submits a job; returns its run.
 
@@ -121,8 +126,13 @@ class NasClient:
             job: the text of a job file, or its content.
             kind: a search, or only the training of its supernet.
             hardware: profiles that replace the job's.
+            webhook: An address that is notified of the end of the run, and the secret that signs the notification.
         """
-        return self._transport.post("runs", schemas.RunSummary, body=_submission(job, kind, hardware))
+        submission = _submission(job, kind, hardware)
+        if webhook is not None:
+            body = checked(schemas.WebhookRequest, dict(zip(("url", "secret"), webhook, strict=True)))
+            submission = submission.model_copy(update={"webhook": body})
+        return self._transport.post("runs", schemas.RunSummary, body=submission)
 
     def runs(
         self,

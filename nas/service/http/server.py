@@ -40,6 +40,7 @@ from nas.service.state import ServiceState
 from nas.service.uploads.deletion import remove, stale_files
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
+from nas.service.webhooks import Webhooks
 
 _ACCEPTED = 64
 """Connections that are accepted before they are counted."""
@@ -88,7 +89,10 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         cluster = cluster_of(settings)
         index = RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
         jobs = RayJobs(cluster.ready, password_file=_password_file(settings))
-        dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.ready().address, index=index)
+        webhooks = Webhooks(settings, state)
+        dispatcher = Dispatcher(
+            settings, state, jobs, address=lambda: cluster.ready().address, index=index, ended=webhooks.run_ended
+        )
         service = Service(
             settings,
             state,
@@ -103,6 +107,8 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         if isinstance(cluster, RayHead):
             cluster.start()
             stack.callback(cluster.close)
+        webhooks.start(_url(settings, opened))
+        stack.callback(webhooks.close)
         dispatcher.start()
         stack.callback(dispatcher.close)
         gc.freeze()  # these objects stay

@@ -48,6 +48,7 @@ class Dispatcher:
     Args:
         address: of the Ray cluster that drivers join, or None for drivers without Ray.
         command: what drives a run; None for `driver_command`.
+        ended: called when a run has ended; it may be called several times for one end.
         clock: seconds, of any origin.
         wall_clock: Seconds since the epoch.
 
@@ -64,10 +65,12 @@ class Dispatcher:
         address: Callable[[], str | None],
         index: RunIndex | None = None,
         command: DriverCommand | None = None,
+        ended: Callable[[Submission, RunSnapshot], None] = lambda submission, snapshot: None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings, self._state, self._clock, self._wall_clock = settings, state, clock, wall_clock
+        self._ended = ended
         self._index, make = index or RunIndex(settings.runs), command or driver_command
         self._drivers = DriverJobs(
             runner,
@@ -265,6 +268,7 @@ class Dispatcher:
             if snapshot and not (
                 snapshot.open or snapshot.has_driver or is_active(submission, jobs) or submission.waits
             ):
+                self._ended(submission, snapshot)
                 self._settled[submission.run] = submission
 
 

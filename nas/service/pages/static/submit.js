@@ -40,7 +40,7 @@ form.addEventListener("submit", async (event) => {
   send.disabled = true;
   try {
     await settled();
-    const made = await call("/runs", { method: "POST", body: submission() });
+    const made = await call("/runs", { method: "POST", body: { ...submission(), ...webhook() } });
     written = job.value;
     location.assign(`${ROOT}/runs/${encodeURIComponent(made.run)}`);
   } catch (error) {
@@ -80,6 +80,12 @@ function refused(error, words) {
 
 function submission() {
   return { job: job.value, kind: new FormData(form).get("kind") };
+}
+
+/** The webhook of the submission, where the form has one. */
+function webhook() {
+  const [url, secret] = [at("webhook-url").value.trim(), at("webhook-secret").value];
+  return url || secret ? { webhook: { url, secret } } : {};
 }
 
 /** Has the server check the job; of several requests in flight, only the last one counts. */

@@ -378,7 +378,9 @@ def test_the_list_has_the_columns_and_the_filter_of_its_address(
     checked = [e.attributes["value"] for e in page.all("input", name="columns") if "checked" in e.attributes]
     assert checked == ["submitter", "evaluations"]
     wrong = browser.page("/?accuracy_percent=much")
-    assert wrong.texts("p", class_="notice")[1:] == ["the best accuracy: expected a number, got 'much'; all runs are shown"]
+    assert wrong.texts("p", class_="notice")[1:] == [
+        "the best accuracy: expected a number, got 'much'; all runs are shown"
+    ]
     assert wrong.all("input", name="accuracy_percent")[0].attributes["value"] == "much"
 
 
