@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @with_server_client
 def submit(
     client: NasClient,
-    job: Annotated[Path | None, argument(metavar="[JOB]", help="A job file; `nas init` makes one.")] = None,
+    job: Annotated[Path | None, argument(metavar="JOB", help="A job file; `nas init` makes one.")] = None,
     from_: Annotated[
         str | None, option("--from", metavar="RUN", help="The job of this run of the server, in place of a file.")
     ] = None,

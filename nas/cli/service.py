@@ -111,6 +111,16 @@ def serve(
         str,
         option("--public-url", help="The address of the server in notifications; by default the one it listens on."),
     ] = "",
+    keep_runs_days: Annotated[
+        float | None,
+        option(
+            "--keep-runs-days", min=1, help="Delete submitted runs so long after their end; those tagged keep stay."
+        ),
+    ] = None,
+    keep_logs_days: Annotated[
+        float | None,
+        option("--keep-logs-days", min=1, help="Delete the logs of submitted runs so long after their end."),
+    ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="Log level on stderr.")
     ] = "info",
@@ -165,6 +175,8 @@ def serve(
         webhook=_webhook(webhook, webhook_secret_file),
         private_webhooks=private_webhooks,
         public_url=public_url.rstrip("/"),
+        keep_runs_days=keep_runs_days,
+        keep_logs_days=keep_logs_days,
     )
     nas.service.log_to_stderr(log_level)
     return nas.service.serve(settings, lambda url: print(url, flush=True))

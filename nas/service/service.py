@@ -12,6 +12,7 @@ from nas.service.ownership import Ownership
 from nas.service.path_privacy import PathPrivacy
 from nas.service.plans import Plans
 from nas.service.recipes import Recipes
+from nas.service.retention import Retention
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
@@ -77,3 +78,4 @@ class Service:
             users=users,
             wake=wake,
         )
+        self.retention = Retention(settings, state, index, self.submissions)

@@ -101,6 +101,8 @@ class ServiceSettings:
         webhook: is notified of the end of every submitted run; None for none.
         private_webhooks: whether the webhooks of submissions may be addresses of private networks and of this machine.
         public_url: The address of the server for links in notifications; "" for the one that it listens on.
+        keep_runs_days: Days after its end until a submitted run is deleted; None to keep runs.
+        keep_logs_days: Days after its end until the logs of a submitted run are deleted; None to keep them as long as the run.
         resumes: times in a row that a run whose driver died without progress is resumed.
         ray_address: ``HOST:PORT`` of a Ray cluster's head that drivers join, or None for a head of the server's own.
         ray_jobs_url: of that cluster's job server, e.g. ``http://127.0.0.1:8265``; given with `ray_address`.
@@ -121,6 +123,8 @@ class ServiceSettings:
     webhook: Webhook | None = None
     private_webhooks: bool = False
     public_url: str = ""
+    keep_runs_days: float | None = None
+    keep_logs_days: float | None = None
     resumes: int = 3
     ray_address: str | None = None
     ray_jobs_url: str | None = None

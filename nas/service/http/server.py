@@ -109,6 +109,8 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
             stack.callback(cluster.close)
         webhooks.start(_url(settings, opened))
         stack.callback(webhooks.close)
+        service.retention.start()
+        stack.callback(service.retention.close)
         dispatcher.start()
         stack.callback(dispatcher.close)
         gc.freeze()  # these objects stay

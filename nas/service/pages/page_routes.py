@@ -53,6 +53,8 @@ _COMPARED = 100
 """Runs to choose from for a comparison: the newest."""
 _TASKS = 100
 """Tasks on the page of stored things: the newest."""
+_OLD_DAYS = 7
+"""Runs that are deleted within so many days are listed."""
 _LARGE = 1000
 """Evaluations from which reading a run takes longer than a browser needs to load the scripts."""
 _EXPERTS = "experts.svg"
@@ -306,6 +308,8 @@ def _add_storage(pages: APIRouter, page: _Page, service: Service, settings: Serv
             tasks=tasks[:_TASKS],
             more_tasks=len(tasks) > _TASKS,
             limits=settings.limits,
+            retention=service.retention,
+            old_runs=service.retention.next_runs(_OLD_DAYS),
         )
 
 
