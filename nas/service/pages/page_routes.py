@@ -230,12 +230,11 @@ def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
         chosen = list(dict.fromkeys(runs or ()))
         comparison, problem = None, ""
         differences: tuple[schemas.JobDifference, ...] = service.results.job_differences(chosen)
-        chosen_searches = [run for run in chosen if service.runs.readable(run).kind == "search"]
-        if len(chosen_searches) > 1:
-            try:
-                comparison = service.results.compare(chosen_searches)
-            except NasError as error:  # shown above the form, which keeps the selection
-                problem = str(error)
+        try:
+            chosen_searches = [run for run in chosen if service.runs.readable(run).kind == "search"]
+            comparison = service.results.compare(chosen_searches) if len(chosen_searches) > 1 else None
+        except NasError as error:  # shown above the form, which keeps the selection
+            problem = str(error)
         trainings = service.results.trainings(chosen) if len(chosen) > 1 else {}
         metrics = [] if comparison is None else [_objective(o) for o in comparison.objectives]
         return page(
