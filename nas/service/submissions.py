@@ -19,7 +19,7 @@ from nas.runs.run import Run
 from nas.service.api import schemas
 from nas.service.jobs.driver_jobs import output_after
 from nas.service.jobs.job_runner import JobRunner, JobState
-from nas.service.settings import ServiceSettings
+from nas.service.settings import ServiceSettings, Webhook
 from nas.service.state import RUN_TASKS, RequestedState, ServiceState
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
@@ -74,9 +74,7 @@ class Submissions:
             StoreError: the runs folder cannot be written, its disk is nearly full, or the database server does not answer.
         """
         validated = self._validator.validated(submission)
-        webhook = submission.webhook and checked_webhook(
-            submission.webhook.url, submission.webhook.secret, allow_private=self._private_webhooks
-        )
+        webhook = self._checked_webhook(submission.webhook)
         check_disk_space(self._runs.root)
         with self._changing:
             waiting = sum(submission.waits for submission in self._state.submissions())
@@ -96,6 +94,11 @@ class Submissions:
                 raise
         self._wake()
         return self._summaries.summary(folder.id)
+
+    def _checked_webhook(self, asked: schemas.WebhookRequest | None) -> Webhook | None:
+        if asked is None:
+            return None
+        return checked_webhook(asked.url, asked.secret, allow_private=self._private_webhooks)
 
     def finetune(self, run: str, request: schemas.FinetuningRequest, submitter: str = "") -> schemas.RunSummary:
         """A queued run that fine-tunes one network of a search; its job is checked as that of any other submission.
