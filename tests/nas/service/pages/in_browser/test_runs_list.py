@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nas.service.api.schemas import RunLabels
+from nas.service.api.schemas import JobSubmission, RunLabels
 from nas.service.state import RequestedState
+from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.running import Server
@@ -54,3 +55,31 @@ def test_a_run_is_labelled_by_a_button(chromium: Chromium, server: Server) -> No
     tags_now = "return [...document.querySelectorAll('.runs .tag')].map((tag) => tag.textContent)"
     chromium.until(lambda: chromium.run(tags_now) == ["paper", "v2"])
     assert server.service.runs.summary("plain-1").note == "first"
+
+
+def test_selected_runs_are_tagged_and_deleted_together(chromium: Chromium, server: Server) -> None:
+    searched(server.runs, name="plain")
+    searched(server.runs, name="second")
+    waiting = server.service.submissions.submit(JobSubmission(job=SMALL_JOB)).run
+    chromium.open(server.url)
+    chromium.click("#tag-selected")
+    chromium.until(lambda: "Select runs first" in chromium.text("#messages"))
+    chromium.click("#select-all")
+    chromium.click("#tag-selected")
+    assert chromium.text("#ask-tag-selected [data-name]") == "3 runs"
+    chromium.find("#ask-tag-selected input[name=add]").send_keys("paper v2")
+    chromium.find("#ask-tag-selected button[value=yes]").click()
+    chromium.until(lambda: len(chromium.all(".runs .tag")) == 6)
+    assert server.service.runs.summary("plain-1").tags == ("paper", "v2")
+    chromium.click("#select-all")  # the list was replaced: none is selected
+    chromium.click("#delete-selected")
+    assert chromium.text("#delete-list") == f"{waiting}, second-1, plain-1"
+    chromium.find("#ask-delete-selected button[value='']").click()
+    assert len(server.runs.list()) == 3
+    chromium.click("#delete-selected")
+    chromium.find("#ask-delete-selected button[value=yes]").click()
+    chromium.until(lambda: "2 of 3 done" in chromium.text("#ask-delete-selected [data-problem]"))
+    assert waiting in chromium.text("#ask-delete-selected [data-problem]")
+    assert [folder.id for folder in server.runs.list()] == [waiting]
+    chromium.find("#ask-delete-selected button[value='']").click()
+    chromium.until(lambda: len(chromium.all("#runs input[name=runs]")) == 1)
