@@ -37,8 +37,8 @@ class Retention:
     """Old runs of a server, which are deleted in a thread of its own; off unless the settings have a number of days.
 
     Runs that were submitted to the server are deleted after they have ended for so long. One with the tag `keep` never is, nor
-    one that another run of the folder starts from, nor one that `Submissions.delete` does not delete: it waits or runs, an
-    export of it is being made, or its rows are in a database server. Runs that commands started are left alone.
+    one that another run of the folder starts from, nor one that `Submissions.delete` does not delete: it waits or runs, or an
+    export of it is being made. Runs that commands started are left alone.
 
     Args:
         clock: seconds since the epoch.

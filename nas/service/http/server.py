@@ -107,7 +107,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         if isinstance(cluster, RayHead):
             cluster.start()
             stack.callback(cluster.close)
-        webhooks.start(_url(settings, opened))
+        webhooks.start(_url(settings, opened) + settings.root_path)
         stack.callback(webhooks.close)
         service.retention.start()
         stack.callback(service.retention.close)

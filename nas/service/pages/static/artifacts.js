@@ -1,7 +1,7 @@
 // The buttons that make plots, cascades and lookup tables of a run, and fine-tune a network of it.
 
 import { ask } from "./actions.js";
-import { call, notify, runPath } from "./api.js";
+import { ROOT, call, notify, runPath } from "./api.js";
 
 /** Wires the buttons of a run's page; `update()` shows what changed on the server. */
 export function artifacts(run, update) {
@@ -31,6 +31,6 @@ export function finetune(run, key) {
     const rate = fields.get("learning_rate");
     const body = { select: `key=${key}`, epochs: Number(fields.get("epochs")), learning_rate: rate === "" ? null : Number(rate) };
     const made = await call(runPath(run, "finetunings"), { method: "POST", body });
-    location.assign(`/runs/${encodeURIComponent(made.run)}`);
+    location.assign(`${ROOT}/runs/${encodeURIComponent(made.run)}`);
   });
 }
