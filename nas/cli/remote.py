@@ -207,9 +207,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete runs of a server with their measurements, networks and exports.
+    """Delete runs of a server, after a question.
 
-    Asks first. Runs that wait or run, or that others need, are not deleted.
+    With their measurements, networks and exports. Runs that wait or run, or that others need, are not deleted.
     """
     if not yes:
         if not sys.stdin.isatty():

@@ -222,7 +222,8 @@ def test_a_database_of_version_1_is_upgraded(team: Team, tmp_path: Path) -> None
     path = team.service.settings.database
     with sqlite3.connect(path) as connection:  # as version 0.1 made it
         connection.executescript(
-            "DROP TABLE owners; DROP TABLE webhooks; DROP TABLE ends; DROP TABLE deliveries; ALTER TABLE tasks DROP COLUMN submitter; UPDATE schema_version SET version = 1"
+            "DROP TABLE owners; DROP TABLE webhooks; DROP TABLE ends; DROP TABLE deliveries;"
+            "ALTER TABLE tasks DROP COLUMN submitter; UPDATE schema_version SET version = 1"
         )
     state = ServiceState.open(path)
     assert state.owners() == {}
