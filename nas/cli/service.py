@@ -48,7 +48,10 @@ def serve(
     certificate: Annotated[Path | None, option("--certificate", help="TLS certificate, a PEM file.")] = None,
     key: Annotated[Path | None, option("--key", help="Its private key, a PEM file.")] = None,
     public_url: Annotated[
-        str | None, option("--public-url", help="The address at which browsers reach the server, for single sign-on.")
+        str | None,
+        option(
+            "--public-url", help="The address at which browsers reach the server: for single sign-on and notifications."
+        ),
     ] = None,
     oidc_issuer: Annotated[
         str | None, option("--oidc-issuer", help="The URL of an OpenID provider, with which people sign in.")
@@ -107,10 +110,6 @@ def serve(
     private_webhooks: Annotated[
         bool, typer.Option("--private-webhooks", help="Let submissions name webhooks in private networks.")
     ] = False,
-    public_url: Annotated[
-        str,
-        option("--public-url", help="The address of the server in notifications; by default the one it listens on."),
-    ] = "",
     keep_runs_days: Annotated[
         float | None,
         option(
@@ -174,7 +173,7 @@ def serve(
         ray_jobs_url=jobs_url,
         webhook=_webhook(webhook, webhook_secret_file),
         private_webhooks=private_webhooks,
-        public_url=public_url.rstrip("/"),
+        public_url=(public_url or "").rstrip("/"),
         keep_runs_days=keep_runs_days,
         keep_logs_days=keep_logs_days,
     )
