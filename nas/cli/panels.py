@@ -24,6 +24,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "models",
         "submit",
         "status",
+        "queue",
         "watch",
         "logs",
         "cancel",

@@ -8,8 +8,9 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from nas.service.api.schemas import Artifact, Export, RunSummary
     from nas.service.client import NasClient
 
+PriorityName = Literal["low", "normal", "high"]
+
 
 @app.command(epilog="Example: nas submit digits-cnn.yaml --watch")
 @with_server_client
@@ -58,6 +61,9 @@ def submit(
     hardware: Annotated[
         list[str] | None, option("--hardware", help="A hardware profile that replaces the job's; may be repeated.")
     ] = None,
+    priority: Annotated[
+        PriorityName, typer.Option("--priority", help="Of the run in the queue; high is for administrators.")
+    ] = "normal",
     notify: Annotated[
         str | None,
         option("--notify", metavar="URL", help="An address that is notified of the end of the run; see --secret-file."),
@@ -89,7 +95,11 @@ def submit(
     if changes:
         text = client.edit(text, changes)
     summary = client.submit(
-        text, kind="training" if kind == "training" else "search", hardware=hardware, webhook=webhook
+        text,
+        kind="training" if kind == "training" else "search",
+        hardware=hardware,
+        priority=priority,
+        webhook=webhook,
     )
     if watch:
         print(f"submitted as {summary.run}", file=sys.stderr)
@@ -147,6 +157,48 @@ def status(
     if any(wanted.values()):
         empty_text = f"no run at {client.server} is so; nas status lists all"
     print_list(as_json, summaries if run is None else summaries[0], header, rows, empty_text=empty_text)
+
+
+@app.command(epilog="Example: nas queue digits-cnn-2 --position 1")
+@with_server_client
+def queue(
+    client: NasClient,
+    run: Annotated[str | None, argument(metavar="[RUN]", help="A run that waits, to change its order.")] = None,
+    priority: Annotated[
+        PriorityName | None, typer.Option("--priority", help="Its new priority; administrators may raise it.")
+    ] = None,
+    position: Annotated[
+        int | None, typer.Option("--position", min=0, help="Its place from 1; 0 for its turn. For administrators.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the queue of a server in its order, or change the order of a run."""
+    if (run is None) != (priority is None and position is None):
+        text = "a change needs a run, and --priority or --position; without any of them, the queue is shown"
+        raise ServiceError(text, code="option.invalid")
+    if run is not None and priority is not None:
+        client.set_priority(run, priority)
+    if run is not None and position is not None:
+        client.move(run, position)
+    shown = client.queue()
+    rows = [["runs", r.run, r.submitter, "", f"ends {_moment(r.expected_end)}", r.basis] for r in shown.active]
+    rows += [
+        [
+            f"{r.position}{' placed' if r.placed else ''}",
+            r.run,
+            r.submitter,
+            r.priority,
+            _moment(r.expected_start),
+            r.basis,
+        ]
+        for r in shown.waiting
+    ]
+    header = ["position", "run", "by", "priority", "expected start", "based on"]
+    print_list(as_json, shown, header, rows, empty_text=f"no run waits or runs at {client.server}")
+
+
+def _moment(time: datetime | None) -> str:
+    return "not known" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 @app.command(epilog="Example: nas watch digits-cnn-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +85,17 @@ def serve(
         list[str] | None,
         option("--allow-plugin", metavar="MODULE:CLASS", help="A class that submitted jobs may name as a plug-in."),
     ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Hide from each person what belongs to others; administrators see all.")
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=100, help="Number of concurrent runs.")] = 1,
+    running_per_person: Annotated[
+        int | None,
+        typer.Option("--running-per-person", min=1, help="Of them, those of one person; no limit by default."),
+    ] = None,
+    waiting_per_person: Annotated[
+        int, typer.Option("--waiting-per-person", min=1, max=200, help="Runs of one person that may wait.")
+    ] = 50,
     address: Annotated[
         str | None, option("--address", help="Head of an existing Ray cluster, HOST:PORT, instead of an own one.")
     ] = None,
@@ -157,6 +168,7 @@ def serve(
             data_bytes=int(data_gib * 2**30),
             upload_bytes=upload_mib * 2**20,
             archive_bytes=max(Limits().archive_bytes, 2 * upload_mib * 2**20),
+            queued_of_person=waiting_per_person,
         ),
         host=host,
         port=port,
@@ -167,8 +179,10 @@ def serve(
         sign_on=sign_on,
         data_roots=tuple(path.absolute() for path in data_root or ()),
         allowed_plugins=tuple(allow_plugin or ()),
+        private=private,
         jobs_at_once=jobs,
         store=store,
+        running_per_person=running_per_person,
         ray_address=address,
         ray_jobs_url=jobs_url,
         webhook=_webhook(webhook, webhook_secret_file),
@@ -216,12 +230,16 @@ def make_token(
     runs: Runs = DEFAULT_RUNS,
     days: Annotated[float, typer.Option("--days", min=0, max=36_500, help="Days until it expires; 0 for never.")] = 90,
     role: Annotated[
-        Role, option("--role", help="A reader changes nothing, a member what this person submits and uploads.")
+        Role,
+        option(
+            "--role", help="A reader changes nothing, a member own things, an administrator all; member by default."
+        ),
     ] = Role.MEMBER,
     as_json: Json = False,
 ) -> None:
     """Create a token and print it once; only its digest is stored."""
     secret = _tokens(runs).make(name, lifetime_s=days * 86400 or None, role=role)
+    _record(runs, f"make {role} token", name)
     print_result(as_json, {"name": name, "token": secret, "days": days, "role": role}, secret)
 
 
@@ -251,11 +269,18 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS) -> None:
     """Revoke a token; a running server rejects it from now on."""
     _tokens(runs).revoke(name)
+    _record(runs, "revoke token", name)
     print(f"revoked {name}")
 
 
 def _tokens(runs: Path) -> nas.service.Tokens:
     return nas.service.Tokens(ServiceSettings(RunsFolder(runs)).tokens_file)
+
+
+def _record(runs: Path, action: str, name: str) -> None:
+    """Writes into the audit log what the user of the operating system did to a token."""
+    log = nas.service.AuditLog(ServiceSettings(RunsFolder(runs)).audit_file)
+    log.record(getpass.getuser(), str(Role.ADMINISTRATOR), action, name)
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -1,3 +1,4 @@
+from .audit import AuditLog as AuditLog
 from .client import NasClient as NasClient
 from .client.following import PATIENCE_S as PATIENCE_S
 from .http.logs import log_to_stderr as log_to_stderr

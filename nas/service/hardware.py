@@ -50,7 +50,7 @@ class Hardware:
     Args:
         runner: knows the nodes of the cluster, whose boards profiles may name.
         users: the runs that need them.
-        owners: records whom they belong to.
+        owners: records whom they belong to, and decides who sees them.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class Hardware:
         return self._shipped.get(name) or load_profile(str(self._added_file(name)))
 
     def list(self) -> tuple[schemas.Profile, ...]:
-        """The catalog's profiles, then those that were added; damaged files are left out."""
+        """The catalog's profiles, then those that were added and the sender of the request sees; damaged files are left out."""
         added = []
-        for path in sorted(self._folder.glob(_ADDED)):
+        for path in sorted(map(self._file_of, self._visible_names())):
             try:
                 added.append(self._described(load_profile(str(path))))
             except ProfileError:
@@ -172,8 +172,12 @@ class Hardware:
         self.entry(name)
         self._tasks.delete(measurement, TaskKind.MEASUREMENT, name)
 
+    def _visible_names(self) -> Sequence[str]:
+        names = [path.stem for path in self._folder.glob(_ADDED)]
+        return [name for name in names if self._owners.sees(Thing(ThingKind.PROFILE, name))]
+
     def _added_file(self, name: str) -> Path:
-        added = [path.stem for path in self._folder.glob(_ADDED)]
+        added = self._visible_names()
         if name not in added:
             raise UnknownNameError("hardware profile", name, [*self._shipped, *added])
         return self._file_of(name)

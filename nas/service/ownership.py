@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from nas.errors import NotAllowedError
-from nas.service.people import Caller, Role
+from nas.engine.store.folder import RunsFolder
+from nas.errors import NotAllowedError, UnknownNameError
+from nas.service.people import Caller, Role, current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.state import RUN_TASKS, ServiceState, TaskKind
+from nas.service.visibility import VisibleRuns
 
 _NOBODY = "the server's administrators"
+_HIDDEN = "It does not exist, or belongs to another person."
 
 
 class ThingKind(StrEnum):
@@ -45,11 +48,13 @@ class Right:
         role: The least role that may send it.
         thing: What it reads or changes; None where it is about no thing, or makes a new one.
         changes: Whether it changes the thing, which only its owner and administrators may.
+        action: Its name in the audit log and messages, e.g. ``cancel run``; "" for a request that the log leaves out.
     """
 
     role: Role
     thing: Thing | None = None
     changes: bool = False
+    action: str = ""
 
 
 class Ownership:
@@ -57,12 +62,33 @@ class Ownership:
 
     def __init__(self, settings: ServiceSettings, state: ServiceState) -> None:
         self._settings, self._state = settings, state
+        self._all_runs = RunsFolder(settings.runs.root)
+
+    def visible(self, settings: ServiceSettings) -> ServiceSettings:
+        """The settings with a runs folder that shows the sender of each request what this person may see."""
+        if not settings.private:
+            return settings
+        return replace(settings, runs=VisibleRuns(settings.runs.root, lambda run: self.sees(Thing(ThingKind.RUN, run))))
+
+    def sees(self, thing: Thing) -> bool:
+        """True if the sender of the present request may know of a thing: of own things alone, on a private server."""
+        caller = current_caller()
+        if not self._settings.private or caller.role is Role.ADMINISTRATOR:
+            return True
+        return caller.name != "" and caller.name in (self.owner(thing), self._owner_of_whole(thing))
 
     def check(self, caller: Caller, right: Right) -> None:
-        """Raises `NotAllowedError` if a person lacks a right; things that do not exist are nobody's, and pass."""
+        """Raises if a person lacks a right; things that do not exist are nobody's, and pass.
+
+        Raises:
+            NotAllowedError: the person lacks the role, or does not own what is to be changed.
+            UnknownNameError: a private server hides the thing from this person.
+        """
         if not caller.role.includes(right.role):
-            text = f"this needs the role {right.role}, and {caller} has not; an administrator can give another token"
-            raise NotAllowedError(text, code="access.role")
+            text = f"{caller} lacks the role {right.role}, which is needed to {right.action or 'see this'}"
+            raise NotAllowedError(f"{text}; an administrator can give another token", code="access.role")
+        if right.thing is not None and not self.sees(right.thing) and self.owner(right.thing) is not None:
+            raise UnknownNameError(str(right.thing.kind), right.thing.name, (), hint=_HIDDEN)
         if right.thing is not None and right.changes and not self.may_change(caller, right.thing):
             owner = self.owner(right.thing) or _NOBODY
             text = f"{right.thing} belongs to {owner}; {caller} can read it, and only {owner} or"
@@ -76,17 +102,14 @@ class Ownership:
         if caller.role is Role.READER:
             return False
         owner = self.owner(thing)
-        if owner is None or owner == caller.name:
-            return True
-        whole = self._whole_of(thing)
-        return whole is not None and self.owner(whole) == caller.name
+        return owner is None or caller.name in (owner, self._owner_of_whole(thing))
 
     def owner(self, thing: Thing) -> str | None:
         """The name of the person whom a thing belongs to; "" for what the server's administrators have; None for no thing."""
         match thing.kind:
             case ThingKind.RUN:
                 submission = self._state.submission(thing.name)
-                recorded, exists = getattr(submission, "submitter", None), self._settings.runs.holds(thing.name)
+                recorded, exists = getattr(submission, "submitter", None), self._all_runs.holds(thing.name)
             case ThingKind.TASK:
                 return getattr(self._state.task(thing.name), "submitter", None)
             case _:
@@ -111,8 +134,8 @@ class Ownership:
                 return self._settings.captured_model(thing.name), self._settings.pretrained_record(thing.name)
         return (self._settings.added_profile(thing.name),)
 
-    def _whole_of(self, thing: Thing) -> Thing | None:
-        """The run of an export or an artifact, or the profile of a measurement."""
+    def _owner_of_whole(self, thing: Thing) -> str | None:
+        """The owner of the run of an export or an artifact, or of the profile of a measurement; None for any other thing."""
         task = self._state.task(thing.name) if thing.kind is ThingKind.TASK else None
         kinds = dict.fromkeys(RUN_TASKS, ThingKind.RUN) | {TaskKind.MEASUREMENT: ThingKind.PROFILE}
-        return Thing(kinds[TaskKind(task.kind)], task.of) if task is not None and task.kind in kinds else None
+        return self.owner(Thing(kinds[TaskKind(task.kind)], task.of)) if task and task.kind in kinds else None

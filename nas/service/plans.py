@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from nas.engine.store.folder import write_atomically
+from nas.jobs.schema import SearchJob
 from nas.service.api import schemas
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
@@ -42,14 +44,32 @@ class Plans:
         path = folder / "job.yaml"
         write_atomically(path, job.to_yaml().encode())
         argv = ["plan", str(path), "--runs", str(self._runs.root.absolute()), "--json"]
-        return self._plan(self._tasks.add(task, TaskKind.PLAN, _OF, folder, argv, uses=[path], joins=True))
+        request = {"digest": _digest(job)}
+        return self._plan(self._tasks.add(task, TaskKind.PLAN, _OF, folder, argv, request, uses=[path], joins=True))
 
     def get(self, plan: str) -> schemas.JobPlan:
         """One plan."""
         return self._plan(self._tasks.get(plan, TaskKind.PLAN, _OF))
+
+    def expected_s(self, job: SearchJob, kind: schemas.RunKind) -> float | None:
+        """The duration of a run of a job by the newest plan of the same job; None where there is none.
+
+        Args:
+            kind: of the run; a training takes a part of the time.
+        """
+        digest, part = _digest(job), "total" if kind == "search" else "training"
+        for task in reversed(self._tasks.list(TaskKind.PLAN, _OF)):
+            span = ((task.result or {}).get("time") or {}).get(part)
+            if span is not None and task.request["asked"].get("digest") == digest:
+                return float(span["seconds"])
+        return None
 
     def _plan(self, task: Task) -> schemas.JobPlan:
         path = (self._folder / task.task / "job.yaml").absolute()
         fields = self._tasks.status_fields(replace(task, reason=task.reason.replace(str(path), "job")))
         result = None if task.result is None else dict(task.result)
         return schemas.JobPlan(plan=task.task, result=result, **fields)
+
+
+def _digest(job: SearchJob) -> str:
+    return hashlib.sha256(job.to_yaml().encode()).hexdigest()

@@ -8,6 +8,7 @@ from nas.service.artifacts import Artifacts
 from nas.service.exports import Exports
 from nas.service.hardware import Hardware
 from nas.service.jobs.job_runner import JobRunner
+from nas.service.jobs.run_queue import RunQueue
 from nas.service.ownership import Ownership
 from nas.service.path_privacy import PathPrivacy
 from nas.service.plans import Plans
@@ -34,6 +35,7 @@ class Service:
 
     Args:
         index: of the runs, if the dispatcher shares it.
+        run_queue: of the runs that wait, if the dispatcher shares it.
         wake: called when a run or a task is there for the dispatcher.
         problem: why no job can be started; "" where jobs can be started.
         driver_deaths: number of drivers that died since the dispatcher began.
@@ -46,18 +48,23 @@ class Service:
         jobs: JobRunner,
         *,
         index: RunIndex | None = None,
+        run_queue: RunQueue | None = None,
         wake: Callable[[], None] = lambda: None,
         problem: Callable[[], str] = lambda: "",
         driver_deaths: Callable[[], int] = lambda: 0,
     ) -> None:
         self.problem, self.driver_deaths = problem, driver_deaths
+        self.owners = Ownership(settings, state)
+        settings = self.owners.visible(settings)
         self.settings, self.state, self.jobs = settings, state, jobs
         index = index or RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
-        self.owners = Ownership(settings, state)
-        tasks = self.tasks = TaskRequests(settings, state, wake)
-        self.runs = RunSummaries(settings.runs, state, index, problem=problem, hide_paths=PathPrivacy(settings))
+        tasks = self.tasks = TaskRequests(settings, state, wake, self.owners)
+        run_queue = run_queue or RunQueue(settings, state, index)
+        self.runs = RunSummaries(
+            settings.runs, state, index, run_queue=run_queue, problem=problem, hide_paths=PathPrivacy(settings)
+        )
         self.results = Results(index)
-        users = OpenRuns(state, index)
+        users = OpenRuns(state, index, self.owners)
         self.data_sets = DataSets(settings, users, self.owners)
         self.models = CapturedModels(settings, users, self.owners)
         self.recipes = Recipes(self.data_sets, self.models)
@@ -76,6 +83,9 @@ class Service:
             index=index,
             summaries=self.runs,
             users=users,
+            owners=self.owners,
+            run_queue=run_queue,
+            planned_s=self.plans.expected_s,
             wake=wake,
         )
         self.retention = Retention(settings, state, index, self.submissions)

@@ -39,6 +39,7 @@ class Limits:
         archive_ratio: of a member's unpacked size to its compressed size.
         check_s, check_bytes: seconds and memory that the check of an upload's contents may take.
         queued: runs that wait at once.
+        queued_of_person, tasks_of_person: of each person with a token, runs that wait, and tasks that wait or run.
         requests_per_minute: of one token; of one address for requests without a token, and for new connections.
         watchers: progress streams at once.
         task_s: seconds that the command of an export or a measurement may take.
@@ -63,6 +64,8 @@ class Limits:
     check_s: float = 300.0
     check_bytes: int = 6 * 1024 * _MIB
     queued: int = 200
+    queued_of_person: int = 50
+    tasks_of_person: int = 20
     requests_per_minute: int = 6000
     watchers: int = 500
     task_s: float = 1800.0
@@ -96,8 +99,10 @@ class ServiceSettings:
         data_roots: folders below which submitted jobs may name data sets.
         allowed_plugins: classes, as ``module:Class``, that submitted jobs may name; those that installed packages register
             under short names may be named always.
+        private: whether people see only what belongs to them; administrators see everything.
         jobs_at_once: runs that have a driver at the same time.
         store: URL of the PostgreSQL database of submitted runs, without a password; None for a file in each run's folder.
+        running_per_person: of them, those of one person; None for no limit.
         webhook: is notified of the end of every submitted run; None for none.
         private_webhooks: whether the webhooks of submissions may be addresses of private networks and of this machine.
         public_url: The address of the server for links in notifications; "" for the one that it listens on.
@@ -118,8 +123,10 @@ class ServiceSettings:
     sign_on: SignOnSettings | None = None
     data_roots: tuple[Path, ...] = ()
     allowed_plugins: tuple[str, ...] = ()
+    private: bool = False
     jobs_at_once: int = 1
     store: str | None = None
+    running_per_person: int | None = None
     webhook: Webhook | None = None
     private_webhooks: bool = False
     public_url: str = ""
@@ -182,6 +189,11 @@ class ServiceSettings:
     def password_file(self) -> Path:
         """The password of the run store, as libpq reads it, where the server's environment has it."""
         return self.folder / "pgpass"
+
+    @property
+    def audit_file(self) -> Path:
+        """The present file of the audit log."""
+        return self.folder / "audit.jsonl"
 
     @property
     def trash(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -37,6 +38,7 @@ from nas.engine.store.database import WRITES
 from nas.engine.store.migrations import Schema
 from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import StoreError
+from nas.service.jobs.fair_share import Priority
 from nas.service.settings import Webhook
 from nas.service.stamped_cache import ChangeStamp
 
@@ -56,6 +58,9 @@ _submissions = Table(
     Column("deaths", Integer, nullable=False),
     Column("progress", Integer, nullable=False),
     Column("options", JSON, nullable=False),
+    Column("priority", String, nullable=False, server_default=str(Priority.NORMAL)),
+    Column("place", Integer, nullable=True),
+    Column("expected_s", Double, nullable=True),
 )
 _tasks = Table(
     "tasks",
@@ -106,6 +111,16 @@ _deliveries = Table(
 _CANCELLED = "cancelled"
 """Key of a task's request that is set once a client wants the task to end."""
 
+_usage = Table(
+    "usage",
+    _METADATA,
+    Column("person", String, primary_key=True),
+    Column("seconds", Double, nullable=False),
+    Column("time", Double, nullable=False),
+)
+_HALF_LIFE_S = 24 * 3600.0
+"""Of the time that a person used: a day ago, it counts half."""
+
 
 def _add_owners(connection: Connection) -> None:
     """Adds the owners of uploads and the submitters of tasks, which version 1 did not record."""
@@ -121,7 +136,14 @@ def _add_webhooks(connection: Connection) -> None:
         connection.execute(insert(_ends).values(run=run, ended=time.time()))
 
 
-SCHEMA = Schema(_METADATA, _version, migrations=(_add_owners, _add_webhooks))
+def _add_fair_share(connection: Connection) -> None:
+    """Adds priorities, places and expected durations of submissions, and the time that people used."""
+    _usage.create(connection)
+    for column in ("priority VARCHAR NOT NULL DEFAULT 'normal'", "place INTEGER", "expected_s DOUBLE"):
+        connection.execute(text(f"ALTER TABLE submissions ADD COLUMN {column}"))
+
+
+SCHEMA = Schema(_METADATA, _version, migrations=(_add_owners, _add_webhooks, _add_fair_share))
 """A change to the tables above needs a migration of existing databases."""
 
 
@@ -176,6 +198,8 @@ class Submission:
         progress: epochs and measurements of the run when the last driver was started.
         options: of the last `resume`, for the next drivers: ``evaluations``, ``minutes`` and ``retry_failed``; and
             ``extension``, an id by which a driver knows whether an earlier one has applied them.
+        place: where an administrator put it in the queue, see `nas.service.jobs.fair_share`; None for no place.
+        expected_s: its duration by a plan of the same job; None where there was none.
     """
 
     run: str
@@ -188,6 +212,9 @@ class Submission:
     deaths: int = 0
     progress: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
+    place: int | None = None
+    expected_s: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -256,7 +283,7 @@ class Delivery:
 
 
 def _submission(row: Mapping[Any, Any]) -> Submission:
-    return Submission(**{**row, "wanted": RequestedState(row["wanted"])})
+    return Submission(**{**row, "wanted": RequestedState(row["wanted"]), "priority": Priority(row["priority"])})
 
 
 def _extension(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,14 +343,21 @@ class ServiceState:
         submitter: str,
         options: Mapping[str, Any] | None = None,
         webhook: Webhook | None = None,
+        *,
+        priority: Priority = Priority.NORMAL,
+        expected_s: float | None = None,
     ) -> Submission:
         """A new submission, for a run that has none.
 
         Args:
             options: as for `resume`, for a run that has begun.
             webhook: is notified of the end of the run, beside that of the server.
+            expected_s: its expected duration, where it was planned.
         """
-        submission = Submission(run, kind, self._clock(), submitter, options=_extension(options or {}))
+        changes = _extension(options or {})
+        submission = Submission(
+            run, kind, self._clock(), submitter, options=changes, priority=priority, expected_s=expected_s
+        )
         with self._writing() as connection:
             connection.execute(insert(_submissions).values(**asdict(submission)))
             if webhook is not None:
@@ -382,7 +416,10 @@ class ServiceState:
         return None if submission is None else submission.kind
 
     def change(self, run: str, **values: Any) -> None:
-        """Sets attributes of a submission: ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options``."""
+        """Sets attributes of a submission.
+
+        These are ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options`` and ``priority``.
+        """
         with self._writing() as connection:
             _update(connection, run, values)
 
@@ -404,6 +441,30 @@ class ServiceState:
             options: ``evaluations``, ``minutes`` and ``retry_failed`` as for `nas resume`, those that are given.
         """
         self.change(run, wanted=str(RequestedState.DRIVEN), started=False, deaths=0, options=_extension(options))
+
+    def set_places(self, place_by_run: Mapping[str, int | None]) -> None:
+        """Sets the places of runs in the queue."""
+        with self._writing() as connection:
+            for run, place in place_by_run.items():
+                _update(connection, run, {"place": place})
+
+    def used_s(self, now: float) -> dict[str, float]:
+        """The time in seconds that people used of late, by person; a day ago, it counts half.
+
+        Args:
+            now: in seconds since the epoch.
+        """
+        rows = self._read(select(_usage), lambda rows: [(row["person"], row["seconds"], row["time"]) for row in rows])
+        return {person: seconds * 0.5 ** (max(0.0, now - time) / _HALF_LIFE_S) for person, seconds, time in rows}
+
+    def charge(self, seconds_by_person: Mapping[str, float], now: float) -> None:
+        """Adds time that people used until now; see `used_s`."""
+        used = self.used_s(now)
+        with self._writing() as connection:
+            for person, seconds in seconds_by_person.items():
+                connection.execute(delete(_usage).where(_usage.c.person == person))
+                total = used.get(person, 0.0) + seconds
+                connection.execute(insert(_usage).values(person=person, seconds=total, time=now))
 
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""
@@ -459,10 +520,15 @@ class ServiceState:
         return next(iter(self._tasks_of(select(_tasks).where(_tasks.c.task == task))), None)
 
     def open_tasks(self) -> list[Task]:
-        """The tasks that wait or run; the running ones first, then the oldest."""
+        """The tasks that wait or run; the running ones first, then the oldest of each person, then the second ones."""
         is_open = _tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
-        query = select(_tasks).where(is_open).order_by(_tasks.c.submitted, _tasks.c.task)
-        return sorted(self._tasks_of(query), key=lambda task: task.status is TaskStatus.QUEUED)
+        tasks = self._tasks_of(select(_tasks).where(is_open).order_by(_tasks.c.submitted, _tasks.c.task))
+        turns: Counter[str] = Counter()
+        keyed = []
+        for task in tasks:
+            keyed.append((task.status is TaskStatus.QUEUED, turns[task.submitter], task))
+            turns[task.submitter] += 1
+        return [task for _, _, task in sorted(keyed, key=lambda entry: entry[:2])]
 
     def _tasks_of(self, query: Select[Any]) -> list[Task]:
         with self._reading() as connection:

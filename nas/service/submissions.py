@@ -14,11 +14,16 @@ from nas.engine.store.folder import write_atomically
 from nas.engine.store.labels import Labels, write_labels
 from nas.engine.store.opening import database_of, is_held, new_place, open_store
 from nas.errors import JobError, RunHeldError, RunStateError, SelectionError, ServiceError, StoreError, TooManyError
+from nas.jobs.schema import SearchJob
 from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
 from nas.service.api import schemas
 from nas.service.jobs.driver_jobs import output_after
+from nas.service.jobs.fair_share import Priority
 from nas.service.jobs.job_runner import JobRunner, JobState
+from nas.service.jobs.run_queue import RunQueue
+from nas.service.ownership import Ownership, Right
+from nas.service.people import Role, current_caller
 from nas.service.settings import ServiceSettings, Webhook
 from nas.service.state import RUN_TASKS, RequestedState, ServiceState
 from nas.service.uploads.deletion import move_away
@@ -46,6 +51,9 @@ class Submissions:
         index: RunIndex,
         summaries: RunSummaries,
         users: OpenRuns,
+        owners: Ownership,
+        run_queue: RunQueue,
+        planned_s: Callable[[SearchJob, schemas.RunKind], float | None],
         wake: Callable[[], None],
     ) -> None:
         self._runs, self._limits, self._trash = settings.runs, settings.limits, settings.trash
@@ -53,6 +61,7 @@ class Submissions:
         self._state, self._runner, self._validator = state, runner, validator
         self._index, self._summaries, self._users, self._wake = index, summaries, users, wake
         self._private_webhooks = settings.private_webhooks
+        self._owners, self._run_queue, self._planned_s = owners, run_queue, planned_s
         self._changing = threading.Lock()
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
@@ -70,23 +79,32 @@ class Submissions:
 
         Raises:
             JobError: the job or the webhook is rejected.
-            TooManyError: too many runs wait already.
+            NotAllowedError: its priority is for administrators.
+            TooManyError: too many runs wait already, of all people or of this one.
             StoreError: the runs folder cannot be written, its disk is nearly full, or the database server does not answer.
         """
+        priority = Priority(submission.priority)
+        self._check_priority(Priority.NORMAL, priority)
         validated = self._validator.validated(submission)
         webhook = self._checked_webhook(submission.webhook)
         check_disk_space(self._runs.root)
+        expected_s = self._planned_s(validated.job, submission.kind)
         with self._changing:
-            waiting = sum(submission.waits for submission in self._state.submissions())
-            if waiting >= self._limits.queued:
-                raise TooManyError(f"{waiting} runs wait already, the limit; submit again when some have ended")
+            self._check_room(submitter)
             # If the server is killed in between, the run is listed as never started.
             place = None if self._store is None else new_place(self._store, validated.job.name)
             folder = self._runs.create(validated.job.name, validated.job.to_yaml(), store=place)
             try:
                 write_atomically(folder.submitted_file, validated.text.encode())
                 open_store(folder, create=True, driver=True).close()
-                self._state.submit(folder.id, submission.kind, submitter, webhook=webhook)
+                self._state.submit(
+                    folder.id,
+                    submission.kind,
+                    submitter,
+                    webhook=webhook,
+                    priority=priority,
+                    expected_s=expected_s,
+                )
             except BaseException:  # its client gets the error, and may try again many times
                 with suppress(StoreError):  # the first error is the one to report
                     database_of(folder).remove()
@@ -162,6 +180,7 @@ class Submissions:
             RunStateError: it waits or runs already, is finished and the request leaves nothing to do, or has no failure to
                 retry.
             NasError: its budget cannot be extended as requested.
+            TooManyError: as `submit`.
         """
         with self._changing:
             snapshot, submission = self._index.snapshot(run), self._state.submission(run)
@@ -180,6 +199,7 @@ class Submissions:
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")
             more = Resumption(request.evaluations, request.minutes, retry_failed=request.retry_failed)
             self._check_changes(run, snapshot, more)
+            self._check_room(submitter if submission is None else submission.submitter)
             options = request.model_dump(exclude_defaults=True)
             if submission is None:
                 self._state.submit(run, snapshot.kind, submitter, options)
@@ -187,6 +207,29 @@ class Submissions:
                 self._state.resume(run, options)
         self._wake()
         return self._summaries.summary(run)
+
+    def reorder(self, run: str, change: schemas.QueueChange) -> schemas.RunSummary:
+        """Changes the priority of a run that waits, or its position in the queue.
+
+        Raises:
+            NotAllowedError: this is for administrators.
+            RunStateError: it does not wait.
+        """
+        with self._changing:
+            self._runs.get(run)
+            submission = self._state.submission(run)
+            if submission is None or not submission.waits:
+                raise RunStateError(f"run {run!r} does not wait; there is no order to change", code="run.not-queued")
+            if change.priority is not None:
+                self._check_priority(submission.priority, Priority(change.priority))
+            if change.position is not None:
+                self._owners.check(current_caller(), Right(Role.ADMINISTRATOR, action="place a run in the queue"))
+            if change.priority is not None:
+                self._state.change(run, priority=change.priority)
+            if change.position is not None:
+                self._run_queue.move(run, change.position)
+        self._wake()
+        return self._summaries.readable(run)
 
     def delete(self, run: str) -> None:
         """Removes a run that has no driver, with all of its files.
@@ -223,6 +266,24 @@ class Submissions:
     def logs_after(self, run: str, after: int) -> tuple[str, int]:
         """The output after a number of bytes, at most a million, and the number to continue after."""
         return output_after(self._runs.get(run), after, _LOG_BYTES)
+
+    def _check_priority(self, before: Priority, after: Priority) -> None:
+        """Raises `NotAllowedError` where the sender of the request may not raise a priority."""
+        if after.rank > before.rank:
+            right = Right(Role.ADMINISTRATOR, action=f"raise a priority from {before} to {after}")
+            self._owners.check(current_caller(), right)
+
+    def _check_room(self, person: str) -> None:
+        """Raises `TooManyError` if too many runs wait already, of all people or of this one."""
+        waiting = [submission for submission in self._state.submissions() if submission.waits]
+        if len(waiting) >= self._limits.queued:
+            raise TooManyError(f"{len(waiting)} runs wait already, the limit; submit again when some have ended")
+        of_person = sum(submission.submitter == person for submission in waiting)
+        if person and of_person >= self._limits.queued_of_person:
+            text = (
+                f"{of_person} runs of {person} wait already, the limit of a person; submit again when some have started"
+            )
+            raise TooManyError(text, code="queue.person-limit")
 
     def _check_changes(self, run: str, snapshot: RunSnapshot, more: Resumption) -> None:
         if more and not snapshot.begun:

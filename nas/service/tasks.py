@@ -14,6 +14,7 @@ from typing import Any
 from nas.errors import RunStateError, TooManyError, UnknownNameError
 from nas.service.api import schemas
 from nas.service.jobs.task_queue import TASK_LOG, time_limit_of
+from nas.service.ownership import Ownership, Thing, ThingKind
 from nas.service.path_privacy import PathPrivacy
 from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
@@ -31,11 +32,15 @@ class TaskRequests:
 
     Args:
         wake: called when a task is there for the dispatcher, or is cancelled.
+        owners: decides who sees them.
     """
 
-    def __init__(self, settings: ServiceSettings, state: ServiceState, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: ServiceSettings, state: ServiceState, wake: Callable[[], None], owners: Ownership
+    ) -> None:
+        self._max_of_person = settings.limits.tasks_of_person
         self._trash, self._time_limit_s = settings.trash, settings.limits.task_s
-        self._state, self._wake, self._hide_paths = state, wake, PathPrivacy(settings)
+        self._state, self._wake, self._owners, self._hide_paths = state, wake, owners, PathPrivacy(settings)
 
     def new_id(self, kind: TaskKind) -> str:
         """A new random id.
@@ -43,7 +48,12 @@ class TaskRequests:
         Raises:
             TooManyError: too many wait already.
         """
-        n = len(self._state.open_tasks())
+        open_tasks, person = self._state.open_tasks(), current_caller().name
+        of_person = sum(task.submitter == person for task in open_tasks)
+        if person and of_person >= self._max_of_person:
+            text = f"{of_person} exports, measurements and plans of {person} wait or run, the limit of a person"
+            raise TooManyError(f"{text}; cancel some, or try again when some are done", code="queue.person-limit")
+        n = len(open_tasks)
         if n >= _MAX_OPEN:
             text = f"{n} tasks wait or run, the limit; cancel some, or try again when some are done"
             raise TooManyError(text)
@@ -82,9 +92,11 @@ class TaskRequests:
         return new_task
 
     def all(self, kind: str | None = None, status: str | None = None) -> tuple[schemas.Task, ...]:
-        """The tasks of this kind and status, the newest first."""
+        """The tasks of this kind and status that the sender of the request sees, the newest first."""
         tasks = [t for t in self._state.tasks() if kind in (None, t.kind) and status in (None, t.status)]
-        return tuple(self._task(task) for task in reversed(tasks))
+        return tuple(
+            self._task(task) for task in reversed(tasks) if self._owners.sees(Thing(ThingKind.TASK, task.task))
+        )
 
     def cancel(self, task: str) -> schemas.Task:
         """Records that a task shall end; one that runs ends some seconds later.

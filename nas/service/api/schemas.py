@@ -13,6 +13,9 @@ RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
 NetworkStatus = Literal["all", "front", "measured", "noisy", "too-noisy", "failed", "screened-out"]
 """A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
 that, without a value for the noise of the machine or for another reason, or skipped before all of their measurements."""
+PriorityName = Literal["low", "normal", "high"]
+"""Of a run that waits: low ones start after those of all people, high ones before."""
+AuditOutcome = Literal["done", "denied", "failed"]
 TaskKindName = Literal["export", "measurement", "plan", "cascade", "plots", "calibration"]
 RunOrder = Literal["run", "data", "submitter", "status", "started", "evaluations", "accuracy", "latency_ms"]
 """What runs can be sorted by; accuracy and latency are the best of a run's front. Runs of other tasks are sorted by the task's
@@ -74,6 +77,7 @@ class JobSubmission(Schema):
         default=None, description="Hardware profiles, in place of the job's own.", max_length=16
     )
     webhook: WebhookRequest | None = Field(default=None, description="Is notified of the end of the run.")
+    priority: PriorityName = Field(default="normal", description="Of the run in the queue; high is for administrators.")
 
 
 class JobMetric(Schema):
@@ -183,6 +187,7 @@ class RunSummary(Schema):
     """When, and with which token; None and "" where a command on the server's machine started it."""
     submitter: str
     queue_position: int | None  # 1 for the run that starts next; None for those that are not queued
+    priority: PriorityName = "normal"
     started: datetime | None
     ended: datetime | None
     evaluations: int  # Of the budget, failed ones included
@@ -210,6 +215,49 @@ class RunLabels(Schema):
         default=(), max_length=20, description="Distinct words of at most 40 letters, digits and . _ + -"
     )
     note: str = Field(default="", max_length=2000)
+
+
+class QueuedRun(Schema):
+    """A run that waits."""
+
+    run: str
+    submitter: str
+    submitted: datetime
+    position: int  # 1 for the run that starts next
+    placed: bool  # Whether an administrator put it there
+    priority: PriorityName
+    expected_start: datetime | None  # None where the duration of a run before it is not known
+    expected_s: float | None  # Its expected duration
+    basis: str  # What the expected duration is based on
+
+
+class ActiveRun(Schema):
+    """A run that has a driver."""
+
+    run: str
+    submitter: str
+    expected_end: datetime | None  # None where its duration is not known
+    basis: str  # As of a `QueuedRun`
+
+
+class Queue(Schema):
+    """The runs that run and wait, those that wait in the order in which they start."""
+
+    at_once: int  # Runs that may have a driver at the same time
+    at_once_of_person: int | None
+    active: tuple[ActiveRun, ...]
+    waiting: tuple[QueuedRun, ...]
+
+
+class QueueChange(Schema):
+    """Another priority or position of a run that waits; what is left out stays."""
+
+    priority: PriorityName | None = Field(default=None, description="A higher one is for administrators.")
+    position: int | None = Field(
+        default=None,
+        ge=0,
+        description="For administrators: 1 for the run that starts next; 0 returns the run to its turn.",
+    )
 
 
 class RunsPage(Schema):
@@ -600,6 +648,35 @@ class CapturedModel(Schema):
     family: str = ""  # Of a pretrained network, for ``supernet: {family: …}``
     parameters: int | None = None  # Of a pretrained network
     owner: str = ""  # As that of a data set
+
+
+class Person(Schema):
+    """The sender of a request."""
+
+    name: str  # Of the token; "" for the local user of a server that needs none
+    role: Literal["reader", "member", "administrator"]
+
+
+class AuditEntry(Schema):
+    """A change that somebody made, or was denied."""
+
+    time: datetime
+    who: str  # The name of the token, or the user who gave a command; "" for the local user, and without a valid token
+    role: str  # "" without a valid token
+    action: str
+    thing: str  # The name of what was changed or made; "" for none
+    outcome: AuditOutcome
+    status: int  # Of the response; 0 for a command
+    address: str  # Of the client; "" for a command
+    request: str  # Its id in the server's log
+
+
+class AuditPage(Schema):
+    """Some entries of the audit log, the newest first."""
+
+    total: int
+    offset: int
+    entries: tuple[AuditEntry, ...]
 
 
 class Health(Schema):

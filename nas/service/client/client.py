@@ -118,6 +118,7 @@ class NasClient:
         *,
         kind: schemas.RunKind = "search",
         hardware: Sequence[str] | None = None,
+        priority: schemas.PriorityName = "normal",
         webhook: tuple[str, str] | None = None,
     ) -> schemas.RunSummary:
         """Submits a job; returns its run.
@@ -126,13 +127,42 @@ class NasClient:
             job: the text of a job file, or its content.
             kind: a search, or only the training of its supernet.
             hardware: profiles that replace the job's.
+            priority: of the run in the queue; ``high`` is for administrators.
             webhook: An address that is notified of the end of the run, and the secret that signs the notification.
         """
-        submission = _submission(job, kind, hardware)
+        # Earlier servers know no priorities.
+        submission = _submission(job, kind, hardware, None if priority == "normal" else priority)
         if webhook is not None:
             body = checked(schemas.WebhookRequest, dict(zip(("url", "secret"), webhook, strict=True)))
             submission = submission.model_copy(update={"webhook": body})
         return self._transport.post("runs", schemas.RunSummary, body=submission)
+
+    def queue(self) -> schemas.Queue:
+        """The runs that run and wait, those that wait in the order in which they start, with expected starts."""
+        return self._transport.get("queue", schemas.Queue)
+
+    def set_priority(self, run: str, priority: schemas.PriorityName) -> schemas.RunSummary:
+        """Changes the priority of a run that waits; a higher one is for administrators.
+
+        Args:
+            run: Id of the run.
+            priority: its new priority.
+        """
+        return self._reorder(run, {"priority": priority})
+
+    def move(self, run: str, position: int) -> schemas.RunSummary:
+        """Puts a run that waits at a position of the queue; for administrators.
+
+        Args:
+            run: Id of the run.
+            position: 1 for the run that starts next; 0 returns the run to its turn.
+        """
+        return self._reorder(run, {"position": position})
+
+    def _reorder(self, run: str, values: Mapping[str, Any]) -> schemas.RunSummary:
+        change = checked(schemas.QueueChange, values)
+        answer = self._transport.send("PUT", f"{_path_of(run)}/queue", body=change)
+        return self._transport.parsed(answer, schemas.RunSummary)
 
     def runs(
         self,
@@ -728,6 +758,37 @@ class NasClient:
         """
         return self._transport.get("tasks", tuple[schemas.Task, ...], {"kind": kind, "status": status})
 
+    def me(self) -> schemas.Person:
+        """The name and the role of the client's token."""
+        return self._transport.get("me", schemas.Person)
+
+    def audit(
+        self,
+        *,
+        who: str = "",
+        action: str = "",
+        thing: str = "",
+        outcome: schemas.AuditOutcome | None = None,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> schemas.AuditPage:
+        """Who did what to which thing, the newest first; for administrators.
+
+        Args:
+            who: Only entries of this person; "" for all.
+            action: A part of the action, e.g. ``delete``; "" for all.
+            thing: A part of the thing's name; "" for all.
+            outcome: Only entries of this outcome; None for all.
+            offset: How many to skip.
+            limit: How many to return at most, up to 1,000.
+        """
+        filters = {"who": who, "action": action, "thing": thing, "outcome": outcome, "offset": offset, "limit": limit}
+        return self._transport.get("audit", schemas.AuditPage, filters)
+
+    def audit_lines(self) -> str:
+        """The whole audit log as lines of JSON, the oldest first; for administrators."""
+        return self._transport.read("audit.jsonl").text
+
     def cancel_task(self, task: str) -> schemas.Task:
         """Cancels an export or a measurement.
 
@@ -788,8 +849,11 @@ def _path_of(run: str) -> str:
 
 
 def _submission(
-    job: str | dict[str, Any], kind: schemas.RunKind, hardware: Sequence[str] | None
+    job: str | dict[str, Any],
+    kind: schemas.RunKind,
+    hardware: Sequence[str] | None,
+    priority: schemas.PriorityName | None = None,
 ) -> schemas.JobSubmission:
     """A submission of a job."""
-    profiles = None if hardware is None else tuple(hardware)
-    return checked(schemas.JobSubmission, {"job": job, "kind": kind, "hardware": profiles})
+    values: dict[str, Any] = {"job": job, "kind": kind, "hardware": None if hardware is None else tuple(hardware)}
+    return checked(schemas.JobSubmission, values if priority is None else {**values, "priority": priority})

@@ -25,7 +25,7 @@ COOKIE = "nas_token"
 SIGN_IN, SIGNED_IN = "/login/provider", "/login/callback"
 _OPEN = ("/api/v1/health", "/login", SIGN_IN, SIGNED_IN, PROBLEMS)
 _OPEN_BELOW = "/static/"
-_STRANGER = Caller("", Role.READER)
+STRANGER = Caller("", Role.READER)
 """Who reads what is open to all."""
 _MAX_CLIENTS = 10_000
 _BURST_S = 10.0
@@ -90,7 +90,7 @@ class Access:
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
             return error_response(scope, 429, "too many requests; wait before the next one")
-        scope.setdefault("state", {}).update(token=name, caller=caller or _STRANGER)
+        scope.setdefault("state", {}).update(token=name, caller=caller or STRANGER)
         open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
         if caller is not None or open_to_all:
             return None

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from nas.plugins.parts import require
 from nas.service.api.schemas import JobEdit, JobSubmission, Problem
+from nas.service.audit import AuditLog
 from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.metrics import PREFIX, Metrics
 from nas.service.http.problems import add_handlers
@@ -18,8 +19,8 @@ from nas.service.http.requests import RequestMiddleware
 from nas.service.http.tokens import Tokens
 from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
-from nas.service.people import Caller
-from nas.service.rest_routes import artifacts, exports, hardware, jobs, login, operations, results, runs
+from nas.service.people import SERVER, Caller, acting_as
+from nas.service.rest_routes import artifacts, exports, hardware, jobs, login, operations, people, queue, results, runs
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
@@ -46,8 +47,13 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         tokens: valid tokens; those of the settings' file by default.
     """
     valid_tokens = tokens or Tokens(settings.tokens_file)
+    settings = service.owners.visible(settings)
+    audit = AuditLog(settings.audit_file)
     metrics = Metrics(service)
-    streams = EventStreams(service.runs.summary, max_streams=settings.limits.watchers, changed=metrics.watchers.set)
+    # One poll of a run is for all of its subscribers, each of whom may see it.
+    streams = EventStreams(
+        acting_as(SERVER)(service.runs.summary), max_streams=settings.limits.watchers, changed=metrics.watchers.set
+    )
 
     app = FastAPI(
         title="subnet-nas",
@@ -70,16 +76,20 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         artifacts.routes(service),
         hardware.routes(service, parsing, unpacking),
         operations.routes(service, metrics, hide_paths),
+        people.routes(audit),
+        queue.routes(service),
     ):
         app.include_router(router, prefix=PREFIX)
     sign_on = _sign_on(settings)
     app.include_router(login.routes(settings, valid_tokens, sign_on))
-    app.include_router(page_routes.router(service, settings))
+    app.include_router(page_routes.router(service, settings, audit))
 
     def holder(shown: str) -> Caller | None:
         return valid_tokens.holder(shown) or (None if sign_on is None else sign_on.sessions.holder(shown))
 
-    app.add_middleware(RequestMiddleware, settings=settings, holder=holder, metrics=metrics, owners=service.owners)
+    app.add_middleware(
+        RequestMiddleware, settings=settings, holder=holder, metrics=metrics, owners=service.owners, audit=audit
+    )
     _complete_description(app, settings.root_path)
     return app
 

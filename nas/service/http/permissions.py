@@ -22,8 +22,11 @@ _KINDS = {
 }
 """By the parts of paths that a name follows."""
 _OF_JOBS = "jobs"
-_CHANGING_NOTHING = frozenset({"check", "edit", "login", "logout"})
-"""Requests that are sent as changes, and store nothing."""
+_CHANGING_NOTHING = {"check": "", "edit": "", "login": "sign in", "logout": "sign out"}
+"""Requests that are sent as changes and store nothing, with their actions; "" is not in the audit log."""
+_FOR_ADMINISTRATORS = frozenset({"audit", "audit.jsonl"})
+_VERBS = {"labels": "label", "queue": "reorder"}
+"""In actions, where the last part of a path is no verb."""
 
 
 def right_of(method: str, path: str) -> Right:
@@ -38,8 +41,18 @@ def right_of(method: str, path: str) -> Right:
     pairs = [(parts[i], parts[i + 1]) for i in range(0, len(parts) - 1, 2)]  # a run may have the name of a collection
     things = [Thing(_KINDS[collection], name) for collection, name in pairs if collection in _KINDS]
     thing = things[-1] if things else None
-    if method in SAFE or (len(parts) == 1 and parts[0] in _CHANGING_NOTHING):
-        return Right(Role.READER, thing)
+    if method in SAFE:
+        return Right(Role.ADMINISTRATOR if parts[0] in _FOR_ADMINISTRATORS else Role.READER, thing)
+    if len(parts) == 1 and parts[0] in _CHANGING_NOTHING:
+        return Right(Role.READER, action=_CHANGING_NOTHING[parts[0]])
     if method == "POST" and len(parts) % 2 and parts[-1] in _KINDS:
-        return Right(Role.MEMBER, thing)
-    return Right(Role.ADMINISTRATOR) if thing is None else Right(Role.MEMBER, thing, changes=True)
+        verb = "submit" if parts[-1] == "runs" else "add"
+        return Right(Role.MEMBER, thing, action=f"{verb} {_noun(parts[-1])}")
+    if thing is None:
+        return Right(Role.ADMINISTRATOR, action=f"{method.lower()} {path}")
+    verb = _VERBS.get(parts[-1], parts[-1]) if len(parts) % 2 else method.lower()
+    return Right(Role.MEMBER, thing, changes=True, action=f"{verb} {_noun(pairs[-1][0])}")
+
+
+def _noun(collection: str) -> str:
+    return "data set" if collection == "data" else collection.removesuffix("s")

@@ -6,6 +6,8 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -13,8 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nas.errors import NasError
-from nas.service.http.access import Access
+from nas.errors import NasError, StoreError
+from nas.service.audit import AuditLog
+from nas.service.http.access import STRANGER, Access, RateLimit, network_of
 from nas.service.http.body_limits import length_rejection, limited_body
 from nas.service.http.edited_responses import Edit, EditedResponse
 from nas.service.http.metrics import PREFIX, Metrics
@@ -27,6 +30,11 @@ from nas.service.path_privacy import PathPrivacy
 from nas.service.people import Caller, acting_as
 from nas.service.settings import ServiceSettings
 
+_REFUSALS_PER_MINUTE = 6
+"""Entries of the audit log about refused tokens from one address: attempts must not push other entries out of it."""
+_FAILURES_PER_MINUTE = 60
+"""Entries of the audit log about what failed or was denied to one person, for the same reason."""
+_MADE = (HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 logger = logging.getLogger(__name__)
@@ -49,8 +57,11 @@ class RequestMiddleware:
         holder: Callable[[str], Caller | None],
         metrics: Metrics,
         owners: Ownership,
+        audit: AuditLog,
     ) -> None:
         self._app, self._limits, self._metrics, self._owners = app, settings.limits, metrics, owners
+        self._audit = audit
+        self._refusals, self._failures = RateLimit(_REFUSALS_PER_MINUTE), RateLimit(_FAILURES_PER_MINUTE)
         self._hide_paths = PathPrivacy(settings)
         self._origins, self._access = OriginCheck(settings), Access(settings, holder)
         self._root = RootPath(settings.root_path)
@@ -79,19 +90,20 @@ class RequestMiddleware:
         finally:
             scope["method"] = method
             self._record(scope, answer.status, time.perf_counter() - begun)
+            await run_in_threadpool(self._record_change, scope, answer)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         rejection = (
             self._origins.rejection(scope) or self._access.rejection(scope) or length_rejection(scope, self._limits)
         )
-        if rejection is None:
-            caller: Caller = scope["state"]["caller"]
-            rejection = await self._denial(scope, caller)
         if rejection is not None:
             await rejection(scope, receive, send)
-        else:
-            with acting_as(caller):
-                await self._app(scope, limited_body(scope, receive, self._limits), send)
+            return
+        caller: Caller = scope["state"]["caller"]
+        with acting_as(caller):
+            denial = await self._denial(scope, caller)
+            answer = self._app if denial is None else denial
+            await answer(scope, limited_body(scope, receive, self._limits), send)
 
     async def _denial(self, scope: Scope, caller: Caller) -> Response | None:
         """The response to a request that its sender has no right to; None for any other. Before the body is read."""
@@ -113,6 +125,30 @@ class RequestMiddleware:
             fields["run"] = run
         logger.info("request", extra=fields)
 
+    def _record_change(self, scope: Scope, answer: _Answer) -> None:
+        """Writes a request that is a change, or whose token was refused, into the audit log."""
+        right, state, status = right_of(scope["method"], scope["path"]), scope["state"], answer.status
+        action = "sign in" if status == HTTPStatus.UNAUTHORIZED else right.action
+        if not action or "caller" not in state:
+            return  # it changes nothing, or another site's page sent it
+        caller, address = state["caller"], str((scope.get("client") or ("",))[0])
+        is_denied = state.get("is_refused", False) or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        is_stranger = caller is STRANGER
+        outcome = "denied" if is_denied else "done" if status < HTTPStatus.BAD_REQUEST else "failed"
+        if outcome != "done":
+            limit, client = (self._refusals, network_of(address)) if is_stranger else (self._failures, caller.name)
+            if not limit.allows(client):
+                return
+        thing = unquote(answer.location.rpartition("/")[2]) if status in _MADE else ""
+        thing = thing or ("" if right.thing is None else right.thing.name)
+        role, request = "" if is_stranger else str(caller.role), state["request_id"]
+        try:
+            self._audit.record(
+                caller.name, role, action, thing, outcome, status=status, address=address, request=request
+            )
+        except StoreError as error:
+            logger.error("%s", error, extra={"request": request, "path": scope["path"]})
+
 
 class _Private(Edit):
     """Removes the server's paths and database URLs, wherever drivers and libraries have written them."""
@@ -133,12 +169,13 @@ class _Answer:
 
     Attributes:
         status: of the response; 0 until it has begun.
+        location: the address of what the request made; "" where there is none.
     """
 
     def __init__(self, send: Send, name: str, *, is_head: bool, still_allowed: Callable[[], bool]) -> None:
         self._send, self._name, self._is_head, self._still_allowed = send, name, is_head, still_allowed
         self._is_stream = False
-        self.status = 0
+        self.status, self.location = 0, ""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -155,6 +192,7 @@ class _Answer:
     async def _begin(self, message: Message) -> None:
         self.status = message["status"]
         headers = MutableHeaders(scope=message)
+        self.location = headers.get("location", "")
         headers["X-Request-Id"] = self._name
         for name, value in HEADERS.items():
             headers.setdefault(name, value)

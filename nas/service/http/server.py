@@ -31,6 +31,7 @@ from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import RayHead, cluster_of
 from nas.service.jobs.ray_jobs import RayJobs
+from nas.service.ownership import Ownership
 from nas.service.pages.rendering import prepare
 from nas.service.path_privacy import PathPrivacy
 from nas.service.server_lock import exclusive
@@ -85,6 +86,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
         threading.Thread(target=close_files, args=(settings,), name="permissions", daemon=True).start()
+        settings = Ownership(settings, state).visible(settings)
         remove(stale_files(settings, state))
         cluster = cluster_of(settings)
         index = RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
@@ -98,6 +100,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
             state,
             jobs,
             index=index,
+            run_queue=dispatcher.queue,
             wake=dispatcher.wake,
             problem=lambda: dispatcher.problem,
             driver_deaths=lambda: dispatcher.driver_deaths,
@@ -149,6 +152,7 @@ def uvicorn_config(app: ASGIApp, limits: Limits, tls: ssl.SSLContext | None = No
     return uvicorn.Config(
         app,
         http=partial(BoundedProtocol, connections=connections, limits=limits, tls=tls),  # type: ignore[arg-type]
+        loop="asyncio",  # uvloop, which uvicorn takes where it is installed, has another TLS below the protocol
         ws="none",
         log_config=None,
         access_log=False,

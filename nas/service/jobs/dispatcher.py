@@ -17,9 +17,11 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
 from nas.errors import NasError, RunHeldError, StoreError
+from nas.service.jobs.active_times import ActiveTimes
 from nas.service.jobs.driver_jobs import DriverJobs
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.next_steps import Step, deaths, is_active, steps
+from nas.service.jobs.run_queue import RunQueue
 from nas.service.jobs.task_queue import TaskQueue, joining
 from nas.service.settings import ServiceSettings
 from nas.service.state import RequestedState, ServiceState, Submission
@@ -72,6 +74,8 @@ class Dispatcher:
         self._settings, self._state, self._clock, self._wall_clock = settings, state, clock, wall_clock
         self._ended = ended
         self._index, make = index or RunIndex(settings.runs), command or driver_command
+        self._active = ActiveTimes(state, clock)
+        self.queue = RunQueue(settings, state, self._index, active=self._active.elapsed_s)
         self._drivers = DriverJobs(
             runner,
             settings.runs,
@@ -146,11 +150,11 @@ class Dispatcher:
             did += self._tasks.tick(jobs)
             jobs = self._drivers.confirmed(unsettled, jobs)
         snapshots = {s.run: snapshot for s in unsettled if (snapshot := self._snapshot(s.run)) is not None}
-        at_once, resumes = self._settings.jobs_at_once, self._settings.resumes
-        start = not self._disk_problem
-        now = self._wall_clock()
+        self._active.look(unsettled, snapshots, jobs)
+        ordered, resumes, start = self.queue.order(unsettled), self._settings.resumes, not self._disk_problem
+        share, now = self.queue.share, self._wall_clock()
         for submission, step in steps(
-            unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=start, now=now
+            ordered, snapshots, jobs, share=share, resumes=resumes, may_start=start, now=now
         ):
             if self._apply(submission, snapshots[submission.run], step):
                 did.append((submission.run, str(step)))
@@ -253,7 +257,7 @@ class Dispatcher:
 
     def _start(self, submission: Submission, snapshot: RunSnapshot, *, died: int) -> bool:
         values: dict[str, Any] = {"attempt": submission.attempt + 1, "started": True, "deaths": died}
-        values["progress"] = snapshot.progress
+        values |= {"progress": snapshot.progress, "place": None}
         if not self._state.change_if(submission, **values):
             return False  # it was cancelled or resumed at this moment
         self._drivers.start(replace(submission, **values))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.run_state import MAX_TRIES
+from nas.service.jobs.fair_share import FairShare
 from nas.service.jobs.job_runner import JobState
 from nas.service.state import RequestedState, Submission
 
@@ -37,23 +39,24 @@ def steps(
     snapshots: Mapping[str, RunSnapshot],
     jobs: Mapping[str, JobState],
     *,
-    at_once: int,
+    share: FairShare,
     resumes: int,
     may_start: bool = True,
     now: float,
 ) -> list[tuple[Submission, Step]]:
-    """The steps to take now, the oldest submission first; a run that needs none is left out.
+    """The steps to take now, in the order of the submissions; a run that needs none is left out.
 
     Args:
+        submissions: Those that wait in the order in which they are to start.
         snapshots: by run; a run without one is skipped (its store cannot be read now).
         jobs: states of the submissions' last jobs, where they are known, by id.
-        at_once: runs that may have a driver at the same time.
+        share: Limits of the runs that have a driver at the same time.
         resumes: drivers that may die in a row without progress of the run.
         now: Seconds since the epoch.
         may_start: whether drivers can do anything now; if not, those that died are not counted, and wait.
     """
     held_runs = {run for run, snapshot in snapshots.items() if snapshot.has_driver}
-    busy = sum(is_active(s, jobs) or s.run in held_runs for s in submissions)
+    busy = Counter(s.submitter for s in submissions if is_active(s, jobs) or s.run in held_runs)
     next_steps = []
     for submission in submissions:
         snapshot = snapshots.get(submission.run)
@@ -63,9 +66,9 @@ def steps(
         if step in (*_STARTS, Step.FAIL) and not may_start:
             continue
         if step in _STARTS:
-            if busy >= at_once:
+            if not share.may_start(submission.submitter, busy):
                 continue
-            busy += 1
+            busy[submission.submitter] += 1
         if step is not None:
             next_steps.append((submission, step))
     return next_steps

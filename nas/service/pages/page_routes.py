@@ -17,6 +17,8 @@ from nas.results.analysis.search_steps import shown_steps
 from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
 from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
+from nas.service.audit import AuditLog
+from nas.service.jobs.fair_share import Priority
 from nas.service.ownership import Thing, ThingKind
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
@@ -27,6 +29,7 @@ from nas.service.people import current_caller
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views import jobs
+from nas.service.views.audit_entries import audit_page
 from nas.service.views.networks import TEST, NetworkQuery, counts
 from nas.service.views.run_summaries import ALL_RUNS, RunFilter
 from supernets.data.recognition import KINDS
@@ -55,6 +58,8 @@ _TASKS = 100
 """Tasks on the page of stored things: the newest."""
 _OLD_DAYS = 7
 """Runs that are deleted within so many days are listed."""
+_AUDIT_ENTRIES = 100
+"""Entries of the audit log on one page."""
 _LARGE = 1000
 """Evaluations from which reading a run takes longer than a browser needs to load the scripts."""
 _EXPERTS = "experts.svg"
@@ -66,7 +71,7 @@ _Page = Callable[..., Response]
 """`rendering.page` of one server."""
 
 
-def router(service: Service, settings: ServiceSettings) -> APIRouter:
+def router(service: Service, settings: ServiceSettings, audit: AuditLog) -> APIRouter:
     """All pages of a service, with their styles and scripts; access to them is checked by the application."""
     pages = APIRouter(include_in_schema=False)
     shared: dict[str, Any] = {"signs_in": settings.needs_token, "allowed": partial(_is_allowed, service)}
@@ -77,6 +82,8 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     _add_comparison(pages, page, service)
     _add_hardware_and_submission(pages, page, service, settings)
     _add_storage(pages, page, service, settings)
+    _add_queue(pages, page, service)
+    _add_audit(pages, page, audit)
     _add_help(pages, page, settings)
     return pages
 
@@ -309,6 +316,28 @@ def _add_storage(pages: APIRouter, page: _Page, service: Service, settings: Serv
             limits=settings.limits,
             retention=service.retention,
             old_runs=service.retention.next_runs(_OLD_DAYS),
+        )
+
+
+def _add_queue(pages: APIRouter, page: _Page, service: Service) -> None:
+    @pages.get("/queue")
+    def run_queue() -> Response:
+        """The runs that run and wait, with expected starts; administrators change their order."""
+        queue = service.runs.queue()
+        return page("queue.html", queue=queue, n_waiting=len(queue.waiting), priorities=list(map(str, Priority)))
+
+
+def _add_audit(pages: APIRouter, page: _Page, audit: AuditLog) -> None:
+    @pages.get("/audit")
+    def audit_log(who: str = "", action: str = "", thing: str = "", outcome: str = "", offset: Offset = 0) -> Response:
+        """The audit log; for administrators."""
+        filters = {"who": who.strip(), "action": action.strip(), "thing": thing.strip(), "outcome": outcome}
+        return page(
+            "audit.html",
+            audit_page=audit_page(audit, **filters, offset=offset, limit=_AUDIT_ENTRIES),
+            filters={key: value for key, value in filters.items() if value},
+            outcomes=list(get_args(schemas.AuditOutcome)),
+            limit=_AUDIT_ENTRIES,
         )
 
 

@@ -28,9 +28,11 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/runs/{run}/exports", tags=["exports"], status_code=202, responses=answers(404, 409, 413))
-    def export_network(run: RunId, request: schemas.ExportRequest) -> schemas.Export:
+    def export_network(run: RunId, request: schemas.ExportRequest, response: Response) -> schemas.Export:
         """Export a measured network as verified ONNX, with its manifest, its weights and a script that runs it."""
-        return service.exports.request(run, request)
+        export = service.exports.request(run, request)
+        response.headers["Location"] = f"/api/v1/runs/{run}/exports/{export.export}"
+        return export
 
     @router.get("/runs/{run}/exports", tags=["exports"], responses=answers(404))
     def list_exports(run: RunId) -> tuple[schemas.Export, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
-from fastapi import APIRouter, File, Form, Path, Query, Request, UploadFile
+from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
 
 from nas.errors import JobError
 from nas.service.api import schemas
 from nas.service.http.concurrency_limit import ConcurrencyLimit
+from nas.service.http.metrics import PREFIX
 from nas.service.http.problems import answers
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
@@ -43,9 +45,11 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
         return service.hardware.list()
 
     @router.post("/profiles", status_code=201, tags=["hardware"], responses=answers(409, 413))
-    async def add_profile(request: Request, upload: schemas.ProfileUpload) -> schemas.Profile:
+    async def add_profile(request: Request, response: Response, upload: schemas.ProfileUpload) -> schemas.Profile:
         """Add a hardware profile of your own; jobs name it like those of the catalog."""
-        return await parsing.run(request, lambda: service.hardware.add(upload))
+        profile = await parsing.run(request, lambda: service.hardware.add(upload))
+        response.headers["Location"] = f"{PREFIX}/profiles/{profile.name}"
+        return profile
 
     @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
     def show_profile(profile: ProfileName) -> schemas.Profile:
@@ -62,11 +66,14 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
     )
     async def measure_model(
         request: Request,
+        response: Response,
         profile: ProfileName,
         model: Annotated[UploadFile, File(description="An ONNX model in one file.")],
     ) -> schemas.ModelMeasurement:
         """Measure the latency of an ONNX model on a profile."""
-        return await unpacking.run(request, lambda: service.hardware.measure(profile, model.file))
+        measurement = await unpacking.run(request, lambda: service.hardware.measure(profile, model.file))
+        response.headers["Location"] = f"{PREFIX}/profiles/{quote(profile)}/measurements/{measurement.measurement}"
+        return measurement
 
     @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
     def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
@@ -117,6 +124,7 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
     @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
     async def add_data(
         request: Request,
+        response: Response,
         name: Annotated[str, Form(max_length=64, pattern=NAME, examples=["flowers"])],
         archive: Annotated[
             UploadFile,
@@ -145,10 +153,12 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
         """Upload a data set; it is read and divided as a job does it before it is stored."""
         filename = archive.filename or ""
         chosen = _mapping(options)
-        return await unpacking.run(
+        data_set = await unpacking.run(
             request,
             lambda: service.data_sets.add(name, archive.file, filename, kind=kind, task=task, options=chosen),
         )
+        response.headers["Location"] = f"{PREFIX}/data/{name}"
+        return data_set
 
     @router.get("/models", tags=["data"], responses=answers())
     def list_models() -> tuple[schemas.CapturedModel, ...]:
@@ -165,6 +175,7 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
     @router.post("/models", status_code=201, tags=["data"], responses=answers(409, 413))
     async def add_model(
         request: Request,
+        response: Response,
         name: Annotated[str, Form(max_length=64, pattern=NAME, examples=["resnet18"])],
         model: Annotated[
             UploadFile,
@@ -175,7 +186,9 @@ def routes(service: Service, parsing: ConcurrencyLimit, unpacking: ConcurrencyLi
         ],
     ) -> schemas.CapturedModel:
         """Upload a model; jobs name a captured one as supernet.model: models/NAME, a pretrained one as supernet.pretrained."""
-        return await unpacking.run(request, lambda: service.models.add(name, model.file))
+        model_info = await unpacking.run(request, lambda: service.models.add(name, model.file))
+        response.headers["Location"] = f"{PREFIX}/models/{name}"
+        return model_info
 
     return router
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -28,7 +28,7 @@ _EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", noun="job")
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A submission as JSON; or the job file itself, with `kind` and `hardware` as parameters.",
+        "description": "A submission as JSON; or the job file itself, with `kind`, `hardware` and `priority` as parameters.",
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/JobSubmission"},
@@ -79,9 +79,13 @@ def routes(service: Service, parsing: ConcurrencyLimit, hide_paths: PathPrivacy)
         return await parsing.run(request, lambda: edited(job.parsed(schemas.JobEdit)))
 
     @router.post("/jobs/plans", status_code=202, openapi_extra=BODY, responses=answers(413, 415))
-    async def plan_job(request: Request, job: Annotated[JobRequest, Depends(job_request)]) -> schemas.JobPlan:
+    async def plan_job(
+        request: Request, response: Response, job: Annotated[JobRequest, Depends(job_request)]
+    ) -> schemas.JobPlan:
         """Estimate the size, the costs and the time of a job without submitting it."""
-        return await parsing.run(request, lambda: service.plans.request(job.submission()))
+        plan = await parsing.run(request, lambda: service.plans.request(job.submission()))
+        response.headers["Location"] = f"/api/v1/jobs/plans/{plan.plan}"
+        return plan
 
     @router.get("/jobs/schema", responses={**answers(), **_SCHEMA})
     def show_job_schema() -> dict[str, Any]:
@@ -104,6 +108,7 @@ class JobRequest:
     content_type: str
     kind: schemas.RunKind
     hardware: tuple[str, ...] | None
+    priority: schemas.PriorityName
 
     def submission(self) -> schemas.JobSubmission:
         """The submission.
@@ -120,7 +125,7 @@ class JobRequest:
             errors: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
             raise RequestValidationError(errors) from None
         with _reported():
-            return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware)
+            return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware, priority=self.priority)
 
     def parsed(self, model: type[_SchemaT], expected: str = "application/json") -> _SchemaT:
         """The body as JSON; raises as `submission`."""
@@ -147,7 +152,8 @@ async def job_request(
     hardware: Annotated[
         list[str] | None, Query(max_length=16, description="For a plain job file: profiles in place of its own.")
     ] = None,
+    priority: Annotated[schemas.PriorityName, Query(description="For a plain job file.")] = "normal",
 ) -> JobRequest:
     """The body of a request and its parameters."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return JobRequest(await request.body(), content_type, kind, None if hardware is None else tuple(hardware))
+    return JobRequest(await request.body(), content_type, kind, None if hardware is None else tuple(hardware), priority)

@@ -39,7 +39,9 @@ def routes(settings: ServiceSettings, tokens: Tokens, sign_on: SignOn | None = N
         wanted = next_ if is_local_path(next_) else "/"
         caller = tokens.holder(token.strip())
         if caller is None:
+            request.state.is_refused = True  # for the audit log
             return RedirectResponse(login_page(wanted, refused=True), 303)
+        request.state.caller = caller
         left = tokens.seconds_left(caller.name)
         age = _LONGEST_S if left is None else min(_LONGEST_S, int(left))
         answer = RedirectResponse(wanted, 303)

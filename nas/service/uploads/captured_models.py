@@ -49,7 +49,7 @@ class CapturedModels:
 
     Args:
         users: the runs that need them.
-        owners: records whom they belong to.
+        owners: records whom they belong to, and decides who sees them.
     """
 
     def __init__(self, settings: ServiceSettings, users: OpenRuns, owners: Ownership) -> None:
@@ -96,7 +96,7 @@ class CapturedModels:
             StoreError: the disk is nearly full.
         """
         checked_name("model", name)
-        stored = self.list()
+        stored = self._stored()
         if name in {model.name for model in stored}:
             raise _name_taken(name)
         check_quota("models", len(stored), self._limits.models, _DELETE)
@@ -123,7 +123,10 @@ class CapturedModels:
         return self.get(name)
 
     def list(self) -> tuple[schemas.CapturedModel, ...]:
-        """The models, by name."""
+        """The models that the sender of the request sees, by name."""
+        return tuple(model for model in self._stored() if self._owners.sees(Thing(ThingKind.MODEL, model.name)))
+
+    def _stored(self) -> tuple[schemas.CapturedModel, ...]:
         models = []
         paths = [
             *self._folder.glob(f"[!.]*{_SUFFIX}"),

@@ -38,7 +38,7 @@ class DataSets:
 
     Args:
         users: the runs that need them.
-        owners: records whom they belong to.
+        owners: records whom they belong to, and decides who sees them.
     """
 
     def __init__(self, settings: ServiceSettings, users: OpenRuns, owners: Ownership) -> None:
@@ -63,6 +63,7 @@ class DataSets:
                 resolved_path != self._folder.resolve()
                 and resolved_path.is_relative_to(base)
                 and resolved_path.exists()
+                and (root != self._folder or self._sees(resolved_path.relative_to(base).parts[0]))
             ):
                 return resolved_path
         below = f", or a path below one of the server's {len(self._roots)} data folders" if self._roots else ""
@@ -99,7 +100,7 @@ class DataSets:
         name_error = RunStateError(f"there is a data set {name!r} already; choose another name", code="name.taken")
         if target.exists():
             raise name_error
-        stored = self.list()
+        stored = self._stored()
         check_quota("data sets", len(stored), self._limits.data_sets, _DELETE)
         self._folder.mkdir(parents=True, exist_ok=True)
         with unpack(content, filename, self._folder, self._limits, chooser(kind)) as unpacked:
@@ -127,7 +128,13 @@ class DataSets:
         return data_sets[name]
 
     def list(self) -> tuple[schemas.DataSet, ...]:
-        """The uploaded data sets, by name."""
+        """The uploaded data sets that the sender of the request sees, by name."""
+        return tuple(data_set for data_set in self._stored() if self._sees(data_set.name))
+
+    def _sees(self, name: str) -> bool:
+        return self._owners.sees(Thing(ThingKind.DATA_SET, name))
+
+    def _stored(self) -> tuple[schemas.DataSet, ...]:
         folders = sorted(path for path in self._folder.glob("[!.]*") if path.is_dir())
         owner = {path: self._owners.owner(Thing(ThingKind.DATA_SET, path.name)) or "" for path in folders}
         return tuple(self._recorded(path).model_copy(update={"owner": owner[path]}) for path in folders)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from nas.engine.formatting import counted
@@ -21,6 +21,7 @@ from nas.results.analysis.report import RunReport
 from nas.runs.run import Run
 from nas.search.problem.objectives import Objective
 from nas.service.api import schemas
+from nas.service.jobs.run_queue import RunQueue
 from nas.service.state import RequestedState, ServiceState, Submission
 from nas.service.views.networks import objectives_of
 from nas.service.views.run_index import RunIndex
@@ -100,6 +101,7 @@ class RunSummaries:
     """The runs of a server's folder, submitted here or started by a command.
 
     Args:
+        run_queue: the order of those that wait.
         problem: why no job can be started now; "" where jobs can be started.
         hide_paths: removes the paths of the server from a message of the engine.
     """
@@ -110,10 +112,11 @@ class RunSummaries:
         state: ServiceState,
         index: RunIndex,
         *,
+        run_queue: RunQueue,
         problem: Callable[[], str],
         hide_paths: Callable[[str], str],
     ) -> None:
-        self._runs, self._state, self._index = runs, state, index
+        self._runs, self._state, self._index, self._run_queue = runs, state, index, run_queue
         self._problem, self._hide_paths = problem, hide_paths
 
     def summary(self, run: str) -> schemas.RunSummary:
@@ -312,10 +315,43 @@ class RunSummaries:
         except NasError as error:
             return Labels(note=self._hide_paths(str(error))[:MAX_NOTE])
 
+    def queue(self) -> schemas.Queue:
+        """The runs that run and wait, as far as the sender of the request sees them."""
+        view, share = self._run_queue.view(), self._run_queue.share
+        now = datetime.now(UTC)
+        return schemas.Queue(
+            at_once=share.at_once,
+            at_once_of_person=share.at_once_of_person,
+            active=tuple(
+                schemas.ActiveRun(
+                    run=run.run,
+                    submitter=run.person,
+                    expected_end=None if math.isinf(run.left_s) else now + timedelta(seconds=run.left_s),
+                    basis=view.durations[run.run].basis,
+                )
+                for run in view.active
+                if self._runs.holds(run.run)
+            ),
+            waiting=tuple(
+                schemas.QueuedRun(
+                    run=submission.run,
+                    submitter=submission.submitter,
+                    submitted=datetime.fromtimestamp(submission.submitted, UTC),
+                    position=position,
+                    placed=submission.place is not None,
+                    priority=submission.priority.value,
+                    expected_start=_time(view.starts.get(submission.run)),
+                    expected_s=view.durations[submission.run].seconds,
+                    basis=view.durations[submission.run].basis,
+                )
+                for position, submission in enumerate(view.waiting, start=1)
+                if self._runs.holds(submission.run)
+            ),
+        )
+
     def _queue(self) -> dict[str, int]:
         """The positions of the runs that wait, from 1."""
-        waiting = [submission.run for submission in self._state.submissions() if submission.waits]
-        return {run: place for place, run in enumerate(waiting, start=1)}
+        return {submission.run: place for place, submission in enumerate(self._run_queue.view().waiting, start=1)}
 
     def _listed(self, folder: RunFolder, submission: Submission | None, queue: Mapping[str, int]) -> schemas.RunSummary:
         damaged = False
@@ -352,6 +388,7 @@ class RunSummaries:
             submitted=None if submission is None else _time(submission.submitted),
             submitter="" if submission is None else submission.submitter,
             queue_position=queue.get(run),
+            priority="normal" if submission is None else submission.priority.value,
             started=_time(snapshot.started),
             ended=None if waits else _time(snapshot.ended),
             evaluations=snapshot.evaluations,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import json
+
 import pytest
 
 from nas.engine.store.folder import RunsFolder
@@ -68,3 +71,15 @@ def test_ray_is_not_stopped_below_a_server_that_would_start_it_again(shell: Shel
     with exclusive(settings):
         assert shell.nas("serve", "--stop-ray").error == "server.already-running"
     assert shell.nas("serve", "--stop-ray").out == "Ray was not running\n"
+
+
+def test_commands_that_make_and_revoke_tokens_are_recorded(shell: Shell) -> None:
+    shell.nas("token", "make", "ada", "--role", "administrator")
+    shell.nas("token", "revoke", "ada")
+    path = shell.folder / "runs" / ".service" / "audit.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(e["action"], e["thing"], e["address"]) for e in entries] == [
+        ("make administrator token", "ada", ""),
+        ("revoke token", "ada", ""),
+    ]
+    assert {e["who"] for e in entries} == {getpass.getuser()}

@@ -14,6 +14,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from tests.nas.service.made_runs import Jobs
+from tests.nas.service.team import Team, serving_a_team
 
 HERE = "http://127.0.0.1:8700"
 
@@ -46,3 +47,10 @@ def client(service: Service, settings: ServiceSettings) -> Iterator[TestClient]:
     """As a program on this machine asks: neither a browser, nor with a token."""
     with TestClient(create_app(service, settings), base_url=HERE, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def team(service: Service, settings: ServiceSettings) -> Iterator[Team]:
+    """As people of each role ask, each with a token."""
+    with serving_a_team(service, settings) as team:
+        yield team

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from nas.engine.store.folder import RunsFolder
-from nas.service.api.schemas import JobSubmission, ProfileUpload
 from nas.service.http.app import create_app
 from nas.service.http.permissions import right_of
 from nas.service.http.tokens import Tokens
 from nas.service.ownership import Thing, ThingKind
 from nas.service.people import Caller, Role, acting_as
-from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, TaskKind
-from tests.nas.commands import SMALL_JOB
+from nas.service.state import ServiceState
 from tests.nas.service.made_runs import searched, tree
-from tests.nas.service.sent_files import begun_capture, flowers, packed
+from tests.nas.service.sent_files import begun_capture
+from tests.nas.service.team import ROLES, Team
 
-HOST = "http://10.0.0.5:8700"
-BOB = Caller("bob", Role.MEMBER)
-ROLES = {"rita": Role.READER, "mia": Role.MEMBER, "bob": Role.MEMBER, "ada": Role.ADMINISTRATOR}
 ANYONE, MEMBERS, OWNER = {"rita", "mia", "bob", "ada"}, {"mia", "bob", "ada"}, {"bob", "ada"}
 CHANGES = {
     ("POST", "/jobs/check"): ANYONE,
@@ -37,6 +30,7 @@ CHANGES = {
     ("POST", "/runs"): MEMBERS,
     ("DELETE", "/runs/{run}"): OWNER,
     ("PUT", "/runs/{run}/labels"): OWNER,
+    ("PUT", "/runs/{run}/queue"): OWNER,
     ("POST", "/runs/{run}/cancel"): OWNER,
     ("POST", "/runs/{run}/resume"): OWNER,
     ("POST", "/runs/{run}/exports"): MEMBERS,
@@ -55,37 +49,6 @@ CHANGES = {
     ("DELETE", "/models/{name}"): OWNER,
 }
 """Who may send each request about bob's things."""
-
-
-@dataclass(frozen=True)
-class Team:
-    """A server that people reach with tokens, and what belongs to bob."""
-
-    service: Service
-    client: TestClient
-    headers: dict[str, dict[str, str]]
-
-    def send(self, person: str, method: str, path: str, **content: object) -> int:
-        return self.client.request(method, f"/api/v1{path}", headers=self.headers[person], **content).status_code  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def team(service: Service, settings: ServiceSettings) -> Iterator[Team]:
-    tokens = Tokens(settings.tokens_file)
-    secrets = {name: tokens.make(name, lifetime_s=None, role=role) for name, role in ROLES.items()}
-    headers = {name: {"authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
-    app = create_app(service, replace(settings, host="0.0.0.0"), tokens=tokens)
-    with TestClient(app, base_url=HOST, follow_redirects=False) as client, acting_as(BOB):
-        service.submissions.submit(JobSubmission(job=SMALL_JOB), "bob")
-        service.data_sets.add("flowers", io.BytesIO(packed(flowers())))
-        service.models.add("net", io.BytesIO(begun_capture()))
-        service.hardware.add(ProfileUpload(profile="{name: board, placement: {hw-none: 1}}"))
-        for kind, of in (("export", "small-1"), ("measurement", "board"), ("plan", "jobs")):
-            service.tasks.add(f"{kind}-0", kind, of, settings.folder / kind, [])  # type: ignore[arg-type]
-        service.tasks.add("plots-0", TaskKind.PLOTS, "small-1", settings.folder / "plots", [], {"kind": "plots"})
-        yield Team(service, client, headers)
-
-
 NAMES = {
     "run": "small-1", "export": "export-0", "task": "export-0", "profile": "board", "measurement": "measurement-0",
     "artifact": "plots-0",
@@ -93,9 +56,9 @@ NAMES = {
 
 
 def stored(team: Team) -> dict[str, bytes | None]:
-    """Everything in the runs folder but SQLite's shared memory, which readers change."""
+    """Everything in the runs folder but SQLite's shared memory, which readers change, and the audit log."""
     contents = tree(team.service.settings.runs.root)
-    return {name: content for name, content in contents.items() if not name.endswith("-shm")}
+    return {name: content for name, content in contents.items() if not name.endswith("-shm") and "audit" not in name}
 
 
 def address(path: str) -> str:
@@ -122,7 +85,7 @@ def test_a_request_is_denied_to_those_without_its_right(team: Team, method: str,
         answer = team.client.request(method, f"/api/v1{address(path)}", headers=team.headers[person])
         assert answer.status_code == 403
         problem = answer.json()
-        needed = "member" if person == "rita" else "belongs to bob"
+        needed = "lacks the role member" if person == "rita" else "belongs to bob"
         assert needed in problem["detail"]
         assert person in problem["detail"]
         assert problem["type"] == f"/problems#access.{'role' if person == 'rita' else 'owner'}"
@@ -222,8 +185,10 @@ def test_a_database_of_version_1_is_upgraded(team: Team, tmp_path: Path) -> None
     path = team.service.settings.database
     with sqlite3.connect(path) as connection:  # as version 0.1 made it
         connection.executescript(
-            "DROP TABLE owners; DROP TABLE webhooks; DROP TABLE ends; DROP TABLE deliveries;"
-            "ALTER TABLE tasks DROP COLUMN submitter; UPDATE schema_version SET version = 1"
+            "DROP TABLE owners; DROP TABLE usage; DROP TABLE webhooks; DROP TABLE ends; DROP TABLE deliveries;"
+            "ALTER TABLE tasks DROP COLUMN submitter; ALTER TABLE submissions DROP COLUMN priority;"
+            "ALTER TABLE submissions DROP COLUMN place; ALTER TABLE submissions DROP COLUMN expected_s;"
+            "UPDATE schema_version SET version = 1"
         )
     state = ServiceState.open(path)
     assert state.owners() == {}

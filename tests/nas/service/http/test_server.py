@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from fastapi import FastAPI
 
 from nas.engine.store.folder import RunsFolder
-from nas.service.http.server import serve
+from nas.service.http.server import serve, uvicorn_config
 from nas.service.http.tokens import Tokens
-from nas.service.settings import ServiceSettings
+from nas.service.settings import Limits, ServiceSettings
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
@@ -184,3 +185,7 @@ def test_nothing_heavy_is_loaded_before_the_server_answers() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_event_loop_does_not_depend_on_what_is_installed() -> None:
+    assert uvicorn_config(FastAPI(), Limits()).loop == "asyncio"  # with uvloop, handshakes of TLS would not end

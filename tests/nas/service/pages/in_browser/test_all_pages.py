@@ -19,7 +19,7 @@ PAGES = {
     "evaluations": "/runs/plain-1/evaluations?status=front", "training": "/runs/supernet-1",
     "compare": "/compare?runs=plain-1&runs=four-1", "submit": "/submit",
     "hardware": "/hardware", "profile": f"/hardware/{PROFILE}", "login": "/login?refused=1", "error": "/runs/none",
-    "docs": "/docs", "problems": "/problems", "storage": "/storage",
+    "docs": "/docs", "problems": "/problems", "storage": "/storage", "queue": "/queue", "audit": "/audit",
 }  # fmt: skip
 
 

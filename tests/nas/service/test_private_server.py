@@ -1,0 +1,140 @@
+"""A private server: people see only what belongs to them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from nas.engine.store.folder import RunsFolder
+from nas.service.people import SERVER, Caller, Role, acting_as
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState
+from tests.nas.commands import SMALL_JOB
+from tests.nas.service.made_runs import Jobs, searched
+from tests.nas.service.sent_files import flowers, packed
+from tests.nas.service.team import Team, serving_a_team
+
+BOBS = {
+    "run": "small-1",
+    "export": "export-0",
+    "task": "export-0",
+    "profile": "board",
+    "measurement": "measurement-0",
+    "plan": "plan-0",
+    "recipe": "digits-cnn",
+}
+NOBODYS = {**dict.fromkeys(BOBS, "nothing"), "recipe": "digits-cnn"}
+
+
+@pytest.fixture
+def private(runs: RunsFolder, jobs: Jobs) -> Iterator[Team]:
+    """Everything is bob's; mia has nothing yet."""
+    settings = ServiceSettings(runs, private=True)
+    runs.check_writable()
+    state = ServiceState.open(settings.database)
+    with serving_a_team(Service(settings, state, jobs), settings) as team, acting_as(SERVER):
+        yield team
+    state.close()
+
+
+def answered(team: Team, person: str, path: str) -> tuple[int, str]:
+    answer = team.client.get(path, headers=team.headers[person])
+    return answer.status_code, answer.text
+
+
+def test_lists_and_pages_have_own_things_alone(private: Team, runs: RunsFolder) -> None:
+    searched(runs, name="command")
+    bobs = ("small-1", "flowers", "models/net", "board", "export-0")
+    paths = ["/", "/storage", "/hardware", "/submit", "/compare", "/?tag=secret", "/api/v1/runs", "/api/v1/data"]
+    paths += ["/api/v1/models", "/api/v1/profiles", "/api/v1/tasks", "/api/v1/runs?sort=accuracy"]
+    private.send("bob", "PUT", "/runs/small-1/labels", json={"tags": ["secret"]})
+    for path in paths:
+        for person in ("mia", "rita"):
+            status, text = answered(private, person, path)
+            assert status == 200
+            for name in (*bobs, "bob", "command-1", "secret</option>"):
+                assert not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), (path, person, name)
+        assert any(name in answered(private, "bob", path)[1] for name in bobs) or path == "/compare"
+    assert "command-1" not in answered(private, "bob", "/api/v1/runs")[1]
+    assert {"small-1", "command-1"} <= set(re.findall(r"[a-z]+-1", answered(private, "ada", "/api/v1/runs")[1]))
+
+
+def test_runs_are_counted_for_their_owner_and_administrators(private: Team) -> None:
+    counts = {person: answered(private, person, "/api/v1/metrics")[1] for person in ("mia", "bob", "ada")}
+    queued = {person: 'nas_runs{status="queued"} 1.0' in text for person, text in counts.items()}
+    assert queued == {"mia": False, "bob": True, "ada": True}
+
+
+def test_every_address_of_another_persons_thing_answers_as_that_of_nothing(private: Team) -> None:
+    described = private.client.get("/api/v1/openapi.json", headers=private.headers["ada"]).json()["paths"]
+    routes = [(m, path) for path, operations in described.items() for m in operations if "{" in path]
+    routes += [("get", page) for page in ("/runs/{run}", "/runs/{run}/evaluations", "/runs/{run}/networks.json")]
+    routes += [("get", page) for page in ("/runs/{run}/insight.json", "/runs/{run}/experts.svg", "/hardware/{profile}")]
+    assert len(routes) > 35
+    for method, path in routes:
+        if "{recipe}" in path:
+            continue
+        name = "flowers" if "/data/" in path else "net"
+        hidden, unknown = path.format(**BOBS, name=name), path.format(**NOBODYS, name="nothing")
+        answers = [
+            private.client.request(method, address, headers=private.headers["mia"]) for address in (hidden, unknown)
+        ]
+        statuses = [answer.status_code for answer in answers]
+        assert statuses[0] == 404, (method, path)
+        assert statuses[1] in (404, 422), (method, path)  # of nothing, the form may be missed first
+        assert "bob" not in answers[0].text
+
+
+def test_jobs_name_own_things_alone(private: Team) -> None:
+    with acting_as(Caller("mia", Role.MEMBER)):
+        private.service.data_sets.add("mine", io.BytesIO(packed(flowers())))
+    parts = {
+        "data": "data: {name: image-folder, path: uploads/flowers}",
+        "around": "data: {name: image-folder, path: uploads/mine/../flowers}",
+        "hardware": "hardware: [board]",
+        "from": "supernet: {from: small-1}",
+        "warm_start": "warm_start: [small-1]",
+        "model": "supernet: {model: models/net}",
+    }
+    for name, part in parts.items():
+        key = part.partition(":")[0]
+        job = "\n".join([*(line for line in SIMPLE if not line.startswith(key)), part])
+        answers = {
+            person: private.client.post("/api/v1/jobs/check", json={"job": job}, headers=private.headers[person]).json()
+            for person in ("mia", "bob")
+        }
+        rejected = [error["field"] for error in answers["mia"]["errors"]]
+        assert any(field.startswith(key.split("_")[0]) for field in rejected), (name, answers["mia"])
+        assert "small-1, " not in str(answers["mia"])
+        accepted = [error["field"] for error in answers["bob"]["errors"]]
+        assert name in ("around", "hardware") or accepted == [], (name, answers["bob"])  # nothing serves the board
+
+
+SIMPLE = ["name: other", "data: {name: digits}", "supernet: {preset: digits}", "search: {evaluations: 4}"]
+
+
+def test_a_data_set_of_a_run_that_its_owner_does_not_see_is_kept(private: Team, settings: ServiceSettings) -> None:
+    job = {
+        "name": "flowers",
+        "data": {"name": "image-folder", "path": "uploads/flowers"},
+        "supernet": {"preset": "digits"},
+    }
+    assert private.send("ada", "POST", "/runs", json={"job": job}) == 201
+    answer = private.client.delete("/api/v1/data/flowers", headers=private.headers["bob"])
+    assert answer.status_code == 409
+    assert "another person's run" in answer.json()["detail"]
+    assert "flowers-1" not in answer.json()["detail"]
+
+
+def test_new_runs_and_uploads_avoid_the_names_of_all(private: Team) -> None:
+    answer = private.client.post("/api/v1/runs", json={"job": SMALL_JOB}, headers=private.headers["mia"])
+    assert answer.json()["run"] == "small-2"
+    assert private.send("mia", "GET", "/runs/small-2") == 200
+    taken = private.client.post(
+        "/api/v1/models", data={"name": "net"}, files={"model": b"PK"}, headers=private.headers["mia"]
+    )
+    assert taken.status_code in (409, 422)
