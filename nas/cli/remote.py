@@ -172,7 +172,7 @@ def queue(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the queue of a server in its order, or change the order of a run."""
+    """Show a server's queue, or change its order."""
     if (run is None) != (priority is None and position is None):
         text = "a change needs a run, and --priority or --position; without any of them, the queue is shown"
         raise ServiceError(text, code="option.invalid")

@@ -18,6 +18,7 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
 from nas.search.problem.objectives import Measurement, Status
+from nas.service.audit import AuditLog
 from nas.service.http.edited_responses import Edit, EditedResponse
 from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
@@ -57,7 +58,7 @@ def addresses(client: TestClient, service: Service) -> Iterator[str]:
     """The address of each GET route, with values for its parameters, right and wrong."""
     described = client.get("/api/v1/openapi.json").json()["paths"]
     paths = [path for path, methods in described.items() if "get" in methods]
-    pages = page_routes.router(service, service.settings).routes
+    pages = page_routes.router(service, service.settings, AuditLog(service.settings.audit_file)).routes
     paths += [page.path for page in pages if isinstance(page, APIRoute) and "/static/" not in page.path]
     for path in paths:
         names = re.findall(r"{(\w+)", path)
