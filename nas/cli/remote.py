@@ -1,4 +1,4 @@
-"""Commands against a server: submit, status, watch, logs, cancel, fetch."""
+"""Commands against a server: submit, status, queue, watch, logs, cancel, fetch."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from nas.cli.app import (
 from nas.cli.interruption import INTERRUPTED
 from nas.cli.output import print_json, print_list, print_result, progress_bar
 from nas.cli.running import check_one_choice, read_text
+from nas.engine.formatting import moment_text
 from nas.errors import JobError, ServiceError
 from supernets.networks.capture.model_names import is_file
 
@@ -198,7 +199,7 @@ def queue(
 
 
 def _moment(time: datetime | None) -> str:
-    return "not known" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M")
+    return "not known" if time is None else moment_text(time)
 
 
 @app.command(epilog="Example: nas watch digits-cnn-1")
