@@ -153,9 +153,7 @@ class Dispatcher:
         self._active.look(unsettled, snapshots, jobs)
         ordered, resumes, start = self.queue.order(unsettled), self._settings.resumes, not self._disk_problem
         share, now = self.queue.share, self._wall_clock()
-        for submission, step in steps(
-            ordered, snapshots, jobs, share=share, resumes=resumes, may_start=start, now=now
-        ):
+        for submission, step in steps(ordered, snapshots, jobs, share=share, resumes=resumes, may_start=start, now=now):
             if self._apply(submission, snapshots[submission.run], step):
                 did.append((submission.run, str(step)))
         self._settle(unsettled, snapshots, jobs)
