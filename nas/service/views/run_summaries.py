@@ -237,7 +237,7 @@ class RunSummaries:
         values = {
             "tag": {tag for run in runs for tag in self._labels(run).tags},
             "data": set(map(self._data_of, runs)),
-            "submitter": {submission.submitter for submission in self._state.submissions()},
+            "submitter": {s.submitter for s in self._state.submissions() if self._runs.holds(s.run)},
         }
         return {name: tuple(sorted(value - {""})) for name, value in values.items()}
 

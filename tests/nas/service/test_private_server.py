@@ -21,6 +21,7 @@ from tests.nas.service.team import Team, serving_a_team
 BOBS = {
     "run": "small-1",
     "export": "export-0",
+    "artifact": "plots-0",
     "task": "export-0",
     "profile": "board",
     "measurement": "measurement-0",
