@@ -67,7 +67,8 @@ def figure_of(chart: Chart) -> Figure:
         row, column = divmod(number, n_columns)
         across, along = _share(column, n_columns, gap=0.1), _share(n_rows - 1 - row, n_rows, gap=0.32 / n_rows)
         layout[f"xaxis{place}"] = axis_layout(panel.x) | {"domain": across, "anchor": f"y{place}"}
-        if panel.x.is_integer and max(float(np.ptp(series.x)) for series in panel.series) <= _FEW_INTEGERS:
+        spans = [float(np.ptp(series.x)) for series in panel.series if series.x.size]
+        if panel.x.is_integer and max(spans, default=0.0) <= _FEW_INTEGERS:
             layout[f"xaxis{place}"]["dtick"] = 1
         layout[f"yaxis{place}"] = axis_layout(panel.y) | {"domain": along, "anchor": f"x{place}"}
         for guide in panel.guides:

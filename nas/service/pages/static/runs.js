@@ -50,6 +50,7 @@ async function tag(run, fields) {
 /** Does the work for each run, and then throws the reasons of those for which it failed; these stay selected. */
 async function each(runs, work) {
   const problems = [];
+  at("select-all").checked = false;
   for (const run of runs) {
     try {
       await work(run);

@@ -397,6 +397,7 @@ def test_the_trainings_of_several_runs_are_compared(browser: Browser, runs: Runs
     assert titles[-1] == "Loss, training"
     lines = {trace["name"]: (trace["x"], trace["y"]) for trace in data[0]["figure"]["data"]}
     assert lines == {"ages-1": ([1.0, 2.0], [8.0, 4.0]), "ages-2": ([1.0, 2.0], [8.0, 4.0])}
+    assert browser.page("/compare?runs=ages-1&runs=ages-2").all("script", id="training-data")  # without a hypervolume
     # Trainings alone, of which there is no front, are compared as well.
     trained(runs)
     trained(runs)
