@@ -16,6 +16,7 @@ from nas.engine.store.opening import open_store
 from nas.service.api.schemas import JobSubmission, PlotsRequest
 from nas.service.jobs.driver_jobs import new_log
 from nas.service.pages.rendering import environment
+from nas.service.people import SERVER
 from nas.service.retention import Retention
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -144,7 +145,7 @@ def test_the_storage_page_says_what_is_deleted_and_when(kept: Kept, runs: RunsFo
     empty: dict[str, Any] = dict.fromkeys(("data_sets", "models", "profiles", "tasks"), ())
     values = {**empty, "more_tasks": False, "limits": kept.service.settings.limits, "signs_in": False}
     page = environment().get_template("storage.html").render(
-        **values, person=None, allowed=lambda kind, name: False,
+        **values, person=SERVER, allowed=lambda kind, name: False,
         retention=kept.retention, old_runs=kept.retention.next_runs(7),
     )  # fmt: skip
     assert "30 days after its end" in page

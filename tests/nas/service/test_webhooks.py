@@ -294,8 +294,10 @@ def test_runs_of_a_database_of_an_earlier_version_are_not_notified(private: Serv
     running = Running(private)
     run = running.submit().json()["run"]
     with running.state._writing() as connection:
-        for table in ("webhooks", "ends", "deliveries"):
+        for table in ("webhooks", "ends", "deliveries", "usage"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
+        for column in ("priority", "place", "expected_s"):
+            connection.exec_driver_sql(f"ALTER TABLE submissions DROP COLUMN {column}")
         connection.exec_driver_sql("UPDATE schema_version SET version = 2")
     running.state.close()
     with receiving() as receiver:
