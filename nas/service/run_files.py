@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nas.errors import NasError
+from nas.service.path_privacy import PathPrivacy
 from nas.service.service import Service
 from nas.service.views.networks import NetworkQuery, networks_csv
 
@@ -15,7 +16,7 @@ _EVERYTHING = 10**9
 def run_files(service: Service, run: str) -> dict[str, Path | bytes]:
     """The job, the results as tables, the log, the plots, the exports and the artifacts of a run, by their paths.
 
-    Its trained supernet and its database are not among them.
+    Its trained supernet and its database are not among them, nor are the paths of the server's folders in texts.
 
     Raises:
         UnknownNameError: there is no such run.
@@ -45,4 +46,11 @@ def run_files(service: Service, run: str) -> dict[str, Path | bytes]:
             f"artifacts/{artifact.artifact}/{name}": service.artifacts.file(run, artifact.artifact, name)
             for name in names
         }
-    return {f"{run}/{path}": content for path, content in files.items()}
+    hide_paths = PathPrivacy(service.settings, data=False)
+    return {f"{run}/{path}": _without_paths(content, hide_paths) for path, content in files.items()}
+
+
+def _without_paths(content: Path | bytes, hide_paths: PathPrivacy) -> Path | bytes:
+    if isinstance(content, Path):
+        return content
+    return hide_paths(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
