@@ -117,6 +117,12 @@ class StampedCache(Generic[T]):
                 self._keep(place, _Entry(stamp, now, begun, value))
             return value
 
+    def forget(self, run: str) -> None:
+        """Drops the value of a run without a key: its database was changed here."""
+        with self._lock:
+            entry = self._entries.pop((run, None), None)
+            self._weight -= 0 if entry is None else self._weigh(entry.value)
+
     def _unchanged(self, entry: _Entry[T], stamp: ChangeStamp | None, now: float) -> bool:
         if fresh(entry.read_at, now, self._rest_s):
             return True

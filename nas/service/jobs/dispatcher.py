@@ -235,6 +235,7 @@ class Dispatcher:
             case Step.START:
                 if not snapshot.open:
                     requeue_run(folder)
+                    self._index.changed(folder.id)
                 return self._start(submission, snapshot, died=0)
             case Step.RESTART:
                 return self._start(submission, snapshot, died=deaths(submission, snapshot))
@@ -245,12 +246,14 @@ class Dispatcher:
                 return self._drivers.stop(str(submission.job))
             case Step.CANCEL:
                 end_run(folder, RunStatus.CANCELLED, "cancelled")
+                self._index.changed(folder.id)
             case Step.FAIL:
                 if snapshot.away is None:
                     reason = self._drivers.why_died(submission, deaths(submission, snapshot))
                 else:
                     reason = snapshot.away.given_up
                 end_run(folder, RunStatus.FAILED, reason)
+                self._index.changed(folder.id)
         return True
 
     def _start(self, submission: Submission, snapshot: RunSnapshot, *, died: int) -> bool:

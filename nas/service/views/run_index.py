@@ -172,6 +172,10 @@ class RunIndex:
         with Run.open(self._runs, run).store() as store:
             return MeasurementBasis.read(store)
 
+    def changed(self, run: str) -> None:
+        """Reads the status of a run again, whose store was changed by this process: on a server, a change has no stamp."""
+        self._snapshots.forget(run)
+
     def forget(self, run: str) -> None:
         """Closes the store of a run that was removed."""
         self._last.pop(run, None)
