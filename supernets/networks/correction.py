@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import cast
 
 import torch
@@ -18,7 +17,7 @@ from supernets.networks.capture.program import BATCH, Call, Program, Ref
 from supernets.networks.network import Network, network_of
 from supernets.networks.operations import operation
 from supernets.networks.threads import one_thread
-from supernets.space.axes import Sizes, slice_tensor
+from supernets.space.axes import Dim, Sizes, axes_in, slice_tensor
 
 MAX_EXAMPLES, MAX_BYTES = 512, 2**30
 """Number of examples that are read, as far as the results that a subnet needs at once take no more than these bytes."""
@@ -39,10 +38,14 @@ class _Layer:
     """A linear layer or convolution of the largest network.
 
     Attributes:
+        batch: The dimension of its outputs that begins with the examples.
+        intercept: Whether any number may be added to all of an output: it has a bias, or a batch norm follows.
         rows: Positions of its outputs, (rows,): indices of examples and pixels, or tokens, in row-major order.
         outputs: The largest network's outputs there, (rows, outputs).
     """
 
+    batch: int
+    intercept: bool
     rows: Tensor = field(repr=False)
     outputs: Tensor = field(repr=False)
 
@@ -70,8 +73,9 @@ class LayerCorrection:
         n = max(_CHUNK, min(MAX_EXAMPLES, MAX_BYTES // max(1, bytes_each)))
         inputs = torch.cat([batch[:n] for batch in batches[: 1 + n // len(batches[0])]])[:n]
         self._elastic, self._inputs = elastic, inputs
-        self._layers: dict[str, _Layer] = {}
         calls = {call.outputs[0]: call for call in network.program.calls if _is_fitted(call, network)}
+        batch_dims = {name: _batch_dim(elastic.shapes[name]) for name in calls}
+        calls = {name: call for name, call in calls.items() if batch_dims[name] is not None}
         parts: dict[str, list[Tensor]] = {name: [] for name in calls}
         generator = torch.Generator().manual_seed(0)
         rows: dict[str, Tensor] = {}
@@ -82,15 +86,27 @@ class LayerCorrection:
                     network.program, list(calls), network.tensors.__getitem__, [chunk], _lengths(network.program, chunk)
                 )
                 for name, call in calls.items():
-                    outputs = _outputs_last(call, values[name])
-                    per_example = prod(outputs.shape[1:-1])
+                    outputs = (
+                        values[name].movedim(_channel(call), -1).movedim(cast(int, batch_dims[name]), 0).flatten(0, -2)
+                    )
+                    per_example = len(outputs) // len(chunk)
                     if name not in rows:
-                        n = per_example * len(inputs)
-                        rows[name] = torch.randperm(n, generator=generator)[:MAX_ROWS].sort().values
+                        order = torch.randperm(per_example * len(inputs), generator=generator)
+                        rows[name] = order[:MAX_ROWS].sort().values
                     first = start * per_example
-                    chosen = rows[name][(rows[name] >= first) & (rows[name] < first + len(chunk) * per_example)]
-                    parts[name].append(outputs.flatten(0, -2)[chosen - first])
-        self._layers = {name: _Layer(rows[name], torch.cat(parts[name])) for name in calls}
+                    chosen = rows[name][(rows[name] >= first) & (rows[name] < first + len(outputs))]
+                    parts[name].append(outputs[chosen - first])
+        consumers = network.program.consumers()
+        self._layers = {
+            name: _Layer(
+                cast(int, batch_dims[name]),
+                isinstance(call.arguments.get("bias"), Ref)
+                or [network.program.calls[i].name for i in consumers.get(name, ())] == ["batch_norm"],
+                rows[name],
+                torch.cat(parts[name]),
+            )
+            for name, call in calls.items()
+        }
 
     @torch.no_grad()
     def __call__(self, network: nn.Module, sizes: Sizes) -> nn.Module:
@@ -111,7 +127,7 @@ class LayerCorrection:
                 elif (layer := self._layers.get(call.outputs[0])) is not None:
                     dim = self._elastic.shapes[call.outputs[0]][_channel(call)]
                     expected = slice_tensor(layer.outputs, (len(layer.outputs), dim), self._elastic.axes, sizes)
-                    _fit(call, values, layer.rows, expected)
+                    _fit(call, values, layer, expected)
                 values.update(results_of(call, operation(call), values, lengths))
                 for name in ending:
                     del values[name]
@@ -141,8 +157,13 @@ def _channel(call: Call) -> int:
     return -1 if call.name == "linear" else 1
 
 
-def _outputs_last(call: Call, value: Tensor) -> Tensor:
-    return value.movedim(_channel(call), -1)
+def _batch_dim(dims: Sequence[Dim]) -> int | None:
+    """The dimension that begins with the examples, of those of a layer's outputs; None where there is none such."""
+    with_batch = [i for i, dim in enumerate(dims) if BATCH in axes_in(dim)]
+    if len(with_batch) != 1:
+        return None
+    dim = dims[with_batch[0]]
+    return with_batch[0] if dim == BATCH or (isinstance(dim, tuple) and dim[0] == BATCH) else None
 
 
 def _recalibrate(call: Call, values: Mapping[str, Tensor]) -> None:
@@ -154,13 +175,13 @@ def _recalibrate(call: Call, values: Mapping[str, Tensor]) -> None:
             values[tensor.name].copy_(statistic)
 
 
-def _fit(call: Call, values: Mapping[str, Tensor], rows: Tensor, expected: Tensor) -> None:
+def _fit(call: Call, values: Mapping[str, Tensor], layer: _Layer, expected: Tensor) -> None:
     """Fits the weight and the bias of a layer to what it should return at some positions of its outputs, (rows, outputs)."""
     a = call.arguments
     x, weight = (values[cast(Ref, a[name]).name] for name in ("input", "weight"))
     bias = values[bias_argument.name] if isinstance(bias_argument := a.get("bias"), Ref) else None
     groups = cast(int, a.get("groups", 1)) if call.name != "linear" else 1
-    inputs = _rows_of(call, x, weight, rows, groups)
+    inputs = _rows_of(call, x.movedim(layer.batch, 0), weight, layer.rows, groups)
     weights = weight.reshape(groups, weight.shape[0] // groups, -1).clone()
     targets = expected.view(len(expected), groups, -1).transpose(0, 1)
     missing = targets - inputs @ weights.transpose(1, 2)
@@ -169,10 +190,10 @@ def _fit(call: Call, values: Mapping[str, Tensor], rows: Tensor, expected: Tenso
     if float(missing.square().sum()) <= _SAME**2 * float(targets.square().sum()):
         return
     for group in range(groups):
-        change = _least_squares(inputs[group], missing[group])
-        weights[group] += change[:-1].T
+        change, shift = _least_squares(inputs[group], missing[group], intercept=layer.intercept)
+        weights[group] += change.T
         if bias is not None:
-            bias.view(groups, -1)[group] += change[-1]
+            bias.view(groups, -1)[group] += shift
     weight.copy_(weights.view(weight.shape))
 
 
@@ -198,26 +219,38 @@ def _pair(argument: object, n: int) -> tuple[int, ...]:
     return numbers * n if len(numbers) == 1 else numbers
 
 
-def _least_squares(inputs: Tensor, missing: Tensor) -> Tensor:
-    """The change of weights and, in the last row, of biases that adds to outputs what is missing, (inputs + 1, outputs).
+def _least_squares(inputs: Tensor, missing: Tensor, *, intercept: bool) -> tuple[Tensor, Tensor]:
+    """The changes of weights, (inputs, outputs), and of biases that add to outputs what is missing.
 
-    It is zero but for the biases where no ridge makes it better for rows that are held out.
+    Weights stay as they are where no ridge makes outputs better for rows that are held out. Rows that are not finite are left
+    out.
     """
-    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
+    finite = inputs.isfinite().all(1) & missing.isfinite().all(1)
+    inputs, missing = inputs[finite], missing[finite]
+    change, shift = inputs.new_zeros(inputs.shape[1], missing.shape[1]), missing.new_zeros(missing.shape[1])
+    if len(inputs) < 2 * _HELD_OUT:
+        return change, shift
+    if intercept:
+        centre, shift = inputs.mean(0), missing.mean(0)
+        inputs, missing = inputs - centre, missing - shift
     held_out = torch.arange(len(inputs)) % _HELD_OUT == 0
     (moments, products), (tests, expected) = (
         (inputs[part].T @ inputs[part], inputs[part].T @ missing[part]) for part in (~held_out, held_out)
     )
-    errors: dict[float, float] = {}  # without the squares of what is missing, which all ridges share
+    least, best = 0.0, 0.0
     for ridge in RIDGES:
-        change = _solved(moments, products, ridge)
-        errors[ridge] = float((change * (tests @ change - 2 * expected)).sum())
-    best = min(errors, key=errors.__getitem__)
-    return _solved(moments + tests, products + expected, best)
+        tried = _solved(moments, products, ridge)
+        # Of the squares of what is missing, those without a change are left out.
+        error = 0.0 if tried is None else float((tried * (tests @ tried - 2 * expected)).sum())
+        if error < least:
+            least, best = error, ridge
+    if best and (solved := _solved(moments + tests, products + expected, best)) is not None:
+        change = solved
+    return change, shift - centre @ change if intercept else shift
 
 
-def _solved(moments: Tensor, products: Tensor, ridge: float) -> Tensor:
-    """The weights with a ridge on all but the last, which is the bias."""
-    added = torch.full((len(moments),), ridge * float(moments.diagonal()[:-1].mean()) + 1e-12)
-    added[-1] = 0.0
-    return torch.cholesky_solve(products, torch.linalg.cholesky(moments + added.diag()))
+def _solved(moments: Tensor, products: Tensor, ridge: float) -> Tensor | None:
+    """The change of weights with a ridge; None where the moments are too near to singular."""
+    added = ridge * moments.diagonal().mean().clamp(min=1e-12)
+    factor, failed = torch.linalg.cholesky_ex(moments + added * torch.eye(len(moments)))
+    return None if failed else torch.cholesky_solve(products, factor)

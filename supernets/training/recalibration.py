@@ -48,7 +48,9 @@ class Extraction:
             live = self._supernet.subnet(largest).eval()  # no copies of its weights
         if isinstance(live, Decoder):
             return Correction(live, self._calibration)
-        return LayerCorrection(family.programs().of().elastic, self._supernet.extract(largest), self._calibration)
+        # As it is scored: a trained supernet's statistics are a mixture of those of its subnets.
+        network = recalibrate(self._supernet.extract(largest), self._calibration)
+        return LayerCorrection(family.programs().of().elastic, network, self._calibration)
 
 
 @torch.no_grad()

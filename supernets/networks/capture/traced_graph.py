@@ -104,8 +104,12 @@ def with_grids_composed(exported: ExportedProgram) -> ExportedProgram:
     """The traced program with grids of affine transforms as products: the operation has the size of the batch as a number."""
     if all(node.target is not _GRID for node in exported.graph.nodes):
         return exported
-    with quiet():
-        return cast(ExportedProgram, exported.run_decompositions(get_decompositions([_GRID])))
+    try:
+        with quiet():
+            return cast(ExportedProgram, exported.run_decompositions(get_decompositions([_GRID])))
+    except Exception as error:  # of any operation of the user's
+        text = f"its forward has a grid of an affine transform that cannot be captured ({type(error).__name__})"
+        raise CaptureError(f"{text}: compute the grid from coordinates", code="capture.failed") from error
 
 
 def operation_out_of_place(target: Any, at: str) -> Any:

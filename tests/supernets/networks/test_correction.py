@@ -12,8 +12,10 @@ from hardware_profiles.runtime import run_model
 from supernets.networks.correction import MAX_EXAMPLES, LayerCorrection
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Supernet
+from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
-from supernets.training.recalibration import recalibrate
+from supernets.training.checkpoint import make_supernet
+from supernets.training.recalibration import Extraction, recalibrate
 from tests.supernets import invariants
 from tests.supernets.networks.capture.networks import example, network
 
@@ -143,3 +145,76 @@ def test_only_some_examples_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supernets.networks.correction.MAX_BYTES", 2**20)
     fewer = corrected(supernet, correction_of(supernet, *batches), architecture).state_dict()
     assert not all(torch.equal(tensor, expected[name]) for name, tensor in fewer.items())
+
+
+class WithoutBiases(nn.Module):
+    """Layers without biases, whose inputs are far from zero: nothing can take up a mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(12, 32, bias=False),
+            nn.ReLU(),
+            nn.Linear(32, 32, bias=False),
+            nn.ReLU(),
+            nn.Linear(32, 5, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x + 5)  # type: ignore[no-any-return]
+
+
+class TimeFirst(nn.Module):
+    """Layers that read the steps before the examples, and all steps of all examples in one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = F.relu(self.second(F.relu(self.first(x.transpose(0, 1)))))
+        flat = F.relu(self.third(steps.transpose(0, 1).reshape(-1, 16)))
+        return self.head(flat.view(len(x), 7, 16).mean(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"), [(WithoutBiases(), (12,)), (TimeFirst(), (7, 6))], ids=["biases", "steps"]
+)
+def test_layers_are_fitted_to_what_they_read(module: nn.Module, shape: tuple[int, ...]) -> None:
+    supernet = nas.supernet_of(module, torch.randn(2, *shape), widths=(0.5, 1.0), granularity="layer").eval()
+    generator = torch.Generator().manual_seed(0)
+    batch, x = torch.randn(100, *shape, generator=generator), torch.randn(100, *shape, generator=generator)
+    largest, architecture = supernet.extract(supernet.space.largest).eval(), narrowed(supernet)
+    correction = correction_of(supernet, batch)
+    same = corrected(supernet, correction, supernet.space.largest)
+    assert error(same, largest, x) < 1e-6
+    plain = supernet.extract(architecture).eval()
+    assert error(corrected(supernet, correction, architecture), largest, x) < 0.25 * error(plain, largest, x)
+
+
+def test_subnets_of_a_trained_supernet_are_fitted_to_the_largest_one_as_it_is_scored() -> None:
+    """The stored statistics are a mixture of those of all subnets that were trained."""
+    supernet, batches = supernet_of("resnet"), example("resnet", 256, seed=3).split(64)
+    with torch.no_grad():
+        for name, tensor in supernet.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.mul_(4)
+            if name.endswith("running_mean"):
+                tensor.add_(1)
+    fitted = make_supernet(supernet.family, SharingSpec(correction="least-squares"))
+    fitted.load_state_dict(supernet.state_dict())
+    architecture, x = narrowed(supernet), example("resnet", 100, seed=4)
+    largest = recalibrate(supernet.extract(supernet.space.largest), batches)
+    plain = Extraction(supernet.eval(), batches)(architecture)
+    assert error(Extraction(fitted.eval(), batches)(architecture), largest, x) < 0.9 * error(plain, largest, x)
+
+
+def test_too_few_examples_and_values_that_are_not_finite_change_nothing() -> None:
+    supernet = supernet_of("mobile")
+    architecture, x = narrowed(supernet), example("mobile", 40)
+    corrected(supernet, correction_of(supernet, x[:1]), architecture)
+    broken = x.clone()
+    broken[3] = float("inf")
+    state = corrected(supernet, correction_of(supernet, broken), architecture).state_dict()
+    assert all(tensor.isfinite().all() for name, tensor in state.items() if name.endswith(".weight"))
