@@ -49,6 +49,7 @@ class GeneFeatures:
         numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
         n_one_hot = int(space.levels.sum())
         self._columns = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
+        self._scales = n_one_hot + np.arange(len(numeric))
         self._kinds = space.like_choices
         n_counts = sum(int(space.levels[members[0]]) for members in self._kinds)
         single_groups = len(space) + np.arange(len(numeric) + n_counts)
@@ -58,9 +59,10 @@ class GeneFeatures:
 
     @property
     def source(self) -> FeatureSource:
-        """These rows for predictors on analytic features: the counts are the aggregates."""
+        """These rows for predictors on analytic features: the counts are the aggregates; without any, choices of numbers."""
         groups, options = tuple(self.groups.tolist()), tuple(self.options.tolist())
-        layout = FeatureLayout(macs=None, aggregates=tuple(self.counts.tolist()), groups=groups, options=options)
+        aggregates = self.counts.tolist() or self._scales.tolist() or [0]
+        layout = FeatureLayout(macs=None, aggregates=tuple(aggregates), groups=groups, options=options)
         return FeatureSource(self.rows, layout)
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:

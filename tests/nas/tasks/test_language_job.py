@@ -155,7 +155,7 @@ def test_experts_that_are_loaded_are_an_objective_and_their_usage_is_shown(shell
     assert len({own["value"] for own in numbers.values()}) == 3
     refused = shell.nas("show", "texts-1", "--experts", "--failed")
     assert refused.code == 2
-    assert "--failed, --experts" in refused.err
+    assert "--failed, --steps, --experts" in refused.err
 
 
 @pytest.mark.slow

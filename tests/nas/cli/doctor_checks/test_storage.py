@@ -93,9 +93,10 @@ def test_runs_of_a_previous_version(runs: RunsFolder, monkeypatch: pytest.Monkey
 def test_the_services_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "service.db"
     assert storage.service_state(path) == []
-    first_versions.make("service", path)
+    service.ServiceState.open(path).close()
     assert storage.service_state(path)[0].observation == f"{path} is readable"
-    monkeypatch.setattr(storage, "SCHEMA", replace(service.SCHEMA, migrations=(nothing,)))
+    path.unlink()
+    first_versions.make("service", path)
     (old,) = storage.service_state(path)
     assert old.state is State.OK
     assert "previous version" in old.observation

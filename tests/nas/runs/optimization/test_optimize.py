@@ -67,6 +67,22 @@ def test_an_own_algorithm_is_a_class_or_an_object(as_object: bool) -> None:
     assert result.report.algorithm == f"{InOrder.__module__}:InOrder"
 
 
+@pytest.mark.parametrize("predictor", ["auto", "gaussian-process", "ridge"])
+@pytest.mark.parametrize(
+    "space", [{"depth": [1, 2, 3, 4, 5], "width": [8, 16, 32]}, {"a": ["x", "y", "z"], "b": ["p", "q"]}]
+)
+def test_a_predictor_needs_no_choices_with_equal_options(space: Any, predictor: str) -> None:
+    def measured(values: Mapping[str, Any]) -> dict[str, float]:
+        total = sum(i * (ord(v[0]) if isinstance(v, str) else v) for i, v in enumerate(values.values(), start=1))
+        return {"error": float(total), "size": 1000.0 / total}
+
+    objectives = {"error": "minimize", "size": "minimize"}
+    result = nas.optimize(
+        space, objectives, measured, algorithm="nsga2", predictor=predictor, budget=5, batch=2, progress=False
+    )
+    assert len(result.evaluations) == 5
+
+
 def test_an_own_algorithm_is_named_by_its_module_and_class() -> None:
     by_name = nas.optimize(
         SPACE,
