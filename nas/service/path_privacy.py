@@ -12,7 +12,13 @@ from pathlib import Path
 import nas
 from nas.service.settings import ServiceSettings
 
-_DATABASE = re.compile(r"\bpostgres(?:ql)?(?:\+\w+)?://[^\s\"'`<>\\]*[^\s\"'`<>\\.,:;)](?: \(schema \w+\))?")
+_ESCAPED = r"(?<=\\[bfnrt])"
+"""After a control character as JSON writes it, whose letter is no part of the word that follows."""
+_WORD = r"[^\s\"'`<>\\]*[^\s\"'`<>\\.,:;)]"
+_DATABASE = re.compile(rf"postgres(?:ql)?(?:\+\w+)?://{_WORD}(?: \(schema \w+\))?", re.IGNORECASE)
+_SETTING = rf"(?:host|hostaddr|port|dbname|database|user|password|passfile|sslmode)=(?:'[^']*'|{_WORD})"
+_CONNECTION = re.compile(rf"(?:(?<!\w)|{_ESCAPED}){_SETTING}(?: +{_SETTING})+")
+"""The settings of a connection as PostgreSQL's library takes them: ``host=... password=...``."""
 _QUOTE = r"(?:'|&#39;|&#x27;)?"
 
 
@@ -36,8 +42,10 @@ class PathPrivacy:
 
     def __call__(self, text: str) -> str:
         """The text with paths relative to the server's folders, which are named by what they are."""
-        if "postgres" in text:
+        if "postgres" in text.lower():
             text = _DATABASE.sub("the run store", text)
+        if "host=" in text or "user=" in text or "password=" in text:
+            text = _CONNECTION.sub("the run store", text)
         for path, patterns in self._patterns:
             if path in text:
                 for pattern, words in patterns:
@@ -56,7 +64,7 @@ def _patterns_of(path: str, words: str, shown: list[str]) -> list[tuple[re.Patte
     below = "|".join(
         re.escape(root.removeprefix(path)) for root in shown if root == path or root.startswith(f"{path}/")
     )
-    begin = rf"(?<![\w./-]){re.escape(path)}" + (rf"(?!(?:{below})(?![\w.-]))" if below else "")
+    begin = rf"(?:file://|(?<![\w./-])|{_ESCAPED}){re.escape(path)}" + (rf"(?!(?:{below})(?![\w.-]))" if below else "")
     optional_words = rf"(?:{re.escape(words)} )?"  # "the runs folder /srv/nas"
     return [
         (re.compile(rf" --runs[ =]{_QUOTE}{begin}{_QUOTE}(?![\w/])"), ""),

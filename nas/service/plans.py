@@ -8,6 +8,8 @@ from dataclasses import replace
 from nas.engine.store.folder import write_atomically
 from nas.jobs.schema import SearchJob
 from nas.service.api import schemas
+from nas.service.ownership import Ownership, Thing, ThingKind
+from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
@@ -17,14 +19,17 @@ from nas.service.uploads.storage_checks import check_disk_space
 _OF = "jobs"
 """What the tasks are of; others are of a run or a profile."""
 _MAX_PLANS = 20
-"""Plans that have ended; a new one replaces the oldest."""
+"""Plans of a person that have ended; a new one replaces the oldest."""
 
 
 class Plans:
     """The plans of a server."""
 
-    def __init__(self, settings: ServiceSettings, tasks: TaskRequests, validator: JobValidator) -> None:
+    def __init__(
+        self, settings: ServiceSettings, tasks: TaskRequests, validator: JobValidator, owners: Ownership
+    ) -> None:
         self._runs, self._folder, self._tasks, self._validator = settings.runs, settings.plans, tasks, validator
+        self._owners = owners
 
     def request(self, submission: schemas.JobSubmission) -> schemas.JobPlan:
         """A new plan of a job, which a task makes: it trains and measures for some seconds.
@@ -37,7 +42,9 @@ class Plans:
         job = self._validator.validated(submission).job
         check_disk_space(self._runs.root)
         task = self._tasks.new_id(TaskKind.PLAN)
-        for old in [old for old in self._tasks.list(TaskKind.PLAN, _OF) if not old.open][:-_MAX_PLANS]:
+        person = current_caller().name
+        plans_of_person = [old for old in self._tasks.list(TaskKind.PLAN, _OF) if old.submitter == person]
+        for old in [old for old in plans_of_person if not old.open][:-_MAX_PLANS]:
             self._tasks.delete(old.task, TaskKind.PLAN, _OF)
         folder = (self._folder / task).absolute()
         folder.mkdir(parents=True)
@@ -52,7 +59,7 @@ class Plans:
         return self._plan(self._tasks.get(plan, TaskKind.PLAN, _OF))
 
     def expected_s(self, job: SearchJob, kind: schemas.RunKind) -> float | None:
-        """The duration of a run of a job by the newest plan of the same job; None where there is none.
+        """The duration of a run of a job by the newest plan of the same job that the sender of the request sees, or None.
 
         Args:
             kind: of the run; a training takes a part of the time.
@@ -60,7 +67,8 @@ class Plans:
         digest, part = _digest(job), "total" if kind == "search" else "training"
         for task in reversed(self._tasks.list(TaskKind.PLAN, _OF)):
             span = ((task.result or {}).get("time") or {}).get(part)
-            if span is not None and task.request["asked"].get("digest") == digest:
+            is_seen = self._owners.sees(Thing(ThingKind.TASK, task.task))
+            if span is not None and task.request["asked"].get("digest") == digest and is_seen:
                 return float(span["seconds"])
         return None
 

@@ -11,12 +11,14 @@ from nas.service.service import Service
 from nas.service.views.networks import NetworkQuery, networks_csv
 
 _EVERYTHING = 10**9
+_TEXTS = frozenset({".csv", ".html", ".json", ".md", ".svg", ".txt", ".yaml"})
 
 
 def run_files(service: Service, run: str) -> dict[str, Path | bytes]:
     """The job, the results as tables, the log, the plots, the exports and the artifacts of a run, by their paths.
 
-    Its trained supernet and its database are not among them, nor are the paths of the server's folders in texts.
+    Its trained supernet and its database are not among them, nor are the paths of the server's folders in texts; exports
+    stay as they were written, since their manifests have their digests.
 
     Raises:
         UnknownNameError: there is no such run.
@@ -47,10 +49,15 @@ def run_files(service: Service, run: str) -> dict[str, Path | bytes]:
             for name in names
         }
     hide_paths = PathPrivacy(service.settings, data=False)
-    return {f"{run}/{path}": _without_paths(content, hide_paths) for path, content in files.items()}
+    return {
+        f"{run}/{path}": content if path.startswith("exports/") else _without_paths(content, hide_paths)
+        for path, content in files.items()
+    }
 
 
 def _without_paths(content: Path | bytes, hide_paths: PathPrivacy) -> Path | bytes:
     if isinstance(content, Path):
-        return content
+        if content.suffix not in _TEXTS:
+            return content
+        content = content.read_bytes()
     return hide_paths(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")

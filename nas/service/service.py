@@ -74,7 +74,7 @@ class Service:
         validator = JobValidator(
             settings.runs, self.hardware, self.data_sets, self.models, self.artifacts, settings.allowed_plugins
         )
-        self.plans = Plans(settings, tasks, validator)
+        self.plans = Plans(settings, tasks, validator, self.owners)
         self.submissions = Submissions(
             settings,
             state=state,

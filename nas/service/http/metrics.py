@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from nas.service.api import schemas
+from nas.service.ownership import Thing, ThingKind
 from nas.service.service import Service
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
@@ -74,7 +75,7 @@ class _ServiceCollector(Collector):
         for status in get_args(schemas.RunStatusName):
             runs.add_metric([status], n_by_status[status])
         yield runs
-        waiting = [submission.submitted for submission in service.state.submissions() if submission.waits]
+        waiting = [s.submitted for s in service.state.submissions() if s.waits and self._sees(ThingKind.RUN, s.run)]
         text = "Time since the submission of the run that waits longest; 0 where none waits."
         yield GaugeMetricFamily("nas_queue_age_seconds", text, max((now - since for since in waiting), default=0.0))
         text = "1 if jobs can be started now, 0 if not; the reason is in the log and beside runs that wait."
@@ -83,7 +84,8 @@ class _ServiceCollector(Collector):
         yield CounterMetricFamily("nas_driver_deaths", text, service.driver_deaths())
 
     def _tasks(self) -> Iterator[Metric]:
-        open_tasks, now = self._service.state.open_tasks(), time.time()
+        open_tasks = [t for t in self._service.state.open_tasks() if self._sees(ThingKind.TASK, t.task)]
+        now = time.time()
         n_by_state = Tally((task.kind, str(task.status)) for task in open_tasks)
         tasks = GaugeMetricFamily("nas_tasks", "Tasks that wait or run, by kind.", labels=["kind", "status"])
         text = "Time since the request of the open task that is oldest, by kind; 0 where there is none."
@@ -96,6 +98,9 @@ class _ServiceCollector(Collector):
             )
         yield tasks
         yield ages
+
+    def _sees(self, kind: ThingKind, name: str) -> bool:
+        return self._service.owners.sees(Thing(kind, name))
 
     def _machine(self) -> Iterator[Metric]:
         disk = shutil.disk_usage(self._service.settings.runs.root)

@@ -76,7 +76,8 @@ class RunQueue:
     ) -> None:
         self._settings, self._state, self._index = settings, state, index
         self._active, self._clock = active, clock
-        self._durations: tuple[float, Sequence[tuple[str, str, float]]] | None = None  # when; and kinds, names, seconds
+        # Of a person, or of all (None): when they were read; and kinds, names, seconds.
+        self._durations: dict[str | None, tuple[float, Sequence[tuple[str, str, float]]]] = {}
         self._view: tuple[float, Sequence[Submission], QueueView] | None = None
 
     @property
@@ -116,7 +117,7 @@ class RunQueue:
         n_placed = max(min(position, len(waiting)), sum(s.place is not None for s in waiting))
         self._state.set_places({s.run: place for place, s in enumerate(waiting[:n_placed], start=1)})
 
-    @acting_as(SERVER)  # durations are of all people's runs
+    @acting_as(SERVER)  # the order is of all people's runs
     def _compute(self, submissions: Sequence[Submission], now: float) -> QueueView:
         by_run = {s.run: s for s in submissions}
         elapsed = {run: seconds for run, seconds in self._active().items() if run in by_run}
@@ -134,15 +135,18 @@ class RunQueue:
         return QueueView([by_run[w.run] for w in ordered], share.active, durations, starts)
 
     def _duration(self, submission: Submission) -> Duration:
-        """The expected duration: by the plan of the same job, or by ended runs of the same name, or of the same kind."""
+        """The expected duration: by the plan of the same job, or by ended runs of the same name, or of the same kind.
+
+        On a private server, by ended runs of the same person: those of others are hidden.
+        """
         if submission.expected_s is not None:
             return Duration(submission.expected_s, "its plan")
-        name = self._name(submission.run)
-        of_kind = [(other, seconds) for kind, other, seconds in self._ended() if kind == submission.kind]
+        name, person = self._name(submission.run), submission.submitter if self._settings.private else None
+        of_kind = [(other, seconds) for kind, other, seconds in self._ended(person) if kind == submission.kind]
         of_name = [seconds for other, seconds in of_kind if other == name]
         seconds = of_name or [seconds for _, seconds in of_kind]
         if not seconds:
-            return Duration(None, "no run has ended yet")
+            return Duration(None, "no run has ended yet" if person is None else "no run of this person has ended yet")
         basis = counted(len(seconds), "run") + (f" of {name}" if of_name else f" ({submission.kind})")
         return Duration(statistics.median(seconds), basis)
 
@@ -152,17 +156,19 @@ class RunQueue:
             return self._index.job(run).name
         return ""
 
-    def _ended(self) -> Sequence[tuple[str, str, float]]:
-        """The kinds, names and durations in seconds of the newest runs that have finished."""
+    def _ended(self, person: str | None) -> Sequence[tuple[str, str, float]]:
+        """The kinds, names and durations in seconds of the newest finished runs of a person; of all people for None."""
         now = self._clock()
-        if self._durations is None or not fresh(self._durations[0], now, _DURATIONS_S):
+        if person not in self._durations or not fresh(self._durations[person][0], now, _DURATIONS_S):
             durations: list[tuple[str, str, float]] = []
             for submission in reversed(self._state.submissions()):
+                if person not in (None, submission.submitter):
+                    continue
                 with suppress(NasError):  # it cannot be read
                     snapshot = self._index.snapshot(submission.run)
                     if snapshot.status is RunStatus.FINISHED and snapshot.started and snapshot.ended:
                         durations.append((snapshot.kind, self._name(submission.run), snapshot.ended - snapshot.started))
                 if len(durations) >= _SAMPLES:
                     break
-            self._durations = now, durations
-        return self._durations[1]
+            self._durations[person] = now, durations
+        return self._durations[person][1]

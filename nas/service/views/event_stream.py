@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from starlette.concurrency import run_in_threadpool
 
@@ -27,11 +28,13 @@ class _Topic:
     """A run with subscribers.
 
     Attributes:
+        submitted: when the run was submitted; of another time is another run of the same id, after a deletion.
         frame: the last event, encoded once for all subscribers.
         over: no other event follows.
         changed: set, and replaced, at each change.
     """
 
+    submitted: datetime | None
     subscribers: int = 0
     frame: bytes = b""
     over: bool = False
@@ -90,8 +93,10 @@ class EventStreams:
 
     async def _events(self, run: str, first: RunSummary) -> AsyncIterator[bytes]:
         topic = self._topics.get(run)
+        if topic is not None and topic.submitted != first.submitted:
+            topic.publish(topic.frame, over=True)
         if topic is None or topic.over:  # it had ended, as its last subscribers are still reading, and was resumed
-            topic = self._topics[run] = _Topic()
+            topic = self._topics[run] = _Topic(first.submitted)
             topic.publish(_frame(first), over=first.status in _ENDED)
         topic.subscribers += 1
         self._count(1)
@@ -132,7 +137,7 @@ class EventStreams:
                 topic = self._topics.get(run)
                 if topic is None:
                     continue
-                if summary is None:
+                if summary is None or topic.submitted not in (None, summary.submitted):
                     topic.publish(topic.frame, over=True)
                 else:
                     topic.publish(_frame(summary), over=summary.status in _ENDED)

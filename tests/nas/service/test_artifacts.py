@@ -173,6 +173,22 @@ def test_a_run_is_downloaded_as_one_archive(client: TestClient, service: Service
     assert client.get(f"{API}/runs/none-1/archive").status_code == 404
 
 
+def test_texts_of_plots_and_artifacts_in_an_archive_have_no_paths_of_the_server(
+    client: TestClient, service: Service, runs: RunsFolder
+) -> None:
+    folder = searched(runs)
+    made = service.artifacts.request(folder.id, PlotsRequest(kind="plots"))
+    text = f"{folder.path.absolute()}/x.onnx".encode()
+    finish(service, made.artifact, {"front.csv": text, "front.png": text}, {})
+    write_all(folder.plots, {"front.html": text})
+    answer = client.get(f"{API}/runs/{folder.id}/archive")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        texts = [archive.read(f"made-1/artifacts/{made.artifact}/front.csv"), archive.read("made-1/plots/front.html")]
+        picture = archive.read(f"made-1/artifacts/{made.artifact}/front.png")
+    assert texts == [b"made-1/x.onnx"] * 2
+    assert picture == text
+
+
 def test_the_archive_of_a_training_or_of_a_run_that_waits_has_what_there_is(
     client: TestClient, runs: RunsFolder
 ) -> None:

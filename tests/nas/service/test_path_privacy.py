@@ -50,6 +50,30 @@ MESSAGES = [
         "job: a: wrong\nAlso wrong: b",
     ),
     (
+        '{"reason": "failed:\\n/srv/nas/a-1/x\\t/data/b\\r/srv/nas"}',
+        '{"reason": "failed:\\na-1/x\\tb\\rthe runs folder"}',
+    ),
+    (
+        "cannot open file:///srv/nas/a-1/x or file:///srv/nas, file:///old/srv/nas",
+        "cannot open a-1/x or the runs folder, file:///old/srv/nas",
+    ),
+    (
+        "failed:\\nPOSTGRESQL+psycopg://ada:secret@db.internal/nas: no answer",
+        "failed:\\nthe run store: no answer",
+    ),
+    (
+        "failed:\\nhost=db.internal user=ada password='a secret' dbname=nas: no answer",
+        "failed:\\nthe run store: no answer",
+    ),
+    (
+        "<psycopg.Connection [BAD] (host=db.internal user=ada database=nas) at 0x7f>",
+        "<psycopg.Connection [BAD] (the run store) at 0x7f>",
+    ),
+    (
+        "host=0.0.0.0 workers=4; localhost=1 port=8700",
+        "host=0.0.0.0 workers=4; localhost=1 port=8700",
+    ),
+    (
         "unknown run '--select'; an earlier version wrote: continue it with `nas resume a-1`",
         "unknown run '--select'; an earlier version wrote: continue it with `nas resume a-1`",
     ),

@@ -13,8 +13,10 @@ from nas.service.api.schemas import JobEdit, JobPlan, JobSubmission
 from nas.service.client import NasClient
 from nas.service.jobs.task_process import TaskResult
 from nas.service.jobs.task_queue import TaskQueue
+from nas.service.people import Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
+from nas.service.state import TaskStatus
 from nas.service.views.jobs import edited
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
@@ -100,6 +102,19 @@ def test_a_plan_is_made_by_a_task(service: Service, jobs: Jobs, settings: Servic
     assert not path.exists()
     with raises("plan.unknown", "plan-0"):
         service.plans.get("plan-0")
+
+
+def test_new_plans_replace_the_oldest_of_the_same_person(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.service.plans._MAX_PLANS", 2)
+
+    def plan_of(person: str) -> str:
+        with acting_as(Caller(person, Role.MEMBER)):
+            made = service.plans.request(JobSubmission(job=RECIPE)).plan
+        service.state.change_task(made, TaskStatus.FINISHED, result={})
+        return made
+
+    bobs, mias = plan_of("bob"), [plan_of("mia") for _ in range(5)]
+    assert [task.task for task in service.state.tasks()] == [bobs, *mias[-3:]]
 
 
 def test_the_reason_of_a_failed_plan_names_no_path_of_the_server(

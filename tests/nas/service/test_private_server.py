@@ -68,6 +68,13 @@ def test_runs_are_counted_for_their_owner_and_administrators(private: Team) -> N
     counts = {person: answered(private, person, "/api/v1/metrics")[1] for person in ("mia", "bob", "ada")}
     queued = {person: 'nas_runs{status="queued"} 1.0' in text for person, text in counts.items()}
     assert queued == {"mia": False, "bob": True, "ada": True}
+    for sample in ('nas_tasks{kind="export",status="queued"}', 'nas_tasks{kind="plan",status="queued"}'):
+        assert f"{sample} 0.0" in counts["mia"]
+        assert f"{sample} 1.0" in counts["bob"]
+        assert f"{sample} 1.0" in counts["ada"]
+    for age in ('nas_task_age_seconds{kind="export"}', "nas_queue_age_seconds"):
+        assert f"\n{age} 0.0\n" in counts["mia"]
+        assert f"\n{age} 0.0\n" not in counts["bob"]
 
 
 def test_every_address_of_another_persons_thing_answers_as_that_of_nothing(private: Team) -> None:

@@ -193,6 +193,21 @@ def test_expected_starts_say_what_they_are_based_on(queue: Queue) -> None:
     assert abs((then - start).total_seconds()) == pytest.approx(seconds, abs=0.01)
 
 
+def test_on_a_private_server_expectations_are_based_on_the_runs_and_plans_of_the_person(tmp_path: Path) -> None:
+    queue = Queue(tmp_path, ServiceSettings(RunsFolder(tmp_path / "runs"), private=True))
+    assert queue.submit("bea") in queue.started(60.0)
+    with acting_as(Caller("bea", Role.MEMBER)):
+        plan = queue.service.plans.request(JobSubmission(job=SMALL_JOB.replace("name: small", "name: planned")))
+    queue.state.change_task(plan.plan, TaskStatus.FINISHED, result={"time": {"total": {"seconds": 840.0}}})
+    queue.open()  # durations are read again every ten seconds
+    runs = [queue.submit(person, name=name) for person in ("cas", "bea") for name in ("small", "planned")]
+    waiting = {run.run: run for run in queue.service.runs.queue().waiting}
+    nothing = "no run of this person has ended yet"
+    assert [waiting[run].basis for run in runs] == [nothing, nothing, "1 run of small", "its plan"]
+    assert [waiting[run].expected_s is None for run in runs] == [True, True, False, False]
+    queue.state.close()
+
+
 def test_a_plan_of_the_same_job_is_what_its_start_is_based_on(queue: Queue) -> None:
     job = JobSubmission(job=SMALL_JOB)
     plan = queue.service.plans.request(job)

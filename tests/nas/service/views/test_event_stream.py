@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -116,6 +117,25 @@ def test_a_run_that_is_deleted_ends_its_streams() -> None:
         return await events(stream)
 
     assert asyncio.run(watch()) == []
+
+
+def test_another_run_of_the_id_of_a_deleted_one_is_not_sent_to_those_who_followed_that() -> None:
+    made = Summaries()
+    before = BASE.model_copy(update={"submitted": datetime(2026, 1, 1, tzinfo=UTC), "submitter": "bob"})
+    later = {"submitted": datetime(2026, 1, 2, tzinfo=UTC), "submitter": "mia"}
+
+    async def watch(*, mia_follows: bool) -> list[dict[str, Any]]:
+        runs = made_streams(made)
+        stream = runs.follow("a-1", before)
+        await first_data(stream)
+        made.change(**later)
+        if mia_follows:
+            mias = runs.follow("a-1", BASE.model_copy(update=later))
+            assert (await first_data(mias))["submitter"] == "mia"
+        return await asyncio.wait_for(events(stream), 5.0)
+
+    for mia_follows in (False, True):
+        assert asyncio.run(watch(mia_follows=mia_follows)) == []
 
 
 def test_a_run_that_cannot_be_read_for_a_moment_stays_watched() -> None:
