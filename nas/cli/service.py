@@ -77,6 +77,9 @@ def serve(
     oidc_hours: Annotated[
         float, typer.Option("--oidc-hours", min=0.1, max=720, help="Hours until a person has to sign in again.")
     ] = 12,
+    oidc_trust_email: Annotated[
+        bool, typer.Option("--oidc-trust-email", help="Accept the addresses of a provider without email_verified.")
+    ] = False,
     data_root: Annotated[
         list[Path] | None,
         option("--data-root", exists=True, file_okay=False, help="A folder whose data sets jobs may use."),
@@ -159,6 +162,7 @@ def serve(
             oidc_person,
             tuple(RoleRule.parse(text) for text in oidc_role or ()),
             oidc_hours * 3600,
+            oidc_trust_email,
         )
         name = [*(name or ()), sign_on.host]
     settings = ServiceSettings(

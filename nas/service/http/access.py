@@ -82,14 +82,17 @@ class Access:
         """The response to a request that is rejected; None for any other."""
         path, headers = scope["path"], Headers(scope=scope)
         token, malformed = _token_of(headers)
+        caller, failure = None, None
         try:
             caller = None if token is None else self._holder(token)
         except ServiceError as error:
-            return response_of(problem_of(error, self._hide_paths, instance=path), scope=scope)
+            failure = error
         name = "" if caller is None else caller.name
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
             return error_response(scope, 429, "too many requests; wait before the next one")
+        if failure is not None:
+            return response_of(problem_of(failure, self._hide_paths, instance=path), scope=scope)
         scope.setdefault("state", {}).update(token=name, caller=caller or STRANGER)
         open_to_all = path in _OPEN or path.startswith(_OPEN_BELOW)
         if caller is not None or open_to_all:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas.service.http.access import SIGNED_IN
 from nas.service.http.metrics import PREFIX
 from nas.service.http.security import SAFE
 from nas.service.ownership import Right, Thing, ThingKind
@@ -41,6 +42,8 @@ def right_of(method: str, path: str) -> Right:
     pairs = [(parts[i], parts[i + 1]) for i in range(0, len(parts) - 1, 2)]  # a run may have the name of a collection
     things = [Thing(_KINDS[collection], name) for collection, name in pairs if collection in _KINDS]
     thing = things[-1] if things else None
+    if path == SIGNED_IN:
+        return Right(Role.READER, action=_CHANGING_NOTHING["login"])
     if method in SAFE:
         return Right(Role.ADMINISTRATOR if parts[0] in _FOR_ADMINISTRATORS else Role.READER, thing)
     if len(parts) == 1 and parts[0] in _CHANGING_NOTHING:

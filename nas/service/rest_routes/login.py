@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from nas.service.http.access import COOKIE, SIGN_IN, SIGNED_IN, login_page
+from nas.service.http.access import COOKIE, SIGN_IN, SIGNED_IN, STRANGER, login_page
 from nas.service.http.security import is_local_path
 from nas.service.http.tokens import Tokens
 from nas.service.pages.rendering import page
@@ -80,7 +80,9 @@ def _add_sign_on(router: APIRouter, sign_on: SignOn, root_path: str) -> None:
     @router.get(SIGNED_IN)
     def finish(request: Request) -> Response:
         """Begins a session of the person whom the provider sends back."""
+        request.state.caller = STRANGER  # for the audit log: not who was signed in before
         session, wanted = sign_on.finish(dict(request.query_params), request.cookies.get(_BEGUN, ""))
+        request.state.caller = sign_on.sessions.holder(session)
         # No redirect: after one from the provider's site, browsers would not send a cookie that is "strict".
         answer = page("signed_in.html", wanted=f"{root_path}{wanted}")
         answer.set_cookie(

@@ -21,7 +21,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 from nas.errors import NotAllowedError, ServiceError
-from nas.service.sign_on.settings import SignOnSettings
+from nas.service.sign_on.settings import EMAIL, VERIFIED, SignOnSettings, is_confidential
 
 _ANSWER_S = 10.0
 _FRESH_S = 3600.0
@@ -107,7 +107,8 @@ class Provider:
 
     @property
     def _needed(self) -> set[str]:
-        return {self._settings.person_claim, *(rule.claim for rule in self._settings.roles)}
+        names = {self._settings.person_claim, *(rule.claim for rule in self._settings.roles)}
+        return names | {VERIFIED} if EMAIL in names else names
 
     def _checked(self, id_token: str, issuer: str, nonce: str) -> Mapping[str, Any]:
         """The claims of an ID token with a valid signature, for this client and this sign-in, now."""
@@ -128,11 +129,12 @@ class Provider:
             except InvalidKeyIdError:
                 token = jwt.decode(id_token, self._key_set(max_age_s=_BETWEEN_KEYS_S), algorithms=_ALGORITHMS)
             registry.validate(token.claims)
-        except (JoseError, ValueError) as error:
+        except (JoseError, ValueError, TypeError) as error:
             raise SignInError(f"the provider's ID token is not valid ({error})") from None
         audience = token.claims["aud"]
-        if isinstance(audience, list) and len(audience) > 1 and token.claims.get("azp") != client:
-            raise SignInError("the provider's ID token is for several clients, and was not made for this one")
+        is_for_several = isinstance(audience, list) and len(audience) > 1
+        if token.claims.get("azp", None if is_for_several else client) != client:  # Core 1.0, 3.1.3.7
+            raise SignInError("the provider's ID token is also for another client, and was not made for this one")
         return token.claims
 
     def _token(self, described: Mapping[str, Any], code: str, verifier: str) -> Mapping[str, Any]:
@@ -168,6 +170,12 @@ class Provider:
                     )
                 if missing := [name for name in _ENDPOINTS if not isinstance(described.get(name), str)]:
                     raise ServiceError(f"{url} has no {', '.join(missing)}", code="sign-on.unavailable")
+                for name in (*_ENDPOINTS, "userinfo_endpoint"):
+                    if name in described and not is_confidential(str(described[name])):
+                        text = (
+                            f"{url} has the {name} {described[name]!r}; expected https://, since tokens are sent there"
+                        )
+                        raise ServiceError(text, code="sign-on.unavailable")
                 self._described = now, described
             return self._described[1]
 

@@ -64,7 +64,7 @@ class SignedCookies:
         try:
             token = jwt.decode(text, self._key, algorithms=[_ALGORITHM])
             registry.validate(token.claims)
-        except (JoseError, ValueError):
+        except (JoseError, ValueError, TypeError):  # TypeError: of headers with values of another type
             return None
         return token.claims
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from nas.errors import NasError
 from nas.service.people import Role
 
+EMAIL, VERIFIED = "email", "email_verified"
+"""Claims of an address, and of whether it is the person's (OpenID Connect Core 1.0, section 5.1)."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -55,6 +57,7 @@ class SignOnSettings:
         person_claim: Name of the claim whose value is the person's name here, which owns runs: one that people cannot change.
         roles: Rules of which a person gets the highest role; without rules, all are members.
         session_s: Seconds until a person has to sign in again.
+        trusts_email: Whether addresses of a provider that has no claim ``email_verified`` count as verified.
     """
 
     issuer: str
@@ -64,13 +67,14 @@ class SignOnSettings:
     person_claim: str = "preferred_username"
     roles: tuple[RoleRule, ...] = ()
     session_s: float = 12 * 3600.0
+    trusts_email: bool = False
 
     def __post_init__(self) -> None:
         for option, url in (("--oidc-issuer", self.issuer), ("--public-url", self.public_url)):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
                 raise _invalid(f"{option} {url!r}: expected a URL such as https://team.example/path")
-            if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            if not is_confidential(url):
                 raise _invalid(f"{option} {url!r}: expected https://, since tokens are sent there")
         if not self.client:
             raise _invalid("single sign-on needs --oidc-client, the id under which the provider knows this server")
@@ -95,6 +99,12 @@ class SignOnSettings:
         if not self.roles:
             return Role.MEMBER
         return max((rule.role for rule in self.roles if rule.fits(claims)), key=list(Role).index, default=None)
+
+
+def is_confidential(url: str) -> bool:
+    """True if what is sent to a URL is encrypted, or stays on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def _invalid(text: str) -> NasError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from pkgutil import resolve_name
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nas.errors import NasError, TooLargeError
+from nas.errors import JobError, NasError, TooLargeError, quoted
 from nas.jobs.schema.data import DataConfig
 from nas.jobs.schema.errors import translate
 from supernets.data.checking import check_data
@@ -34,6 +34,10 @@ _TASKS = {targets: task for task, targets in _TARGETS.items()}
 _WITH_TASKS = ("image-table", "number-table")
 """Data sets whose labels are read by the task of the job."""
 _LANGUAGE = "language-modelling"
+_PANIC = "PanicException"
+"""The name of the errors of libraries in Rust, a class that cannot be imported and is no `Exception`."""
+_MAX_LABEL, _MAX_LABELS = 255, 2**18
+"""Characters of a label, as of a folder's name, and of all labels: lists of data sets have them all."""
 _NO_MEMORY = "allocate memory"
 """In the message of torch for too little memory."""
 _READERS = {
@@ -61,6 +65,10 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
             raise
         text = "reading it takes more memory than the server allows; send less"
         return {"error": text, "code": TooLargeError.code}
+    except BaseException as error:
+        if type(error).__name__ != _PANIC:
+            raise
+        return {"error": f"a file is damaged ({str(error)[:300]}); replace it", "code": "archive.invalid"}
 
 
 def read_data(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +76,7 @@ def read_data(request: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         DataError: no job can be trained on it.
-        JobError: it cannot have these options.
+        JobError: it cannot have these options, or its labels are too long.
     """
     folder, options = Path(request["folder"]), dict(request["options"] or {})
     columns = {key: value for key, value in options.items() if key.endswith("_column")}
@@ -81,8 +89,19 @@ def read_data(request: Mapping[str, Any]) -> dict[str, Any]:
     section_options = {key: getattr(data, key) for key in options if key in names}
     targets = _TARGETS.get(task, CLASSES)
     checked = check_data(kind, path, options=kind_of_options(**section_options), targets=targets)
+    _check_labels(checked.class_names)
     place = "" if path == folder else path.relative_to(folder).as_posix()
     return {"kind": kind, "place": place, "task": task, "options": options, **asdict(checked)}
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    longest = max(labels, key=len, default="")
+    if len(longest) > _MAX_LABEL:
+        text = f"the label {quoted(longest)} is longer than {_MAX_LABEL} characters; shorten it, or name another column"
+        raise JobError(text, code="data.too-large")
+    if (size := sum(map(len, labels))) > _MAX_LABELS:
+        text = f"the {len(labels):,} labels have {size:,} characters; expected at most {_MAX_LABELS:,}; shorten them"
+        raise JobError(text, code="data.too-large")
 
 
 def _data_section(kind: str, path: Path, options: Mapping[str, Any]) -> DataConfig:

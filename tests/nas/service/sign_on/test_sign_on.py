@@ -34,6 +34,8 @@ from tests.nas.service.sign_on.openid_provider import CLIENT, SECRET, OpenIdProv
 
 HERE = "http://127.0.0.1:8700"
 RULES = tuple(map(RoleRule.parse, ("groups=nas-admins:administrator", "groups=nas:member", "department=sales:reader")))
+WRONG_TYPE = "eyJhbGciOiJIUzI1NiIsImNyaXQiOjF9.e30.AA"
+"""A token whose header is {"alg":"HS256","crit":1}."""
 HTML = {"Accept": "text/html"}
 
 
@@ -127,11 +129,35 @@ def test_another_claim_names_the_person(provider: OpenIdProvider, tmp_path: Path
     sign_on = SignOn(settings_of(provider, person_claim="email"), tmp_path)
     with raises("sign-on.rejected", "'email'"):
         sign_in(sign_on)
-    provider.person.claims["email"] = "ada@team.example"
+    provider.person.claims |= {"email": "ada@team.example", "email_verified": True}
     assert sign_in(sign_on)[0] == Caller("ada@team.example", Role.MEMBER)
-    provider.person.claims["email_verified"] = False
-    with raises("sign-on.rejected", "ada@team.example"):
-        sign_in(sign_on)
+
+
+@pytest.mark.parametrize("verified", [False, "false", 0, 1, None, ...], ids=str)
+def test_addresses_that_are_not_verified_do_not_count(
+    provider: OpenIdProvider, tmp_path: Path, verified: object
+) -> None:
+    is_stated = verified is not ...
+    provider.person.claims |= {"email": "ada@team.example"} | ({"email_verified": verified} if is_stated else {})
+    rules = (RoleRule("email", "ada@team.example", Role.ADMINISTRATOR),)
+    for values in ({"person_claim": "email"}, {"roles": rules}):
+        with raises("sign-on.rejected", "ada"):
+            sign_in(SignOn(settings_of(provider, **values), tmp_path))
+    trusting = SignOn(settings_of(provider, person_claim="email", roles=rules, trusts_email=True), tmp_path)
+    if is_stated:
+        with raises("sign-on.rejected", "email_verified"):
+            sign_in(trusting)
+    else:
+        assert sign_in(trusting)[0] == Caller("ada@team.example", Role.ADMINISTRATOR)
+
+
+@pytest.mark.parametrize("place", ["claims", "info"])
+def test_a_provider_may_send_as_a_text_that_an_address_is_verified(
+    provider: OpenIdProvider, tmp_path: Path, place: str
+) -> None:
+    provider.person.claims["email"] = "ada@team.example"
+    getattr(provider.person, place)["email_verified"] = "true"
+    assert sign_in(SignOn(settings_of(provider, person_claim="email"), tmp_path))[0]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +168,7 @@ def test_another_claim_names_the_person(provider: OpenIdProvider, tmp_path: Path
         {"aud": "another-client"},
         {"aud": [CLIENT, "another-client"]},
         {"aud": [CLIENT, "another-client"], "azp": "another-client"},
+        {"azp": "another-client"},
         {"iss": "https://another.example"},
         {"exp": 1},
         {"exp": None},
@@ -230,7 +257,7 @@ def test_a_response_to_another_browser_or_too_late_is_rejected(provider: OpenIdP
     (url, cookie), (_, other) = sign_on.begin("/"), sign_on.begin("/")
     response = answer_of(url)
     session = sign_on.sessions.begin(Caller("eve", Role.READER)).removeprefix(PREFIX)
-    for wrong in ("", "x", other, cookie[:-4] + "AAAA", session):
+    for wrong in ("", "x", WRONG_TYPE, other, cookie[:-4] + "AAAA", session):
         with raises("sign-on.rejected", "browser"):
             sign_on.finish(response, wrong)
     clock.ahead_s += 601
@@ -246,7 +273,15 @@ def test_a_provider_that_denies_is_quoted(sign_on: SignOn, provider: OpenIdProvi
 
 
 @pytest.mark.parametrize(
-    "described", [{"issuer": "https://another.example"}, {"token_endpoint": None}, {"jwks_uri": 7}], ids=str
+    "described",
+    [
+        {"issuer": "https://another.example"},
+        {"token_endpoint": None},
+        {"jwks_uri": 7},
+        {"token_endpoint": "http://team.example/token"},
+        {"userinfo_endpoint": "http://team.example/userinfo"},
+    ],
+    ids=str,
 )
 def test_a_provider_that_describes_another_one_is_not_used(
     sign_on: SignOn, provider: OpenIdProvider, described: dict[str, Any]
@@ -286,6 +321,7 @@ def test_sessions_are_signed_bounded_and_ended(tmp_path: Path) -> None:
         f"{PREFIX}{head}.{body}.{signature[:-3]}AAA",
         f"{PREFIX}eyJhbGciOiJub25lIn0.{body}.",
         PREFIX + forged,
+        PREFIX + WRONG_TYPE,
         PREFIX + SignedCookies(tmp_path, clock).signed("sign-in", {"name": "ada", "role": "member"}, lifetime_s=60),
     ):
         assert first.holder(wrong) is None, wrong
@@ -397,6 +433,32 @@ def test_a_person_without_a_role_gets_a_page_that_says_so(browser: TestClient, p
     shown = browser.get("/login/callback", params=hostile, headers=HTML)
     assert shown.status_code == 403
     assert "<script>x" not in shown.text
+
+
+def test_sign_ons_are_in_the_audit_log(browser: TestClient, provider: OpenIdProvider, runs: RunsFolder) -> None:
+    def sign_in_with(group: str) -> int:
+        provider.person.claims["groups"] = [group]
+        begun = browser.get("/login/provider")
+        return browser.get("/login/callback", params=answer_of(begun.headers["location"])).status_code
+
+    assert [sign_in_with(group) for group in ("nas", "staff", "nas-admins")] == [200, 403, 200]
+    entries = [(e["who"], e["role"], e["action"], e["outcome"]) for e in lines_of(browser)]
+    assert entries == [
+        ("ada", "member", "sign in", "done"),
+        ("", "", "sign in", "denied"),
+        ("ada", "administrator", "sign in", "done"),
+    ]
+
+
+def lines_of(browser: TestClient) -> list[dict[str, Any]]:
+    """The entries of the audit log, which an administrator reads."""
+    return [json.loads(line) for line in browser.get("/api/v1/audit.jsonl").text.splitlines()]
+
+
+def test_a_malformed_cookie_is_rejected(browser: TestClient) -> None:
+    headers = {"Cookie": f"nas_token={PREFIX}{WRONG_TYPE}; nas_sign_in={WRONG_TYPE}"}
+    assert browser.get("/api/v1/runs", headers=headers).status_code == 401
+    assert browser.get("/login/callback", headers=headers).status_code == 403
 
 
 def test_a_reader_of_the_provider_changes_nothing(browser: TestClient, provider: OpenIdProvider) -> None:

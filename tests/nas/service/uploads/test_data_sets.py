@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from nas.jobs.schema import load_job
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
-from nas.service.uploads import content_check
+from nas.service.uploads import check_process, content_check
 from nas.service.uploads.content_check import UploadedContent, check_content
 from tests.errors import raises
 from tests.nas.service.sent_files import flowers, image, packed
@@ -154,6 +157,30 @@ def test_texts_of_any_name_are_stored_where_their_kind_is_named(client: TestClie
         client, packed({f"around/{k}": v for k, v in polarity.items()}), "p.zip", kind="text-classification"
     ).json()
     assert (made["classes"], made["path"]) == (["neg", "pos"], "uploads/mine")
+
+
+def panic(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A reader whose library ends by an error that is no `Exception`."""
+    normalizer = {"type": "Precompiled", "precompiled_charsmap": ""}
+    Tokenizer.from_str(json.dumps(json.loads(Tokenizer(BPE()).to_str()) | {"normalizer": normalizer}))
+    return {}
+
+
+def test_a_library_that_panics_blames_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_process, "_READERS", {"data": f"{__name__}:panic"})
+    checked = check_process.answer({"subject": "data"})
+    assert checked["code"] == "archive.invalid"
+    assert "Precompiled" in checked["error"]
+
+
+def test_labels_that_are_too_long_are_rejected(tmp_path: Path) -> None:
+    table, request = tmp_path / "n.csv", {"subject": "data", "folder": str(tmp_path), "kind": "", "task": ""}
+    for labels, words in ((["x" * 300, "y" * 255], "255 characters"), ([f"y{i:0249}" for i in range(1100)], "275,000")):
+        rows = [f"{row},{label}" for row, label in enumerate(labels * 4)]
+        table.write_text("\n".join(("a,label", *rows)))
+        checked = check_process.answer({**request, "options": {}})
+        assert checked["code"] == "data.too-large", checked
+        assert words in checked["error"]
 
 
 def test_memory_and_time_of_a_check_are_limited(tmp_path: Path) -> None:
