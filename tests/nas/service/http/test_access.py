@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from nas.errors import JobError, UnknownNameError
-from nas.service.http.access import COOKIE, RateLimit, network_of
+from nas.errors import JobError, ServiceError, UnknownNameError
+from nas.service.http.access import COOKIE, Access, RateLimit, network_of
 from nas.service.http.app import create_app
 from nas.service.http.security import is_local_path
 from nas.service.http.tokens import Tokens
@@ -260,3 +260,13 @@ def test_a_rate_limit_allows_a_burst_and_then_single_requests(clock: Clock) -> N
 )
 def test_limits_are_of_an_address_or_of_an_ipv6_network(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+def test_requests_are_limited_while_tokens_cannot_be_read(settings: ServiceSettings) -> None:
+    def fail(token: str) -> None:
+        raise ServiceError("the tokens cannot be read")
+
+    access = Access(replace(settings, limits=Limits(requests_per_minute=12)), fail)
+    scope = {"type": "http", "path": "/api/v1/runs", "method": "GET", "headers": [(b"authorization", b"Bearer x")]}
+    responses = [access.rejection(scope) for _ in range(3)]
+    assert [response.status_code for response in responses if response] == [503, 503, 429]
