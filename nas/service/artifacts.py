@@ -28,7 +28,7 @@ class Artifacts:
     """The artifacts of runs; each has a folder of its own below its run's.
 
     Args:
-        users: the runs that need their lookup tables.
+        users: the runs that need their lookup tables, and what the jobs of runs need.
     """
 
     def __init__(
@@ -43,10 +43,13 @@ class Artifacts:
         Raises:
             SelectionError: the run has no cascades, or the limits are no limits.
             RunStateError: the run is not finished (for cascades), has no results, or has too many artifacts.
-            JobError: nothing can be measured on the profile now, or there is no such table.
+            JobError: nothing can be measured on the profile now, there is no such table, or the job of the run names something
+                that is hidden from its owner by now.
             StoreError: the disk is nearly full.
         """
         run_folder = self._runs.get(run)
+        if request.kind != TaskKind.PLOTS:  # those are of what the run has stored
+            self._users.check_seen(run)
         kind = TaskKind(request.kind)
         folder = run_folder.path / "artifacts" / self._tasks.new_id(kind)
         argv = self._command(run, request, folder.absolute())

@@ -14,6 +14,7 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
 from nas.service.uploads.storage_checks import check_disk_space, check_quota
+from nas.service.views.open_runs import OpenRuns
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 
@@ -24,9 +25,11 @@ _PATHS = ("path", "weights", "manifest", "tokenizer", "script")
 class Exports:
     """The exports of runs; each has a folder of its own below its run's."""
 
-    def __init__(self, settings: ServiceSettings, results: Results, index: RunIndex, tasks: TaskRequests) -> None:
+    def __init__(
+        self, settings: ServiceSettings, results: Results, index: RunIndex, tasks: TaskRequests, users: OpenRuns
+    ) -> None:
         self._runs, self._max_exports = settings.runs, settings.limits.exports_of_a_run
-        self._results, self._index, self._tasks = results, index, tasks
+        self._results, self._index, self._tasks, self._users = results, index, tasks, users
 
     def request(self, run: str, request: schemas.ExportRequest) -> schemas.Export:
         """A new export, which a task makes; the network is selected now.
@@ -34,9 +37,11 @@ class Exports:
         Raises:
             SelectionError: no network matches the request, or it names both a selection and an index.
             RunStateError: the run has too many exports.
+            JobError: the run's job names something that is hidden from its owner by now.
             ExportFailedError: the graph is to do preprocessing that it cannot do.
             StoreError: the disk is nearly full.
         """
+        self._users.check_seen(run)
         argv = self._choice(run, request)
         if request.with_preprocessing:
             if not self.takes_images(run):

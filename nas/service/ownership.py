@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -116,6 +117,20 @@ class Ownership:
                 recorded = self._state.owners().get((str(thing.kind), thing.name))
                 exists = any(map(os.path.exists, self._upload(thing)))
         return "" if recorded is None and exists else recorded
+
+    def uploads_at(self, paths: Iterable[Path]) -> list[Thing]:
+        """The uploads that files and folders are, or are in; other places of the server's machine are nobody's."""
+        folders = {
+            ThingKind.DATA_SET: self._settings.uploaded_data.resolve(),
+            ThingKind.MODEL: self._settings.captured_models.resolve(),
+            ThingKind.PROFILE: self._settings.added_profiles.resolve(),
+        }
+        return [
+            Thing(kind, path.relative_to(folder).parts[0].partition(".")[0])  # names of uploads have no dot
+            for path in map(Path.resolve, paths)
+            for kind, folder in folders.items()
+            if folder in path.parents
+        ]
 
     def record(self, thing: Thing, owner: str) -> None:
         """Records whom a new upload belongs to."""

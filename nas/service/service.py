@@ -69,7 +69,7 @@ class Service:
         self.models = CapturedModels(settings, users, self.owners)
         self.recipes = Recipes(self.data_sets, self.models)
         self.hardware = Hardware(settings, tasks, jobs, users, self.owners)
-        self.exports = Exports(settings, self.results, index, tasks)
+        self.exports = Exports(settings, self.results, index, tasks, users)
         self.artifacts = Artifacts(settings, self.results, self.hardware, tasks, users)
         validator = JobValidator(
             settings.runs, self.hardware, self.data_sets, self.models, self.artifacts, settings.allowed_plugins

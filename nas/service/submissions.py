@@ -22,7 +22,7 @@ from nas.service.jobs.driver_jobs import output_after
 from nas.service.jobs.fair_share import Priority
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.run_queue import RunQueue
-from nas.service.ownership import Ownership, Right
+from nas.service.ownership import Ownership, Right, Thing, ThingKind
 from nas.service.people import Role, current_caller
 from nas.service.settings import ServiceSettings, Webhook
 from nas.service.state import RUN_TASKS, RequestedState, ServiceState
@@ -140,9 +140,12 @@ class Submissions:
 
         Raises:
             NasError: a tag is not a word.
+            NotAllowedError: it is another person's.
             StoreError: the runs folder cannot be written.
         """
-        write_labels(self._runs.get(run), Labels(labels.tags, labels.note))
+        with self._changing:
+            self._check_change(run, "label")
+            write_labels(self._runs.get(run), Labels(labels.tags, labels.note))
         return self._summaries.readable(run)
 
     def cancel(self, run: str) -> schemas.RunSummary:
@@ -180,9 +183,12 @@ class Submissions:
             RunStateError: it waits or runs already, is finished and the request leaves nothing to do, or has no failure to
                 retry.
             NasError: its budget cannot be extended as requested.
+            JobError: its job names something that is hidden from its owner by now.
+            NotAllowedError: it is another person's.
             TooManyError: as `submit`.
         """
         with self._changing:
+            self._check_change(run, "resume")
             snapshot, submission = self._index.snapshot(run), self._state.submission(run)
             if submission is not None and submission.waits:
                 raise RunStateError(f"run {run!r} is queued already", code="run.queued")
@@ -199,6 +205,7 @@ class Submissions:
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")
             more = Resumption(request.evaluations, request.minutes, retry_failed=request.retry_failed)
             self._check_changes(run, snapshot, more)
+            self._users.check_seen(run)
             self._check_room(submitter if submission is None else submission.submitter)
             options = request.model_dump(exclude_defaults=True)
             if submission is None:
@@ -212,10 +219,11 @@ class Submissions:
         """Changes the priority of a run that waits, or its position in the queue.
 
         Raises:
-            NotAllowedError: this is for administrators.
+            NotAllowedError: it is another person's, or this is for administrators.
             RunStateError: it does not wait.
         """
         with self._changing:
+            self._check_change(run, "reorder")
             self._runs.get(run)
             submission = self._state.submission(run)
             if submission is None or not submission.waits:
@@ -266,6 +274,12 @@ class Submissions:
     def logs_after(self, run: str, after: int) -> tuple[str, int]:
         """The output after a number of bytes, at most a million, and the number to continue after."""
         return output_after(self._runs.get(run), after, _LOG_BYTES)
+
+    def _check_change(self, run: str, verb: str) -> None:
+        """Raises `NotAllowedError` or `UnknownNameError` where the sender of the request may not change a run, which may
+        be another one of the same id than when the request began: its body comes later."""
+        right = Right(Role.MEMBER, Thing(ThingKind.RUN, run), changes=True, action=f"{verb} run")
+        self._owners.check(current_caller(), right)
 
     def _check_priority(self, before: Priority, after: Priority) -> None:
         """Raises `NotAllowedError` where the sender of the request may not raise a priority."""

@@ -1,4 +1,4 @@
-"""The runs that wait or run, by what they need: other runs, data sets and hardware profiles."""
+"""What the jobs of runs need: other runs, data sets, models and hardware profiles."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from nas.errors import NasError, RunStateError, StoreError
+from nas.errors import JobError, NasError, RunStateError, StoreError
 from nas.service.ownership import Ownership, Thing, ThingKind
-from nas.service.people import SERVER, acting_as
+from nas.service.people import SERVER, Caller, Role, acting_as, current_caller
 from nas.service.state import RequestedState, ServiceState
 from nas.service.views.run_index import JobSummary, RunIndex
 
@@ -33,6 +33,28 @@ class OpenRuns:
         if users := [*self._named(users), *tasks]:
             text = f"{subject} is used by {', '.join(users)}; delete it when they have ended"
             raise RunStateError(text, code="run.needed")
+
+    def check_seen(self, run: str) -> None:
+        """Checks, before a run's job is used again, that the run's owner sees everything that it names.
+
+        On a private server, the name of a deleted thing may be that of another person's thing by now.
+
+        Raises:
+            JobError: something is hidden from the owner, or the job file is damaged.
+            UnknownNameError: there is no such run.
+        """
+        job, owner, caller = self._index.job(run), self._owners.owner(Thing(ThingKind.RUN, run)), current_caller()
+        things = [*(Thing(ThingKind.RUN, name) for name in job.needs), *self._owners.uploads_at(job.paths)]
+        # An administrator's request for another's run must not let its owner read what is hidden.
+        with acting_as(Caller(owner, Role.MEMBER) if owner and owner != caller.name else caller):
+            hidden = [thing for thing in things if not self._owners.sees(thing)]
+        hidden = [thing for thing in hidden if self._owners.owner(thing) is not None]
+        if hidden:
+            text = f"the job of run {run!r} names {', '.join(sorted(map(str, hidden)))}, which is hidden from the run's owner"
+            raise JobError(
+                f"{text}: its name is another person's now; submit a job that names something else",
+                code="job.not-allowed",
+            )
 
     def _named(self, runs: Sequence[str]) -> list[str]:
         """The runs by name, as far as the sender of the request sees them."""

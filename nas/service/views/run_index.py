@@ -250,6 +250,8 @@ def _job_summary(path: Path, written: int) -> JobSummary:
     }
     if job.supernet.model is not None and is_file(job.supernet.model):
         paths.add(Path(job.supernet.model))
+    if job.supernet.weights is not None:
+        paths.add(Path(job.supernet.weights))
     if job.supernet.pretrained_path is not None:
         paths.add(job.supernet.pretrained_path)
     finetuned = None

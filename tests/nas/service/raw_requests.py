@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,20 +37,20 @@ def send_raw(
     path: str,
     *,
     headers: Sequence[tuple[bytes, bytes]] = ((b"host", b"127.0.0.1"),),
-    messages: Sequence[Message] = (),
+    messages: Iterable[Message] = (),
     stall: bool = False,
 ) -> RawAnswer:
     """The answer to a request.
 
     Args:
-        messages: the body, piece by piece; then nothing but the end of the connection.
+        messages: the body, piece by piece, each made when it is received; then nothing but the end of the connection.
         stall: say nothing more after the messages, not even that.
     """
-    answer, left = RawAnswer(), list(messages)
+    answer, left = RawAnswer(), iter(messages)
 
     async def receive() -> Message:
-        if left:
-            return left.pop(0)
+        if (message := next(left, None)) is not None:
+            return message
         if stall:
             await asyncio.sleep(3600)
         return dict(GONE)

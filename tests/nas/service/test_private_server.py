@@ -9,13 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from nas.engine.store.folder import RunsFolder
+from nas.service.api.schemas import JobSubmission, ProfileUpload
 from nas.service.people import SERVER, Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs, searched
-from tests.nas.service.sent_files import flowers, packed
+from tests.nas.service.sent_files import begun_capture, flowers, packed
 from tests.nas.service.team import Team, serving_a_team
 
 BOBS = {
@@ -146,3 +147,52 @@ def test_new_runs_and_uploads_avoid_the_names_of_all(private: Team) -> None:
         "/api/v1/models", data={"name": "net"}, files={"model": b"PK"}, headers=private.headers["mia"]
     )
     assert taken.status_code in (409, 422)
+
+
+def add(team: Team, person: str, kind: str) -> None:
+    """Adds a thing whose name a job of `REUSED` has."""
+    with acting_as(Caller(person, Role.MEMBER)):
+        match kind:
+            case "data":
+                team.service.data_sets.add("pictures", io.BytesIO(packed(flowers())))
+            case "models":
+                team.service.models.add("other", io.BytesIO(begun_capture()))
+            case "profiles":
+                team.service.hardware.add(ProfileUpload(profile="{name: shelf, placement: {hw-board: 1}}"))
+            case _:
+                team.service.submissions.submit(JobSubmission(job=SMALL_JOB.replace("small", "teach")), person)
+
+
+REUSED = {
+    "data/pictures": ["data: {name: image-folder, path: uploads/pictures}"],
+    "models/other": ["supernet: {model: models/other}"],
+    "profiles/shelf": ["hardware: [shelf]"],
+    "runs/teach-1": ["warm_start: [teach-1]"],
+}
+
+
+@pytest.mark.parametrize("address", REUSED)
+def test_a_job_is_not_used_again_after_its_names_became_another_persons(private: Team, address: str) -> None:
+    kind, parts = address.partition("/")[0], REUSED[address]
+    add(private, "bob", kind)
+    keys = tuple(part.partition(":")[0] for part in parts)
+    job = "\n".join([*(line for line in SIMPLE if not line.startswith(keys)), *parts])
+    assert private.send("bob", "POST", "/runs", json={"job": job}) == 201
+    for run in ("other-1", "teach-1") if kind == "runs" else ("other-1",):
+        assert private.send("bob", "POST", f"/runs/{run}/cancel") == 200
+    assert private.send("bob", "DELETE", f"/{address}") == 204
+    assert private.send("bob", "POST", "/runs/other-1/resume") == 200  # nobody has the name
+    assert private.send("bob", "POST", "/runs/other-1/cancel") == 200
+    add(private, "mia", kind)
+    requests = {
+        "resume": {},
+        "exports": {},
+        "artifacts": {"kind": "calibration", "profile": "rpi4"},
+    }
+    for person in ("bob", "ada"):  # what an administrator makes of bob's run is bob's to read
+        for action, content in requests.items():
+            answer = private.client.post(
+                f"/api/v1/runs/other-1/{action}", json=content, headers=private.headers[person]
+            )
+            assert answer.status_code == 422, (person, action, answer.text)
+            assert "is hidden from the run's owner" in answer.json()["detail"]

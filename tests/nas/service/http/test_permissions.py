@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from nas.engine.store.folder import RunsFolder
+from nas.service.api.schemas import JobSubmission
 from nas.service.http.app import create_app
 from nas.service.http.permissions import right_of
 from nas.service.http.tokens import Tokens
@@ -18,9 +20,11 @@ from nas.service.ownership import Thing, ThingKind
 from nas.service.people import Caller, Role, acting_as
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
+from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched, tree
+from tests.nas.service.raw_requests import piece, send_raw
 from tests.nas.service.sent_files import begun_capture
-from tests.nas.service.team import ROLES, Team
+from tests.nas.service.team import BOB, ROLES, Team
 
 ANYONE, MEMBERS, OWNER = {"rita", "mia", "bob", "ada"}, {"mia", "bob", "ada"}, {"bob", "ada"}
 CHANGES = {
@@ -236,3 +240,27 @@ def test_pages_show_who_is_signed_in(team: Team, settings: ServiceSettings) -> N
     with TestClient(create_app(team.service, settings), base_url="http://127.0.0.1:8700") as local:
         assert 'class="person"' not in local.get("/").text  # there is one user
     assert 'class="person"' not in team.client.get("/login").text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "change"),
+    [
+        ("PUT", "/runs/small-2/labels", {"tags": ["mine"]}),
+        ("PUT", "/runs/small-2/queue", {"priority": "low"}),
+        ("POST", "/runs/small-2/resume", {}),
+    ],
+)
+def test_a_run_that_is_submitted_before_the_body_comes_is_not_changed(
+    team: Team, method: str, path: str, change: object
+) -> None:
+    def body() -> Iterator[Message]:
+        with acting_as(BOB):
+            assert team.service.submissions.submit(JobSubmission(job=SMALL_JOB), "bob").run == "small-2"
+        yield piece(json.dumps(change).encode(), more=False)
+
+    sent = {"host": "10.0.0.5:8700", "content-type": "application/json", **team.headers["mia"]}
+    headers = [(name.encode(), value.encode()) for name, value in sent.items()]
+    answer = send_raw(team.client.app, method, f"/api/v1{path}", headers=headers, messages=body())
+    assert (answer.status, answer.problem["type"].rpartition("/")[2]) == (403, "access.owner")
+    assert team.service.runs.summary("small-2").tags == ()
+    assert team.send("bob", "PUT", "/runs/small-2/labels", json={"tags": ["paper"]}) == 200
