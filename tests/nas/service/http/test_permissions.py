@@ -261,6 +261,6 @@ def test_a_run_that_is_submitted_before_the_body_comes_is_not_changed(
     sent = {"host": "10.0.0.5:8700", "content-type": "application/json", **team.headers["mia"]}
     headers = [(name.encode(), value.encode()) for name, value in sent.items()]
     answer = send_raw(team.client.app, method, f"/api/v1{path}", headers=headers, messages=body())
-    assert (answer.status, answer.problem["type"].rpartition("/")[2]) == (403, "access.owner")
+    assert (answer.status, answer.problem["type"].rpartition("#")[2]) == (403, "access.owner")
     assert team.service.runs.summary("small-2").tags == ()
     assert team.send("bob", "PUT", "/runs/small-2/labels", json={"tags": ["paper"]}) == 200
