@@ -48,7 +48,7 @@ class Artifacts:
             StoreError: the disk is nearly full.
         """
         run_folder = self._runs.get(run)
-        if request.kind != TaskKind.PLOTS:  # those are of what the run has stored
+        if TaskKind(request.kind) is not TaskKind.PLOTS:  # those are of what the run has stored
             self._users.check_seen(run)
         kind = TaskKind(request.kind)
         folder = run_folder.path / "artifacts" / self._tasks.new_id(kind)
@@ -125,10 +125,11 @@ class Artifacts:
         """The lookup table that a job file names as ``calibrations/ID``.
 
         Raises:
-            JobError: there is no finished calibration of this id.
+            JobError: there is no finished calibration of this id that the sender of the request sees.
         """
         for task in self._tasks.list(TaskKind.CALIBRATION, None):
-            if path == Path(TABLES, task.task) and task.status is TaskStatus.FINISHED:
+            is_named = path == Path(TABLES, task.task) and task.status is TaskStatus.FINISHED
+            if is_named and self._tasks.sees(task.task):
                 return next(folder_of(task).glob(f"*{_TABLE_SUFFIX}"))
         text = f"{str(path)!r}: there is no such table; expected {TABLES}/ID of a finished calibration of this server"
         raise JobError(text, code="job.not-allowed")

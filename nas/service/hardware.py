@@ -27,7 +27,6 @@ from nas.plugins import is_dotted
 from nas.service.api import schemas
 from nas.service.jobs.job_runner import JobRunner
 from nas.service.ownership import Ownership, Thing, ThingKind
-from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.stamped_cache import StampedCache, fresh
 from nas.service.state import Task, TaskKind
@@ -121,28 +120,31 @@ class Hardware:
             profile = self._checked(temporary)
             target = self._file_of(profile.name)
             try:
-                target.hardlink_to(temporary)  # unlike a rename, this never replaces a file
+                with self._owners.taking(Thing(ThingKind.PROFILE, profile.name)):
+                    target.hardlink_to(temporary)  # unlike a rename, this never replaces a file
             except FileExistsError:
                 text = f"there is a profile {profile.name!r} already, with measurements in runs; choose another name"
                 raise RunStateError(text, code="name.taken") from None
         finally:
             temporary.unlink()
-        self._owners.record(Thing(ThingKind.PROFILE, profile.name), current_caller().name)
         return self._described(profile)
 
     def delete(self, name: str) -> None:
-        """Removes a profile that was added; its measurements stay in their runs.
+        """Removes a profile that was added, with its measurements of models; those of runs stay in their runs.
 
         Raises:
             RunStateError: it is one of the catalog, or a run or a measurement that waits or runs uses it.
         """
         if name in self._shipped:
             raise RunStateError(f"the profile {name!r} belongs to the catalog, and stays", code="profile.shipped")
-        path = self._added_file(name)
-        measuring = [task.task for task in self._tasks.list(TaskKind.MEASUREMENT, name) if task.open]
-        self._users.check_unused(path.absolute(), f"the profile {name!r}", tasks=measuring)
-        path.unlink(missing_ok=True)
-        self._owners.forget(Thing(ThingKind.PROFILE, name))
+        with self._owners.releasing(Thing(ThingKind.PROFILE, name)):
+            path = self._added_file(name)
+            measurements = self._tasks.list(TaskKind.MEASUREMENT, name)
+            measuring = [task.task for task in measurements if task.open]
+            self._users.check_unused(path.absolute(), f"the profile {name!r}", tasks=measuring)
+            for task in measurements:  # the next profile of this name may belong to another person
+                self._tasks.delete(task.task, TaskKind.MEASUREMENT, name)
+            path.unlink(missing_ok=True)
 
     def measure(self, name: str, model: BinaryIO) -> schemas.ModelMeasurement:
         """A new measurement of an ONNX model's latency, which a task makes.
@@ -156,7 +158,9 @@ class Hardware:
         folder = self._models / task
         path = keep_model(model, folder, self._limits)
         argv = ["profile", str(path), "--profile", entry, "--json"]
-        return self._measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv, uses=[path]))
+        with self._owners.naming:
+            self.entry(name)  # raises if the profile was deleted while the model was stored
+            return self._measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv, uses=[path]))
 
     def measurement(self, name: str, measurement: str) -> schemas.ModelMeasurement:
         """One measurement."""

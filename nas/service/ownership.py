@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from threading import Lock
 
 from nas.engine.store.folder import RunsFolder
 from nas.errors import NotAllowedError, UnknownNameError
@@ -59,11 +61,16 @@ class Right:
 
 
 class Ownership:
-    """The owners of the things of one server, and the only place that decides who may do what."""
+    """The owners of the things of one server, and the only place that decides who may do what.
+
+    Attributes:
+        naming: Held while the name of an upload is taken or becomes free, together with what is recorded under it.
+    """
 
     def __init__(self, settings: ServiceSettings, state: ServiceState) -> None:
         self._settings, self._state = settings, state
         self._all_runs = RunsFolder(settings.runs.root)
+        self.naming = Lock()
 
     def visible(self, settings: ServiceSettings) -> ServiceSettings:
         """The settings with a runs folder that shows the sender of each request what this person may see."""
@@ -132,13 +139,25 @@ class Ownership:
             if folder in path.parents
         ]
 
-    def record(self, thing: Thing, owner: str) -> None:
-        """Records whom a new upload belongs to."""
-        self._state.set_owner(str(thing.kind), thing.name, owner)
+    @contextmanager
+    def taking(self, thing: Thing) -> Iterator[None]:
+        """Records that an upload belongs to the sender of the request, once the block has put it in its place."""
+        with self.naming:
+            yield
+            self._state.set_owner(str(thing.kind), thing.name, current_caller().name)
 
-    def forget(self, thing: Thing) -> None:
-        """Removes the record of an upload that was deleted."""
-        self._state.set_owner(str(thing.kind), thing.name, None)
+    @contextmanager
+    def releasing(self, thing: Thing) -> Iterator[None]:
+        """Removes the record of an upload's owner, once the block has taken the upload from its place.
+
+        Raises:
+            NotAllowedError: the sender of the request may not change it: another person has taken the name meanwhile.
+            UnknownNameError: likewise, on a private server.
+        """
+        with self.naming:
+            self.check(current_caller(), Right(Role.MEMBER, thing, changes=True))
+            yield
+            self._state.set_owner(str(thing.kind), thing.name, None)
 
     def _upload(self, thing: Thing) -> tuple[Path, ...]:
         """The places of an upload, of which one exists."""

@@ -94,9 +94,11 @@ class TaskRequests:
     def all(self, kind: str | None = None, status: str | None = None) -> tuple[schemas.Task, ...]:
         """The tasks of this kind and status that the sender of the request sees, the newest first."""
         tasks = [t for t in self._state.tasks() if kind in (None, t.kind) and status in (None, t.status)]
-        return tuple(
-            self._task(task) for task in reversed(tasks) if self._owners.sees(Thing(ThingKind.TASK, task.task))
-        )
+        return tuple(self._task(task) for task in reversed(tasks) if self.sees(task.task))
+
+    def sees(self, task: str) -> bool:
+        """True if the sender of the present request may know of a task."""
+        return self._owners.sees(Thing(ThingKind.TASK, task))
 
     def cancel(self, task: str) -> schemas.Task:
         """Records that a task shall end; one that runs ends some seconds later.
@@ -107,7 +109,7 @@ class TaskRequests:
         """
         task_by_id = {stored_task.task: stored_task for stored_task in self._state.tasks()}
         if task not in task_by_id:
-            raise UnknownNameError("task", task, task_by_id)
+            raise UnknownNameError("task", task, filter(self.sees, task_by_id))
         if not task_by_id[task].open:
             text = f"{task} is {task_by_id[task].status}; there is nothing to cancel"
             raise RunStateError(text, code="task.ended")
@@ -123,7 +125,7 @@ class TaskRequests:
         """One task."""
         task_by_id = {stored_task.task: stored_task for stored_task in self.list(kind, of)}
         if task not in task_by_id:
-            raise UnknownNameError(kind, task, task_by_id, where=of)
+            raise UnknownNameError(kind, task, filter(self.sees, task_by_id), where=of)
         return task_by_id[task]
 
     def delete(self, task: str, kind: TaskKind, of: str) -> None:

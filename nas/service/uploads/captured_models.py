@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -14,11 +14,10 @@ from nas.engine.store.folder import write_atomically
 from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.api import schemas
 from nas.service.ownership import Ownership, Thing, ThingKind
-from nas.service.people import current_caller
 from nas.service.settings import PRETRAINED_RECORD, ServiceSettings
 from nas.service.uploads.archives import unpack
 from nas.service.uploads.content_check import UploadedContent, check_content
-from nas.service.uploads.deletion import delete_folder
+from nas.service.uploads.deletion import move_away
 from nas.service.uploads.storage_checks import (
     UPLOADING,
     check_disk_space,
@@ -119,7 +118,6 @@ class CapturedModels:
             expected = "a captured model, or the zip archive of a pretrained network's folder, or its GGUF file"
             text = f"{state}; expected {expected}"
             raise JobError(text, code="capture.malformed", fields=[("model", text)])
-        self._owners.record(Thing(ThingKind.MODEL, name), current_caller().name)
         return self.get(name)
 
     def list(self) -> tuple[schemas.CapturedModel, ...]:
@@ -155,21 +153,29 @@ class CapturedModels:
             RunStateError: a run that waits or runs names it.
             UnknownNameError: there is none of this name.
         """
-        path = self._file_of(name) if self.get(name).kind == "captured" else self._folder / name
-        self._users.check_unused(path.resolve(), f"the model {name!r}")
-        if path.is_dir():
-            delete_folder(path, self._trash)
+        with self._owners.releasing(Thing(ThingKind.MODEL, name)):
+            path = self._file_of(name) if self.get(name).kind == "captured" else self._folder / name
+            self._users.check_unused(path.resolve(), f"the model {name!r}")
+            trashed = move_away(path, self._trash)
+        if trashed.is_dir():
+            shutil.rmtree(trashed, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
-        self._owners.forget(Thing(ThingKind.MODEL, name))
+            trashed.unlink(missing_ok=True)
+
+    @contextmanager
+    def _taking(self, name: str) -> Iterator[None]:
+        """Takes the name of a new model, which both kinds share, once the block has put the model in its place."""
+        with self._owners.taking(Thing(ThingKind.MODEL, name)):
+            if self._file_of(name).exists() or (self._folder / name).exists():  # another request was faster
+                raise _name_taken(name)
+            yield
 
     def _add_capture(self, name: str, content: BinaryIO) -> None:
         part = self._folder / f"{UPLOADING}{secrets.token_hex(8)}"
         try:
             write_upload(content, part)
-            os.link(part, self._file_of(name))  # unlike a rename, it replaces no file
-        except FileExistsError:
-            raise _name_taken(name) from None
+            with self._taking(name):
+                part.rename(self._file_of(name))
         finally:
             part.unlink(missing_ok=True)
 
@@ -190,10 +196,8 @@ class CapturedModels:
                 parameters=facts["parameters"],
             )
             write_atomically(folder / PRETRAINED_RECORD, model.model_dump_json().encode())
-            try:
+            with self._taking(name):
                 folder.rename(self._folder / name)
-            except OSError:  # it is a folder that is not empty: another request was faster
-                raise _name_taken(name) from None
 
     def _check_quota(self, size: int, stored: Sequence[schemas.CapturedModel]) -> None:
         if size + sum(model.bytes for model in stored) > self._limits.model_bytes:

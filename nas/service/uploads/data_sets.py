@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,11 +16,10 @@ from nas.engine.store.folder import write_atomically
 from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.api import schemas
 from nas.service.ownership import Ownership, Thing, ThingKind
-from nas.service.people import current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.archives import FORMATS, ArchiveError, Chooser, unpack
 from nas.service.uploads.content_check import OPTIONS, UploadedContent, check_content
-from nas.service.uploads.deletion import delete_folder
+from nas.service.uploads.deletion import move_away
 from nas.service.uploads.storage_checks import check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns
 from supernets.data.fashion_mnist import FILES as FASHION_MNIST
@@ -108,12 +108,11 @@ class DataSets:
             self._check_size(size, sum(existing.bytes for existing in stored))
             facts = check_content(UploadedContent(unpacked, "data", kind, options, task), self._limits)
             data_set = _described(name, facts, size)
-            try:
+            with self._owners.taking(Thing(ThingKind.DATA_SET, name)):
+                if target.exists():  # another request was faster
+                    raise name_error
+                self._record(data_set)  # first: a list counts the files of a data set without a record
                 unpacked.rename(target)
-            except OSError:  # it is a folder that is not empty: another request was faster
-                raise name_error from None
-            self._owners.record(Thing(ThingKind.DATA_SET, name), current_caller().name)
-            self._record(data_set)
         return schemas.DataUpload(**data_set.model_dump(include=set(schemas.DataUpload.model_fields)))
 
     def get(self, name: str) -> schemas.DataSet:
@@ -145,11 +144,12 @@ class DataSets:
         Raises:
             RunStateError: a run that waits or runs uses it.
         """
-        self.get(name)
-        self._users.check_unused(self._folder.absolute() / name, f"the data set {name!r}")
-        delete_folder(self._folder / name, self._trash)
-        self._record_of(name).unlink(missing_ok=True)
-        self._owners.forget(Thing(ThingKind.DATA_SET, name))
+        with self._owners.releasing(Thing(ThingKind.DATA_SET, name)):
+            self.get(name)
+            self._users.check_unused(self._folder.absolute() / name, f"the data set {name!r}")
+            trashed = move_away(self._folder / name, self._trash)
+            self._record_of(name).unlink(missing_ok=True)
+        shutil.rmtree(trashed, ignore_errors=True)
 
     def _check_size(self, new: int, used: int) -> None:
         max_bytes = self._limits.data_bytes

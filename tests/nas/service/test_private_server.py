@@ -13,7 +13,7 @@ from nas.service.api.schemas import JobSubmission, ProfileUpload
 from nas.service.people import SERVER, Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState
+from nas.service.state import ServiceState, TaskKind, TaskStatus
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs, searched
 from tests.nas.service.sent_files import begun_capture, flowers, packed
@@ -124,6 +124,40 @@ def test_jobs_name_own_things_alone(private: Team) -> None:
 
 
 SIMPLE = ["name: other", "data: {name: digits}", "supernet: {preset: digits}", "search: {evaluations: 4}"]
+
+
+def test_tasks_of_others_are_neither_listed_nor_used(private: Team, settings: ServiceSettings) -> None:
+    service, folder = private.service, settings.folder / "calibration"
+    folder.mkdir()
+    (folder / "cpu-1-thread.lookup.json").write_bytes(b"{}")
+    with acting_as(Caller("bob", Role.MEMBER)):
+        service.tasks.add("calibration-0", TaskKind.CALIBRATION, "small-1", folder, [])
+        service.tasks.add("measurement-1", TaskKind.MEASUREMENT, "cpu-1-thread", settings.folder / "measured", [])
+    service.state.change_task("calibration-0", TaskStatus.FINISHED)
+    addresses = {"/tasks/nope/cancel": "calibration-0", "/profiles/cpu-1-thread/measurements/nope": "measurement-1"}
+    for address, task in {**addresses, "/jobs/plans/nope": "plan-0"}.items():
+        method = "POST" if address.endswith("cancel") else "GET"
+        known = {
+            person: private.client.request(method, f"/api/v1{address}", headers=private.headers[person]).json()[
+                "detail"
+            ]
+            for person in ("mia", "bob")
+        }
+        assert task in known["bob"]
+        assert "-0" not in known["mia"] + address.replace("nope", "")
+        assert "-1." not in known["mia"]
+    tables = ["calibrations/calibration-0"]
+    job = {"job": f"{SMALL_JOB}lookup_tables: {tables}\n"}
+    errors = {
+        person: private.client.post("/api/v1/jobs/check", json=job, headers=private.headers[person]).json()["errors"]
+        for person in ("mia", "bob")
+    }
+    assert [error["field"] for error in errors["mia"]] == ["lookup_tables[0]"]
+    assert errors["bob"] == []
+    assert private.send("mia", "POST", "/runs", json={"job": SMALL_JOB}) == 201
+    request = {"kind": "calibration", "profile": "cpu-1-thread", "tables": tables}
+    assert private.send("mia", "POST", "/runs/small-2/artifacts", json=request) == 422
+    assert private.send("bob", "POST", "/runs/small-1/artifacts", json=request) == 202
 
 
 def test_a_data_set_of_a_run_that_its_owner_does_not_see_is_kept(private: Team, settings: ServiceSettings) -> None:
