@@ -137,15 +137,15 @@ def test_tasks_of_others_are_neither_listed_nor_used(private: Team, settings: Se
     addresses = {"/tasks/nope/cancel": "calibration-0", "/profiles/cpu-1-thread/measurements/nope": "measurement-1"}
     for address, task in {**addresses, "/jobs/plans/nope": "plan-0"}.items():
         method = "POST" if address.endswith("cancel") else "GET"
-        known = {
+        detail = {
             person: private.client.request(method, f"/api/v1{address}", headers=private.headers[person]).json()[
                 "detail"
             ]
             for person in ("mia", "bob")
         }
-        assert task in known["bob"]
-        assert "-0" not in known["mia"] + address.replace("nope", "")
-        assert "-1." not in known["mia"]
+        assert task in detail["bob"]
+        assert "-0" not in detail["mia"] + address.replace("nope", "")
+        assert "-1." not in detail["mia"]
     tables = ["calibrations/calibration-0"]
     job = {"job": f"{SMALL_JOB}lookup_tables: {tables}\n"}
     errors = {
