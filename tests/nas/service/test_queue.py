@@ -168,7 +168,9 @@ def test_an_administrator_changes_the_order_and_it_holds(queue: Queue) -> None:
     assert started.place is None  # of the past, where it is resumed
     with acting_as(ADA), raises("run.not-queued"):
         queue.service.submissions.reorder(runs[0], QueueChange(position=1))
-    with acting_as(Caller("bea", Role.MEMBER)), raises("access.role", "place a run in the queue"):
+    with acting_as(Caller(OTHERS[1], Role.MEMBER)), raises("access.role", "place a run in the queue"):
+        queue.service.submissions.reorder(runs[1], QueueChange(position=1))
+    with acting_as(Caller(OTHERS[0], Role.MEMBER)), raises("access.owner", OTHERS[1]):
         queue.service.submissions.reorder(runs[1], QueueChange(position=1))
 
 
