@@ -150,8 +150,8 @@ def test_the_front_is_sorted_and_turned_by_keyboard(chromium: Chromium, made: Se
     rows = "return [...document.querySelectorAll('#members tbody tr')].map(r => r.dataset.key)"
     chromium.run("window.same = true")
     for order in ("ascending", "descending"):
-        chromium.find("#members thead th:nth-child(4) a").send_keys(Keys.ENTER)
-        chromium.until(lambda o=order: chromium.all(f"#members thead th:nth-child(4)[aria-sort={o}]"))
+        chromium.find("#members thead th:nth-child(5) a").send_keys(Keys.ENTER)
+        chromium.until(lambda o=order: chromium.all(f"#members thead th:nth-child(5)[aria-sort={o}]"))
         expected = sorted(values.values(), reverse=order == "descending")
         shown = [values[key] for key in chromium.run(rows)]
         assert shown == expected[: len(shown)]
