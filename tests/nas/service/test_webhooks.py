@@ -273,14 +273,16 @@ def test_the_address_that_was_checked_is_the_one_that_is_used(private: ServiceSe
     assert headers["Host"] == url.split("/")[2]  # the name, which nobody resolves here
 
 
-def test_the_thread_sends_and_the_dispatcher_does_not_wait(private: ServiceSettings, runs: RunsFolder) -> None:
+def test_the_thread_sends_and_the_dispatcher_does_not_wait(
+    private: ServiceSettings, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with receiving() as receiver:
         running = Running(replace(private, public_url="https://nas.team.example"))
         running.webhooks = Webhooks(running.settings, running.state)
         running.dispatcher._ended = running.webhooks.run_ended
         sent = threading.Event()
         forget = running.state.forget_delivery
-        running.state.forget_delivery = lambda delivery: (forget(delivery), sent.set())  # type: ignore
+        monkeypatch.setattr(running.state, "forget_delivery", lambda delivery: (forget(delivery), sent.set()))
         run = running.submit({"url": receiver.url, "secret": SECRET}).json()["run"]
         running.webhooks.start("http://127.0.0.1:1")
         running.end(run)

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 import nas
 from nas.jobs.evaluation.parity import check_as_onnx
 from nas.jobs.run.preparation import check_as_models
+from supernets.networks.capture.program import Call
+from supernets.networks.lowering.state import Lowering
+from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.registry import LOWERED
 from tests.errors import raises
 from tests.nas.jobs.build.jobs import prepared
@@ -30,10 +33,15 @@ class Bounded(nn.Module):
         return outputs
 
 
+def _as_sigmoid(low: Lowering, call: Call) -> Value:
+    """The ONNX of another operation."""
+    return low.add("Sigmoid", low.value(next(call.reads())))
+
+
 @pytest.fixture
 def wrong_tanh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes the operation tanh as another one."""
-    monkeypatch.setitem(LOWERED, "tanh", lambda low, call: low.add("Sigmoid", low.value(next(call.reads()))))
+    monkeypatch.setitem(LOWERED, "tanh", _as_sigmoid)
 
 
 def network() -> nn.Module:
@@ -58,14 +66,14 @@ def test_fresh_weights_do_not_hide_a_difference(monkeypatch: pytest.MonkeyPatch)
     with torch.no_grad():
         module.get_parameter("head.weight").zero_()
     check_as_onnx(module, torch.randn(3, 1, 8, 8))
-    monkeypatch.setitem(LOWERED, "tanh", lambda low, call: low.add("Sigmoid", low.value(next(call.reads()))))
+    monkeypatch.setitem(LOWERED, "tanh", _as_sigmoid)
     with raises("export.outputs-differ"):
         check_as_onnx(module, torch.randn(3, 1, 8, 8))
 
 
 def test_a_job_says_so_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_as_models(prepared(tmp_path, ""))
-    monkeypatch.setitem(LOWERED, "relu", lambda low, call: low.add("Sigmoid", low.value(next(call.reads()))))
+    monkeypatch.setitem(LOWERED, "relu", _as_sigmoid)
     with raises(
         "export.outputs-differ",
         "job.yaml: the smallest network",
