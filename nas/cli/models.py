@@ -27,7 +27,8 @@ from supernets.networks.formats.pretrained import GGUF, HUB, PACKAGE
 Model = Annotated[
     str,
     argument(
-        help="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function, or a file that `nas capture` wrote."
+        help="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function, or a file: an ONNX model, "
+        "or what `nas capture` wrote."
     ),
 ]
 Weights = Annotated[
@@ -43,7 +44,11 @@ InputShape = Annotated[
 ]
 Arguments = Annotated[
     str | None,
-    option("--arguments", help='Of the function that makes the model, e.g. "{num_classes: 10}", as in a job.'),
+    option(
+        "--arguments",
+        help='Of the function that makes the model, e.g. "{num_classes: 10}", as in a job; '
+        'of an ONNX file, "{dequantize: true}".',
+    ),
 ]
 Plot = Annotated[
     Path | None, option("--plot", help="Also draw the work of each layer, as a .png or .svg file of this name.")

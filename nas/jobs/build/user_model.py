@@ -16,7 +16,13 @@ from nas.jobs.schema import SearchJob
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CaptureError, CheckpointError, SpaceError
 from supernets.families.captured.captured_family import CapturedFamily
-from supernets.networks.capture.captured_model import CapturedModel, capture_model, check_operations, load_capture
+from supernets.networks.capture.captured_model import (
+    CapturedModel,
+    capture_model,
+    captured_for,
+    check_operations,
+    load_capture,
+)
 from supernets.networks.capture.classifier import with_outputs
 from supernets.networks.capture.model_names import FRACTIONS, is_function
 from supernets.networks.capture.model_proof import check_model
@@ -247,8 +253,8 @@ def _takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 def supernet_of(
-    module: nn.Module,
-    example: Tensor,
+    module: nn.Module | str,
+    example: Tensor | None = None,
     *,
     granularity: Granularity = "stage",
     widths: Sequence[float] = FRACTIONS,
@@ -259,7 +265,8 @@ def supernet_of(
     """The supernet of a module: its largest subnet is the module, with its weights and units sorted by importance.
 
     Args:
-        example: an input, with a batch of at least 2.
+        module: The module, or the name of a model as jobs have it, e.g. the path of an ONNX file.
+        example: an input, with a batch of at least 2; None for a random one, where the model's own shape is known.
         granularity: one choice for each layer, for similar layers of a stage, or for all layers.
         widths: Widths of layers, as ascending fractions of the module's; the last one is 1.
         keep: patterns of axes and layers that stay as they are.
@@ -267,10 +274,15 @@ def supernet_of(
         prove: True to prove the axes by permutations, which runs the module a few times in double precision.
 
     Raises:
-        CaptureError: the module's forward cannot be captured, or the proof of its axes does not hold.
+        CaptureError: there is no such model, its forward cannot be captured, or the proof of its axes does not hold.
         SpaceError: nothing in it is elastic.
     """
-    captured = capture_model(own_model(module), example)
+    model = open_model(module) if isinstance(module, str) else own_model(module)
+    shape = None if example is None else tuple(example.shape[1:])
+    if isinstance(model, UserModel) and example is not None:
+        captured = capture_model(model, example)
+    else:
+        captured = captured_for(model, shape)
     options = SpaceOptions(granularity, tuple(widths), tuple(keep))
     family = CapturedFamily(captured.program, options, tensors=captured.tensors)
     if prove:

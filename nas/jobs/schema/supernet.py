@@ -25,7 +25,7 @@ from nas.plugins import Kind, find, load
 from supernets.errors import DimensionError
 from supernets.families.registry import FAMILIES, FamilyDescription
 from supernets.families.shared.spec import Spec
-from supernets.networks.capture.model_names import FRACTIONS, HUB, is_file, is_function
+from supernets.networks.capture.model_names import FRACTIONS, HUB, is_file, is_function, is_onnx
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 
 
@@ -120,14 +120,14 @@ class SupernetConfig(Section):
         Field(
             max_length=1000,
             description="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function or the path of a file "
-            "of a captured model",
+            "of a captured model or of an ONNX model",
         ),
     ] = None
     """The model that the supernet is made of; its layers become narrower and fewer."""
     arguments: Annotated[
         Settings | None, Field(description="a mapping from arguments to values, e.g. {num_classes: 10}")
     ] = None
-    """Arguments of the function that makes the model."""
+    """Arguments of the function that makes the model; ``dequantize: true`` reads quantised weights of an ONNX file as real."""
     weights: Annotated[
         OptionalPath,
         Field(max_length=1000, description="the path of a .safetensors file or a state_dict, package:NAME, or hub"),
@@ -232,7 +232,8 @@ class SupernetConfig(Section):
             )
         if is_file(str(self.model)):
             for key in ("arguments", "weights"):
-                if getattr(self, key) is not None and (key == "arguments" or self.weights == HUB):
+                of_function = key == "arguments" and not is_onnx(str(self.model))
+                if getattr(self, key) is not None and (of_function or (key == "weights" and self.weights == HUB)):
                     raise conflict(key, "is for a model that is made by a function, and model is a file; remove it")
         if self.widths is not None and (list(self.widths) != sorted(set(self.widths)) or self.widths[-1] != 1):
             raise problem("widths", f"expected ascending fractions that end with 1, got {list(self.widths)}")

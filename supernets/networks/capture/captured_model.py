@@ -93,13 +93,14 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
         with redirect_stdout(sys.stderr):  # what a user's forward prints is no data of a command
             captured = capture(module, [x], call=None if model.tokens is None else model.call)
             compared = compare(module, captured, x, model.call)
+            original_notes = model.check_original(x)
     except CaptureError as error:
         raise CaptureError(
             f"{model.name}, with an input of {' x '.join(map(str, x.shape[1:]))}: {error}", code=error.code
         ) from error
     used = {*captured.program.tensors, *captured.program.aliases}
     unused = tuple(name for name, _ in module.named_parameters() if name not in used)
-    notes = [*model.notes, *compared.notes]
+    notes = [*model.notes, *compared.notes, *original_notes]
     notes += [
         f"{name} holds modules or parameters that torch does not see there: their weights are constants, which are not "
         "trained; make it an nn.ModuleList, ModuleDict, ParameterList or ParameterDict"

@@ -13,6 +13,10 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
+ONNX = ".onnx"
+"""The end of the names of ONNX files."""
+
+
 def is_library(name: str) -> bool:
     """Returns whether a name is that of a model in a library."""
     return name.partition(":")[0] in LIBRARIES and ":" in name
@@ -24,5 +28,10 @@ def is_function(name: str) -> bool:
 
 
 def is_file(name: str) -> bool:
-    """Returns whether a name is the path of a captured file."""
+    """Returns whether a name is the path of a file: a captured model, or an ONNX model."""
     return not is_library(name) and not is_function(name)
+
+
+def is_onnx(name: str) -> bool:
+    """Returns whether a name is the path of an ONNX file."""
+    return is_file(name) and name.lower().endswith(ONNX)

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import CapturedModel, load_capture, with_tensors
-from supernets.networks.capture.model_names import HUB, is_file
+from supernets.networks.capture.model_names import HUB, is_file, is_onnx
 from supernets.networks.capture.program import is_constant, product_text
 from supernets.networks.capture.transformers_folder import of_transformers
 from supernets.networks.capture.user_model import Preprocessing, UserModel, library, of_images, unusable, unwrapped
 from supernets.networks.formats.pretrained import find_weights
+from supernets.networks.onnx_models.opening import open_onnx
 
 _MOST = 10
 """Names, or differences, that an error lists."""
@@ -42,12 +43,12 @@ def open_model(
     classifier: bool = False,
     seed: int = 0,
 ) -> UserModel | CapturedModel:
-    """The model of a name, with its weights: a captured one where the name is that of a file.
+    """The model of a name, with its weights: a captured one where the name is that of a captured file.
 
     Args:
-        name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER``, ``package.module:function``, or the path of a file
-            that `save_capture` wrote.
-        arguments: Arguments of the function.
+        name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER``, ``package.module:function``, or the path of a file:
+            an ONNX model, or what `save_capture` wrote.
+        arguments: Arguments of the function, or of an ONNX file (see `open_onnx`).
         weights: a file, ``package:NAME``, or `HUB` for the library's own, from its cache or from the internet; None for those
             of a captured file or a folder, and random ones of others.
         classifier: give an encoder of sentences that has no classifier a fresh one.
@@ -57,6 +58,11 @@ def open_model(
         CaptureError: the library is not installed, there is no such model, or the weights are of another one.
         CheckpointError: the package of the weights is not installed, or has no single file of them.
     """
+    if is_onnx(name) and Path(name).exists():
+        model = open_onnx(Path(name), arguments)
+        if weights == HUB:
+            raise _hub_error(name)
+        return model if weights is None else _with_weights(model, weights)
     if is_file(name):
         if arguments:
             text = "arguments are those of a function that makes a model, and this is a file; leave them out"
@@ -82,10 +88,14 @@ def open_model(
             case _:
                 model = UserModel(name, _call_function(name, keywords))
     model = _in_single_precision(model)
-    if weights is not None and not pretrained:
-        module = model.module
-        module.load_state_dict(matching(module.state_dict(), read_weights(find_weights(weights)), source=weights))
-    return model
+    return model if weights is None or pretrained else _with_weights(model, weights)
+
+
+def _with_weights(model: UserModel, weights: str) -> UserModel:
+    """The model with the weights of a file."""
+    module = model.module
+    module.load_state_dict(matching(module.state_dict(), read_weights(find_weights(weights)), source=weights))
+    return replace(model, original=None)
 
 
 def _of_file(path: Path, weights: str | None) -> CapturedModel:
@@ -94,7 +104,7 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
         names = _library_names(str(path))
         kinds = (
             "torchvision:NAME (as torchvision:resnet18), timm:NAME, transformers:FOLDER, package.module:function, or a file "
-            "of a captured model"
+            "of an ONNX model or of a captured one"
         )
         remedy = f"did you mean {' or '.join(names)}?" if names else f"expected {kinds}"
         raise CaptureError(f"{path} is neither a file nor a model's name; {remedy}", code="capture.unknown-model")
@@ -102,16 +112,18 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
     if weights is None:
         return model
     if weights == HUB:
-        raise CaptureError(
-            f"{path}: weights: {HUB} are those of a library's model, and this is a file; name a file of weights",
-            code="job.conflict",
-        )
+        raise _hub_error(str(path))
     state = model.state or {name for name in model.tensors if not is_constant(name)}
     expected = {name: tensor for name, tensor in model.tensors.items() if name in state}
     unused = {*model.program.aliases, *state}  # parts of the model that its forward does not run
     return with_tensors(
         model, matching(expected, read_weights(find_weights(weights)), source=weights, optional_names=unused)
     )
+
+
+def _hub_error(name: str) -> CaptureError:
+    text = f"{name}: weights: {HUB} are those of a library's model, and this is a file; name a file of weights"
+    return CaptureError(text, code="job.conflict")
 
 
 def _library_names(model: str) -> list[str]:

@@ -42,6 +42,7 @@ _CAPTURES = RLock()
 _MODULE = "model"
 """The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
 _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_OF_FILES = "/supernets/networks/onnx_models/"
 _OPERATOR = re.compile(r"aten\.__(and|or|xor)__\.")
 """Python's operators, which have the arguments of the functions."""
 _RANDOM = frozenset(
@@ -427,6 +428,8 @@ def _module(node: fx.Node) -> str:
 
 def _place(node: fx.Node) -> str:
     places = list(_PLACE.finditer(node.meta.get("stack_trace") or ""))
+    if places and _OF_FILES in places[-1]["file"]:
+        return ""  # of a file without code: the module is the place
     user_places = [m for m in places if "/torch/nn/" not in m["file"]] or places
     return f"{user_places[-1]['file']}:{user_places[-1]['line']}" if user_places else ""
 

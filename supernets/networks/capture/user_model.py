@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +115,21 @@ class TokenInputs:
     tokenizer: Path | None = None
 
 
+class Original(Protocol):
+    """A file that a module was read from."""
+
+    def check(self, module: Any, x: Tensor, mask: Tensor | None = None, /) -> tuple[str, ...]:
+        """Compares its outputs for an example with the module's; notes on them.
+
+        Args:
+            mask: of tokens: 1 for those that are no padding.
+
+        Raises:
+            CaptureError: they differ.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class UserModel:
     """A user's model, in float32.
@@ -124,6 +139,8 @@ class UserModel:
         tokens: how it reads sentences; None for a model of images.
         notes: Changes that were made to the model, one sentence each.
         fresh: its layers whose weights are random beside trained ones.
+        input_shape: the shape of an example where its file has it, without the batch.
+        original: the file that the module was read from, which it is compared with; None for a module of torch.
     """
 
     name: str
@@ -132,12 +149,27 @@ class UserModel:
     tokens: TokenInputs | None = None
     notes: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] | None = None
+    original: Original | None = None
 
     def call(self, module: nn.Module, x: Tensor) -> Any:
         """The module's outputs for an input; the mask of sentences is made of their padding."""
+        mask = self.mask(x)
+        return module(x) if mask is None else module(x, attention_mask=mask)
+
+    def mask(self, x: Tensor) -> Tensor | None:
+        """The mask of sentences, 1 for tokens that are no padding; None where there is none."""
         if self.tokens is None or self.tokens.padding is None or not self.tokens.masked:
-            return module(x)
-        return module(x, attention_mask=(x != self.tokens.padding).long())
+            return None
+        return (x != self.tokens.padding).long()
+
+    def check_original(self, x: Tensor) -> tuple[str, ...]:
+        """Compares the module with the file that it was read from, where there is one; notes on them.
+
+        Raises:
+            CaptureError: their outputs differ.
+        """
+        return () if self.original is None else self.original.check(self.module, x, self.mask(x))
 
     def example(self, shape: tuple[int, ...] | None = None, *, batch_size: int = 2, seed: int = 0) -> Tensor:
         """A random input; of sentences, all but the first are padded.
@@ -150,10 +182,10 @@ class UserModel:
         """
         generator = torch.Generator().manual_seed(seed)
         if self.tokens is not None:
-            full_shape = (batch_size, *(shape or (_TOKENS,)))
+            full_shape = (batch_size, *(shape or self.input_shape or (_TOKENS,)))
             check_example(full_shape, name=self.name, bytes_each=8)
             return random_tokens(full_shape, self.tokens.vocabulary, self.tokens.padding, generator)
-        size = self.preprocessing.image_size
+        size, shape = self.preprocessing.image_size, shape or self.input_shape
         if shape is None and size is None:
             text = f"{self.name}: the size of its input is not known; give it as channels x height x width"
             raise CaptureError(text, code="capture.input-unknown")

@@ -1,0 +1,158 @@
+"""Compares the module of an ONNX file with the file itself in ONNX Runtime, and names the first node that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supernets.errors import CaptureError
+from supernets.networks.onnx_models.onnx_file import OnnxFile
+from supernets.networks.onnx_models.onnx_module import OnnxModule
+
+EQUAL = 1e-5
+"""The largest relative difference of outputs that is rounding in single precision."""
+_EQUAL_HALF = 2e-2
+"""The same for files of half precision, whose networks run in single precision here."""
+_ROUNDING = 10
+"""How much larger than the error of single precision itself a difference may be."""
+_TYPES = {
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
+
+
+@dataclass(frozen=True)
+class OnnxOriginal:
+    """The file that a module was read from.
+
+    Attributes:
+        names: The inputs, see `OnnxModule`.
+        has_probabilities: True if the file ends with a softmax that the module lacks.
+    """
+
+    file: OnnxFile
+    names: tuple[str, ...]
+    fixed_batch: int | None
+    is_quantised: bool = False
+    has_probabilities: bool = False
+
+    def check(self, module: OnnxModule, x: Tensor, mask: Tensor | None = None) -> tuple[str, ...]:
+        """Compares the outputs for an example; what a user should know of them, one sentence each.
+
+        Raises:
+            CaptureError: they differ; the message names the first node whose result does.
+        """
+        inputs = [array.numpy() for array in module.file_inputs(x, mask)]
+        expected = self._run(self.file.model, [value.name for value in self.file.model.graph.output], inputs)
+        with torch.no_grad():
+            outputs = module.file_outputs(x, mask)
+        if self.has_probabilities:
+            outputs = [torch.softmax(output, -1) for output in outputs]
+        difference = _difference(outputs, expected)
+        if self.is_quantised:
+            return (f"its outputs differ from the quantised file's by {difference:.1e} of their scale",)
+        allowed = _EQUAL_HALF if self.file.half else EQUAL
+        if difference <= allowed or difference <= _ROUNDING * self._error(module, x, mask, outputs):
+            return ()
+        raise CaptureError(
+            f"its outputs in torch differ from those in ONNX Runtime by {difference:.1e} of their scale (at most "
+            f"{allowed:g}){self._first_difference(module, x, mask, inputs)}; please report it",
+            code="capture.other-outputs",
+        )
+
+    def _run(self, model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Values of the file for an example, in as many runs as its fixed batch needs."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level, options.intra_op_num_threads = 4, 1
+        try:
+            content = model.SerializeToString()
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            types = {value.name: _TYPES.get(value.type) for value in session.get_inputs()}
+            feeds = {
+                name: array.astype(types.get(name) or array.dtype)
+                for name, array in zip(self.names, inputs, strict=True)
+            }
+            n = len(inputs[0])
+            batch = self.fixed_batch or n
+            parts = []
+            for start in range(0, n, batch):
+                chosen = [min(i, n - 1) for i in range(start, start + batch)]  # the last one again, to fill up
+                parts.append(session.run(list(names), {name: array[chosen] for name, array in feeds.items()}))
+        except Exception as error:  # of a library in C++
+            first = str(error).strip().splitlines()[:1]
+            raise CaptureError(
+                f"ONNX Runtime does not run it: {''.join(first)[:300]}", code="capture.other-outputs"
+            ) from None
+        joined = [np.concatenate(values) if np.ndim(values[0]) else values[0] for values in zip(*parts, strict=True)]
+        filled = len(parts) * batch
+        return [values[: len(values) * n // filled] if np.ndim(values) else values for values in joined]
+
+    def _error(self, module: OnnxModule, x: Tensor, mask: Tensor | None, outputs: Sequence[Tensor]) -> float:
+        """The error of single precision: how much outputs differ in double precision."""
+        state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        try:
+            with torch.no_grad():
+                exact = module.double().file_outputs(x.double() if x.is_floating_point() else x, mask)
+        except (RuntimeError, CaptureError):  # constants of single precision in it
+            return 0.0
+        finally:
+            module.float().load_state_dict(state)
+        if self.has_probabilities:
+            exact = [torch.softmax(output, -1) for output in exact]
+        return _difference(outputs, [output.numpy() for output in exact])
+
+    def _first_difference(
+        self, module: OnnxModule, x: Tensor, mask: Tensor | None, inputs: Sequence[NDArray[Any]]
+    ) -> str:
+        """The first node whose result differs by more than its inputs do."""
+        with torch.no_grad():
+            values = module.values(x, mask)
+        made = {name for node in self.file.model.graph.node for name in node.output}
+        model = onnx.ModelProto()
+        model.CopyFrom(self.file.model)
+        names = [
+            name
+            for node in module.nodes
+            for name in node.outputs
+            if name in made and isinstance(values.get(name), Tensor) and values[name].is_floating_point()  # type: ignore[union-attr]
+        ]
+        existing = {value.name for value in model.graph.output}
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in existing)
+        try:
+            expected = self._run(model, names, inputs)
+        except CaptureError:
+            return ""
+        node_of = {name: node for node in module.nodes for name in node.outputs}
+        for name, array in zip(names, expected, strict=True):
+            if _difference([values[name]], [array]) > 10 * EQUAL:  # type: ignore[list-item]
+                return f", from {node_of[name].title} on"
+        return ""
+
+
+def _difference(outputs: Sequence[Tensor], expected: Sequence[NDArray[Any]]) -> float:
+    """The largest difference relative to the scale of each output; infinite for other shapes and NaN."""
+    arrays = [array for array in expected if array.dtype.kind == "f"]
+    if [tuple(output.shape) for output in outputs] != [array.shape for array in arrays]:
+        return float("inf")
+    worst = 0.0
+    for output, array in zip(outputs, arrays, strict=True):
+        ours, theirs = output.detach().double().numpy(), array.astype(np.float64)
+        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+        with np.errstate(invalid="ignore"):
+            distance = np.where(same, 0.0, np.abs(ours - theirs))
+        finite = np.abs(theirs[np.isfinite(theirs)])
+        scale = max(float(finite.max(initial=0.0)), 1e-30)
+        worst = max(worst, float(distance.max(initial=0.0)) / scale)
+        if np.isnan(distance).any():
+            return float("inf")
+    return worst

@@ -1,0 +1,319 @@
+"""Damaged and hostile ONNX files: one error that names the fault, within limits of memory and time."""
+
+from __future__ import annotations
+
+import random as randomness
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import AttributeProto, ModelProto, TensorProto, helper
+
+from supernets.errors import CaptureError
+from supernets.networks.capture.captured_model import captured_for
+from supernets.networks.capture.opening import open_model
+from tests.errors import raises
+from tests.supernets.networks.onnx_models.files import N, model_of, random, write
+
+Change = Callable[[ModelProto], object]
+
+
+def small() -> ModelProto:
+    """A convolution and a classifier with a shape that is computed."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("Shape", ["r"], ["shape"], name="shape"),
+        helper.make_node("Gather", ["shape", "first"], ["n"], name="batch", axis=0),
+        helper.make_node("Concat", ["n", "rest"], ["sizes"], name="sizes", axis=0),
+        helper.make_node("Reshape", ["r", "sizes"], ["f"], name="flat"),
+        helper.make_node("Gemm", ["f", "v", "b"], ["y"], name="classifier", transB=1),
+    ]
+    constants = {
+        "w": random(4, 3, 3, 3), "first": np.array([0]), "rest": np.array([-1]), "v": random(5, 64), "b": random(5),
+    }  # fmt: skip
+    return model_of(nodes, [N, 3, 4, 4], constants)
+
+
+def changed(change: Change) -> bytes:
+    model = small()
+    change(model)
+    return model.SerializeToString()
+
+
+def node(model: ModelProto, name: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.name == name)
+
+
+def tensor(model: ModelProto, name: str) -> TensorProto:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def refer_to(model: ModelProto, location: str, **entries: str) -> None:
+    """Puts the weights of the convolution into another file."""
+    weight = tensor(model, "w")
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **entries}.items():
+        weight.external_data.add(key=key, value=value)
+
+
+def first(model: ModelProto, *nodes: onnx.NodeProto, result: str) -> None:
+    """Puts nodes before the others, the result of which the convolution adds as a bias."""
+    existing = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *existing])
+    node(model, "conv").input.append(result)
+
+
+def constant(name: str, *numbers: float, kind: int = TensorProto.INT64) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=helper.make_tensor(name, kind, [len(numbers)], numbers))
+
+
+def call_itself(model: ModelProto) -> None:
+    body = [helper.make_node("Again", ["a"], ["b"], domain="mine")]
+    model.functions.append(helper.make_function("mine", "Again", ["a"], ["b"], body, model.opset_import))
+    relu = node(model, "relu")
+    relu.op_type, relu.domain = "Again", "mine"
+
+
+def double_functions(model: ModelProto) -> None:
+    """Thirty functions, each of which calls the one before it twice."""
+    for i in range(30):
+        calls = [(f"F{i - 1}", "mine")] * 2 if i else [("Relu", "")]
+        body = [
+            helper.make_node(
+                op, ["a" if j == 0 else f"t{j}"], ["b" if j == len(calls) - 1 else f"t{j + 1}"], domain=domain
+            )
+            for j, (op, domain) in enumerate(calls)
+        ]
+        model.functions.append(helper.make_function("mine", f"F{i}", ["a"], ["b"], body, model.opset_import))
+    relu = node(model, "relu")
+    relu.op_type, relu.domain = "F29", "mine"
+
+
+def nest(model: ModelProto) -> None:
+    """Branches within branches."""
+    value = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Relu", ["c"], ["t"])], "inner", [], [value])
+    for _ in range(40):
+        inner = helper.make_node("If", ["yes"], ["t"], then_branch=graph, else_branch=graph)
+        graph = helper.make_graph([inner], "outer", [], [value])
+        if len(graph.SerializeToString()) > 2**20:
+            break
+    relu = node(model, "relu")
+    relu.CopyFrom(helper.make_node("If", ["yes"], ["r"], name="relu", then_branch=graph, else_branch=graph))
+    model.graph.initializer.append(helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
+
+
+def set_op(name: str, op: str, domain: str = "") -> Change:
+    def change(model: ModelProto) -> None:
+        node(model, name).op_type, node(model, name).domain = op, domain
+
+    return change
+
+
+FAULTS: dict[str, tuple[bytes, str, str]] = {
+    "empty": (b"", "capture.malformed", "no graph"),
+    "text": (b"this is no network", "capture.malformed", "no ONNX model"),
+    "cut off": (small().SerializeToString()[:300], "capture.malformed", "no ONNX model"),
+    "a zip archive": (b"PK\x03\x04" + bytes(60), "capture.malformed", ""),
+    "no nodes": (changed(lambda m: m.graph.ClearField("node")), "capture.malformed", "no graph with nodes"),
+    "old opset": (changed(lambda m: setattr(m.opset_import[0], "version", 1)), "capture.malformed", "opset 1"),
+    "future opset": (changed(lambda m: setattr(m.opset_import[0], "version", 99)), "capture.malformed", "opset 99"),
+    "no opset": (changed(lambda m: m.ClearField("opset_import")), "capture.malformed", "opset 0"),
+    "unknown operator": (changed(set_op("relu", "Frobnicate")), "capture.unknown-operation", "relu (Frobnicate)"),
+    "unknown domain": (changed(set_op("relu", "Relu", "ai.acme")), "capture.unknown-operation", "ai.acme"),
+    "trees": (changed(set_op("relu", "TreeEnsemble", "ai.onnx.ml")), "capture.unknown-operation", "TreeEnsemble"),
+    "a loop": (changed(set_op("relu", "Loop")), "capture.unknown-operation", "Loop"),
+    "two inputs": (
+        changed(
+            lambda m: (
+                m.graph.input.append(helper.make_tensor_value_info("z", 1, [N, 3])),
+                node(m, "conv").input.append("z"),
+            )
+        ),
+        "capture.example",
+        "x, z",
+    ),
+    "no input": (changed(lambda m: m.graph.ClearField("input")), "capture.example", "none"),
+    "texts as input": (
+        changed(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 8)),
+        "capture.example",
+        "x",
+    ),
+    "a missing weight": (changed(lambda m: m.graph.initializer.pop(0)), "capture.malformed", "w"),
+    "a weight of another size": (changed(lambda m: tensor(m, "w").dims.append(7)), "capture.malformed", "w"),
+    "a huge weight": (changed(lambda m: tensor(m, "w").dims.__setitem__(0, 2**40)), "capture.malformed", "w"),
+    "a negative size": (changed(lambda m: tensor(m, "w").dims.__setitem__(0, -4)), "capture.malformed", "w"),
+    "weights as texts": (
+        changed(lambda m: setattr(tensor(m, "w"), "data_type", TensorProto.STRING)),
+        "capture.unknown-operation",
+        "w",
+    ),
+    "weights of no type": (changed(lambda m: setattr(tensor(m, "w"), "data_type", 77)), "capture.malformed", "w"),
+    "weights elsewhere": (changed(lambda m: refer_to(m, "/etc/passwd")), "capture.malformed", "/etc/passwd"),
+    "weights above": (changed(lambda m: refer_to(m, "../secret.bin")), "capture.malformed", "../secret.bin"),
+    "weights behind a link": (changed(lambda m: refer_to(m, "link.bin")), "capture.malformed", "link.bin"),
+    "weights that are missing": (changed(lambda m: refer_to(m, "nothing.bin")), "capture.malformed", "nothing.bin"),
+    "weights beyond an end": (
+        changed(lambda m: refer_to(m, "real.bin", offset="4", length="400")),
+        "capture.malformed",
+        "real.bin",
+    ),
+    "weights at no number": (changed(lambda m: refer_to(m, "real.bin", offset="many")), "capture.malformed", "w"),
+    "a function of itself": (changed(call_itself), "capture.malformed", "Again"),
+    "functions that double": (changed(double_functions), "capture.malformed", "nodes"),
+    "nested branches": (changed(nest), "capture.malformed", "nested"),
+    "a huge constant": (
+        changed(
+            lambda m: first(
+                m,
+                constant("s", 2**20, 2**20),
+                helper.make_node("ConstantOfShape", ["s"], ["big"], name="big"),
+                result="big",
+            )
+        ),
+        "capture.too-large",
+        "big",
+    ),
+    "a long range": (
+        changed(
+            lambda m: first(
+                m,
+                *(constant(k, v) for k, v in (("s", 0), ("e", 2**50), ("t", 1))),
+                helper.make_node("Range", ["s", "e", "t"], ["big"], name="big"),
+                result="big",
+            )
+        ),
+        "capture.too-large",
+        "big",
+    ),
+    "a tiling": (
+        changed(
+            lambda m: first(
+                m, constant("t", 2**40), helper.make_node("Tile", ["b", "t"], ["big"], name="big"), result="big"
+            )
+        ),
+        "capture.too-large",
+        "big",
+    ),
+    "a step of zero": (
+        changed(
+            lambda m: first(
+                m,
+                *(constant(k, v) for k, v in (("s", 0), ("e", 9), ("t", 0))),
+                helper.make_node("Range", ["s", "e", "t"], ["big"], name="big"),
+                result="big",
+            )
+        ),
+        "capture.failed",
+        "big",
+    ),
+    "a value that nothing makes": (
+        changed(lambda m: node(m, "relu").input.__setitem__(0, "nothing")),
+        "capture.malformed",
+        "nothing",
+    ),
+    "a cycle": (changed(lambda m: node(m, "relu").input.__setitem__(0, "f")), "capture.malformed", "f"),
+    "an output that nothing makes": (
+        changed(lambda m: setattr(m.graph.output[0], "name", "none")),
+        "capture.malformed",
+        "none",
+    ),
+    "a lacking input": (
+        changed(lambda m: node(m, "classifier").input.__delitem__(slice(0, 3))),
+        "capture.malformed",
+        "classifier",
+    ),
+    "an attribute of another kind": (
+        changed(lambda m: node(m, "conv").attribute[0].CopyFrom(helper.make_attribute("pads", "much"))),
+        "capture.failed",
+        "conv",
+    ),
+    "a padding of another length": (
+        changed(lambda m: node(m, "conv").attribute[0].CopyFrom(helper.make_attribute("pads", [1]))),
+        "capture.failed",
+        "conv",
+    ),
+    "an axis beyond": (changed(lambda m: setattr(node(m, "sizes").attribute[0], "i", 9)), "capture.failed", "sizes"),
+    "weights that do not fit": (
+        changed(lambda m: node(m, "classifier").ClearField("attribute")),
+        "capture.failed",
+        "classifier",
+    ),
+    "an attribute of no kind": (
+        changed(lambda m: setattr(node(m, "conv").attribute[0], "type", AttributeProto.TYPE_PROTO)),
+        "capture.unknown-operation",
+        "pads",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_error_that_names_it(fault: str, tmp_path: Path) -> None:
+    content, code, mention = FAULTS[fault]
+    (tmp_path / "secret.bin").write_bytes(bytes(1000))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "real.bin").write_bytes(bytes(100))
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    path = folder / "model.onnx"
+    path.write_bytes(content)
+    with raises(code, str(path), mention) as caught:
+        captured_for(open_model(str(path)), None)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with raises("capture.unknown-model", "none.onnx"):
+        open_model(str(tmp_path / "none.onnx"))
+    (tmp_path / "folder.onnx").mkdir()
+    with raises("capture.malformed", "folder.onnx"):
+        open_model(str(tmp_path / "folder.onnx"))
+
+
+def test_arguments_that_a_file_does_not_have(tmp_path: Path) -> None:
+    path = write(tmp_path / "model.onnx", small())
+    for arguments in ({"width": 3}, {"dequantize": "yes"}):
+        with raises("job.conflict", *arguments):
+            open_model(str(path), arguments)
+    with raises("job.conflict", "hub"):
+        open_model(str(path), weights="hub")
+
+
+def mutated(content: bytes, rng: randomness.Random) -> bytes:
+    """A file with some bytes changed, removed or repeated."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at, n = rng.randrange(len(data)), rng.randrange(1, 9)
+        match rng.randrange(4):
+            case 0:
+                data[at] ^= 1 << rng.randrange(8)
+            case 1:
+                data[at : at + n] = rng.randbytes(n)
+            case 2:
+                del data[at : at + n]
+            case _:
+                data[at:at] = data[at : at + n]
+    return bytes(data)
+
+
+def check_mutation(path: Path, content: bytes) -> str:
+    """The code of the error for a file; "" for a network that is read."""
+    path.write_bytes(content)
+    try:
+        captured_for(open_model(str(path)), (3, 4, 4))
+    except CaptureError as error:
+        return error.code if str(path) in str(error) else f"no path in {error}"
+    return ""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_changed_bytes_give_a_network_or_one_error(seed: int, tmp_path: Path) -> None:
+    rng = randomness.Random(seed)
+    content = small().SerializeToString()
+    for _ in range(8):
+        assert not check_mutation(tmp_path / "model.onnx", mutated(content, rng)).startswith("no path")
