@@ -21,7 +21,7 @@ from nas.cli.remedies import CAPTURE
 from nas.errors import JobError, attach_remedy
 from nas.plugins.parts import require
 from supernets.errors import CaptureError
-from supernets.networks.capture.model_names import is_file
+from supernets.networks.capture.model_names import is_captured
 from supernets.networks.formats.pretrained import GGUF, HUB, PACKAGE
 
 Model = Annotated[
@@ -95,7 +95,7 @@ def inspect(
     try:
         captured_model = _captured(model, weights, input_shape, arguments)
     except CaptureError as error:
-        if error.code == "capture.unknown-model" and is_file(model) and (Path(model).suffix or "/" in model):
+        if error.code == "capture.unknown-model" and is_captured(model) and (Path(model).suffix or "/" in model):
             attach_remedy(error, CAPTURE)
         raise
     inspection = supernets.families.captured.inspect_model(captured_model, options, proof=proof)

@@ -30,6 +30,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "capture.model-unusable": "A user's module cannot be imported, or what it returns is no torch module.",
     "capture.nan": "A network's outputs are NaN.",
     "capture.nothing-elastic": "A captured network has neither an elastic axis nor a layer that may be left out.",
+    "capture.onnx-malformed": "An ONNX file is damaged, too large, or refers to files outside of its folder.",
     "capture.other-outputs": "An ONNX file's network returns other values than ONNX Runtime, or that rejects the file.",
     "capture.other-weights": "Weights are of another model; the message lists the first ten differences.",
     "capture.outputs": "A model has other outputs than the data need, and its last layer cannot be replaced.",

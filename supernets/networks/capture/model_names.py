@@ -32,6 +32,11 @@ def is_file(name: str) -> bool:
     return not is_library(name) and not is_function(name)
 
 
+def is_captured(name: str) -> bool:
+    """Returns whether a name is the path of a captured model."""
+    return is_file(name) and not is_onnx(name)
+
+
 def is_onnx(name: str) -> bool:
     """Returns whether a name is the path of an ONNX file."""
     return is_file(name) and name.lower().endswith(ONNX)

@@ -58,7 +58,7 @@ def open_model(
         CaptureError: the library is not installed, there is no such model, or the weights are of another one.
         CheckpointError: the package of the weights is not installed, or has no single file of them.
     """
-    if is_onnx(name) and Path(name).exists():
+    if is_onnx(name):
         model = open_onnx(Path(name), arguments)
         if weights == HUB:
             raise _hub_error(name)

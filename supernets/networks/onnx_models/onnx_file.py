@@ -200,7 +200,7 @@ def _graph(proto: onnx.GraphProto, versions: Mapping[str, int], *, depth: int, l
         limit: the number of nodes that may still come.
     """
     if depth > MAX_DEPTH:
-        raise CaptureError(f"branches are nested deeper than {MAX_DEPTH}", code="capture.malformed")
+        raise CaptureError(f"branches are nested deeper than {MAX_DEPTH}", code="capture.onnx-malformed")
     constants = {tensor.name: _array(tensor) for tensor in proto.initializer}
     if proto.sparse_initializer:
         raise CaptureError("it has sparse weights; store them as dense ones", code="capture.unknown-operation")
@@ -229,14 +229,14 @@ def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
     )
     if any(size < 0 for size in tensor.dims) or n_elements > 8 * max(n_bytes, 1):
         shape = " x ".join(map(str, tensor.dims))
-        raise CaptureError(f"the tensor {tensor.name[:100]} of {shape} has other data", code="capture.malformed")
+        raise CaptureError(f"the tensor {tensor.name[:100]} of {shape} has other data", code="capture.onnx-malformed")
     if tensor.data_type == onnx.TensorProto.STRING:
         raise CaptureError(f"the tensor {tensor.name[:100]} has strings", code="capture.unknown-operation")
     try:
         array = numpy_helper.to_array(tensor)
     except Exception as error:  # of the library, for damaged data
         text = f"the tensor {tensor.name[:100]} cannot be read: {_first_line(error)}"
-        raise CaptureError(text, code="capture.malformed") from None
+        raise CaptureError(text, code="capture.onnx-malformed") from None
     kind = array.dtype
     if kind.name in _FLOATS or kind.kind not in "biuf":
         array = array.astype(np.float64 if kind.name == "float64" else np.float32)
@@ -280,4 +280,4 @@ def _first_line(error: BaseException) -> str:
 
 
 def _malformed(path: Path, fault: str) -> CaptureError:
-    return CaptureError(f"{path}: cannot be read as an ONNX model: {fault}", code="capture.malformed")
+    return CaptureError(f"{path}: cannot be read as an ONNX model: {fault}", code="capture.onnx-malformed")

@@ -71,7 +71,9 @@ class OnnxModule(nn.Module):
         for part in path.split(".") if path else ():
             if part not in scope._modules:
                 if part in scope._parameters or part in scope._buffers or part in scope.__dict__:
-                    raise CaptureError(f"the name {path} is that of a tensor and of a module", code="capture.malformed")
+                    raise CaptureError(
+                        f"the name {path} is that of a tensor and of a module", code="capture.onnx-malformed"
+                    )
                 scope.add_module(part, _Scope())
             scope = scope._modules[part]  # type: ignore[assignment]
         return scope
@@ -132,7 +134,7 @@ class OnnxModule(nn.Module):
         call = OperatorCall(node, [self._value(name, node, values) for name in node.inputs])
         branch = call.attribute("then_branch" if bool(call.known(0).reshape(())) else "else_branch")
         if not isinstance(branch, Graph):
-            raise CaptureError(f"{node.title} lacks a branch", code="capture.malformed")
+            raise CaptureError(f"{node.title} lacks a branch", code="capture.onnx-malformed")
         inner = values | branch.constants
         self._run(branch, inner, batch)
         return [self._value(name, node, inner) for name in branch.outputs]  # type: ignore[misc]
@@ -142,6 +144,6 @@ class OnnxModule(nn.Module):
             return None
         if name not in values:
             raise CaptureError(
-                f"{node.title} reads {name[:100]}, which no node before it makes", code="capture.malformed"
+                f"{node.title} reads {name[:100]}, which no node before it makes", code="capture.onnx-malformed"
             )
         return values[name]

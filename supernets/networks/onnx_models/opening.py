@@ -199,7 +199,7 @@ def _tokens(file: OnnxFile, graph: Graph, module: OnnxModule, inputs: _Inputs) -
         try:
             config = json.loads((folder / CONFIG).read_bytes())
         except (OSError, ValueError):
-            raise CaptureError(f"{folder / CONFIG} cannot be read as JSON", code="capture.malformed") from None
+            raise CaptureError(f"{folder / CONFIG} cannot be read as JSON", code="capture.onnx-malformed") from None
     padding = config.get("pad_token_id") if isinstance(config, dict) else None
     tokenizer = folder / TOKENIZER
     return TokenInputs(

@@ -83,7 +83,7 @@ def check_operators(graph: Graph) -> None:
                 code="capture.unknown-operation",
             )
         if not node.outputs:
-            raise CaptureError(f"{node.title} has no output", code="capture.malformed")
+            raise CaptureError(f"{node.title} has no output", code="capture.onnx-malformed")
         for branch in node.attributes.values():
             if isinstance(branch, Graph):
                 check_operators(branch)
@@ -100,7 +100,7 @@ def prepare(graph: Graph, *, fixed_batch: int | None) -> PreparedGraph:
     nodes = _folded(graph, constants, fixed_batch)
     made = {name for node in nodes for name in node.outputs} | constants.keys() | {value.name for value in graph.inputs}
     if missing := [name for name in graph.outputs if name not in made]:
-        raise CaptureError(f"its output {missing[0][:100]} is made by no node", code="capture.malformed")
+        raise CaptureError(f"its output {missing[0][:100]} is made by no node", code="capture.onnx-malformed")
     nodes = _needed(nodes, graph.outputs)
     nodes = _with_layers(nodes, constants, graph.outputs)
     return _with_roles(replace(graph, nodes=nodes), constants)

@@ -53,7 +53,7 @@ def divided_weights(node: Node, constants: dict[str, NDArray[Any]]) -> Node:
             )
     w, r, b = arrays
     if w is None or r is None or w.ndim != 3 or r.ndim != 3 or not isinstance(size, int):
-        raise CaptureError(f"{node.title}: its weights have other shapes", code="capture.malformed")
+        raise CaptureError(f"{node.title}: its weights have other shapes", code="capture.onnx-malformed")
     n_gates, order = len(_ORDER[node.op]), _ORDER[node.op]
     b = np.zeros((len(w), 2 * n_gates * size), np.float32) if b is None else b
     names = []

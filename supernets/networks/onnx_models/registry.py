@@ -75,7 +75,7 @@ class OperatorCall:
 
     def value(self, index: int) -> Value:
         if not self.has(index):
-            raise CaptureError(f"{self.node.title} lacks its input {index + 1}", code="capture.malformed")
+            raise CaptureError(f"{self.node.title} lacks its input {index + 1}", code="capture.onnx-malformed")
         return cast(Value, self.values[index])
 
     def tensor(self, index: int) -> Tensor:

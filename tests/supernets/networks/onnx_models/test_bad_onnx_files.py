@@ -116,14 +116,18 @@ def set_op(name: str, op: str, domain: str = "") -> Change:
 
 
 FAULTS: dict[str, tuple[bytes, str, str]] = {
-    "empty": (b"", "capture.malformed", "no graph"),
-    "text": (b"this is no network", "capture.malformed", "no ONNX model"),
-    "cut off": (small().SerializeToString()[:300], "capture.malformed", "no ONNX model"),
-    "a zip archive": (b"PK\x03\x04" + bytes(60), "capture.malformed", ""),
-    "no nodes": (changed(lambda m: m.graph.ClearField("node")), "capture.malformed", "no graph with nodes"),
-    "old opset": (changed(lambda m: setattr(m.opset_import[0], "version", 1)), "capture.malformed", "opset 1"),
-    "future opset": (changed(lambda m: setattr(m.opset_import[0], "version", 99)), "capture.malformed", "opset 99"),
-    "no opset": (changed(lambda m: m.ClearField("opset_import")), "capture.malformed", "opset 0"),
+    "empty": (b"", "capture.onnx-malformed", "no graph"),
+    "text": (b"this is no network", "capture.onnx-malformed", "no ONNX model"),
+    "cut off": (small().SerializeToString()[:300], "capture.onnx-malformed", "no ONNX model"),
+    "a zip archive": (b"PK\x03\x04" + bytes(60), "capture.onnx-malformed", ""),
+    "no nodes": (changed(lambda m: m.graph.ClearField("node")), "capture.onnx-malformed", "no graph with nodes"),
+    "old opset": (changed(lambda m: setattr(m.opset_import[0], "version", 1)), "capture.onnx-malformed", "opset 1"),
+    "future opset": (
+        changed(lambda m: setattr(m.opset_import[0], "version", 99)),
+        "capture.onnx-malformed",
+        "opset 99",
+    ),
+    "no opset": (changed(lambda m: m.ClearField("opset_import")), "capture.onnx-malformed", "opset 0"),
     "unknown operator": (changed(set_op("relu", "Frobnicate")), "capture.unknown-operation", "relu (Frobnicate)"),
     "unknown domain": (changed(set_op("relu", "Relu", "ai.acme")), "capture.unknown-operation", "ai.acme"),
     "trees": (changed(set_op("relu", "TreeEnsemble", "ai.onnx.ml")), "capture.unknown-operation", "TreeEnsemble"),
@@ -144,29 +148,33 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
         "capture.example",
         "x",
     ),
-    "a missing weight": (changed(lambda m: m.graph.initializer.pop(0)), "capture.malformed", "w"),
-    "a weight of another size": (changed(lambda m: tensor(m, "w").dims.append(7)), "capture.malformed", "w"),
-    "a huge weight": (changed(lambda m: tensor(m, "w").dims.__setitem__(0, 2**40)), "capture.malformed", "w"),
-    "a negative size": (changed(lambda m: tensor(m, "w").dims.__setitem__(0, -4)), "capture.malformed", "w"),
+    "a missing weight": (changed(lambda m: m.graph.initializer.pop(0)), "capture.onnx-malformed", "w"),
+    "a weight of another size": (changed(lambda m: tensor(m, "w").dims.append(7)), "capture.onnx-malformed", "w"),
+    "a huge weight": (changed(lambda m: tensor(m, "w").dims.__setitem__(0, 2**40)), "capture.onnx-malformed", "w"),
+    "a negative size": (changed(lambda m: tensor(m, "w").dims.__setitem__(0, -4)), "capture.onnx-malformed", "w"),
     "weights as texts": (
         changed(lambda m: setattr(tensor(m, "w"), "data_type", TensorProto.STRING)),
         "capture.unknown-operation",
         "w",
     ),
-    "weights of no type": (changed(lambda m: setattr(tensor(m, "w"), "data_type", 77)), "capture.malformed", "w"),
-    "weights elsewhere": (changed(lambda m: refer_to(m, "/etc/passwd")), "capture.malformed", "/etc/passwd"),
-    "weights above": (changed(lambda m: refer_to(m, "../secret.bin")), "capture.malformed", "../secret.bin"),
-    "weights behind a link": (changed(lambda m: refer_to(m, "link.bin")), "capture.malformed", "link.bin"),
-    "weights that are missing": (changed(lambda m: refer_to(m, "nothing.bin")), "capture.malformed", "nothing.bin"),
+    "weights of no type": (changed(lambda m: setattr(tensor(m, "w"), "data_type", 77)), "capture.onnx-malformed", "w"),
+    "weights elsewhere": (changed(lambda m: refer_to(m, "/etc/passwd")), "capture.onnx-malformed", "/etc/passwd"),
+    "weights above": (changed(lambda m: refer_to(m, "../secret.bin")), "capture.onnx-malformed", "../secret.bin"),
+    "weights behind a link": (changed(lambda m: refer_to(m, "link.bin")), "capture.onnx-malformed", "link.bin"),
+    "weights that are missing": (
+        changed(lambda m: refer_to(m, "nothing.bin")),
+        "capture.onnx-malformed",
+        "nothing.bin",
+    ),
     "weights beyond an end": (
         changed(lambda m: refer_to(m, "real.bin", offset="4", length="400")),
-        "capture.malformed",
+        "capture.onnx-malformed",
         "real.bin",
     ),
-    "weights at no number": (changed(lambda m: refer_to(m, "real.bin", offset="many")), "capture.malformed", "w"),
-    "a function of itself": (changed(call_itself), "capture.malformed", "Again"),
-    "functions that double": (changed(double_functions), "capture.malformed", "nodes"),
-    "nested branches": (changed(nest), "capture.malformed", "nested"),
+    "weights at no number": (changed(lambda m: refer_to(m, "real.bin", offset="many")), "capture.onnx-malformed", "w"),
+    "a function of itself": (changed(call_itself), "capture.onnx-malformed", "Again"),
+    "functions that double": (changed(double_functions), "capture.onnx-malformed", "nodes"),
+    "nested branches": (changed(nest), "capture.onnx-malformed", "nested"),
     "a huge constant": (
         changed(
             lambda m: first(
@@ -214,18 +222,18 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     ),
     "a value that nothing makes": (
         changed(lambda m: node(m, "relu").input.__setitem__(0, "nothing")),
-        "capture.malformed",
+        "capture.onnx-malformed",
         "nothing",
     ),
-    "a cycle": (changed(lambda m: node(m, "relu").input.__setitem__(0, "f")), "capture.malformed", "f"),
+    "a cycle": (changed(lambda m: node(m, "relu").input.__setitem__(0, "f")), "capture.onnx-malformed", "f"),
     "an output that nothing makes": (
         changed(lambda m: setattr(m.graph.output[0], "name", "none")),
-        "capture.malformed",
+        "capture.onnx-malformed",
         "none",
     ),
     "a lacking input": (
         changed(lambda m: node(m, "classifier").input.__delitem__(slice(0, 3))),
-        "capture.malformed",
+        "capture.onnx-malformed",
         "classifier",
     ),
     "an attribute of another kind": (
@@ -271,7 +279,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with raises("capture.unknown-model", "none.onnx"):
         open_model(str(tmp_path / "none.onnx"))
     (tmp_path / "folder.onnx").mkdir()
-    with raises("capture.malformed", "folder.onnx"):
+    with raises("capture.onnx-malformed", "folder.onnx"):
         open_model(str(tmp_path / "folder.onnx"))
 
 

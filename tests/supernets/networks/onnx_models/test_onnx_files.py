@@ -28,10 +28,7 @@ from tests.benchmarks.onnx_models import exported_by_torch
 from tests.errors import raises
 from tests.supernets.networks.onnx_models.files import N, model_of, random, write
 
-# What torch's exporters warn of:
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torch's exporters
 EXPORTERS = pytest.mark.parametrize(
     "dynamo", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["TorchScript", "dynamo"]
 )
@@ -247,7 +244,7 @@ def test_weights_beside_the_file_are_read(tmp_path: Path) -> None:
     assert tensors.keys() == with_weights_inside.tensors.keys()
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in with_weights_inside.tensors.items())
     (tmp_path / "weights.bin").unlink()
-    with raises("capture.malformed", "weights.bin"):
+    with raises("capture.onnx-malformed", "weights.bin"):
         open_model(str(path))
 
 
