@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import nas.results
+import nas.runs
 import nas.search
 from nas.cli.app import (
     DEFAULT_RUNS,
@@ -33,7 +34,7 @@ from nas.cli.app import (
 from nas.cli.completion import profile_names
 from nas.cli.output import print_json, print_result, print_table
 from nas.cli.remote import downloaded
-from nas.cli.running import check_choice, check_one_choice, opened_run
+from nas.cli.running import check_choice, check_one_choice, driving, opened_run
 from nas.engine.formatting import counted, format_value
 from nas.plugins.parts import require
 from nas.results.export.export_paths import cascade_paths, check_empty, export_path, torch_path
@@ -55,6 +56,14 @@ def export(
         option("--format", help="onnx; or torch, a Python file of torch's layers that needs nothing of this project."),
     ] = "onnx",
     select: Select = None,
+    solve: Annotated[
+        bool,
+        typer.Option(
+            "--solve",
+            help="With --select LIMITS on costs: first solve for the best network within them, which nobody may have "
+            "measured, and measure it.",
+        ),
+    ] = False,
     index: Index = None,
     knee: Knee = False,
     profile: Annotated[
@@ -87,6 +96,13 @@ def export(
         )
     if profile is not None:
         select, knee = f"key={nas.results.choose(opened.report_of(profile), select).key}", True
+    if solve and (select is None or profile is not None):
+        raise typer.BadParameter('--solve takes limits on costs, as --select "latency_ms<=1", and no --profile')
+    solved = None
+    if solve and select is not None:
+        with driving(runs, inline=True, accept_plugin_versions=accept_plugin_versions) as options:
+            solved = nas.runs.solve(opened, select, options)
+        select = f"key={solved['key']}"
     chosen = check_choice(opened, select, index, largest=format == "torch")
     key = "" if chosen is None else chosen.key
     if format == "torch":
@@ -103,13 +119,30 @@ def export(
             with_preprocessing=with_preprocessing,
             accept_plugin_versions=accept_plugin_versions,
         )
+    if solved is not None:
+        exported = {**exported, "solved": solved}
     if as_json:
         return print_json(exported)
+    if solved is not None:
+        _print_solved(solved)
     if format == "onnx" and exported["fidelity"] != "final" and any("@" in name for name in exported["values"]):
         print("latency measured only by the search's shorter protocol")
     if select is None and index is None and not knee and opened.kind != "training":
         print("exporting the network at the knee of the front; --select or --index chooses another")
     return _print_torch(exported) if format == "torch" else _print_onnx(exported)
+
+
+def _print_solved(solved: Mapping[str, Any]) -> None:
+    """Prints what was predicted and measured of the network that was solved for limits."""
+    name, n = solved["solved"], solved["n_measured"]
+    print(f"solved for {solved['select']}: {name}, {counted(n, 'network')} measured for it")
+    for metric, predicted in solved["predicted"].items():
+        measured, error = solved["measured"][metric], solved["errors"][metric]
+        noise = f" ± {error:.2g}" if error else ""
+        difference = f", {measured / predicted - 1:+.1%}" if predicted else ""
+        print(f"  {metric}: predicted {predicted:.4g}, measured {measured:.4g}{noise}{difference}")
+    if solved["key"] != name:
+        print(f"{solved['key']}, which was measured before, is better within the limits, and is exported")
 
 
 def _print_onnx(exported: Mapping[str, Any]) -> None:

@@ -71,6 +71,7 @@ def measure_finalists(
     *,
     variants: Variants = Variants(),  # noqa: B008 - a frozen value
     scored: Objective = ACCURACY,
+    earlier: Sequence[Architecture] = (),
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
 ) -> None:
     """Times the finalists by the longer protocol and scores them on the test part; measurements in the store are kept.
@@ -79,8 +80,9 @@ def measure_finalists(
 
     Args:
         scored: the metric of the test part.
+        earlier: finalists that were measured before, which remain finalists.
     """
-    store.update_state(finalists=tuple(architectures))
+    store.update_state(finalists=tuple(dict.fromkeys([*earlier, *architectures])))
     requests = [variants.test_request(a, scored) for a in architectures]
     timed = [o for o in metrics if o.profile is not None]
     requests += [variants.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]

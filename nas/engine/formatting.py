@@ -222,12 +222,10 @@ def guidance_text(algorithm: str, models_from: int | None, budget: int | None) -
     if models_from is None:
         return ""
     if budget is None or models_from <= budget:
-        return (
-            f"{algorithm}: models choose from evaluation {models_from} on; networks before it are spread over the space"
-        )
+        return f"{algorithm}: models choose from evaluation {models_from} on; those before it are chosen without models"
     return (
         f"{algorithm}: {budget} evaluations end before there are models, which choose from evaluation {models_from} on; "
-        "all networks are spread over the space"
+        "all networks are chosen without models"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import nas.jobs
 import nas.results
+import nas.runs
 from nas.engine.formatting import wait_text
 from nas.engine.run_listing import next_step
 from nas.engine.run_usage import usage_json
@@ -16,6 +17,8 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
+from nas.errors import SelectionError
+from nas.jobs.run.run_options import RunOptions
 from nas.results.analysis.failures import FailedNetwork, failed_networks
 from nas.results.analysis.finetuned_runs import Finetuning, finetunings_of
 from nas.results.analysis.insight import Insight, insight_of
@@ -127,11 +130,28 @@ class Run(StoredRun):
         folder = folder or self.folder.plots
         return nas.results.write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)
 
+    def solve(self, select: str, *, accept_plugin_versions: bool = False, data: object = None) -> dict[str, Any]:
+        """Measures the network that is best within limits by all measurements of a finished search, which keeps it.
+
+        Args:
+            select: Limits on costs, e.g. ``latency_ms<=1.0, parameters<=2e6``.
+            accept_plugin_versions: Whether the run's plug-ins may be installed in other versions than it recorded.
+            data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
+
+        Returns:
+            The ``key`` of the best measured network within the limits; of the network that was solved for them its key
+            (``solved``), ``predicted`` and ``measured`` values with ``errors``; see `nas.runs.solving.solve`.
+        """
+        objects = {} if data is None else {"data.name": data}
+        options = RunOptions(self.runs, inline=True, objects=objects, accept_plugin_versions=accept_plugin_versions)
+        return nas.runs.solve(self, select, options)
+
     def export(
         self,
         path: Path | str,
         *,
         select: str | None = None,
+        solve: bool = False,
         index: int | None = None,
         with_preprocessing: bool = False,
         accept_plugin_versions: bool = False,
@@ -143,6 +163,8 @@ class Run(StoredRun):
             path: Path of the ONNX file; or a folder, in which the file is named after the run and the network.
             select: Limits, e.g. ``latency_ms<=1.0``: the most accurate evaluated network that satisfies them; or ``key=0-2-1``,
                 the network of this key. Of a training, limits on computed costs: the largest network that satisfies them.
+            solve: Whether the network that is best within the limits by all measurements is measured first, see `solve`, whose
+                result is then ``solved`` in what is returned.
             index: Position on the front, from 0, in place of `select`; without either, the knee of the front. A training has no
                 front.
             with_preprocessing: Whether the graph takes decoded images of any size, and resizes and normalises them itself.
@@ -150,7 +172,13 @@ class Run(StoredRun):
                 otherwise this is an error.
             data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
         """
-        return nas.results.export_onnx(
+        solved: dict[str, Any] = {}
+        if solve:
+            if select is None:
+                raise SelectionError("solve: expected limits to solve for, as select", code="selection.malformed")
+            solved = self.solve(select, accept_plugin_versions=accept_plugin_versions, data=data)
+            select = f"key={solved['key']}"
+        exported = nas.results.export_onnx(
             self.runs,
             self.id,
             Path(path),
@@ -160,6 +188,7 @@ class Run(StoredRun):
             accept_plugin_versions=accept_plugin_versions,
             data=data,
         )
+        return {**exported, "solved": solved} if solve else exported
 
     def export_torch(
         self,

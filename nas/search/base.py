@@ -38,6 +38,9 @@ class SearchProblem:
         warm_start: Evaluations of other runs, possibly without some of the objectives (or with the same metric of other
             profiles). These architectures can be asked for like any other: evaluating one measures what is missing.
         first: Architectures to ask for before others.
+        costs: Parts of each cost by name, see `nas.search.budgets`.
+        n_reduced: Number of networks with one choice reduced that are asked for before others, at most; networks are solved
+            from them, and asked for next. 0: none.
         known_architectures: Architectures of the warm start that lack no measurement: the loop evaluates them first, with the
             smallest and the largest.
     """
@@ -51,6 +54,8 @@ class SearchProblem:
     warm_start: Sequence[Evaluation] = ()
     known_architectures: Sequence[Architecture] = ()
     first: Sequence[Architecture] = ()
+    costs: Mapping[str, Values] = field(default_factory=dict)
+    n_reduced: int = 0
 
 
 class SearchAlgorithm(Protocol):

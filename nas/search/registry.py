@@ -13,6 +13,7 @@ from nas.plugins import Kind, PluginRef, calling, check, construct, find, load, 
 from nas.plugins.parts import require
 from nas.search.algorithms import ALGORITHMS, load_part, predictor_fault
 from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.budgets.solved_start import SolvedStart
 from nas.search.named_predictors import find_predictor, plugin_of
 from nas.search.problem.objectives import Evaluation
 from nas.search.warm_start import WarmStarted, promising
@@ -109,6 +110,8 @@ def make_algorithm(
         algorithm = _plugin_algorithm(ref, plugin, problem, settings)
     known_architectures = set(problem.known_architectures)
     lacking = [evaluation for evaluation in problem.warm_start if evaluation.architecture not in known_architectures]
+    if problem.n_reduced:
+        algorithm = SolvedStart(algorithm, problem)
     first = [*problem.first, *promising(lacking, problem.objectives, problem.constraints)]
     return WarmStarted(algorithm, first) if first else algorithm
 

@@ -12,6 +12,7 @@ from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.serving import writes_cache_in_place
+from nas.jobs.evaluation.cost_parts import ComputedParts, TimedParts
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.features import ArchitectureFeatures, LatencyFeatures, OneShotFeatures
 from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
@@ -19,6 +20,7 @@ from nas.jobs.evaluation.own_metrics import OwnMetrics
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, Scoring
 from nas.jobs.evaluation.served_memory import ServedMemory
 from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
+from nas.search.budgets.additive_scores import reduced_networks
 from nas.search.problem.objectives import EXACT_METRICS, Evaluation
 from nas.search.problem.tasks import SERVED_MEMORY
 from nas.search.problem.variants import Variants, environment_name, exact_value
@@ -30,6 +32,8 @@ from supernets.space import Architecture
 
 _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
 """Metrics that the latencies of blocks help to predict."""
+SOLVED_TIMES = frozenset({"latency_ms", "energy_mj", "time_to_first_token_ms", "time_per_token_ms"})
+"""Timed metrics that are sums over a network's blocks, so that networks can be solved for limits on them."""
 
 
 def build_algorithm(
@@ -63,6 +67,8 @@ def build_algorithm(
         warm_start=warm_start,
         known_architectures=known_candidates,
         first=job.variants.candidates(first),
+        costs=cost_parts(built_job, supernet) if config.search.start == "solved" else {},
+        n_reduced=config.search.evaluations // 2 if config.search.start == "solved" else 0,
     )
     implementation, settings = job.objects.get("search.algorithm"), config.search.settings
     return make_algorithm(
@@ -77,8 +83,13 @@ def build_algorithm(
 def first_modelled(
     built_job: BuiltJob, *, known_candidates: Collection[Architecture] = (), n_prior: int = 0
 ) -> int | None:
-    """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
-    search = built_job.job.config.search
+    """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`.
+
+    With the start `solved`, of the first network that the search solves for.
+    """
+    search, space = built_job.job.config.search, built_job.space
+    if search.start == "solved":
+        return len({space.smallest, space.largest, *reduced_networks(space, search.evaluations // 2)}) + 1
     return models_from(
         search.algorithm,
         built_job.space,
@@ -109,6 +120,26 @@ def metric_features(built_job: BuiltJob, supernet: Supernet) -> dict[str, Featur
             timed = [m.name for m in job.metrics if m.profile == profile.name and m.metric in _PREDICTED_FROM_BLOCKS]
             features |= dict.fromkeys(timed, FeatureSource(latencies, latencies.layout))
     return features
+
+
+def cost_parts(built_job: BuiltJob, supernet: Supernet) -> dict[str, ComputedParts | TimedParts]:
+    """The parts of each cost that limits are solved for, by name: every computed metric, and the timed ones of the job.
+
+    Raises:
+        LookupTableError, EvaluationError: a lookup table of the job cannot be read, or is of another space.
+    """
+    job, memory = built_job.job, built_job.memory(supernet)
+    names = sorted(EXACT_METRICS if memory is not None else EXACT_METRICS - SERVED_MEMORY)
+    parts: dict[str, ComputedParts | TimedParts] = {
+        name: ComputedParts(supernet, job.variants, name, memory) for name in names
+    }
+    for metric in job.metrics:
+        if metric.profile is not None and metric.metric in SOLVED_TIMES:
+            path = job.lookup_tables.get(metric.profile) if metric.metric in _PREDICTED_FROM_BLOCKS else None
+            profile = next(profile for profile in job.profiles if profile.name == metric.profile)
+            table = None if path is None else load_lookup(path, profile=profile, environment=None)
+            parts[metric.name] = TimedParts(supernet, job.variants, table)
+    return parts
 
 
 def build_evaluator(

@@ -15,6 +15,7 @@ import nas.jobs
 from hardware_profiles.lookup_table_file import load_lookup
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
+from nas.engine.evaluation.remeasuring import Remeasuring
 from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.progress import CompositeObserver, ProgressObserver
 from nas.engine.run_listing import EPOCH
@@ -85,15 +86,26 @@ class RunExecution:
         check_weights(self.folder.id, self.store.state().weights, weights)
         self.store.update_state(weights=weights)
         if facts.search is not None:
-            torch.set_num_threads(1)
-            with open_lookup(self.options.runs, facts.search.reused, weights) as lookup:
-                environments = Environments(
-                    state.environments,
-                    lambda recorded: self.store.update_state(environments=recorded),
-                )
-                _SearchExecution(
-                    self, supernet, weights, lookup, environments, VisibleWaits(self.store, self.observer)
-                ).execute()
+            with self._searching(supernet, weights) as execution:
+                execution.execute()
+
+    @contextmanager
+    def measuring(self) -> Iterator[SearchExecution]:
+        """The search of a run that has ended, to measure further networks of its supernet."""
+        supernet, weights = self._trained_supernet()
+        check_weights(self.folder.id, self.store.state().weights, weights)
+        with self._searching(supernet, weights) as execution:
+            yield execution
+
+    @contextmanager
+    def _searching(self, supernet: Supernet, weights: str) -> Iterator[SearchExecution]:
+        torch.set_num_threads(1)
+        with open_lookup(self.options.runs, self.store.search_facts().reused, weights) as lookup:
+            environments = Environments(
+                self.store.state().environments, lambda recorded: self.store.update_state(environments=recorded)
+            )
+            waits = VisibleWaits(self.store, self.observer)
+            yield SearchExecution(self, supernet, weights, lookup, environments, waits)
 
     def _trained_supernet(self) -> tuple[Supernet, str]:
         """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of it) here."""
@@ -147,7 +159,7 @@ class RunExecution:
 
 
 @dataclass(frozen=True)
-class _SearchExecution:
+class SearchExecution:
     """The search of a trained supernet.
 
     Attributes:
@@ -169,11 +181,28 @@ class _SearchExecution:
         with self.run.usage.phase("final"):
             self._measure_finalists(evaluations)
 
+    def measure(self, candidates: Sequence[Architecture]) -> None:
+        """Measures candidates as the search does, then with the finalists by the longer protocol; records them as a step."""
+        built_job, store = self.run.built_job, self.run.store
+        store.record_ask(len(store.asks()), candidates)
+        requests = [built_job.job.variants.request(a, metric) for a in candidates for metric in built_job.job.metrics]
+        validation = built_job.data.dataset.validation
+        with self._evaluator(validation, self._scoring(validation)) as evaluator:
+            remeasuring = Remeasuring(CachedEvaluator(evaluator, store.attempts, keep=store.add))
+            list(remeasuring.evaluate(requests))
+            remeasuring.last()
+        self._measure_again(candidates, earlier=store.state().finalists)
+
     def _measure_finalists(self, evaluations: Sequence[Evaluation]) -> None:
         built_job, space = self.run.built_job, self.run.built_job.space
-        chosen = choose_finalists(
-            evaluations, built_job.job.objectives, [space.smallest, space.largest], built_job.job.constraints
+        self._measure_again(
+            choose_finalists(
+                evaluations, built_job.job.objectives, [space.smallest, space.largest], built_job.job.constraints
+            )
         )
+
+    def _measure_again(self, chosen: Sequence[Architecture], earlier: Sequence[Architecture] = ()) -> None:
+        built_job = self.run.built_job
         self.run.store.record_block_costs(block_costs(built_job.job, self.supernet, chosen))
         # Only after the search does an evaluator get the test part, so that no search can depend on it.
         test = built_job.data.dataset.test
@@ -186,6 +215,7 @@ class _SearchExecution:
                 self.run.store,
                 variants=built_job.job.variants,
                 scored=built_job.job.scored,
+                earlier=earlier,
                 on_progress=self.waits.progress,
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,9 @@ class SearchConfig(Section):
     breeds on measured values alone."""
     settings: Settings = settings()
     """Settings of an algorithm that a plug-in provides."""
+    start: Literal["spread", "solved"] = Field(default="spread", description="spread or solved")
+    """The first networks: spread over the space, or solved: up to half of the evaluations measure the largest network with one
+    choice reduced, and the next ones are solved from these for limits from the lowest to the highest cost."""
     evaluations: int = whole_number(2, 10**6, default=100)
     """The networks to measure, the smallest and the largest among them."""
     minutes: float | None = positive(10**6, default=None, of="minutes")

@@ -33,6 +33,9 @@ from supernets.families.encoder_decoder.encoder_decoder_serving import SOURCE
 from supernets.networks.module_to_onnx import INPUT
 from supernets.space import Architecture
 
+SOLVED = "solved"
+"""The kind of a run's events that a network was solved for limits, with what was predicted of it and then measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -64,7 +67,13 @@ class Provenance:
             "classes": list(trained.data.dataset.class_names),
             "task": trained.data.job.config.task,
             "outputs": dict(trained.data.task.described(trained.data.dataset)),
+            **({SOLVED: solved} if (solved := self._solved(point)) else {}),
         }
+
+    def _solved(self, point: Point) -> Mapping[str, Any] | None:
+        """What was predicted and measured of a network that was solved for limits, the last time; None for others."""
+        events = (event.detail for event in reversed(self.store.events()) if event.kind == SOLVED)
+        return next((detail for detail in events if detail[SOLVED] == point.key), None)
 
     def other_runtimes(self, variant: Variant) -> list[str]:
         """The runtimes, beside ONNX Runtime, in which a network of this variant was scored or measured."""

@@ -262,7 +262,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.not-a-search": "The run only trains a supernet, so that it has no front.",
     "run.not-begun": "No driver has begun the run yet, so that it has no results and no budget of its own.",
     "run.not-deleted": "Some of the runs were not deleted; the message gives the reasons.",
-    "run.not-finished": "A run that was followed ended without finishing.",
+    "run.not-finished": "A run that was followed, or that networks are solved from, has not finished.",
     "run.not-submitted": "A command on the server's machine started the run, so that the service cannot cancel it.",
     "run.nothing-failed": "No measurement of the run failed, so that there is nothing to retry.",
     "run.nothing-measured": "The run has measured no network yet.",

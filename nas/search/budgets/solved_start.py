@@ -1,0 +1,101 @@
+"""A search that begins with networks of one reduced choice, and then with what is solved from them for a sweep of limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.budgets.additive_scores import reduced_networks
+from nas.search.budgets.fitting import SolverFitting
+from nas.search.budgets.solver import CostLimit
+from nas.search.problem.objectives import Evaluation, Goal, minimised
+from supernets.space import Architecture
+
+N_SOLVED = 12
+"""Limits that are solved for, at most, over all objectives that are costs."""
+
+
+class SolvedStart(SearchAlgorithm):
+    """Another algorithm that first asks for the largest network with one choice reduced each, and then for the solutions of
+    limits from the smallest to the largest cost of each objective that is a cost; it learns from all of them.
+
+    Args:
+        problem: The input of the inner algorithm; without a metric of the task or without costs among its objectives, nothing
+            is solved.
+    """
+
+    def __init__(self, inner: SearchAlgorithm, problem: SearchProblem) -> None:
+        self._inner, self._problem = inner, problem
+        self._qualities = [o for o in problem.objectives if o.of_task]
+        self._costs = [o for o in problem.objectives if o.name in problem.costs and o.goal is Goal.MINIMIZE]
+        self._is_solved = not (self._qualities and self._costs)
+        networks = [] if self._is_solved else reduced_networks(problem.space, problem.n_reduced)
+        self._queue = dict.fromkeys(networks)
+        self._known: set[Architecture] = set()
+        self._evaluations = list[Evaluation]()
+
+    def ask(self, n: int) -> list[Architecture]:
+        """The remaining reduced networks; then the solved ones; then those that the inner algorithm asks for."""
+        if first := self._first(n):
+            self._inner.replay(first)
+            self._forget(first)
+            return first
+        return self._inner.ask(n)
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Passes the evaluations on."""
+        if not self._is_solved:
+            self._evaluations += evaluations
+        self._forget([e.architecture for e in evaluations])
+        self._inner.tell(evaluations)
+
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        """Passes the evaluations on."""
+        self._inner.correct(evaluations)
+
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+        """Returns the architectures that this version would have asked for."""
+        first = self._first(len(recorded))
+        again = self._inner.replay(recorded)
+        self._forget([*first, *recorded])
+        return first or again
+
+    def fits(self) -> Mapping[str, Mapping[str, Any]]:
+        """Those of the inner algorithm."""
+        return self._inner.fits()
+
+    def _first(self, n: int) -> list[Architecture]:
+        """The next reduced or solved networks, up to `n`; none when all were asked for."""
+        if not self._queue and not self._is_solved:
+            self._is_solved = True
+            self._queue = dict.fromkeys(a for a in self._solved() if a not in self._known)
+        return list(self._queue)[:n]
+
+    def _forget(self, architectures: Sequence[Architecture]) -> None:
+        self._known.update(architectures)
+        for architecture in architectures:
+            self._queue.pop(architecture, None)
+
+    def _solved(self) -> list[Architecture]:
+        """The solutions of the sweeps, the objectives in turns."""
+        problem, (quality, *_) = self._problem, self._qualities
+        losses = minimised(self._evaluations, [quality])[:, 0]
+        usable = [e for e, loss in zip(self._evaluations, losses.tolist(), strict=True) if loss == loss]
+        networks = [e.architecture for e in usable]
+        if problem.space.largest not in networks:  # its evaluation failed
+            return []
+        metrics = [*problem.objectives, *(c.metric for c in problem.constraints)]
+        timed = {m.name: [e.value(m) for e in usable] for m in metrics if m.profile is not None}
+        parts = {
+            name: part for name, part in problem.costs.items() if name == "macs" or name in {m.name for m in metrics}
+        }
+        fitting = SolverFitting(problem.space, parts, problem.seed)
+        solver = fitting.solver(networks, minimised(usable, [quality])[:, 0].tolist(), timed)
+        limits = [
+            CostLimit(c.metric.name, c.minimum, c.maximum) for c in problem.constraints if c.metric.name in solver.costs
+        ]
+        costs = [cost.name for cost in self._costs if cost.name in solver.costs]
+        sweeps = [solver.sweep(name, max(1, N_SOLVED // len(costs)), limits) for name in costs]
+        longest = max(map(len, sweeps), default=0)
+        return [sweep[i].network for i in range(longest) for sweep in sweeps if i < len(sweep)]
