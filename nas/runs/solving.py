@@ -149,8 +149,10 @@ class _Solving:
             name, below = limit.objective.name, limit.sign in ("<", "<=")
             bound = bounds.get(name, CostLimit(name))
             strictest = [b for b in (bound.maximum if below else bound.minimum, limit.bound) if b is not None]
-            changed = {"maximum": min(strictest)} if below else {"minimum": max(strictest)}
-            bounds[name] = replace(bound, **changed)
+            if below:
+                bounds[name] = replace(bound, maximum=min(strictest))
+            else:
+                bounds[name] = replace(bound, minimum=max(strictest))
         return bounds
 
     def _solver(self, report: RunReport) -> tuple[BudgetSolver, float]:

@@ -57,9 +57,8 @@ class TimedParts:
     def __call__(self, candidates: Sequence[Architecture]) -> Array:
         split = [self._variants.split(candidate) for candidate in candidates]
         table = self._supernet.costs([network for network, _ in split])
-        by_block = [table.macs, table.activation_bytes, table.parameters]
+        parts = np.hstack([table.macs, table.activation_bytes, table.parameters]).astype(np.float64)
         if self._latencies is not None:
-            by_block.append(self._latencies.estimates(candidates)[:, 1:])
-        parts = np.hstack(by_block).astype(np.float64)
+            parts = np.hstack([parts, np.maximum(self._latencies.estimates(candidates)[:, 1:], 0.0)])
         in_variant = np.array([[variant == v for v in self._variants.all] for _, variant in split], dtype=np.float64)
         return np.asarray((in_variant[:, :, None] * parts[:, None]).reshape(len(candidates), -1))

@@ -9,8 +9,7 @@ import numpy as np
 
 from nas.search.budgets.least_squares import nonnegative_weights
 from nas.search.problem.pareto import Array
-from supernets.space import Architecture, SearchSpace
-from supernets.space.search_space import INACTIVE
+from supernets.space import INACTIVE, Architecture, SearchSpace
 
 _FLOOR = 0.02
 """Share of the range of losses, from the largest network's, below which differences count as equally precise."""

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.problem.pareto import Array
-from supernets.space import Architecture, SearchSpace
-from supernets.space.search_space import INACTIVE
+from supernets.space import INACTIVE, Architecture, SearchSpace
 
 Parts = Callable[[Sequence[Architecture]], Array]
 """Networks to the parts that a cost is the weighted sum of, (n, n_parts): one or more for each block."""

@@ -14,8 +14,7 @@ from nas.search.budgets.linear_costs import FittedParts, LinearCost, computed_co
 from nas.search.budgets.solver import BudgetSolver
 from nas.search.problem.objectives import EXACT_METRICS
 from nas.search.problem.pareto import Array
-from supernets.space import Architecture, SearchSpace
-from supernets.space.search_space import INACTIVE
+from supernets.space import INACTIVE, Architecture, SearchSpace
 
 _SHARES = "macs"
 """The cost in proportion to which choices lose, where nothing measured tells them apart."""

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from nas.search.budgets.cost_terms import CostTerms, Parts
 from nas.search.budgets.least_squares import nonnegative_weights, ridge_weights
 from nas.search.problem.pareto import Array
-from supernets.space import Architecture, SearchSpace
-from supernets.space.search_space import INACTIVE
+from supernets.space import INACTIVE, Architecture, SearchSpace
 
 
 class FittedParts(Protocol):

@@ -12,8 +12,7 @@ import numpy as np
 from nas.search.budgets.additive_scores import score_of
 from nas.search.budgets.linear_costs import LinearCost
 from nas.search.problem.pareto import Array
-from supernets.space import Architecture, SearchSpace
-from supernets.space.search_space import INACTIVE
+from supernets.space import INACTIVE, Architecture, SearchSpace
 
 TIME_LIMIT_S = 20.0
 _BISECTIONS = 12
