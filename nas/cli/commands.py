@@ -2,6 +2,7 @@
 
 from nas.cli import (  # noqa: F401
     benchmarks,
+    compress,
     exports,
     hardware,
     installation,

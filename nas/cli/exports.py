@@ -129,7 +129,7 @@ def export(
         print("latency measured only by the search's shorter protocol")
     if select is None and index is None and not knee and opened.kind != "training":
         print("exporting the network at the knee of the front; --select or --index chooses another")
-    return _print_torch(exported) if format == "torch" else _print_onnx(exported)
+    return _print_torch(exported) if format == "torch" else print_onnx(exported)
 
 
 def _print_solved(solved: Mapping[str, Any]) -> None:
@@ -145,7 +145,8 @@ def _print_solved(solved: Mapping[str, Any]) -> None:
         print(f"{solved['key']}, which was measured before, is better within the limits, and is exported")
 
 
-def _print_onnx(exported: Mapping[str, Any]) -> None:
+def print_onnx(exported: Mapping[str, Any]) -> None:
+    """Prints the files of an exported network, and what was checked of them."""
     same, examples = exported["as_measured"], f"{exported['examples']} {exported['answered']}"
     answers = "" if same is None else f", {same:.2%} of validation {examples} as when it was measured"
     runtime = "" if exported["runtime"] == "onnxruntime" else f" in {exported['runtime']}"

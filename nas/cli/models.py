@@ -159,16 +159,15 @@ def _captured(
     """The model of a command's arguments, captured; raises `CaptureError`, `CheckpointError` or `JobError`."""
     shape = None if input_shape is None else _shape(input_shape)
     return supernets.networks.capture.captured_for(
-        supernets.networks.capture.open_model(name, _mapping(arguments), weights=weights), shape
+        supernets.networks.capture.open_model(name, parse_arguments(arguments, "--arguments"), weights=weights), shape
     )
 
 
-def _mapping(arguments: str | None) -> dict[str, Any]:
-    """The arguments of a model's function as users write them, ``{num_classes: 10}``; raises `JobError`."""
-    if arguments is None:
+def parse_arguments(text: str | None, option_name: str) -> dict[str, Any]:
+    """The mapping of an option as users write it, ``{num_classes: 10}``, empty without one; raises `JobError`."""
+    if text is None:
         return {}
-    expected = "mapping from arguments to values, e.g. {num_classes: 10}"
-    return nas.jobs.parse_mapping(arguments, source="--arguments", noun=expected)
+    return nas.jobs.parse_mapping(text, source=option_name, noun="mapping from names to values, e.g. {num_classes: 10}")
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from nas.engine.store.folder import DEFAULT_ROOT
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "schema", "plan", "inspect", "capture"),
-    "Run": ("search", "train", "resume", "finetune"),
+    "Run": ("compress", "search", "train", "resume", "finetune"),
     "Results": ("runs", "show", "plot", "label", "cascade", "export", "export-transformers", "export-study"),
     "Hardware": ("profiles", "profile", "calibrate"),
     "Server": (

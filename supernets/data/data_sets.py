@@ -38,6 +38,7 @@ from supernets.data.targets import CLASSES
 from supernets.data.text_classification import text_classification
 from supernets.data.text_pairs import text_pairs
 from supernets.data.tokenizing import SentenceTokenizer
+from supernets.data.unlabelled import unlabelled_images, unlabelled_images_of, unlabelled_sentences
 
 Options = ImageOptions | TextOptions | RowOptions | DocumentOptions
 OptionsT = TypeVar("OptionsT", ImageOptions, TextOptions, RowOptions, DocumentOptions)
@@ -112,7 +113,8 @@ def load_data(
             return _standardised(name, source, split(source, **wanted_parts), columns)
         case "text-classification":
             text_options = _options(name, options, TextOptions)
-            source = text_classification(_required(name, path), text_options)
+            read_sentences = text_classification if text_options.labelled else unlabelled_sentences
+            source = read_sentences(_required(name, path), text_options)
             return data_set_of(name, source, options=text_options, **wanted_parts)
         case _:
             image_options = _options(name, options, ImageOptions)
@@ -151,7 +153,13 @@ def data_set_of(
 
 
 def some_images(
-    name: str, path: Path | None, *, channels: int, n: int, image_column: str | None = None
+    name: str,
+    path: Path | None,
+    *,
+    channels: int,
+    n: int,
+    image_column: str | None = None,
+    labelled: bool = True,
 ) -> list[Image.Image]:
     """At most `n` images of a data set as its files have them, decoded but not resized, spread over the training part.
 
@@ -159,7 +167,8 @@ def some_images(
         DataError: as `load_data`.
     """
     if name == "image-folder" and path is not None:
-        return images_of_folder(path, channels=channels, n=n)
+        of_folder = images_of_folder if labelled else unlabelled_images_of
+        return of_folder(path, channels=channels, n=n)
     if name == "image-table" and path is not None:
         return images_of_table(path, channels=channels, n=n, column=image_column)
     return images_of(_images(name, path, ImageOptions(), no_progress, CLASSES), channels=channels, n=n)
@@ -215,7 +224,8 @@ def _images(name: str, path: Path | None, options: ImageOptions, on_progress: On
         case "fashion-mnist":
             return fashion_mnist(path)
         case "image-folder":
-            return image_folder(_required(name, path), options, on_progress=on_progress)
+            read_folder = image_folder if options.labelled else unlabelled_images
+            return read_folder(_required(name, path), options, on_progress=on_progress)
         case "image-table":
             return image_table(_required(name, path), options, targets, on_progress=on_progress)
         case _:

@@ -49,6 +49,8 @@ class ImageOptions:
         interpolation: Interpolation of image files, one of `INTERPOLATIONS`; None for bilinear.
         image_column, label_column: Columns of a table; None takes the column with a usual name.
         as_in_0_1: True to resize as version 0.1 did, see `Resizing`.
+        labelled: False for the images of a folder without labels.
+        examples: Maximum number of images without labels, spread over the folder; None for all.
 
     Raises:
         DataError: a value is out of its range.
@@ -64,6 +66,8 @@ class ImageOptions:
     label_column: str | None = None
     crop: float | None = None
     interpolation: str | None = None
+    labelled: bool = True
+    examples: int | None = None
 
     def __post_init__(self) -> None:
         if self.crop is not None and not 0 < self.crop <= 1:
@@ -107,6 +111,8 @@ class TextOptions:
         vocabulary: Maximum number of tokens of a trained tokenizer.
         text_column, label_column: Columns of a table; None takes the column with a usual name.
         encoding: Encoding of the files, one of `ENCODINGS`; ``utf-8`` may begin with a byte order mark.
+        labelled: False for sentences without labels.
+        examples: Maximum number of sentences without labels, spread over the files; None for all.
 
     Raises:
         DataError: a number is out of its range, or the encoding is unknown.
@@ -118,6 +124,8 @@ class TextOptions:
     text_column: str | None = None
     label_column: str | None = None
     encoding: str = "utf-8"
+    labelled: bool = True
+    examples: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

@@ -16,6 +16,8 @@ from supernets.errors import DataError
 
 CLASSES, NUMBERS, SETS = "classes", "numbers", "sets"
 """Kinds of labels."""
+NO_LABELS = "none"
+"""The kind of labels of examples without any: their labels are zeros."""
 TEXT = "text"
 """The kind of labels of blocks of text: the tokens themselves, see `supernets.data.document_blocks`."""
 _SEPARATORS = re.compile(r"[\s,;|]+")

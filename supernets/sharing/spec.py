@@ -15,6 +15,7 @@ Routing = Literal["layer", "neuron"]
 Kernels = Literal["centre", "transform"]
 Correction = Literal["least-squares"]
 Experts = Literal["merged"]
+Statistics = Literal["kept"]
 
 MAX_EXPERTS, MAX_HIDDEN, MAX_RANK = 64, 4096, 1024
 """Far above useful values; they catch typing errors."""
@@ -67,6 +68,8 @@ class SharingSpec:
             (`supernets.families.decoder.correction`); None for no correction.
         experts: how layers of experts keep fewer of them: those that they drop are merged into the others
             (`supernets.sharing.expert_merging`); None for the first ones alone. With plain slices only.
+        statistics: ``kept`` where the largest network is a trained model as it was, so that its batch norms have their
+            statistics; None to take those of calibration examples, as of every trained supernet.
 
     Raises:
         SpaceError: a value is invalid; the message begins with the key.
@@ -77,6 +80,7 @@ class SharingSpec:
     adapter_rank: int | None = None
     correction: Correction | None = None
     experts: Experts | None = None
+    statistics: Statistics | None = None
 
     def __post_init__(self) -> None:
         if self.mixture is not None and not isinstance(self.mixture, MixtureSpec):
@@ -84,6 +88,8 @@ class SharingSpec:
         _check_word("kernels", self.kernels, get_args(Kernels))
         if self.correction is not None:
             _check_word("correction", self.correction, get_args(Correction))
+        if self.statistics is not None:
+            _check_word("statistics", self.statistics, get_args(Statistics))
         if self.adapter_rank is not None:
             _check_number("adapter_rank", self.adapter_rank, 1, MAX_RANK)
             if self.mixture is not None or self.kernels != "centre" or self.experts is not None:
@@ -105,8 +111,8 @@ class SharingSpec:
         """The sharing that `to_json` wrote; also reads ``slice``, the name of plain sharing in job files.
 
         Args:
-            data: A mapping with the keys ``mixture``, ``kernels``, ``adapter_rank``, ``correction`` and ``experts``, each of
-                which may be missing; or ``slice``.
+            data: A mapping with the keys ``mixture``, ``kernels``, ``adapter_rank``, ``correction``, ``experts`` and
+                ``statistics``, each of which may be missing; or ``slice``.
 
         Raises:
             SpaceError: the data is malformed.

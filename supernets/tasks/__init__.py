@@ -2,6 +2,7 @@
 
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tasks.classification import CLASSIFICATION, Classification
+from supernets.tasks.imitation import Imitation
 from supernets.tasks.language_modelling import LanguageModelling
 from supernets.tasks.multi_label import MultiLabel
 from supernets.tasks.regression import Regression
@@ -9,6 +10,7 @@ from supernets.tasks.regression import Regression
 __all__ = [
     "CLASSIFICATION",
     "Classification",
+    "Imitation",
     "LanguageModelling",
     "Metric",
     "MultiLabel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from torch.nn import functional
 
 from supernets.data import DataSet, Part
 from supernets.tasks.divergence import Divergence
+
+if TYPE_CHECKING:
+    from supernets.tasks.agreement import OriginalOutputs
 
 Reduction = Literal["mean", "sum"]
 
@@ -69,7 +72,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    metrics: ClassVar[tuple[Metric, ...]]
+    metrics: tuple[Metric, ...]
     targets: ClassVar[str]
     spatial: ClassVar[bool] = False
     weights_alone: ClassVar[bool] = False
@@ -91,9 +94,18 @@ class Task(ABC):
         unfit labels."""
         return self
 
+    def with_original(self, original: OriginalOutputs) -> Task:
+        """The task for networks that are made of a trained one, of which it may score the agreement; by default as it is.
+
+        Args:
+            original: Outputs of that network, which `examples` takes in place of labels.
+        """
+        return self
+
     @abstractmethod
-    def n_outputs(self, data: DataSet) -> int:
-        """The number of outputs (of images' outputs, of channels) that a family's networks must have."""
+    def n_outputs(self, data: DataSet) -> int | None:
+        """The number of outputs (of images' outputs, of channels) that a family's networks must have; None for those that the
+        user's model has."""
 
     def examples(self, metric: str, part: Part) -> Part:
         """The examples that a metric is scored on; by default those of the part. Raises `DataError` where it has none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from supernets.data import DataSet
+from supernets.data import DataSet, Part
+from supernets.tasks.agreement import AGREEMENT, OriginalOutputs, agreement_score, share_score
 from supernets.tasks.base import Metric, Reduction, Score, Task
 from supernets.tasks.divergence import Divergence, divergence
 
@@ -18,13 +18,28 @@ from supernets.tasks.divergence import Divergence, divergence
 class Classification(Task):
     """Cross-entropy, and the accuracy: the share of examples whose largest output is their class's.
 
-    The standard error is the binomial one, sqrt(p (1 - p) / n).
+    The standard error is the binomial one, sqrt(p (1 - p) / n). Of networks that are made of a trained one, the original, there
+    is the agreement with it, too.
+
+    Args:
+        original: Outputs of the original; None without one.
     """
 
     name = "classification"
-    metrics = (Metric("accuracy", "share"),)
+    metrics = (Metric("accuracy", "share"), AGREEMENT)
     targets = "classes"
     verbs = ("classifies", "classified")
+
+    def __init__(self, original: OriginalOutputs | None = None) -> None:
+        self._original = original
+
+    def with_original(self, original: OriginalOutputs) -> Classification:
+        return Classification(original)
+
+    def examples(self, metric: str, part: Part) -> Part:
+        if metric != AGREEMENT.name or self._original is None:
+            return part
+        return self._original.labelled(part)
 
     def n_outputs(self, data: DataSet) -> int:
         return data.n_classes
@@ -39,21 +54,12 @@ class Classification(Task):
         return _divergence(divergence, outputs, teacher)
 
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
-        right = outputs.argmax(axis=1) == targets
-        share = int(right.sum()) / len(right)
-        return Score(share, _binomial_error(share, len(right)), right)
+        if metric == AGREEMENT.name:
+            return agreement_score(outputs, targets)
+        return share_score(outputs.argmax(axis=1) == targets)
 
     def alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.asarray(first.argmax(axis=1) == second.argmax(axis=1), dtype=np.bool_)
-
-
-def _binomial_error(share: float, n: int) -> float:
-    """The standard error of a share of n examples, sqrt(p (1 - p) / n).
-
-    Of none or all of them, which would have an error of 0 and look certain, it is half the width of the score interval of one
-    standard error (Wilson 1927): 1 / (2 (n + 1)).
-    """
-    return math.sqrt(share * (1 - share) / n) if 0 < share < 1 else 0.5 / (n + 1)
 
 
 _divergence = divergence

@@ -31,8 +31,11 @@ class Extraction:
 
     def __call__(self, architecture: Architecture) -> nn.Module:
         """A plain module with its own storage, in evaluation mode."""
-        network = recalibrate(self._supernet.extract(architecture), self._calibration)
-        if self._supernet.sharing.spec.correction is None or architecture == self._supernet.space.largest:
+        spec, largest = self._supernet.sharing.spec, self._supernet.space.largest
+        network = self._supernet.extract(architecture).eval()
+        if spec.statistics is None:
+            recalibrate(network, self._calibration)
+        if spec.correction is None or architecture == largest:
             return network
         family, plain = self._supernet.family.plain(architecture)
         if isinstance(self._correction, Correction):
@@ -48,9 +51,7 @@ class Extraction:
             live = self._supernet.subnet(largest).eval()  # no copies of its weights
         if isinstance(live, Decoder):
             return Correction(live, self._calibration)
-        # As it is scored: a trained supernet's statistics are a mixture of those of its subnets.
-        network = recalibrate(self._supernet.extract(largest), self._calibration)
-        return LayerCorrection(family.programs().of().elastic, network, self._calibration)
+        return LayerCorrection(family.programs().of().elastic, self(largest), self._calibration)
 
 
 @torch.no_grad()

@@ -316,6 +316,7 @@ def _check_same_training(
 
 def score_and_loss(module: nn.Module, part: Part, task: Task) -> tuple[float, float]:
     """The value of the task's first metric, in single precision, and the mean loss; see `outputs_of`."""
+    part = task.examples(task.metrics[0].name, part)
     outputs = outputs_of(task.scored(module), part, batch_size=5 * task.scored_together)
     score = task.score(task.metrics[0].name, outputs.numpy(), part.labels.numpy())
     return float(np.float32(score.value)), task.losses(outputs, part.labels).mean().item()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,6 +24,7 @@ from nas.jobs.build.checkpoints import (
 )
 from nas.jobs.build.family import find_family, find_sharing, with_rate_of_family
 from nas.jobs.build.job_data import JobData, load_job_data
+from nas.jobs.build.original import with_original
 from nas.jobs.build.plugin_strategy import plugin_strategy
 from nas.jobs.build.pretrained import ExpertStart, Pretrained, load_pretrained, pretrained_weights, without_experts
 from nas.jobs.build.serving import Serving, find_serving, served_memory
@@ -34,7 +35,8 @@ from nas.jobs.resolve.references import check_parts
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema.supernet import PARTITION
 from nas.jobs.schema.training import TrainingConfig, own_teacher
-from supernets.data import OnProgress, batches, no_progress
+from supernets.data import DataSet, OnProgress, batches, no_progress
+from supernets.data.targets import NO_LABELS
 from supernets.families.decoder.activations import activation_importance, measure_activations
 from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.single_network import SingleFamily
@@ -136,6 +138,12 @@ class BuiltJob:
         """The memory of its language models; None for other networks. Raises `JobError` as `served_memory`."""
         return served_memory(self.serving, supernet, self.job)
 
+    @cached_property
+    def training_data(self) -> DataSet:
+        """The data with the labels that networks are trained on, where these are the original's outputs."""
+        task, data = self.data.task, self.data.dataset
+        return data if data.targets != NO_LABELS else replace(data, train=task.examples(task.metrics[0].name, data.train))
+
     def current(self) -> Supernet:
         """The trained supernet that the job names, else a new one."""
         return self._new() if self.checkpoint is None else self.checkpoint.supernet
@@ -155,8 +163,9 @@ class BuiltJob:
             case "weights":
                 supernet.sort(orders(importance(supernet)))
             case "taylor":
-                shown = batches(self.data.calibration, self.job.config.training.batch_size, generator=None)
-                supernet.sort(orders(taylor_importance(supernet, shown, self.data.task.loss)))
+                task = self.data.task
+                shown = batches(task.examples(task.metrics[0].name, self.data.calibration), self.job.config.training.batch_size, generator=None)
+                supernet.sort(orders(taylor_importance(supernet, shown, task.loss)))
             case "activations":
                 largest = cast(Decoder, supernet.extract(supernet.space.largest))
                 supernet.sort(orders(activation_importance(largest, measure_activations(largest, texts))))
@@ -345,6 +354,7 @@ def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress) -> Bui
         check_training_data(origin, data.dataset, key="supernet.from")
     n_outputs = data.task.n_outputs(data.dataset)
     model = None if user_model is None else user_model.captured(data.dataset, n_outputs)
+    data = with_original(data, model)
     family: Family
     if model is not None:
         family = family_of(model, job)

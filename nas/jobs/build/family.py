@@ -66,7 +66,7 @@ def with_rate_of_family(job: ResolvedJob) -> ResolvedJob:
 
 
 def find_family(
-    job: ResolvedJob, data: JobData, *, n_outputs: int, checkpoint: Checkpoint | None, pretrained: Pretrained | None
+    job: ResolvedJob, data: JobData, *, n_outputs: int | None, checkpoint: Checkpoint | None, pretrained: Pretrained | None
 ) -> Family:
     """The job's family.
 
@@ -211,7 +211,7 @@ def _plain(family: Family) -> Family:
     return family.inner if isinstance(family, NestedFamily) else family
 
 
-def _sizes(data: DataSet, n_outputs: int, pretrained: PretrainedConfig | None) -> dict[str, Any]:
+def _sizes(data: DataSet, n_outputs: int | None, pretrained: PretrainedConfig | None) -> dict[str, Any]:
     """The arguments of a family beside its spec: the sizes of the data, and those that a pretrained network fixes."""
     sizes: dict[str, Any] = {"n_classes": n_outputs}
     if isinstance(text := data.format, TextFormat):
@@ -279,7 +279,7 @@ def find_sharing(job: ResolvedJob, family: Family, checkpoint: Checkpoint | None
     sharing = supernet.sharing
     if checkpoint is not None:
         trained = checkpoint.supernet.sharing.spec
-        if sharing is not None and sharing.spec() != replace(trained, adapter_rank=None):
+        if sharing is not None and sharing.spec() != replace(trained, adapter_rank=None, statistics=None):
             fault = "the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it"
             raise CheckpointError(f"supernet.from: {fault}", code="checkpoint.other-supernet")
         return trained
@@ -290,6 +290,8 @@ def find_sharing(job: ResolvedJob, family: Family, checkpoint: Checkpoint | None
         raise JobError(f"{source}: supernet.sort: {message}", code="job.conflict")
     try:
         spec = replace(PLAIN if sharing is None else sharing.spec(), adapter_rank=job.config.training.adapter_rank)
+        if spec.correction is not None and supernet.model is not None and job.config.training.epochs == 0:
+            spec = replace(spec, statistics="kept")
         if spec.correction is not None and mixture:
             raise SpaceError(f"correction: {spec.correction} fits networks without experts; remove it")
         if spec.correction is not None and not plain.programs().of().exact:

@@ -84,7 +84,8 @@ class JobData:
         channels = self.dataset.images.channels
         if (source := plugin_source(self.job)) is not None:
             return images_of(source, channels=channels, n=n)
-        return some_images(data.name, data.path, channels=channels, n=n, image_column=data.image_column)
+        options: dict[str, Any] = {"image_column": data.image_column, "labelled": data.labels is None}
+        return some_images(data.name, data.path, channels=channels, n=n, **options)
 
     def digests(self) -> dict[str, str]:
         """The digest of each part, by its name."""
@@ -218,13 +219,14 @@ def _data_options(
     elif len(section_options) < len(_keys(of_text)):
         fixed = _options_of_trained(job, of_text=of_text)
     options = {**fixed, **section_options, **_section_options(data, _OF_RESIZING)}
+    labels: dict[str, Any] = {"labelled": data.labels is None, "examples": data.examples}
     if not of_text:
         _check_images(section_options, fixed, where=job.source, key=key)
         images: dict[str, Any] = {key: options.get(key) for key in (*_OF_IMAGES, *_OF_RESIZING)}
         columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
-        return ImageOptions(**images, **columns, skip_unreadable=bool(data.skip_unreadable))
+        return ImageOptions(**images, **columns, **labels, skip_unreadable=bool(data.skip_unreadable))
     text_options = _section_options(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
-    return TextOptions(tokenizer=options.get("tokenizer"), **text_options)
+    return TextOptions(tokenizer=options.get("tokenizer"), **text_options, **labels)
 
 
 def _document_options(job: ResolvedJob, *, pretrained: Path | None) -> DocumentOptions:

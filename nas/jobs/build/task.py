@@ -15,7 +15,7 @@ from nas.errors import JobError, PluginError
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob
 from nas.plugins import PluginRef, calling, construct
-from nas.search.problem.tasks import LANGUAGE
+from nas.search.problem.tasks import AGREEMENT, IMITATION, LANGUAGE
 from supernets.data import DataSet, ImageFormat, Part
 from supernets.errors import DataError, SupernetError
 from supernets.experts.routing_metrics import ExpertCache
@@ -40,7 +40,9 @@ def task_for(job: ResolvedJob, data: DataSet) -> tuple[Task, DataSet]:
         UnknownNameError, PluginError: there is no such task, or its code raises or returns what no task does.
     """
     config, source, ref = job.config, job.source, job.plugin("task")
-    options = {"cache": expert_cache(config)} if config.task == LANGUAGE else {}
+    options: dict[str, Any] = {"cache": expert_cache(config)} if config.task == LANGUAGE else {}
+    if config.task == IMITATION:
+        options["of_classes"] = AGREEMENT in (*config.objectives, *config.constraints)
     task: Task = job.task_class(**options) if ref is None else plugin_task(ref, job.task_class)
     data = task.prepared(data)
     if data.targets != task.targets:

@@ -10,11 +10,13 @@ from nas.errors import PluginError
 from nas.jobs.build.checkpoints import check_training_data, named_checkpoint
 from nas.jobs.build.compatibility_facts import as_stored, network_facts
 from nas.jobs.build.job_data import JobData, load_job_data
+from nas.jobs.build.original import with_original
 from nas.jobs.build.pretrained import load_pretrained
 from nas.jobs.build.user_model import load_model
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema.search_job import stored_job
 from nas.plugins import Kind, find
+from supernets.networks.capture.captured_model import CapturedModel
 from supernets.training.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -113,4 +115,6 @@ def _job_of(run: StoredRun, data: object) -> ResolvedJob:
 
 
 def _load_data(job: ResolvedJob, trained_on: str | None) -> JobData:
-    return load_job_data(job, pretrained=load_pretrained(job), model=load_model(job), trained_on=trained_on)
+    model = load_model(job)
+    data = load_job_data(job, pretrained=load_pretrained(job), model=model, trained_on=trained_on)
+    return with_original(data, model.model if model is not None and isinstance(model.model, CapturedModel) else None)

@@ -88,8 +88,11 @@ class JobModel:
             del options["image_size"]  # another size than its default may do
         return {key: value for key, value in options.items() if value is not None}
 
-    def captured(self, data: DataSet, n_outputs: int) -> CapturedModel:
+    def captured(self, data: DataSet, n_outputs: int | None) -> CapturedModel:
         """The model as data, with an output for each class, and its axes proved.
+
+        Args:
+            n_outputs: Number of outputs; None for those that it has.
 
         Raises:
             JobError: it cannot be captured with inputs of these data, or has other outputs.
@@ -101,7 +104,8 @@ class JobModel:
             text = data.format if isinstance(data.format, TextFormat) else None
             model = self._of_images(data, where) if text is None else self._of_sentences(data, text, where)
             check_operations(model)
-            model = with_outputs(model, n_outputs, seed=self.config.seed)
+            if n_outputs is not None:
+                model = with_outputs(model, n_outputs, seed=self.config.seed)
             check_model(model, _options(self.config))
         except CaptureError as error:
             raise JobError(f"{where}: {error}", code=error.code) from error

@@ -193,7 +193,7 @@ def _n_workers(built_job: BuiltJob) -> int:
 
 
 def _training(built_job: BuiltJob) -> Span:
-    settings, data = built_job.settings(), built_job.data.dataset
+    settings, data = built_job.settings(), built_job.training_data
     teacher = built_job.teacher
     step_seconds, after = time_training(
         built_job.untrained(),

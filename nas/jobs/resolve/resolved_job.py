@@ -27,8 +27,9 @@ from nas.search.problem.objectives import (
     Objective,
     is_shipped_metric,
     metrics_of,
+    shipped_objectives,
 )
-from nas.search.problem.tasks import CHOICES, ROUTING, SHIPPED, TaskMetrics
+from nas.search.problem.tasks import AGREEMENT, CHOICES, ROUTING, SHIPPED, TaskMetrics
 from nas.search.problem.variants import Variants
 
 _TASK, _TASK_METRIC = "supernets.tasks:Task", "supernets.tasks:Metric"
@@ -36,6 +37,7 @@ _TASKS = {
     "classification": "supernets.tasks.classification:Classification",
     "regression": "supernets.tasks.regression:Regression",
     "language-modelling": "supernets.tasks.language_modelling:LanguageModelling",
+    "imitation": "supernets.tasks.imitation:Imitation",
     "multi-label": "supernets.tasks.multi_label:MultiLabel",
 }
 """The classes of the shipped tasks, which need torch."""
@@ -198,7 +200,8 @@ class ResolvedJob:
         if (task := SHIPPED.get(config.task)) is not None:
             has_choices, used_names = config.data.choices is not None, {*config.objectives, *config.constraints}
             available = (m for m in task.metrics if has_choices or m.name not in CHOICES)
-            return TaskMetrics(task.name, tuple(m for m in available if m not in ROUTING or m.name in used_names))
+            optional = (*ROUTING, *shipped_objectives(AGREEMENT))
+            return TaskMetrics(task.name, tuple(m for m in available if m not in optional or m.name in used_names))
         return TaskMetrics(config.task, _metrics_of_plugin(self.plugin("task"), self.task_class.metrics))
 
     @property

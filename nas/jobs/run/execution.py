@@ -132,7 +132,8 @@ class RunExecution:
         if teacher is not None:
             check_teacher(self.folder.id, state.teacher, teacher.weights_digest)
             self.store.update_state(teacher=teacher.weights_digest)
-        training = (supernet, built_job.data.dataset, built_job.strategy(), settings, self.folder.checkpoint)
+        data = built_job.data.dataset if trained else built_job.training_data
+        training = (supernet, data, built_job.strategy(), settings, self.folder.checkpoint)
         common: dict[str, Any] = {
             "task": built_job.data.task,
             "teacher": None if teacher is None else teacher.network,

@@ -30,6 +30,8 @@ OF_FILES = (
     "encoding",
     "crop",
     "interpolation",
+    "labels",
+    "examples",
 )
 """Keys on the files of shipped data sets; data sets of plug-ins have settings."""
 OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable", "crop", "interpolation")
@@ -48,6 +50,8 @@ _OF_NAMES = {
     "documents": (DOCUMENTS,),
     "separator": (DOCUMENTS, PAIRS),
     "choices": (DOCUMENTS,),
+    "labels": ("image-folder", TEXT),
+    "examples": ("image-folder", TEXT),
 }
 """Keys of some data sets, by their names."""
 _VOCABULARIES = {TEXT: 8000, DOCUMENTS: 4000, PAIRS: 4000}
@@ -176,6 +180,10 @@ class DataConfig(Section):
         | None
     ) = None
     """The encoding of the files of sentences."""
+    labels: Annotated[Literal["none"] | None, Field(description="none, or no such key")] = None
+    """none takes examples without labels: the images of a folder and of the folders in it, or the lines of text files."""
+    examples: int | None = whole_number(3, 10**6, default=None, of="examples")
+    """Maximum number of examples without labels, spread over the files."""
     skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
     """Leaves out files of an image folder or table that cannot be used, instead of an error that lists them."""
     validation: _Part = None
@@ -228,6 +236,10 @@ class DataConfig(Section):
         for key, names in _OF_NAMES.items():
             if getattr(self, key) is not None and self.name not in names:
                 raise conflict(key, f"is for an {' or '.join(names)}, and got {self.name}; remove it")
+        if self.examples is not None and self.labels is None:
+            raise conflict("examples", "is for examples without labels; add labels: none, or remove it")
+        if self.label_column is not None and self.labels is not None:
+            raise conflict("label_column", "is for examples with labels, and labels is none; remove one of them")
         self._check_normalisation()
         self._check_shares(kind)
         return self

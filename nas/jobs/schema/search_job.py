@@ -39,9 +39,11 @@ from nas.search.problem.objectives import (
     Variant,
 )
 from nas.search.problem.tasks import (
+    AGREEMENT,
     CACHED_EXPERTS,
     CHOICES,
     CLASSIFICATION,
+    IMITATION,
     LANGUAGE,
     SERVED_MEMORY,
     SERVED_METRICS,
@@ -138,9 +140,8 @@ class SearchJob(Section):
         """Sets the default of the objectives, which depends on the task, and of the learning rate, on the supernet."""
         if not isinstance(data, dict):
             return data
-        if (task := SHIPPED.get(str(data.get("task")))) not in (None, CLASSIFICATION) and data.get(
-            "objectives"
-        ) is None:
+        task = SHIPPED.get(str(data.get("task")))
+        if task is not None and task.name != CLASSIFICATION.name and data.get("objectives") is None:
             timed = "time_per_token_ms" if task.name == LANGUAGE else "latency_ms"
             data = {**data, "objectives": [task.metrics[0].name, timed]}
         supernet, training = data.get("supernet"), data.get("training", {})
@@ -295,6 +296,7 @@ class SearchJob(Section):
             raise missing_key(
                 "objectives", f"is missing; name a metric of the task {self.task}, e.g. [METRIC, latency_ms]"
             )
+        self._check_original()
         self._check_served()
         self._check_choices()
         self._check_expert_cache()
@@ -303,6 +305,20 @@ class SearchJob(Section):
                 "training.divergence",
                 f"alpha compares the probabilities of classes, and the task is {self.task}; remove it",
             )
+
+    def _check_original(self) -> None:
+        """A network is compared with the original where it is made of one."""
+        of_model = self.supernet.model is not None or self.supernet.from_ is not None
+        used = [name for name in (*self.objectives, *self.constraints) if name == AGREEMENT]
+        if used and self.task in (CLASSIFICATION.name, IMITATION) and not of_model:
+            raise conflict("objectives", f"{AGREEMENT} is with the model of supernet.model, and the job names none; name one")
+        if self.task == IMITATION and not of_model:
+            raise conflict("task", f"{IMITATION} is of the model of supernet.model, and the job names none; name one")
+        if self.task == IMITATION and self.data.labels is None and self.data.name in DATA_SETS:
+            raise missing_key("data.labels", f"is missing; the task {IMITATION} takes examples without labels; write none")
+        if self.task == IMITATION and AGREEMENT not in used and self.supernet.sort == "taylor":
+            text = "taylor is by the loss, whose gradient is zero at the original where its outputs are no classes; take weights"
+            raise conflict("supernet.sort", text)
 
     def _check_served(self) -> None:
         """Language models are timed as they are served, by two models; other networks by one."""

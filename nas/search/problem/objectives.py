@@ -71,6 +71,7 @@ class MetricKind(NamedTuple):
 
 _METRICS: Mapping[str, MetricKind] = {
     "accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Accuracy"),
+    "agreement": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Agreement"),
     "mae": MetricKind("", Goal.MINIMIZE, scored=True, title="Mean absolute error"),
     "r2": MetricKind("", Goal.MAXIMIZE, scored=True, title="R²"),
     "average_precision": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Average precision"),

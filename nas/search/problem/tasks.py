@@ -81,13 +81,16 @@ ROUTING = shipped_objectives(
 """Metrics of how consistently tokens ask for experts, which networks without experts lack."""
 CACHED_EXPERTS = tuple(metric.name for metric in ROUTING[:3])
 """Those of a cache, whose size a job gives."""
+AGREEMENT, IMITATION = "agreement", "imitation"
+"""The metric, and the task without labels, of networks that are made of a trained one."""
 CLASSIFICATION = TaskMetrics("classification", (ACCURACY,))
 SHIPPED: Mapping[str, TaskMetrics] = {
     task.name: task
     for task in (
-        CLASSIFICATION,
+        TaskMetrics(CLASSIFICATION.name, (ACCURACY, *shipped_objectives(AGREEMENT))),
         TaskMetrics("regression", shipped_objectives("mae", "r2")),
         TaskMetrics(LANGUAGE, (*shipped_objectives("perplexity", "bits_per_byte", *CHOICES), *ROUTING)),
+        TaskMetrics(IMITATION, shipped_objectives(AGREEMENT, "r2")),
         TaskMetrics("multi-label", shipped_objectives("average_precision")),
     )
 }
