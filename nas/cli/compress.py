@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -35,7 +34,9 @@ def compress(
     ],
     data: Annotated[
         Path,
-        option("--data", help="A folder of images, or a file or folder of sentences, one a line; labels are not needed."),
+        option(
+            "--data", help="A folder of images, or a file or folder of sentences, one a line; labels are not needed."
+        ),
     ],
     limit: Annotated[
         str | None,
@@ -62,7 +63,10 @@ def compress(
     arguments: Arguments = None,
     data_options: Annotated[
         str | None,
-        option("--data-options", help='Keys of the section data of a job, e.g. "{image_size: 96, mean: [0.5], std: [0.5]}".'),
+        option(
+            "--data-options",
+            help='Keys of the section data of a job, e.g. "{image_size: 96, mean: [0.5], std: [0.5]}".',
+        ),
     ] = None,
     output: Annotated[
         Path,
@@ -93,30 +97,32 @@ def compress(
         export_path(output, "model", "0")
     with driving(runs, inline=True) as options:
         run, reused = nas.runs.compressed_run(job, options)
-    exported = None if limit is None else run.export(output, select=limit)
-    paths = run.plot() if has("plots") else []
     if as_json:
-        search = nas.results.search_json(run.report)
-        return print_json(
-            {**search, "reused": reused, "plots": [str(path) for path in paths], "usage": run.usage, "exported": exported}
-        )
-    return _print(run, exported, paths, reused=reused)
-
-
-def _print(run: nas.Run, exported: Mapping[str, Any] | None, paths: list[Path], *, reused: bool) -> None:
-    """Prints the front with the original first, the file that was written, and what can be done next."""
+        exported = None if limit is None else run.export(output, select=limit)
+        search = {**nas.results.search_json(run.report), "reused": reused, "usage": run.usage}
+        return print_json({**search, "plots": [str(path) for path in _plots(run, reused=reused)], "exported": exported})
     report, root = run.report, run.runs.root
     print(f"{run.id}: {report.evaluations_text}, all of them measured; {_usage(run, reused=reused)}")
     _print_front(report)
-    for path in paths:
-        print(path)
-    if not paths:
-        print(f"no plots were made, since their part is not installed; for plots: {install('plots')}", file=sys.stderr)
-    if exported is not None:
-        print_onnx(exported)
-    again = "another --limit" if exported is not None else '--limit "latency_ms<=..."'
+    for path in _plots(run, reused=reused):
+        if path.suffix != ".svg" and path.stem == "front":
+            print(path)
+    if limit is not None:
+        print_onnx(run.export(output, select=limit))
+    again = '--limit "latency_ms<=..."' if limit is None else "another --limit"
     print(f"the same command with {again} writes another network of this run, in seconds")
-    print(f"next: {run_command('show', run.id, root)}, or train the network that you choose: {run_command('finetune', run.id, root)}")
+    print(f"next: {run_command('show', run.id, root)}, or")
+    return print(f"{run_command('finetune', run.id, root)}, which trains the network that you choose")
+
+
+def _plots(run: nas.Run, *, reused: bool) -> list[Path]:
+    """The plots of a run, which are drawn now where their part is installed, but of an earlier run once."""
+    if reused and (drawn := sorted(run.folder.plots.glob("*"))):
+        return drawn
+    if has("plots"):
+        return run.plot()
+    print(f"no plots were made, since their part is not installed; for plots: {install('plots')}", file=sys.stderr)
+    return []
 
 
 def _print_front(report: nas.results.RunReport) -> None:

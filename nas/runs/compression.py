@@ -28,7 +28,10 @@ CALIBRATION, VALIDATION, TEST = 256, 256, 256
 MINUTES = 2.5
 """Time of the search, after which the front is measured again."""
 MAX_EVALUATIONS = 60
+_BATCH = 16
+"""Number of examples of each gradient by which units are sorted: small batches serve best, and take little memory."""
 _SOURCE = "compress"
+_NORMAL = "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _TEXTS = (".txt", ".csv", ".tsv", ".jsonl", ".zip")
 _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
@@ -63,9 +66,14 @@ def compression_job(
     Raises:
         JobError: a value is invalid, or the data are missing.
     """
-    of_text, own_weights = _of_text(data), weights
+    of_text, own_weights, data_options = _of_text(data), weights, dict(data_options or {})
     if weights is None and model.startswith(("torchvision:", "timm:")):
         own_weights = HUB
+    if is_function(model) and not of_text and "mean" not in data_options:
+        fault = "has no record of how its images are normalised; give their mean and std, for pixels from 0 to 1"
+        raise JobError(
+            f"data_options: {model} {fault}, e.g. {_NORMAL}", code="job.missing-key", parameter="data_options"
+        )
     section: dict[str, Any] = {"name": TEXT if of_text else "image-folder", "path": str(data)}
     if not labels:
         section |= {"labels": "none", "examples": CALIBRATION + VALIDATION + TEST}
@@ -75,13 +83,15 @@ def compression_job(
     supernet = {"model": model, "sort": sort, "sharing": {"correction": "least-squares"}}
     supernet |= {} if own_weights is None else {"weights": own_weights}
     supernet |= {} if not arguments else {"arguments": dict(arguments)}
-    budget = {"evaluations": MAX_EVALUATIONS, "minutes": MINUTES} if evaluations is None else {"evaluations": evaluations}
+    budget = (
+        {"evaluations": MAX_EVALUATIONS, "minutes": MINUTES} if evaluations is None else {"evaluations": evaluations}
+    )
     job = {
         "name": f"{_SOURCE}-{_name(model)}",
-        "data": {**section, **(data_options or {})},
+        "data": {**section, **data_options},
         "task": CLASSIFICATION.name if labels else IMITATION,
         "supernet": supernet,
-        "training": {"epochs": 0},
+        "training": {"epochs": 0, "batch_size": _BATCH},
         "hardware": [profile],
         "objectives": [metric, "latency_ms"],
         "constraints": {"accuracy": {"min": 0.0}} if labels else {},
@@ -124,9 +134,11 @@ def _runs_of(job: SearchJob, options: RunOptions) -> list[Run]:
 
 
 def _changed(job: SearchJob) -> int:
-    """The last change of the files of a job's model and data, in nanoseconds since the epoch, as files and folders record it."""
+    """The last change of the files of a model and its data, in nanoseconds since the epoch."""
     supernet, data = job.supernet, job.data.path
-    names = [text.partition("transformers:")[2] or text for text in (supernet.model, supernet.weights) if text is not None]
+    names = [
+        text.partition("transformers:")[2] or text for text in (supernet.model, supernet.weights) if text is not None
+    ]
     if is_function(str(supernet.model)) and (spec := find_spec(str(supernet.model).partition(":")[0])) is not None:
         names.append(str(spec.origin))
     paths = [Path(name) for name in names if Path(name).exists()]
@@ -143,7 +155,9 @@ def _of_text(data: Path) -> bool:
         expected = f"a folder of images, or sentences: {', '.join(_TEXTS)}"
         raise JobError(f"{data}: is a file; expected {expected}", code="data.layout", parameter="data")
     if not data.is_dir():
-        raise JobError(f"{data}: does not exist; expected a folder of images or of texts", code="data.missing", parameter="data")
+        raise JobError(
+            f"{data}: does not exist; expected a folder of images or of texts", code="data.missing", parameter="data"
+        )
     for path in data.rglob("*"):
         suffix = path.suffix.lower()
         if suffix in _IMAGES or suffix in _TEXTS:
@@ -153,6 +167,6 @@ def _of_text(data: Path) -> bool:
 
 
 def _name(model: str) -> str:
-    """The last words of a model's name, for the name of its job."""
-    stem = Path(model).stem if "/" in model else model.partition(":")[2] or model
+    """A model's name in letters and digits, for the name of its job."""
+    stem = Path(model).stem if "/" in model else model.removeprefix("torchvision:").removeprefix("timm:")
     return _NO_NAME.sub("-", stem).strip("-")[:_MAX_NAME] or "model"

@@ -89,21 +89,17 @@ def _image_files(path: Path) -> list[Path]:
     def stop(error: OSError) -> None:
         raise unreadable(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
 
-    files = [
-        Path(root, name)
-        for root, folders, names in os.walk(path, onerror=stop, followlinks=False)
-        if not _remove_hidden(folders)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
+    files: list[Path] = []
+    for root, folders, names in os.walk(path, onerror=stop):
+        folders[:] = [name for name in folders if not _is_clutter(name)]
+        files += [Path(root, name) for name in names if name.lower().endswith(SUFFIXES) and not _is_clutter(name)]
     if not files:
         raise misplaced(f"{path}: holds no images; expected {', '.join(SUFFIXES)} files; add some")
     return sorted(files)
 
 
-def _remove_hidden(folders: list[str]) -> None:
-    """Keeps a walk out of hidden folders and clutter."""
-    folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in CLUTTER]
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in CLUTTER
 
 
 def _sentences(file: TextFile, options: TextOptions) -> list[tuple[str, str]]:

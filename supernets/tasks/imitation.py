@@ -14,7 +14,6 @@ from supernets.tasks.agreement import AGREEMENT, OriginalOutputs, agreement_scor
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tasks.divergence import Divergence, divergence
 
-
 R2 = Metric("r2")
 
 
@@ -23,8 +22,8 @@ class Imitation(Task):
 
     The metrics are ``agreement``, of outputs that are scores of classes, (n, classes, ...), and ``r2``, of any others: one less
     the sum of squared differences over that of the original's outputs from their mean over examples. The loss of classes is the
-    cross-entropy to the original's most likely one (hard distillation; Touvron et al. 2021, arXiv 2012.12877, section 3), and the
-    distance from a teacher a divergence of probabilities; of others, both are half the squared difference.
+    cross-entropy to the original's most likely one (hard distillation: Touvron et al. 2021, arXiv 2012.12877), and the distance
+    from a teacher a divergence of probabilities; of others, both are half the squared difference.
 
     Args:
         of_classes: True if outputs are scores of classes.
@@ -34,6 +33,7 @@ class Imitation(Task):
     name = "imitation"
     metrics = (AGREEMENT, R2)
     targets = "none"
+    scored_together = 32
 
     def __init__(self, *, of_classes: bool = True, original: OriginalOutputs | None = None) -> None:
         self._of_classes, self._original = of_classes, original

@@ -17,6 +17,9 @@ from supernets.networks.threads import one_thread
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 
+_CORRECTED_BYTES = 2**29
+"""Limit of the corrected networks that are kept, since a finalist of a search is used twice."""
+
 
 class Extraction:
     """Extracts subnets of a supernet, each recalibrated, and corrected where the supernet's sharing says so.
@@ -28,9 +31,23 @@ class Extraction:
 
     def __init__(self, supernet: Supernet, calibration: Sequence[Tensor]) -> None:
         self._supernet, self._calibration = supernet, calibration
+        self._corrected: dict[Architecture, dict[str, Tensor]] = {}
 
     def __call__(self, architecture: Architecture) -> nn.Module:
         """A plain module with its own storage, in evaluation mode."""
+        if (tensors := self._corrected.get(architecture)) is not None:
+            network = self._supernet.extract(architecture).eval()
+            network.load_state_dict(tensors)
+            return network
+        network = self._fitted(architecture)
+        if self._supernet.sharing.spec.correction is not None and architecture != self._supernet.space.largest:
+            self._corrected[architecture] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            n_kept = max(1, _CORRECTED_BYTES // max(1, sum(t.nbytes for t in self._corrected[architecture].values())))
+            while len(self._corrected) > n_kept:
+                del self._corrected[next(iter(self._corrected))]
+        return network
+
+    def _fitted(self, architecture: Architecture) -> nn.Module:
         spec, largest = self._supernet.sharing.spec, self._supernet.space.largest
         network = self._supernet.extract(architecture).eval()
         if spec.statistics is None:

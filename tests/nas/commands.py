@@ -80,7 +80,7 @@ class Shell:
         self.monkeypatch.setattr(sys, "argv", ["nas", *map(str, args)])
         code, error, handler = 0, None, signal.getsignal(signal.SIGINT)
         try:
-            with _undrawn() if args[:1] in (("search",), ("resume",)) else nullcontext():
+            with _undrawn() if args[:1] in (("search",), ("resume",), ("compress",)) else nullcontext():
                 main()
         except SystemExit as exit_:
             error = getattr(exit_.__context__, "code", None)

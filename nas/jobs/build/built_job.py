@@ -24,7 +24,7 @@ from nas.jobs.build.checkpoints import (
 )
 from nas.jobs.build.family import find_family, find_sharing, with_rate_of_family
 from nas.jobs.build.job_data import JobData, load_job_data
-from nas.jobs.build.original import with_original
+from nas.jobs.build.original import check_class_order, with_original
 from nas.jobs.build.plugin_strategy import plugin_strategy
 from nas.jobs.build.pretrained import ExpertStart, Pretrained, load_pretrained, pretrained_weights, without_experts
 from nas.jobs.build.serving import Serving, find_serving, served_memory
@@ -142,7 +142,9 @@ class BuiltJob:
     def training_data(self) -> DataSet:
         """The data with the labels that networks are trained on, where these are the original's outputs."""
         task, data = self.data.task, self.data.dataset
-        return data if data.targets != NO_LABELS else replace(data, train=task.examples(task.metrics[0].name, data.train))
+        return (
+            data if data.targets != NO_LABELS else replace(data, train=task.examples(task.metrics[0].name, data.train))
+        )
 
     def current(self) -> Supernet:
         """The trained supernet that the job names, else a new one."""
@@ -164,7 +166,11 @@ class BuiltJob:
                 supernet.sort(orders(importance(supernet)))
             case "taylor":
                 task = self.data.task
-                shown = batches(task.examples(task.metrics[0].name, self.data.calibration), self.job.config.training.batch_size, generator=None)
+                shown = batches(
+                    task.examples(task.metrics[0].name, self.data.calibration),
+                    self.job.config.training.batch_size,
+                    generator=None,
+                )
                 supernet.sort(orders(taylor_importance(supernet, shown, task.loss)))
             case "activations":
                 largest = cast(Decoder, supernet.extract(supernet.space.largest))
@@ -355,6 +361,7 @@ def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress) -> Bui
     n_outputs = data.task.n_outputs(data.dataset)
     model = None if user_model is None else user_model.captured(data.dataset, n_outputs)
     data = with_original(data, model)
+    check_class_order(data)
     family: Family
     if model is not None:
         family = family_of(model, job)

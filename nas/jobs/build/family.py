@@ -66,7 +66,12 @@ def with_rate_of_family(job: ResolvedJob) -> ResolvedJob:
 
 
 def find_family(
-    job: ResolvedJob, data: JobData, *, n_outputs: int | None, checkpoint: Checkpoint | None, pretrained: Pretrained | None
+    job: ResolvedJob,
+    data: JobData,
+    *,
+    n_outputs: int | None,
+    checkpoint: Checkpoint | None,
+    pretrained: Pretrained | None,
 ) -> Family:
     """The job's family.
 

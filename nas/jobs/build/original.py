@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from nas.engine.store.folder import RunFolder
@@ -16,11 +18,15 @@ from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job
 from nas.search.problem.tasks import AGREEMENT, IMITATION
 from supernets.data import Part
+from supernets.data.targets import CLASSES
 from supernets.networks.capture.captured_model import CapturedModel, load_capture
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.network import Network
 from supernets.tasks.agreement import OriginalOutputs
+
+_MATCHED, _SHOWN = 0.2, 100
+"""The gain of accuracy by another order that is no chance, and the characters that show it."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,9 @@ def with_original(data: JobData, model: CapturedModel | None) -> JobData:
             raise JobError(f"{source}: objectives: {AGREEMENT} {fault}; remove it", code="job.conflict")
         model = load_capture(stored)
     if model.fresh:
-        fault = f"its last layer {model.fresh[0]} is fresh, so that it answers at random; remove {AGREEMENT}"
-        raise JobError(f"{source}: objectives: {model.name}: {fault}", code="job.conflict")
+        outputs = f"one for each of the {data.dataset.n_classes} classes of the data"
+        fault = f"{model.name} has other outputs than {outputs}, so that {model.fresh[0]} is replaced"
+        raise JobError(f"{source}: objectives: {AGREEMENT}: {fault}; take others", code="job.unfit-data")
     if compares and model.outputs[0].shape[1:2] in ((), (1,)):
         fault = f"is of classes, and {model.name} has one output; take r2"
         raise JobError(f"{source}: objectives: {AGREEMENT} {fault}", code="job.conflict")
@@ -68,6 +75,30 @@ def with_original(data: JobData, model: CapturedModel | None) -> JobData:
     network = Network(specialised(elastic, elastic.full_sizes), model.tensors)
     original = _RunOriginal(network.onnx(), data.task.scored_together)
     return replace(data, task=data.task.with_original(OriginalOutputs(original)))
+
+
+def check_class_order(data: JobData) -> None:
+    """Raises `JobError` where the original knows the classes of the data, but has them in another order.
+
+    Its answers are matched one to one with the classes, so that most examples are right (an assignment problem). In another order
+    far more of them are right than as they are.
+    """
+    config, names = data.job.config, data.dataset.class_names
+    if data.dataset.targets != CLASSES or AGREEMENT not in (*config.objectives, *config.constraints):
+        return
+    part = data.dataset.validation
+    answers = data.task.examples(AGREEMENT, part).labels.argmax(1)
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (answers.numpy(), part.labels.numpy()), 1)
+    outputs, classes = linear_sum_assignment(-counts)
+    as_they_are, matched = counts.trace() / len(part), counts[outputs, classes].sum() / len(part)
+    if matched < 2 * as_they_are + _MATCHED:
+        return
+    pairs = sorted(zip(outputs, classes, strict=True), key=lambda pair: -counts[pair])
+    examples = ", ".join(f"{o} for {names[o]!r} means {names[c]!r}" for o, c in pairs if o != c and counts[o, c])
+    fault = f"the model is right for {as_they_are:.0%} of the validation part, and for {matched:.0%} with other classes"
+    remedy = f"output {examples[:_SHOWN]}; rename the classes, so that they sort as the outputs"
+    raise JobError(f"{data.job.source}: data: {fault}: {remedy}", code="job.unfit-data")
 
 
 def _origins(job: ResolvedJob) -> Iterator[RunFolder]:

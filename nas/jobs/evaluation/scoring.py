@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import platform
 import time
@@ -174,6 +175,13 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
         self._part = part
         self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
         """Batches by the digest of their examples."""
+
+    def on(self, part: Part) -> InlineScoring:
+        """The same scoring on another part of the data, by networks that are corrected once for both."""
+        scoring = copy.copy(self)
+        InlinePool.__init__(scoring, scoring.score_one)
+        scoring._part, scoring._batches = part, {}
+        return scoring
 
     def score_one(self, task: ScoringTask) -> Scored:
         """The result of one task; any error of the candidate becomes its failure."""

@@ -207,8 +207,7 @@ class SearchExecution:
         self.run.store.record_block_costs(block_costs(built_job.job, self.supernet, chosen))
         # Only after the search does an evaluator get the test part, so that no search can depend on it.
         test = built_job.data.dataset.test
-        scoring = InlineScoring(self.supernet, built_job.data.calibration, test, built_job.data.task)
-        with self._evaluator(test, scoring) as evaluator:
+        with self._evaluator(test, self._scoring_here.on(test)) as evaluator:
             measure_finalists(
                 chosen,
                 built_job.job.metrics,
@@ -267,11 +266,17 @@ class SearchExecution:
         finally:
             measured.close()
 
+    @cached_property
+    def _scoring_here(self) -> InlineScoring:
+        """Scoring in this process, of which the search and the finalists share corrected networks."""
+        data = self.run.built_job.data
+        return InlineScoring(self.supernet, data.calibration, data.dataset.validation, data.task)
+
     def _scoring(self, part: Part) -> Scoring:
         """Scoring on the validation part: here, or by Ray actors."""
         options, data = self.run.options, self.run.built_job.data
         if options.scores_here:
-            return InlineScoring(self.supernet, data.calibration, part, data.task)
+            return self._scoring_here.on(part)
         settings = self.run.built_job.job.config.search
         return nas.jobs.RayPool(
             self.supernet,

@@ -311,14 +311,18 @@ class SearchJob(Section):
         of_model = self.supernet.model is not None or self.supernet.from_ is not None
         used = [name for name in (*self.objectives, *self.constraints) if name == AGREEMENT]
         if used and self.task in (CLASSIFICATION.name, IMITATION) and not of_model:
-            raise conflict("objectives", f"{AGREEMENT} is with the model of supernet.model, and the job names none; name one")
+            raise conflict(
+                "objectives", f"{AGREEMENT} is with the model of supernet.model, and the job names none; name one"
+            )
         if self.task == IMITATION and not of_model:
             raise conflict("task", f"{IMITATION} is of the model of supernet.model, and the job names none; name one")
         if self.task == IMITATION and self.data.labels is None and self.data.name in DATA_SETS:
-            raise missing_key("data.labels", f"is missing; the task {IMITATION} takes examples without labels; write none")
+            raise missing_key(
+                "data.labels", f"is missing; the task {IMITATION} takes examples without labels; write none"
+            )
         if self.task == IMITATION and AGREEMENT not in used and self.supernet.sort == "taylor":
-            text = "taylor is by the loss, whose gradient is zero at the original where its outputs are no classes; take weights"
-            raise conflict("supernet.sort", text)
+            fault = "taylor is by gradients of the loss, which are zero at the original without classes; take weights"
+            raise conflict("supernet.sort", fault)
 
     def _check_served(self) -> None:
         """Language models are timed as they are served, by two models; other networks by one."""
