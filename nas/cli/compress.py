@@ -24,7 +24,7 @@ from nas.plugins.parts import has, install
 from nas.results.export.export_paths import export_path
 
 
-@app.command(epilog='Example: nas compress torchvision:resnet18 --data photos --limit "latency_ms<=5"')
+@app.command(epilog='Example: nas compress timm:resnet18 --data photos --limit "latency_ms<=5"')
 def compress(
     model: Annotated[
         str,
@@ -75,11 +75,11 @@ def compress(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Make a trained model smaller, in minutes: without labels, without training.
+    """Make a trained model smaller, in minutes.
 
-    Prints the front of smaller networks, which are corrected on your examples, by their agreement with the model and their
-    measured latency, and writes the network for a limit. It is a run as any other: repeated with another --limit, it writes
-    another network of the same run.
+    It needs neither labels nor training. It prints the front of smaller networks, which are corrected on your examples, by
+    their agreement with the model and their measured latency, and writes the network for a limit. It is a run as any other:
+    repeated with another --limit, it writes another network of the same run.
     """
     job = nas.runs.compression_job(
         model,

@@ -31,7 +31,7 @@ class Imitation(Task):
     """
 
     name = "imitation"
-    metrics = (AGREEMENT, R2)
+    metrics: tuple[Metric, ...] = (AGREEMENT, R2)
     targets = "none"
     scored_together = 32
 

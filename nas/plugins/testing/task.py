@@ -54,7 +54,7 @@ class TaskContract:
             data: Data that the task has prepared.
             n: Number of examples, at least 1.
         """
-        return torch.randn((n, task.n_outputs(data)), generator=torch.Generator().manual_seed(1))
+        return torch.randn((n, task.n_outputs(data) or 1), generator=torch.Generator().manual_seed(1))
 
     @pytest.fixture
     def prepared(self) -> tuple[Task, DataSet]:
