@@ -80,8 +80,8 @@ def with_original(data: JobData, model: CapturedModel | None) -> JobData:
 def check_class_order(data: JobData) -> None:
     """Raises `JobError` where the original knows the classes of the data, but has them in another order.
 
-    Its answers are matched one to one with the classes, so that most examples are right (an assignment problem). In another order
-    far more of them are right than as they are.
+    Its answers are matched one to one with the classes, so that most examples are right (an assignment problem). In another
+    order far more of them are right than as they are.
     """
     config, names = data.job.config, data.dataset.class_names
     if data.dataset.targets != CLASSES or AGREEMENT not in (*config.objectives, *config.constraints):
