@@ -12,6 +12,7 @@ KEYS = [
     ("trainning: {}", "trainning", "unknown-key", "'training'"),
     ("training: {augment: {flp: true}}", "training.augment.flp", "unknown-key", "'flip'"),
     ("zzz: 1", "zzz", "unknown-key", "'zzz' | name, seed, data"),
+    ("search: {start: best}", "search.start", "unknown-name", "spread"),
     ("search: {evaluations: 0}", "search.evaluations", "invalid-value", "2 to 1000000 | 0"),
     ("search: {evaluations: 1}", "search.evaluations", "invalid-value", "2 to 1000000 | 1"),
     ("search: {evaluations: 2000000}", "search.evaluations", "invalid-value", "2 to 1000000 | 2000000"),
