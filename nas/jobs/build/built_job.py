@@ -44,6 +44,7 @@ from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.family_program import without_weights
 from supernets.sharing.base import Family, Supernet, TrainingStrategy
 from supernets.sharing.chain import ChainSharing
+from supernets.sharing.removal import removal_importance
 from supernets.sharing.sorting import importance, orders, taylor_importance
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture, SearchSpace
@@ -173,8 +174,11 @@ class BuiltJob:
                 )
                 supernet.sort(orders(taylor_importance(supernet, shown, task.loss)))
             case "activations":
-                largest = cast(Decoder, supernet.extract(supernet.space.largest))
-                supernet.sort(orders(activation_importance(largest, measure_activations(largest, texts))))
+                largest = supernet.extract(supernet.space.largest)
+                if isinstance(largest, Decoder):
+                    supernet.sort(orders(activation_importance(largest, measure_activations(largest, texts))))
+                else:
+                    supernet.sort(orders(removal_importance(supernet, texts)))
         return supernet
 
     def _new(self) -> Supernet:

@@ -151,7 +151,8 @@ class SupernetConfig(Section):
     ] = None
     """The order of the units of a model or a pretrained network, so that narrower layers have the most important ones:
     by the norm of the weights that read them (the default for a model), by the change of the loss without them, estimated
-    from gradients, or (of the family decoder) by the error without them, measured on activations."""
+    from gradients, or (of a model and of the family decoder) by the error that stays without them when the layers that read
+    them are fitted again, measured on activations: without labels."""
 
     partition: Annotated[
         Literal["random", "weights", "co-activation"] | None, Field(description="random, weights or co-activation")
@@ -207,9 +208,9 @@ class SupernetConfig(Section):
             raise conflict("sort", f"{fault}; name one, or remove it")
         if self.pretrained is None:
             self._check_without_pretrained()
-        if self.sort == "activations" and (self.family != "decoder" or self.model is not None):
-            of = "a model" if self.model is not None else self.family
-            raise conflict("sort", f"activations are measured of the family decoder, got {of}; take weights or taylor")
+        if self.sort == "activations" and self.family != "decoder" and self.model is None:
+            fault = f"activations are measured of models and the family decoder, got {self.family}"
+            raise conflict("sort", f"{fault}; take weights or taylor")
         return self
 
     def _check_without_pretrained(self) -> None:

@@ -22,6 +22,7 @@ from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.user_model import Preprocessing
 from supernets.sharing.base import Distillation, LabelLoss
+from supernets.sharing.removal import removal_importance
 from supernets.sharing.sorting import taylor_importance
 from supernets.tasks import CLASSIFICATION
 from tests.errors import raises
@@ -102,6 +103,16 @@ def test_units_are_sorted_by_the_change_of_the_loss_on_training_images(tmp_path:
         assert relative_difference([found(first.inputs, largest)], [before.eval()(first.inputs, largest)]) <= 1e-5
     others = taylor_importance(before, batches(first, 32, generator=None), CLASSIFICATION.loss)
     assert not all((own.diff() <= 1e-5 * own.max()).all() for own in others.values())
+
+
+def test_units_are_sorted_by_the_error_that_stays_without_them(tmp_path: Path, module: Path) -> None:
+    made = prepared(tmp_path, f"{{model: '{MODEL}', sort: activations}}", more="calibration_images: 96")
+    images, found, before = head(made.data.dataset.train, 96).inputs, made.untrained(), made.current()
+    values, others = removal_importance(found, [images]), removal_importance(before, [images])
+    assert all((own.diff() <= 0).all() for own in values.values())
+    assert not all((own.diff() <= 0).all() for own in others.values())
+    with torch.no_grad():
+        assert relative_difference([found(images, found.space.largest)], [before(images, found.space.largest)]) <= 1e-5
 
 
 def test_a_mixture_begins_with_the_model(tmp_path: Path, module: Path) -> None:
