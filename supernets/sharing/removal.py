@@ -124,7 +124,8 @@ class _Reader:
         """What the removal of each of some units costs, (n,)."""
         places = self.units[units]
         inverses, weights = self.inverse[places[:, :, None], places[:, None]], self.weights[:, places].movedim(0, 2)
-        return (weights * torch.linalg.solve(inverses, weights)).sum((1, 2))
+        costs: Tensor = (weights * torch.linalg.solve(inverses, weights)).sum((1, 2))
+        return costs
 
     def remove(self, unit: int) -> None:
         """Removes a unit and fits the other weights again."""

@@ -26,7 +26,7 @@ def refitted_error(rows: Tensor, weight: Tensor, group: list[int]) -> float:
 def inputs(monkeypatch: pytest.MonkeyPatch) -> Tensor:
     monkeypatch.setattr(removal, "_RIDGE", 1e-9)
     monkeypatch.setattr(removal, "_POSITIONS", 10**6)
-    return torch.randn(300, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    return torch.randn(90, 2, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 def eliminated(rows: Tensor, weight: Tensor, n_units: int) -> list[float]:
@@ -47,7 +47,7 @@ def test_units_are_removed_in_the_order_of_the_best_fits(inputs: Tensor) -> None
     first, second = nn.Conv2d(2, 16, 3), nn.Conv2d(16, 24, 2, stride=2, padding=1)
     model = nn.Sequential(first, nn.ReLU(), second, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     supernet = nas.supernet_of(model, inputs[:2], sort=False)
-    (steps,) = (values for values in removal_importance(supernet, inputs.split(100)).values() if len(values) == 16)
+    (steps,) = (values for values in removal_importance(supernet, inputs.split(40)).values() if len(values) == 16)
     windows = functional.unfold(model[:2](inputs), (2, 2), stride=2, padding=1).transpose(1, 2).reshape(-1, 64)
     assert steps.tolist() == eliminated(windows, second.weight.flatten(1), 16)
 
