@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.remeasuring import Remeasuring
+from nas.engine.process_memory import frozen_collector
 from nas.engine.search_progress import FrontTracker, SearchProgress
 from nas.engine.stop_criteria import StopCallback, StopCriteria
 from nas.engine.store.base import Fit, RunStore
@@ -77,23 +76,9 @@ def search(
         on_progress=on_progress,
         clock=clock,
     )
-    with _frozen_garbage_collector():
+    with frozen_collector():  # all workers wait for their next batch
         run.run()
     return run.evaluations
-
-
-@contextmanager
-def _frozen_garbage_collector() -> Iterator[None]:
-    """Excludes existing objects from garbage collection: a pass over modules, data and weights takes 0.1 s and more, while
-    all workers wait for their next batch."""
-    if gc.get_freeze_count():  # the caller has frozen them, and keeps them so
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @dataclass(kw_only=True)

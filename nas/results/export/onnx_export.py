@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor, nn
 
-from nas.engine.process_memory import release_free_memory
+from nas.engine.process_memory import frozen_collector, release_free_memory
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
@@ -108,6 +108,7 @@ def export_onnx(
         ).write()
 
 
+@frozen_collector()
 def network_bundle(
     point: Point,
     provenance: Provenance,
