@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from supernets.data.document_blocks import block_data_set
 from supernets.data.documents import text_documents
@@ -234,6 +233,8 @@ def _images(name: str, path: Path | None, options: ImageOptions, on_progress: On
 
 def _digits() -> Source:
     """1,797 grey images of 8 x 8 pixels with values from 0 to 16 (the test set of Alpaydin and Kaynak 1998, UCI)."""
+    from sklearn.datasets import load_digits  # importing it takes longer than reading most other data sets
+
     images, labels = load_digits(return_X_y=True)
     inputs = np.round(images.reshape(-1, 1, 8, 8) * 255 / 16).astype(np.uint8)
     names = tuple(f"digits[{i}]" for i in range(len(labels)))
