@@ -4,6 +4,7 @@ from .errors import NasError as NasError
 from .jobs.build.user_model import supernet_of as supernet_of
 from .jobs.run.run_options import RunOptions as RunOptions
 from .jobs.schema import load_job as load_job
+from .runs.compression.run import compress as compress
 from .runs.driver import resume as resume
 from .runs.driver import run as run
 from .runs.driver import train as train

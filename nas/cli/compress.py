@@ -13,7 +13,7 @@ import nas.results
 import nas.runs
 from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, option
 from nas.cli.completion import profile_names
-from nas.cli.exports import print_onnx
+from nas.cli.exports import print_onnx, print_solved
 from nas.cli.models import Arguments, Weights, parse_arguments
 from nas.cli.output import number, print_json, print_table
 from nas.cli.remedies import run_command
@@ -42,6 +42,12 @@ def compress(
         str | None,
         option("--limit", help='Write the network that is best within limits, e.g. "latency_ms<=5".'),
     ] = None,
+    solve: Annotated[
+        bool,
+        typer.Option(
+            "--solve", help="With limits on costs: first solve for the best network within them, and measure it."
+        ),
+    ] = False,
     labels: Annotated[
         bool,
         typer.Option(
@@ -92,15 +98,19 @@ def compress(
         arguments=parse_arguments(arguments, "--arguments"),
         data_options=parse_arguments(data_options, "--data-options"),
     )
+    if solve and limit is None:
+        raise typer.BadParameter('--solve is for the limits of --limit, e.g. --limit "latency_ms<=1"')
     if limit is not None:
         nas.runs.check_limits(nas.jobs.ResolvedJob(job, RunsFolder(runs), "compress"), limit)
         export_path(output, "model", "0")
     with driving(runs, inline=True) as options:
         run, reused = nas.runs.compressed_run(job, options)
     if as_json:
-        exported = None if limit is None else run.export(output, select=limit)
+        exported_json = None if limit is None else run.export(output, select=limit, solve=solve)
         search = {**nas.results.search_json(run.report), "reused": reused, "usage": run.usage}
-        return print_json({**search, "plots": [str(path) for path in _plots(run, reused=reused)], "exported": exported})
+        return print_json(
+            {**search, "plots": [str(path) for path in _plots(run, reused=reused)], "exported": exported_json}
+        )
     report, root = run.report, run.runs.root
     print(f"{run.id}: {report.evaluations_text}, all of them measured; {_usage(run, reused=reused)}")
     _print_front(report)
@@ -108,9 +118,13 @@ def compress(
         if path.suffix != ".svg" and path.stem == "front":
             print(path)
     if limit is not None:
-        print_onnx(run.export(output, select=limit))
+        exported = run.export(output, select=limit, solve=solve)
+        if solve:
+            print_solved(exported["solved"])
+        print_onnx(exported)
     again = '--limit "latency_ms<=..."' if limit is None else "another --limit"
-    print(f"the same command with {again} writes another network of this run, in seconds")
+    print(f"the same command with {again} writes another network of this run, in seconds;")
+    print("with --solve, too, it first measures the network that should be best within the limit")
     print(f"next: {run_command('show', run.id, root)}, or")
     return print(f"{run_command('finetune', run.id, root)}, which trains the network that you choose")
 

@@ -124,7 +124,7 @@ def export(
     if as_json:
         return print_json(exported)
     if solved is not None:
-        _print_solved(solved)
+        print_solved(solved)
     if format == "onnx" and exported["fidelity"] != "final" and any("@" in name for name in exported["values"]):
         print("latency measured only by the search's shorter protocol")
     if select is None and index is None and not knee and opened.kind != "training":
@@ -132,7 +132,7 @@ def export(
     return _print_torch(exported) if format == "torch" else print_onnx(exported)
 
 
-def _print_solved(solved: Mapping[str, Any]) -> None:
+def print_solved(solved: Mapping[str, Any]) -> None:
     """Prints what was predicted and measured of the network that was solved for limits."""
     name, n = solved["solved"], solved["n_measured"]
     print(f"solved for {solved['select']}: {name}, {counted(n, 'network')} measured for it")

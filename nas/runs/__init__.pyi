@@ -1,6 +1,6 @@
-from .compression import check_limits as check_limits
-from .compression import compressed_run as compressed_run
-from .compression import compression_job as compression_job
+from .compression.job import check_limits as check_limits
+from .compression.job import compression_job as compression_job
+from .compression.run import compressed_run as compressed_run
 from .driver import drive as drive
 from .driver import start as start
 from .finetuning.improvement import improvement_of as improvement_of

@@ -17,7 +17,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.built_job import build_job
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job
-from nas.runs.compression import compression_job
+from nas.runs.compression.job import compression_job
 from supernets.networks.capture.opening import open_model
 from tests.full_disk import files_of_at_most
 from tests.nas.commands import Answer, Shell, assert_error

@@ -1,27 +1,19 @@
-"""Makes a trained model smaller without labels or training: a job as any other, its run, and the network for some limits."""
+"""The job that makes a trained model smaller, without labels or training (no torch)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import nas.jobs
-from nas.engine.store.base import RunStatus
-from nas.engine.store.opening import is_held
 from nas.errors import JobError
-from nas.jobs.resolve.references import check_references, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
-from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, job_of
 from nas.jobs.schema.data import TEXT
 from nas.results.analysis.network_selection import parse_terms
-from nas.runs.driver import resume, start
-from nas.runs.run import Run
 from nas.search.problem.tasks import AGREEMENT, CLASSIFICATION, IMITATION
-from supernets.networks.capture.model_names import HUB, is_function
+from supernets.networks.capture.model_names import HUB, is_function, is_onnx
 
 CALIBRATION, VALIDATION, TEST = 256, 256, 256
 """Number of examples that networks are corrected on, compared on, and reported on."""
@@ -30,8 +22,10 @@ MINUTES = 2.5
 MAX_EVALUATIONS = 60
 _BATCH = 16
 """Number of examples of each gradient by which units are sorted: small batches serve best, and take little memory."""
-_SOURCE = "compress"
-_NORMAL = "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
+SOURCE = "compress"
+"""The name of the job in errors."""
+NORMALISATION = "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
+"""An example for errors."""
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _TEXTS = (".txt", ".csv", ".tsv", ".jsonl", ".zip")
 _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
@@ -69,10 +63,10 @@ def compression_job(
     of_text, own_weights, data_options = _of_text(data), weights, dict(data_options or {})
     if weights is None and model.startswith(("torchvision:", "timm:")):
         own_weights = HUB
-    if is_function(model) and not of_text and "mean" not in data_options:
+    if (is_function(model) or is_onnx(model)) and not of_text and "mean" not in data_options:
         fault = "has no record of how its images are normalised; give their mean and std, for pixels from 0 to 1"
         raise JobError(
-            f"data_options: {model} {fault}, e.g. {_NORMAL}", code="job.missing-key", parameter="data_options"
+            f"data_options: {model} {fault}, e.g. {NORMALISATION}", code="job.missing-key", parameter="data_options"
         )
     section: dict[str, Any] = {"name": TEXT if of_text else "image-folder", "path": str(data)}
     if not labels:
@@ -87,7 +81,7 @@ def compression_job(
         {"evaluations": MAX_EVALUATIONS, "minutes": MINUTES} if evaluations is None else {"evaluations": evaluations}
     )
     job = {
-        "name": f"{_SOURCE}-{_name(model)}",
+        "name": f"{SOURCE}-{name_of(model)}",
         "data": {**section, **data_options},
         "task": CLASSIFICATION.name if labels else IMITATION,
         "supernet": supernet,
@@ -98,53 +92,12 @@ def compression_job(
         "search": {"batch": 4, **budget},
         "calibration_images": CALIBRATION,
     }
-    return job_of(job, source=_SOURCE).resolved(Path.cwd())
+    return job_of(job, source=SOURCE).resolved(Path.cwd())
 
 
 def check_limits(job: ResolvedJob, limits: str) -> None:
     """Raises `NasError` for limits that are malformed, or on what the job does not measure, before anything takes longer."""
     parse_terms(limits, [profile.name for profile in job.profiles], job.metrics)
-
-
-def compressed_run(job: SearchJob, options: RunOptions) -> tuple[Run, bool]:
-    """The finished run of a job, and whether it was there already: an equal job's run is continued, or taken as it is.
-
-    Raises:
-        NasError: the job cannot be done, or another process has its run.
-    """
-    for run in _runs_of(job, options):
-        with run.store() as store:
-            status, begun = store.status(), store.facts() is not None
-        if status is RunStatus.FINISHED:
-            return run, True
-        if begun and not is_held(run.folder):
-            return resume(run.id, options), True
-    resolved = ResolvedJob(job, options.runs, _SOURCE, options.objects)
-    check_references(resolved)
-    check_training(resolved, "search", inline=options.inline)
-    return start(resolved, options, "search"), False
-
-
-def _runs_of(job: SearchJob, options: RunOptions) -> list[Run]:
-    """The runs of an equal job that are newer than the files of its model and its data, the latest first."""
-    changed, text = _changed(job), job.to_yaml()
-    folders = [f for f in options.runs.list() if f.id.rpartition("-")[0] == job.name]
-    runs = [Run(folder, options.runs) for folder in folders if folder.written > changed]
-    return [run for run in runs[::-1] if nas.jobs.stored_job(run).to_yaml() == text]
-
-
-def _changed(job: SearchJob) -> int:
-    """The last change of the files of a model and its data, in nanoseconds since the epoch."""
-    supernet, data = job.supernet, job.data.path
-    names = [
-        text.partition("transformers:")[2] or text for text in (supernet.model, supernet.weights) if text is not None
-    ]
-    if is_function(str(supernet.model)) and (spec := find_spec(str(supernet.model).partition(":")[0])) is not None:
-        names.append(str(spec.origin))
-    paths = [Path(name) for name in names if Path(name).exists()]
-    if data is not None and data.exists():
-        paths += [data, *(path for path in data.iterdir() if path.is_dir())] if data.is_dir() else [data]
-    return max((path.stat().st_mtime_ns for path in paths), default=0)
 
 
 def _of_text(data: Path) -> bool:
@@ -166,7 +119,7 @@ def _of_text(data: Path) -> bool:
     raise JobError(f"{data}: holds none of what can be read; expected {expected}", code="data.layout", parameter="data")
 
 
-def _name(model: str) -> str:
+def name_of(model: str) -> str:
     """A model's name in letters and digits, for the name of its job."""
     stem = Path(model).stem if "/" in model else model.removeprefix("torchvision:").removeprefix("timm:")
     return _NO_NAME.sub("-", stem).strip("-")[:_MAX_NAME] or "model"

@@ -1,0 +1,182 @@
+"""Makes a trained model smaller: runs the job, or finds the run that is there, and exports the network for some limits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+import nas.jobs
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import make_folder, write_atomically
+from nas.engine.store.opening import is_held
+from nas.errors import JobError
+from nas.jobs.resolve.references import check_references, check_training
+from nas.jobs.resolve.resolved_job import ResolvedJob
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import SearchJob
+from nas.runs.compression.job import NORMALISATION, SOURCE, check_limits, compression_job, name_of
+from nas.runs.driver import resume, start
+from nas.runs.run import Run
+from supernets.networks.capture.captured_model import capture_model, save_capture
+from supernets.networks.capture.model_names import is_function
+from supernets.networks.capture.user_model import own_model
+
+
+def compress(
+    model: str | nn.Module,
+    examples: Path | str | NDArray[np.uint8] | Sequence[str],
+    limits: str | None = None,
+    *,
+    output: Path | str = ".",
+    labels: bool = False,
+    profile: str = "cpu-1-thread",
+    metric: str | None = None,
+    evaluations: int | None = None,
+    weights: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    solve: bool = False,
+    options: RunOptions | None = None,
+) -> Run:
+    """The run whose front has smaller versions of a trained model, made without training; with limits, one is exported.
+
+    A module and examples from memory are written as files in the runs folder, so that the run can be resumed and exported as
+    any other. Called again for the same model and examples, it returns the run that is there.
+
+    Args:
+        model: A module of torch, or a model as in ``supernet.model``.
+        examples: A folder of images, a file or folder of sentences; or images (n, channels, side, side), uint8, or texts.
+        limits: Limits for the network to export, e.g. ``latency_ms<=5``; None to export none.
+        output: The ONNX file to write, or a folder in which it is named after run and network.
+        labels, profile, metric, evaluations, weights, arguments, data_options: see `compression_job`; images of a module
+            need its ``mean`` and ``std``, for pixels from 0 to 1, in `data_options`.
+        solve: Whether the network that is best within the limits is solved for and measured first, see `Run.solve`.
+        options: Folder of the runs and observer; None for the defaults.
+
+    Raises:
+        NasError, CaptureError, DataError: the model cannot be made smaller, or the examples cannot be used, and why.
+    """
+    options = replace(options or RunOptions(), inline=True)
+    make_folder(options.runs.root)
+    data = Path(examples) if isinstance(examples, Path | str) else _written_examples(examples, options.runs.root)
+    if isinstance(model, nn.Module):
+        if data_options is None or "mean" not in data_options:
+            fault = "a module has no record of how its images are normalised; give their mean and std"
+            raise JobError(
+                f"data_options: {fault}, e.g. {NORMALISATION}", code="job.missing-key", parameter="data_options"
+            )
+        own_shape = examples.shape[1:3] if isinstance(examples, np.ndarray) else (3, None)
+        channels, size = (
+            data_options.get(key, n) for key, n in zip(("channels", "image_size"), own_shape, strict=True)
+        )
+        if size is None:
+            fault = "image_size is missing; expected that of the module's images in a folder, e.g. {image_size: 224}"
+            raise JobError(f"data_options: {fault}", code="job.missing-key", parameter="data_options")
+        model = _written_model(model, (channels, size, size), options.runs.root)
+    job = compression_job(
+        model,
+        data,
+        labels=labels,
+        profile=profile,
+        metric=metric,
+        evaluations=evaluations,
+        weights=weights,
+        arguments=arguments,
+        data_options=data_options,
+    )
+    if limits is not None:
+        check_limits(ResolvedJob(job, options.runs, SOURCE), limits)
+    run, _ = compressed_run(job, options)
+    if limits is not None:
+        run.export(output, select=limits, solve=solve)
+    return run
+
+
+def _written_examples(examples: NDArray[np.uint8] | Sequence[str], root: Path) -> Path:
+    """The folder of images, or the file of sentences, with these examples, which is named by their digest.
+
+    Raises:
+        JobError: they are neither images of bytes nor sentences of one line.
+    """
+    if isinstance(examples, np.ndarray):
+        shape = " x ".join(map(str, examples.shape))
+        if examples.dtype != np.uint8 or examples.ndim != 4 or examples.shape[1] not in (1, 3):
+            fault = f"examples: {examples.dtype} of the shape {shape}; expected images (n, 1 or 3, side, side), uint8"
+            raise JobError(f"{fault}, before they are normalised, or a list of texts", code="job.invalid-value")
+        pixels = np.ascontiguousarray(examples)
+        folder = root / f"examples-{hashlib.sha256(pixels.tobytes() + shape.encode()).hexdigest()[:16]}"
+        if not folder.is_dir():
+            part = folder.with_name(f".{folder.name}")
+            make_folder(part)
+            for i, image in enumerate(pixels):
+                Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(part / f"{i:06}.png")
+            part.rename(folder)
+        return folder
+    if not all(isinstance(text, str) and text.strip() and len(text.splitlines()) == 1 for text in examples):
+        raise JobError("examples: expected texts of one line each, or an array of images", code="job.invalid-value")
+    content = "\n".join(examples).encode()
+    path = root / f"examples-{hashlib.sha256(content).hexdigest()[:16]}.txt"
+    if not path.is_file():
+        write_atomically(path, content)
+    return path
+
+
+def _written_model(module: nn.Module, shape: tuple[int, ...], root: Path) -> str:
+    """The file of a module, captured for images of a shape, which is named by the digest of its contents."""
+    captured = capture_model(own_model(module.eval()), torch.zeros(2, *shape))
+    path = root / f".{name_of(type(module).__name__)}.capture"
+    save_capture(path, captured)
+    named = root / f"{path.stem[1:]}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.capture"
+    path.unlink() if named.is_file() else path.rename(named)
+    return str(named)
+
+
+def compressed_run(job: SearchJob, options: RunOptions) -> tuple[Run, bool]:
+    """The finished run of a job, and whether it was there already: an equal job's run is continued, or taken as it is.
+
+    Raises:
+        NasError: the job cannot be done, or another process has its run.
+    """
+    for run in _runs_of(job, options):
+        with run.store() as store:
+            status, begun = store.status(), store.facts() is not None
+        if status is RunStatus.FINISHED:
+            return run, True
+        if begun and not is_held(run.folder):
+            return resume(run.id, options), True
+    resolved = ResolvedJob(job, options.runs, SOURCE, options.objects)
+    check_references(resolved)
+    check_training(resolved, "search", inline=options.inline)
+    return start(resolved, options, "search"), False
+
+
+def _runs_of(job: SearchJob, options: RunOptions) -> list[Run]:
+    """The runs of an equal job that are newer than the files of its model and its data, the latest first."""
+    changed, text = _changed(job), job.to_yaml()
+    folders = [f for f in options.runs.list() if f.id.rpartition("-")[0] == job.name]
+    runs = [Run(folder, options.runs) for folder in folders if folder.written > changed]
+    return [run for run in runs[::-1] if nas.jobs.stored_job(run).to_yaml() == text]
+
+
+def _changed(job: SearchJob) -> int:
+    """The last change of the files of a model and its data, in nanoseconds since the epoch."""
+    supernet, data = job.supernet, job.data.path
+    names = [
+        text.partition("transformers:")[2] or text for text in (supernet.model, supernet.weights) if text is not None
+    ]
+    if is_function(str(supernet.model)) and (spec := find_spec(str(supernet.model).partition(":")[0])) is not None:
+        names.append(str(spec.origin))
+    paths = [Path(name) for name in names if Path(name).exists()]
+    if data is not None and data.exists():
+        paths += [data, *(path for path in data.iterdir() if path.is_dir())] if data.is_dir() else [data]
+    return max((path.stat().st_mtime_ns for path in paths), default=0)

@@ -1,0 +1,63 @@
+"""`nas.compress`: modules and examples from memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+import nas
+from nas.engine.store.folder import RunsFolder
+from tests.errors import raises
+from tests.nas.short_rounds import take_short_rounds
+
+OPTIONS = {"mean": [0.5], "std": [0.25]}
+
+
+def module() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 5)).eval()
+
+
+@pytest.mark.slow
+def test_a_module_is_compressed_on_images_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_short_rounds(monkeypatch)
+    model, images = module(), np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), dtype=np.uint8)
+    options = nas.RunOptions(RunsFolder(tmp_path / "runs"), observer=nas.ProgressObserver())
+    path = tmp_path / "small.onnx"
+    call = {"data_options": OPTIONS, "evaluations": 2, "options": options, "output": path}
+    run = nas.compress(model, images, "latency_ms<=100", **call)
+    inputs = run.examples().validation.inputs
+    (outputs,) = onnxruntime.InferenceSession(path).run(None, {"input": inputs.numpy()})
+    with torch.no_grad():
+        agreement = float((torch.from_numpy(outputs).argmax(1) == model(inputs).argmax(1)).float().mean())
+    assert agreement == pytest.approx(max(point.values["agreement"] for point in run.report.candidates))
+    pixels = {image.tobytes() for image in ((images / 255 - 0.5) / 0.25).astype(np.float32)}
+    assert all(image.tobytes() in pixels for image in inputs.numpy())
+    assert nas.compress(model, images, **call).id == run.id
+    assert nas.compress(model, images[:60], **call).id != run.id
+
+
+@pytest.mark.parametrize(
+    ("examples", "changes", "code"),
+    [
+        (np.zeros((9, 1, 8, 8), dtype=np.float32), {}, "job.invalid-value"),
+        (np.zeros((9, 8, 8), dtype=np.uint8), {}, "job.invalid-value"),
+        (np.zeros((9, 1, 8, 8), dtype=np.uint8), {"data_options": None}, "job.missing-key"),
+        (np.zeros((9, 1, 8, 8), dtype=np.uint8), {}, "data.unsplittable"),
+        (["one", "two\nlines"], {}, "job.invalid-value"),
+        ("gone", {}, "job.missing-key"),
+        ("gone", {"data_options": {**OPTIONS, "image_size": 8, "channels": 1}}, "data.missing"),
+        (np.zeros((9, 1, 8, 8), dtype=np.uint8), {"limits": "soon"}, "selection.malformed"),
+    ],
+)
+def test_examples_that_cannot_be_used(tmp_path: Path, examples: Any, changes: dict[str, Any], code: str) -> None:
+    options = nas.RunOptions(RunsFolder(tmp_path / "runs"), observer=nas.ProgressObserver())
+    with raises(code):
+        nas.compress(module(), examples, **{"data_options": OPTIONS, "options": options, **changes})
