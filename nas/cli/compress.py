@@ -29,7 +29,7 @@ def compress(
     model: Annotated[
         str,
         argument(
-            help="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function, or a file of a captured model."
+            help="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function, an ONNX file, or a captured one."
         ),
     ],
     data: Annotated[
