@@ -18,6 +18,7 @@ from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS, is
 from tests.nas.service.made_runs import Jobs
 from tests.nas.service.sent_files import packed, pickled, torch_file, with_link
 from tests.nas.service.test_stored import served
+from tests.nas.service.uploads.checks_without_process import check_without_process
 from tests.nas.service.uploads.test_data_sets import add as add_data
 from tests.nas.service.uploads.test_data_sets import problem
 from tests.supernets.data.test_checking import SENTENCES
@@ -105,11 +106,16 @@ BAD = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD)
 def test_folders_that_no_job_can_start_from_are_rejected(
-    client: TestClient, settings: ServiceSettings, broken: dict[str, bytes], tmp_path: Path, bad: str
+    client: TestClient,
+    settings: ServiceSettings,
+    broken: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: str,
 ) -> None:
+    check_without_process(monkeypatch)
     files, mark = dict(broken), tmp_path / "mark"
     config = json.loads(files[CONFIG])
     words = WEIGHTS
