@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -18,6 +19,7 @@ import nas.engine
 import nas.jobs
 import nas.search
 import nas.service
+import supernets.networks.capture
 from nas.cli.app import (
     Index,
     Json,
@@ -35,7 +37,7 @@ from nas.cli.output import print_json, print_list, print_result, progress_bar
 from nas.cli.running import check_one_choice, read_text
 from nas.engine.formatting import moment_text
 from nas.errors import JobError, ServiceError
-from supernets.networks.capture.model_names import is_file
+from supernets.networks.capture.model_names import is_file, is_onnx
 
 if TYPE_CHECKING:
     from nas.service.api.schemas import Artifact, Export, RunSummary
@@ -117,19 +119,36 @@ def _change(text: str) -> tuple[str, Any]:
 
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
-    """The job with the server's name of its captured model, which is uploaded unless the server has it."""
+    """The job with the server's name of its model (an ONNX file is captured), which is uploaded unless the server has it."""
     supernet = nas.jobs.parse_mapping(text, source="job", noun="job").get("supernet")
     model = supernet.get("model") if isinstance(supernet, dict) else None
     if not isinstance(model, str) or not is_file(model) or not (file := folder / Path(model).expanduser()).is_file():
         return text
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()[:12]
-    stem = re.sub(r"[^A-Za-z0-9-]+", "-", file.stem).strip("-")[:40]
-    name = f"{stem or 'model'}-{digest}"
-    if name not in {uploaded.name for uploaded in client.models()}:
-        client.add_model(name, file)
-        print(f"uploaded {file} as the model {name}", file=sys.stderr)
-    return nas.jobs.edit_job(text, {("supernet", "model"): f"models/{name}"}, source="job")
+    with TemporaryDirectory() as temporary:
+        upload = _capture_of_onnx(file, supernet.get("arguments"), Path(temporary)) if is_onnx(model) else file
+        with upload.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()[:12]
+        stem = re.sub(r"[^A-Za-z0-9-]+", "-", file.stem).strip("-")[:40]
+        name = f"{stem or 'model'}-{digest}"
+        if name not in {uploaded.name for uploaded in client.models()}:
+            client.add_model(name, upload)
+            print(f"uploaded {file} as the model {name}", file=sys.stderr)
+    changes: dict[tuple[str, ...], str | None] = {("supernet", "model"): f"models/{name}"}
+    if is_onnx(model) and "arguments" in supernet:
+        changes["supernet", "arguments"] = None
+    return nas.jobs.edit_job(text, changes, source="job")
+
+
+def _capture_of_onnx(file: Path, arguments: object, folder: Path) -> Path:
+    """The captured model of an ONNX file, which a server takes in its place.
+
+    Raises:
+        CaptureError: the file cannot be read, or the size of its images is dynamic.
+    """
+    opened = supernets.networks.capture.open_model(str(file), arguments if isinstance(arguments, dict) else None)
+    path = folder / f"{file.stem}.capture"
+    supernets.networks.capture.save_capture(path, supernets.networks.capture.captured_for(opened, None))
+    return path
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")

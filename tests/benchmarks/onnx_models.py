@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from supernets.networks.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT
 
 
-def exported_by_torch(module: nn.Module, example: Tensor, *, dynamo: bool) -> bytes:
+def exported_by_torch(module: nn.Module, example: Tensor, *, dynamo: bool, opset: int = OPSET) -> bytes:
     """The model by one of torch's exporters, with a dynamic batch."""
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
-    options: dict[str, Any] = {**names, "opset_version": OPSET, "dynamo": dynamo}
+    options: dict[str, Any] = {**names, "opset_version": opset, "dynamo": dynamo}
     if dynamo:
         shapes = ({0: torch.export.Dim(BATCH)},)
         program: Any = torch.onnx.export(module, (example,), dynamic_shapes=shapes, verbose=False, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ _EQUAL_HALF = 2e-2
 """The same for files of half precision, whose networks run in single precision here."""
 _ROUNDING = 10
 """How much larger than the error of single precision itself a difference may be."""
+_MAX_UNREAD = 2**24
+"""The most numbers of an input that no node reads."""
 _TYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
@@ -52,13 +55,8 @@ class OnnxOriginal:
         Raises:
             CaptureError: they differ; the message names the first node whose result does.
         """
-        inputs = [array.numpy() for array in module.file_inputs(x, mask)]
-        expected = self._run(self.file.model, [value.name for value in self.file.model.graph.output], inputs)
-        with torch.no_grad():
-            outputs = module.file_outputs(x, mask)
-        if self.has_probabilities:
-            outputs = [torch.softmax(output, -1) for output in outputs]
-        difference = _difference(outputs, expected)
+        inputs, outputs = self._inputs(module, x, mask), self._outputs(module, x, mask)
+        difference = _difference(outputs, self._run(self.file.model, self._output_names, inputs))
         if self.is_quantised:
             return (f"its outputs differ from the quantised file's by {difference:.1e} of their scale",)
         allowed = _EQUAL_HALF if self.file.half else EQUAL
@@ -70,6 +68,24 @@ class OnnxOriginal:
             code="capture.other-outputs",
         )
 
+    def difference(self, module: OnnxModule, x: Tensor, mask: Tensor | None = None) -> float:
+        """The largest difference of the module's outputs from those of the file in ONNX Runtime, relative to their scale."""
+        expected = self._run(self.file.model, self._output_names, self._inputs(module, x, mask))
+        return _difference(self._outputs(module, x, mask), expected)
+
+    @property
+    def _output_names(self) -> list[str]:
+        return [value.name for value in self.file.model.graph.output]
+
+    def _inputs(self, module: OnnxModule, x: Tensor, mask: Tensor | None) -> list[NDArray[Any]]:
+        return [tensor.numpy() for tensor in module.file_inputs(x, mask)]
+
+    @torch.no_grad()
+    def _outputs(self, module: OnnxModule, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """The module's outputs, as the file has them."""
+        outputs = module.file_outputs(x, mask)
+        return [torch.softmax(output, -1) for output in outputs] if self.has_probabilities else outputs
+
     def _run(self, model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Values of the file for an example, in as many runs as its fixed batch needs."""
         options = onnxruntime.SessionOptions()
@@ -77,17 +93,17 @@ class OnnxOriginal:
         try:
             content = model.SerializeToString()
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            types = {value.name: _TYPES.get(value.type) for value in session.get_inputs()}
+            array_of = dict(zip(self.names, inputs, strict=True))
             feeds = {
-                name: array.astype(types.get(name) or array.dtype)
-                for name, array in zip(self.names, inputs, strict=True)
+                value.name: _as_input(value, array_of.get(value.name), len(inputs[0])) for value in session.get_inputs()
             }
             n = len(inputs[0])
             batch = self.fixed_batch or n
             parts = []
             for start in range(0, n, batch):
                 chosen = [min(i, n - 1) for i in range(start, start + batch)]  # the last one again, to fill up
-                parts.append(session.run(list(names), {name: array[chosen] for name, array in feeds.items()}))
+                examples = {name: array[chosen] for name, array in feeds.items() if name in array_of}
+                parts.append(session.run(list(names), feeds | examples))
         except Exception as error:  # of a library in C++
             first = str(error).strip().splitlines()[:1]
             raise CaptureError(
@@ -101,14 +117,11 @@ class OnnxOriginal:
         """The error of single precision: how much outputs differ in double precision."""
         state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         try:
-            with torch.no_grad():
-                exact = module.double().file_outputs(x.double() if x.is_floating_point() else x, mask)
+            exact = self._outputs(module.double(), x.double() if x.is_floating_point() else x, mask)
         except (RuntimeError, CaptureError):  # constants of single precision in it
             return 0.0
         finally:
             module.float().load_state_dict(state)
-        if self.has_probabilities:
-            exact = [torch.softmax(output, -1) for output in exact]
         return _difference(outputs, [output.numpy() for output in exact])
 
     def _first_difference(
@@ -137,6 +150,16 @@ class OnnxOriginal:
             if _difference([values[name]], [array]) > 10 * EQUAL:  # type: ignore[list-item]
                 return f", from {node_of[name].title} on"
         return ""
+
+
+def _as_input(declared: Any, array: NDArray[Any] | None, n: int) -> NDArray[Any]:
+    """An input in its type; zeros for one that no node reads, as tf2onnx leaves some."""
+    if array is None:
+        shape = [size if isinstance(size, int) else n for size in declared.shape]
+        if prod(shape) > _MAX_UNREAD:
+            raise ValueError(f"its input {declared.name[:60]}, which no node reads, has {prod(shape)} numbers")
+        array = np.zeros(shape, np.float32)
+    return array.astype(_TYPES.get(declared.type, array.dtype))
 
 
 def _difference(outputs: Sequence[Tensor], expected: Sequence[NDArray[Any]]) -> float:

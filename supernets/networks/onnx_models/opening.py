@@ -19,6 +19,8 @@ from supernets.networks.onnx_models.preparation import prepare
 DEQUANTIZE = "dequantize"
 """The argument that reads weights in whole numbers as real ones."""
 _ZEROS = ("token_type_ids", "segment_ids")
+_MAX_BATCH = 256
+"""The largest batch that a file may be fixed at: each comparison runs all of it."""
 _CHANNELS, _MIN_SIZE = (1, 3, 4), 8
 """Channels of images, and the least height and width of images that end with them."""
 
@@ -70,6 +72,11 @@ def _opened(file: OnnxFile, *, dequantize: bool) -> UserModel:
         )
     batch = inputs.main.shape[0] if inputs.main.shape else None
     if batch is not None:
+        if batch > _MAX_BATCH:
+            raise CaptureError(
+                f"its batch is fixed at {batch}; expected at most {_MAX_BATCH}, or a dynamic one",
+                code="capture.example",
+            )
         notes.append(f"its batch is fixed at {batch}; it is read as one of any size")
     if inputs.is_channels_last:
         notes.append("its images are height x width x channels; here they are channels x height x width")

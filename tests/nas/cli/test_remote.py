@@ -14,6 +14,7 @@ import pytest
 
 import nas.service
 from nas.engine.store.folder import RunsFolder
+from nas.plugins.testing.onnx_networks import conv_net
 from nas.service.client import NasClient
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.service import Service
@@ -393,6 +394,13 @@ def test_the_captured_model_of_a_job_is_uploaded_once(shell: Shell, monkeypatch:
         assert f"model: {model['path']}  # mine" in text
         assert "uploaded" not in shell.nas("submit", "jobs/own.yaml").err
         assert len(shell.nas("models", "list", "--json").data) == 1
+        (shell.folder / "jobs" / "conv.onnx").write_bytes(conv_net(depth=3, size=8))
+        onnx_job = job.replace("my net.capture", "conv.onnx").replace(
+            "  model", "  arguments: {dequantize: false}\n  model"
+        )
+        (shell.folder / "jobs" / "onnx.yaml").write_text(onnx_job)
+        captured_onnx = shell.nas("submit", "jobs/onnx.yaml", "--json")
+        assert "uploaded jobs/conv.onnx as the model conv-" in captured_onnx.err
         refused = shell.nas("submit", shell.job(job.replace("my net.capture", "timm:resnet18")))
         assert "submitted jobs run no model's own code" in refused.err
         assert shell.nas("models", "delete", model["name"]).code == 1  # two runs wait for it

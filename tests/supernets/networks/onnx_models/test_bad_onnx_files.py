@@ -117,6 +117,11 @@ def set_op(name: str, op: str, domain: str = "") -> Change:
 
 FAULTS: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "capture.onnx-malformed", "no graph"),
+    "a huge batch": (
+        changed(lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 2**30)),
+        "capture.example",
+        "1073741824",
+    ),
     "text": (b"this is no network", "capture.onnx-malformed", "no ONNX model"),
     "cut off": (small().SerializeToString()[:300], "capture.onnx-malformed", "no ONNX model"),
     "a zip archive": (b"PK\x03\x04" + bytes(60), "capture.onnx-malformed", ""),
