@@ -130,14 +130,14 @@ class OnnxOriginal:
         """The first node whose result differs by more than its inputs do."""
         with torch.no_grad():
             values = module.values(x, mask)
-        made = {name for node in self.file.model.graph.node for name in node.output}
+        file_names = {name for node in self.file.model.graph.node for name in node.output}
         model = onnx.ModelProto()
         model.CopyFrom(self.file.model)
         names = [
             name
             for node in module.nodes
             for name in node.outputs
-            if name in made and isinstance(values.get(name), Tensor) and values[name].is_floating_point()  # type: ignore[union-attr]
+            if name in file_names and isinstance(values.get(name), Tensor) and values[name].is_floating_point()  # type: ignore[union-attr]
         ]
         existing = {value.name for value in model.graph.output}
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in existing)
@@ -169,11 +169,11 @@ def _difference(outputs: Sequence[Tensor], expected: Sequence[NDArray[Any]]) -> 
         return float("inf")
     worst = 0.0
     for output, array in zip(outputs, arrays, strict=True):
-        ours, theirs = output.detach().double().numpy(), array.astype(np.float64)
-        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+        outputs_64, expected_64 = output.detach().double().numpy(), array.astype(np.float64)
+        same = (outputs_64 == expected_64) | (np.isnan(outputs_64) & np.isnan(expected_64))
         with np.errstate(invalid="ignore"):
-            distance = np.where(same, 0.0, np.abs(ours - theirs))
-        finite = np.abs(theirs[np.isfinite(theirs)])
+            distance = np.where(same, 0.0, np.abs(outputs_64 - expected_64))
+        finite = np.abs(expected_64[np.isfinite(expected_64)])
         scale = max(float(finite.max(initial=0.0)), 1e-30)
         worst = max(worst, float(distance.max(initial=0.0)) / scale)
         if np.isnan(distance).any():

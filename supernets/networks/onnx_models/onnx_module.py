@@ -96,8 +96,22 @@ class OnnxModule(nn.Module):
         return cast(Tensor, getattr(self.get_submodule(path), attribute))
 
     def file_inputs(self, x: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
-        """The inputs of the file: the main one, the mask, and zeros."""
+        """The inputs of the file: the main one, the mask, and zeros.
+
+        Raises:
+            CaptureError: the input has other sizes than the file is fixed at.
+        """
         inputs = [x.movedim(1, -1) if self._is_channels_last else x]
+        sizes, expected = inputs[0].shape, self._main.shape
+        if expected is not None and (
+            len(sizes) != len(expected) or any(b not in (None, a) for a, b in zip(sizes[1:], expected[1:], strict=True))
+        ):
+            texts = [" x ".join("?" if n is None else str(n) for n in shape[1:]) for shape in (expected, tuple(sizes))]
+            raise CaptureError(
+                f"the file takes inputs of {texts[0]}, and got {texts[1]}; give it inputs of that size, or export it with "
+                "dynamic ones",
+                code="capture.example",
+            )
         if self._mask is not None:
             inputs.append(torch.ones_like(x) if attention_mask is None else attention_mask)
         return inputs + [torch.zeros_like(x) for _ in self._zeros]

@@ -98,8 +98,10 @@ def prepare(graph: Graph, *, fixed_batch: int | None) -> PreparedGraph:
     check_operators(graph)
     constants = dict(graph.constants)
     nodes = _folded(graph, constants, fixed_batch)
-    made = {name for node in nodes for name in node.outputs} | constants.keys() | {value.name for value in graph.inputs}
-    if missing := [name for name in graph.outputs if name not in made]:
+    result_names = (
+        {name for node in nodes for name in node.outputs} | constants.keys() | {value.name for value in graph.inputs}
+    )
+    if missing := [name for name in graph.outputs if name not in result_names]:
         raise CaptureError(f"its output {missing[0][:100]} is made by no node", code="capture.onnx-malformed")
     nodes = _needed(nodes, graph.outputs)
     nodes = _with_layers(nodes, constants, graph.outputs)

@@ -46,10 +46,10 @@ def divided_weights(node: Node, constants: dict[str, NDArray[Any]]) -> Node:
         and not node.attributes.get("linear_before_reset"),
         "computed weights": arrays[0] is None or arrays[1] is None or bool(inputs[3] and arrays[2] is None),
     }
-    for what, is_unread in unread.items():
+    for feature, is_unread in unread.items():
         if is_unread:
             raise CaptureError(
-                f"{node.title}: {what} cannot be read; write the file without it", code="capture.unknown-operation"
+                f"{node.title}: {feature} cannot be read; write the file without it", code="capture.unknown-operation"
             )
     w, r, b = arrays
     if w is None or r is None or w.ndim != 3 or r.ndim != 3 or not isinstance(size, int):

@@ -121,10 +121,10 @@ class OperatorCall:
             return self.known(index).reshape(()).item() if self.known(index).size == 1 else self.reject("its inputs")
         return self.attribute(attribute, default) if attribute else default
 
-    def reject(self, what: str) -> Any:
+    def reject(self, feature: str) -> Any:
         """Raises `CaptureError` for a use of the operator that is not read."""
         raise CaptureError(
-            f"{self.node.title}: {what} cannot be read; write the file without it, or open the network in its own library",
+            f"{self.node.title}: {feature} cannot be read; write the file without it, or open the network in its own library",
             code="capture.unknown-operation",
         )
 

@@ -13,6 +13,7 @@ from supernets.networks.operations import RULES
 from tests.nas.commands import Shell
 from tests.nas.users_networks import MODEL, installed
 from tests.supernets.networks.formats.test_pretrained import install
+from tests.supernets.networks.onnx_models.files import classifier, write
 
 
 @pytest.fixture
@@ -83,6 +84,19 @@ def test_a_captured_file_stands_for_the_model(shell: Shell) -> None:
     assert wrong.error == "job.conflict"
 
 
+def test_an_onnx_file_is_inspected_and_captured(shell: Shell) -> None:
+    write(shell.folder / "model.onnx", classifier())
+    shown = shell.nas("inspect", "model.onnx")
+    assert shown.code == 0
+    assert "body" in shown.out
+    assert "softmax" in shown.out
+    assert "proof: holds" in shown.out
+    assert shell.nas("capture", "model.onnx", "-o", "model.capture").code == 0
+    assert shell.nas("inspect", "model.capture", "--json").data["choices"]
+    (shell.folder / "damaged.onnx").write_bytes(b"nothing")
+    assert shell.nas("inspect", "damaged.onnx").error == "capture.onnx-malformed"
+
+
 def test_arguments_are_those_of_the_function(shell: Shell) -> None:
     wide = ("--arguments", "{width: 24}")
     found = shell.nas("inspect", NAME, *INPUT, *wide, "--no-proof", "--json").data
@@ -135,6 +149,7 @@ supernet: {{model: "{NAME}", weights: "package:a_model"}}
         ((NAME, "--input", "3x8x8"), "capture.failed"),
         ((NAME, *INPUT, "--granularity", "block"), "job.invalid-value"),
         (("missing.capture",), "capture.unknown-model"),
+        (("missing.onnx",), "capture.unknown-model"),
         ((NAME, *INPUT, "--keep", "*"), "capture.nothing-elastic"),
     ],
 )
@@ -143,7 +158,8 @@ def test_bad_arguments_are_refused(shell: Shell, arguments: tuple[str, ...], cod
 
 
 @pytest.mark.parametrize(
-    ("name", "is_file"), [("nope", False), ("resnet18", False), ("nope.capture", True), ("a/nope", True)]
+    ("name", "is_file"),
+    [("nope", False), ("resnet18", False), ("nope.capture", True), ("nope.onnx", False), ("a/nope", True)],
 )
 def test_a_capture_is_suggested_for_the_name_of_a_file_alone(shell: Shell, name: str, is_file: bool) -> None:
     assert ("next: nas capture" in shell.nas("inspect", name).err) is is_file

@@ -27,6 +27,7 @@ from supernets.sharing.sorting import taylor_importance
 from supernets.tasks import CLASSIFICATION
 from tests.errors import raises
 from tests.nas.users_networks import MODEL, forgotten, installed
+from tests.supernets.networks.onnx_models.files import classifier, write
 
 
 @pytest.fixture
@@ -178,6 +179,23 @@ def test_a_run_keeps_its_model(tmp_path: Path, module: Path, monkeypatch: pytest
     assert again.fresh == model.fresh == ("head",)
     with raises("capture.unknown-model", "job.yaml: supernet.model", "PYTHONPATH"):
         prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}")
+
+
+def test_an_onnx_file_is_captured_and_the_run_keeps_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "model.onnx", classifier())
+    supernet = f"{{model: {file}, arguments: {{dequantize: false}}}}"
+    run = RunsFolder(tmp_path / "runs").create("a", "name: a")
+    built = prepared(tmp_path, supernet, run=run)
+    assert built.model is not None
+    assert built.model.input_shape == (1, 8, 8)
+    save_capture(run.model_file, built.model)
+    file.unlink()
+    stored = prepared(tmp_path, supernet, run=run).model
+    assert stored is not None
+    assert stored.program == built.model.program
+    write(file, classifier(size=16))
+    with raises("capture.example", "1 x 16 x 16", "1 x 8 x 8"):
+        prepared(tmp_path, supernet, data="{name: digits, image_size: 8}")
 
 
 def test_a_captured_file_fixes_the_images(tmp_path: Path, module: Path) -> None:

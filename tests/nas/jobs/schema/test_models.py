@@ -32,6 +32,7 @@ def test_a_job_with_a_model_is_written_with_its_defaults_and_read_back() -> None
         ("{model: 'timm:resnet18', from: run-1}", "job.conflict", "supernet.from"),
         ("{model: 'timm:resnet18', sharing: {kernels: transform}}", "job.conflict", "supernet.sharing"),
         ("{model: file.capture, arguments: {a: 1}}", "job.conflict", "supernet.arguments"),
+        ("{model: file.onnx, weights: hub}", "job.conflict", "supernet.weights"),
         ("{model: file.capture, weights: hub}", "job.conflict", "supernet.weights"),
         ("{model: 'timm:resnet18', widths: [1.0, 0.5]}", "job.invalid-value", "supernet.widths"),
         ("{model: 'timm:resnet18', widths: [0.5]}", "job.invalid-value", "supernet.widths"),

@@ -40,5 +40,24 @@ def write(path: Path, model: ModelProto) -> Path:
     return path
 
 
+def classifier(size: int = 8, classes: int = 10) -> ModelProto:
+    """A classifier of square grey images, which ends with a softmax."""
+    nodes = [
+        helper.make_node("Conv", ["x", "stem.weight"], ["c"], name="/stem/Conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="/Relu"),
+        helper.make_node("Conv", ["r", "body.weight"], ["d"], name="/body/Conv", pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["d"], ["p"], name="/pool/GlobalAveragePool"),
+        helper.make_node("Flatten", ["p"], ["f"], name="/Flatten"),
+        helper.make_node("Gemm", ["f", "head.weight"], ["l"], name="/head/Gemm", transB=1),
+        helper.make_node("Softmax", ["l"], ["y"], name="/Softmax", axis=-1),
+    ]
+    weights = {
+        "stem.weight": random(16, 1, 3, 3),
+        "body.weight": random(24, 16, 3, 3),
+        "head.weight": random(classes, 24),
+    }
+    return model_of(nodes, [N, 1, size, size], weights)
+
+
 def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
