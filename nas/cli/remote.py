@@ -120,8 +120,9 @@ def _change(text: str) -> tuple[str, Any]:
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     """The job with the server's name of its model (an ONNX file is captured), which is uploaded unless the server has it."""
-    supernet = nas.jobs.parse_mapping(text, source="job", noun="job").get("supernet")
-    model = supernet.get("model") if isinstance(supernet, dict) else None
+    section = nas.jobs.parse_mapping(text, source="job", noun="job").get("supernet")
+    supernet: dict[str, Any] = section if isinstance(section, dict) else {}
+    model = supernet.get("model")
     if not isinstance(model, str) or not is_file(model) or not (file := folder / Path(model).expanduser()).is_file():
         return text
     with TemporaryDirectory() as temporary:

@@ -94,8 +94,7 @@ def write_missing(folder: Path, tensorflow: str | None, optimum: str | None) -> 
             path.write_bytes(exported_by_torch(model, inputs(2), dynamo=dynamo, opset=opset))
     for name in OWN:
         if not (path := folder / f"own-{name}.onnx").exists():
-            model = UserModel(name, tamed(Entry("classification", name))[0])
-            captured = captured_for(model, (3, 64, 64))
+            captured = captured_for(UserModel(name, tamed(Entry("classification", name))[0]), (3, 64, 64))
             supernet = make_supernet(CapturedFamily(captured.program, SpaceOptions(), tensors=captured.tensors)).eval()
             architecture = supernet.space.sample(np.random.default_rng(1))
             path.write_bytes(onnx_model(supernet.extract(architecture).eval(), torch.randn(2, 3, 64, 64)))

@@ -295,8 +295,18 @@ def _dequantised(call: OperatorCall) -> Any:
 
 @operator("QuantizeLinear")
 def _quantised(call: OperatorCall) -> Any:
-    """The value itself: rounding is left out."""
-    return call.value(0)
+    """The value without rounding.
+
+    Where whole numbers begin with zero, negative ones become it: quantisers leave out the activation that did that, and of
+    its upper bound only the largest whole number is left.
+    """
+    zero = call.known(2) if call.has(2) else np.zeros(1, np.uint8)
+    if zero.dtype.kind not in "iu" or zero.dtype.itemsize > 2 or np.any(zero != np.iinfo(zero.dtype).min):
+        return call.value(0)
+    if call.known(1).size != 1:
+        return torch.relu(call.tensor(0))
+    bounds = np.iinfo(zero.dtype)
+    return torch.clamp(call.tensor(0), 0.0, (bounds.max - bounds.min) * call.known(1).reshape(()).item())
 
 
 @operator("Gelu")

@@ -130,7 +130,7 @@ def _load_external(model: onnx.ModelProto, path: Path) -> None:
         if not external_data_helper.uses_external_data(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        location = entries.get("location", "")
+        location = str(entries.get("location", ""))
         file = Path(os.path.normpath(folder / location))
         is_inside = location and not Path(location).is_absolute() and file.is_relative_to(folder)
         if not is_inside or file.is_symlink() or not file.resolve().is_relative_to(folder):
@@ -201,6 +201,10 @@ def _graph(proto: onnx.GraphProto, versions: Mapping[str, int], *, depth: int, l
     """
     if depth > MAX_DEPTH:
         raise CaptureError(f"branches are nested deeper than {MAX_DEPTH}", code="capture.onnx-malformed")
+    texts = [text for node in proto.node for text in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    texts += [named.name for named in (*proto.initializer, *proto.input, *proto.output)]
+    if not all(isinstance(text, str) for text in texts):  # protobuf gives bytes that are no UTF-8 as they are
+        raise CaptureError("it has names that are no text", code="capture.onnx-malformed")
     constants = {tensor.name: _array(tensor) for tensor in proto.initializer}
     if proto.sparse_initializer:
         raise CaptureError("it has sparse weights; store them as dense ones", code="capture.unknown-operation")

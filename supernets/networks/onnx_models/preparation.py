@@ -49,6 +49,8 @@ _ROLES: Mapping[str, tuple[str, ...]] = {
     "Einsum": ("weight", "weight"),
 }
 """The names of parameters by the operator that reads them, one for each input; "" for inputs that are none."""
+_NOT_NEGATIVE = frozenset(("Relu", "Clip", "Sigmoid", "HardSigmoid", "Softmax", "QuantizeLinear", "DequantizeLinear"))
+"""Operators whose results need no lower bound where they are quantised."""
 _STATISTICS = ("running_mean", "running_var")
 _LARGEST = 1e4
 """Larger numbers are those of masks, not weights."""
@@ -173,6 +175,9 @@ def _with_layers(nodes: list[Node], constants: dict[str, NDArray[Any]], outputs:
     layers, producer = list[Node](), dict[str, Node]()
     for node in nodes:
         layer = _as_layer(node, constants)
+        source = producer.get(node.inputs[0]) if node.inputs else None
+        if node.op == "QuantizeLinear" and source is not None and source.op in _NOT_NEGATIVE:
+            layer = replace(node, op="Identity", inputs=node.inputs[:1])
         if node.op == "Add" and (target := _biased(node, constants, producer, reads)) is not None:
             weighted, bias = target
             weighted.inputs = [*weighted.inputs[:2], bias]

@@ -124,6 +124,11 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     ),
     "text": (b"this is no network", "capture.onnx-malformed", "no ONNX model"),
     "cut off": (small().SerializeToString()[:300], "capture.onnx-malformed", "no ONNX model"),
+    "a name that is no text": (
+        small().SerializeToString().replace(b"classifier", b"classif\xff\xfer"),
+        "capture.onnx-malformed",
+        "no text",
+    ),
     "a zip archive": (b"PK\x03\x04" + bytes(60), "capture.onnx-malformed", ""),
     "no nodes": (changed(lambda m: m.graph.ClearField("node")), "capture.onnx-malformed", "no graph with nodes"),
     "old opset": (changed(lambda m: setattr(m.opset_import[0], "version", 1)), "capture.onnx-malformed", "opset 1"),

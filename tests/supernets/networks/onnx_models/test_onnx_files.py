@@ -216,14 +216,22 @@ def quantised() -> onnx.ModelProto:
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["xq"]),
         helper.make_node("DequantizeLinear", ["w8", "ws"], ["w"], axis=1),
         helper.make_node("MatMul", ["xq", "w"], ["h"]),
-        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node(
+            "QuantizeLinear", ["h", "hs", "hz"], ["hq"]
+        ),  # it begins with zero: a relu is left out before it
+        helper.make_node("DequantizeLinear", ["hq", "hs", "hz"], ["r"]),
         helper.make_node("MatMul", ["r", "v"], ["y"]),
     ]
     rng = np.random.default_rng(0)
     constants = {
-        "s": np.float32(0.03), "z": np.uint8(128), "w8": rng.integers(-128, 128, (6, 16)).astype(np.int8),
-        "ws": np.abs(random(16)) / 50, "v": random(16, 3),
-    }  # fmt: skip
+        "s": np.float32(0.03),
+        "z": np.uint8(128),
+        "hs": np.float32(0.2),
+        "hz": np.uint8(0),
+        "w8": rng.integers(-128, 128, (6, 16)).astype(np.int8),
+        "ws": np.abs(random(16)) / 50,
+        "v": random(16, 3),
+    }
     return model_of(nodes, [N, 6], constants)
 
 
@@ -232,8 +240,9 @@ def test_a_quantised_file_is_read_as_real_numbers_where_that_is_asked_for(tmp_pa
     with raises("capture.unknown-operation", "QuantizeLinear", "dequantize: true"):
         open_model(str(path))
     model = captured_for(open_model(str(path), {"dequantize": True}), None)
-    assert [call.name for call in model.program.calls] == ["linear", "relu", "linear"]
-    assert "quantised file" in " ".join(model.notes)
+    assert [call.name for call in model.program.calls] == ["linear", "clamp", "linear"]
+    (note,) = [note for note in model.notes if "quantised file" in note]
+    assert float(note.split(" by ")[1].split()[0]) < 0.1
 
 
 def test_weights_beside_the_file_are_read(tmp_path: Path) -> None:
