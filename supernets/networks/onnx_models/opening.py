@@ -222,7 +222,7 @@ def _vocabulary(graph: Graph, module: OnnxModule, name: str) -> int:
     """The number of rows of the table that token ids select from."""
     names = {name}
     for node in graph.nodes:
-        if node.op in ("Cast", "Identity") and node.inputs and node.inputs[0] in names:
+        if node.op != "Gather" and not names.isdisjoint(node.inputs):  # e.g. casts, and sums that shift ids
             names.update(node.outputs)
         reads_tokens = node.op == "Gather" and len(node.inputs) > 1 and node.inputs[1] in names
         if reads_tokens and (table := module.parameter_of(node.inputs[0])) is not None:
