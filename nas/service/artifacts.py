@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
-from nas.errors import JobError, NasError, RunStateError, UnknownNameError
+from nas.errors import JobError, NasError, RunStateError
 from nas.results.analysis.cascade import cascade_pairs
 from nas.results.analysis.network_selection import parse_limits
 from nas.service.api import schemas
 from nas.service.hardware import Hardware
+from nas.service.run_tasks import RunTasks
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind, TaskStatus
 from nas.service.tasks import TaskRequests, folder_of
-from nas.service.uploads.storage_checks import check_disk_space, check_quota
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.results import Results
 
-KINDS = (TaskKind.CASCADE, TaskKind.PLOTS, TaskKind.CALIBRATION)
 TABLES = "calibrations"
 """The folder of lookup tables in job files: ``lookup_tables: [calibrations/ID]``."""
 _TABLE_SUFFIX = ".lookup.json"
 
 
-class Artifacts:
-    """The artifacts of runs; each has a folder of its own below its run's.
+class Artifacts(RunTasks[schemas.Artifact]):
+    """The artifacts of runs."""
 
-    Args:
-        users: the runs that need their lookup tables, and what the jobs of runs need.
-    """
+    noun = "artifact"
+    kinds = (TaskKind.CASCADE, TaskKind.PLOTS, TaskKind.CALIBRATION)
 
     def __init__(
         self, settings: ServiceSettings, results: Results, hardware: Hardware, tasks: TaskRequests, users: OpenRuns
     ) -> None:
-        self._runs, self._max_artifacts = settings.runs, settings.limits.exports_of_a_run
-        self._results, self._hardware, self._tasks, self._users = results, hardware, tasks, users
+        super().__init__(settings, tasks, users)
+        self._results, self._hardware = results, hardware
 
     def request(self, run: str, request: schemas.ArtifactRequest) -> schemas.Artifact:
         """A new artifact, which a task makes; what can be checked without its data is checked now.
@@ -47,23 +44,12 @@ class Artifacts:
                 that is hidden from its owner by now.
             StoreError: the disk is nearly full.
         """
-        run_folder = self._runs.get(run)
-        if TaskKind(request.kind) is not TaskKind.PLOTS:  # those are of what the run has stored
-            self._users.check_seen(run)
         kind = TaskKind(request.kind)
-        folder = run_folder.path / "artifacts" / self._tasks.new_id(kind)
-        argv = self._command(run, request, folder.absolute())
-        check_disk_space(self._runs.root)
-        check_quota(
-            f"artifacts of run {run}",
-            len(self._stored(run)),
-            self._max_artifacts,
-            f"DELETE /api/v1/runs/{run}/artifacts/ARTIFACT",
-        )
-        folder.mkdir(parents=True)
-        argv = [*argv, "--runs", str(self._runs.root.absolute()), "--json"]
-        return self._artifact(
-            self._tasks.add(folder.name, kind, run, folder.absolute(), argv, request.model_dump(mode="json"))
+        self._runs.get(run)
+        if kind is not TaskKind.PLOTS:  # those are of what the run has stored
+            self._users.check_seen(run)
+        return self._request(
+            run, kind, lambda folder: self._command(run, request, folder), request.model_dump(mode="json")
         )
 
     def _command(self, run: str, request: schemas.ArtifactRequest, folder: Path) -> list[str]:
@@ -98,28 +84,14 @@ class Artifacts:
             options += [f"--row={request.row}", "-o", str(folder)]
         return [*options, "--test"] if request.test else options
 
-    def list(self, run: str) -> tuple[schemas.Artifact, ...]:
-        """All artifacts of a run, the oldest first."""
-        self._runs.get(run)
-        return tuple(self._artifact(task) for task in self._stored(run))
-
-    def get(self, run: str, artifact: str) -> schemas.Artifact:
-        """One artifact of a run."""
-        return self._artifact(self._task(run, artifact))
-
-    def delete(self, run: str, artifact: str) -> None:
+    def delete(self, run: str, name: str) -> None:
         """Removes an artifact that has ended, with its files.
 
         Raises:
             RunStateError: it waits or runs, or a run that waits or runs uses its table.
         """
-        task = self._task(run, artifact)
-        self._users.check_unused(folder_of(task), f"the table {TABLES}/{artifact}")
-        self._tasks.delete(artifact, TaskKind(task.kind), run)
-
-    def file(self, run: str, artifact: str, name: str) -> Path:
-        """The path of a file of a finished artifact."""
-        return self._tasks.file(self._task(run, artifact), name)
+        self._users.check_unused(folder_of(self._task(run, name)), f"the table {TABLES}/{name}")
+        super().delete(run, name)
 
     def table(self, path: Path) -> Path:
         """The lookup table that a job file names as ``calibrations/ID``.
@@ -134,36 +106,7 @@ class Artifacts:
         text = f"{str(path)!r}: there is no such table; expected {TABLES}/ID of a finished calibration of this server"
         raise JobError(text, code="job.not-allowed")
 
-    def _stored(self, run: str) -> Sequence[Task]:
-        tasks = [task for kind in KINDS for task in self._tasks.list(kind, run)]
-        return sorted(tasks, key=lambda task: (task.submitted, task.task))
-
-    def _task(self, run: str, artifact: str) -> Task:
-        self._runs.get(run)
-        task_by_id = {task.task: task for task in self._stored(run)}
-        if artifact not in task_by_id:
-            raise UnknownNameError("artifact", artifact, task_by_id, where=run)
-        return task_by_id[artifact]
-
-    def _artifact(self, task: Task) -> schemas.Artifact:
+    def _described(self, task: Task) -> schemas.Artifact:
         is_table = task.kind == TaskKind.CALIBRATION and task.status is TaskStatus.FINISHED
-        return schemas.Artifact.model_validate(
-            {
-                "artifact": task.task,
-                "run": task.of,
-                "request": task.request["asked"],
-                "files": self._tasks.files(task),
-                "table": f"{TABLES}/{task.task}" if is_table else None,
-                "result": None if task.result is None else _without_folder(dict(task.result), folder_of(task)),
-                **self._tasks.status_fields(task),
-            }
-        )
-
-
-def _without_folder(value: Any, folder: Path) -> Any:
-    """A command's output with the names of the files in a folder in place of their paths."""
-    if isinstance(value, dict):
-        return {key: _without_folder(item, folder) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_folder(item, folder) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).parent == folder else value
+        table = f"{TABLES}/{task.task}" if is_table else None
+        return schemas.Artifact.model_validate({**self._fields(task), "table": table})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from nas.errors import StoreError
+from nas.service.api.schemas import AuditEntry, AuditPage
+from nas.service.file_permissions import locked
 
 _MAX_BYTES = 4 * 2**20
 """Of a file; an entry takes some 200."""
@@ -19,39 +21,6 @@ _MAX_TEXT = 200
 """Characters of an action or a thing, which may be any path that a client asks for."""
 _MAX_FILES = 6
 """The present one and those before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One change that a person made or was denied.
-
-    Attributes:
-        time: seconds since the epoch.
-        who: name of the token, or for a command that of the operating system's user; "" for the local user, and without a valid
-            token.
-        role: of that person; "" without a valid token.
-        action: e.g. ``cancel run``.
-        thing: the name of what was changed or made; "" for none, e.g. of a job that was rejected.
-        outcome: ``done``, ``denied`` or ``failed``.
-        status: of the response; 0 for a command.
-        address: of the client; "" for a command.
-        request: the id of the request in the server's log.
-    """
-
-    time: float
-    who: str
-    role: str
-    action: str
-    thing: str
-    outcome: str
-    status: int = 0
-    address: str = ""
-    request: str = ""
-
-    def matches(self, *, who: str = "", action: str = "", thing: str = "", outcome: str = "") -> bool:
-        """True if the entry is of this person and outcome, and its action and thing contain these words; "" for any."""
-        is_of = who in ("", self.who) and outcome in ("", self.outcome)
-        return is_of and action.lower() in self.action and thing.lower() in self.thing.lower()
 
 
 class AuditLog:
@@ -83,11 +52,17 @@ class AuditLog:
         Raises:
             StoreError: it cannot be written.
         """
-        short_action, short_thing = action[:_MAX_TEXT], thing[:_MAX_TEXT]
-        entry = AuditEntry(self._clock(), who, role, short_action, short_thing, outcome, **details)  # type: ignore[arg-type]
-        line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+        entry = {
+            "time": self._clock(),
+            "who": who,
+            "role": role,
+            "action": action[:_MAX_TEXT],
+            "thing": thing[:_MAX_TEXT],
+        }
+        entry |= {"outcome": outcome, "status": 0, "address": "", "request": "", **details}
+        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         try:
-            with self._locked():
+            with locked(self._path.with_suffix(".lock")):
                 if self._path.exists() and self._path.stat().st_size + len(line) > self._max_bytes:
                     self._rotate()
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -109,23 +84,32 @@ class AuditLog:
         """All entries, the newest first; a line that was cut off by a full disk is left out."""
         entries = []
         for line in self.lines():
-            try:
-                entries.append(AuditEntry(**json.loads(line)))
-            except (ValueError, TypeError):
-                continue
+            with suppress(ValidationError):
+                entries.append(AuditEntry.model_validate_json(line))
         return entries[::-1]
+
+    def page(
+        self, *, who: str = "", action: str = "", thing: str = "", outcome: str = "", offset: int = 0, limit: int = 100
+    ) -> AuditPage:
+        """Some of the entries that match, the newest first.
+
+        Args:
+            who: The person; "" for all.
+            action, thing: Parts of them, in upper or lower case.
+            outcome: ``done``, ``denied`` or ``failed``; "" for all.
+            offset, limit: Number of matching entries to skip, and to return at most.
+        """
+        matches = [
+            entry
+            for entry in self.entries()
+            if who in ("", entry.who)
+            and outcome in ("", entry.outcome)
+            and action.lower() in entry.action
+            and thing.lower() in entry.thing.lower()
+        ]
+        return AuditPage(total=len(matches), offset=offset, entries=tuple(matches[offset : offset + limit]))
 
     def _rotate(self) -> None:
         for newer, older in reversed(list(zip(self._files, self._files[1:], strict=False))):
             if newer.exists():
                 newer.replace(older)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)

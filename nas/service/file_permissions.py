@@ -1,11 +1,13 @@
-"""Permissions of the server's own files, which are for its user alone."""
+"""The server's own files: permissions for its user alone, and locks between its processes."""
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nas.service.settings import ServiceSettings
@@ -32,6 +34,22 @@ def write_secret(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Excludes other processes and threads from a block, by a lock on a file, which is made where it is missing.
+
+    Raises:
+        OSError: the file or its folder cannot be made.
+    """
+    make_private(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_files(settings: ServiceSettings) -> Iterator[Path]:

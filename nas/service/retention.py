@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from nas.engine.formatting import counted
 from nas.engine.store.labels import read_labels
 from nas.errors import NasError
+from nas.service.background import BackgroundRounds
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
@@ -33,7 +33,7 @@ class OldRun:
     due: float
 
 
-class Retention:
+class Retention(BackgroundRounds):
     """Old runs of a server, which are deleted in a thread of its own; off unless the settings have a number of days.
 
     Runs that were submitted to the server are deleted after they have ended for so long. One with the tag `keep` never is, nor
@@ -53,22 +53,20 @@ class Retention:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__("retention", retry_s=_PAUSE_S)
         self.runs_days, self.logs_days = settings.keep_runs_days, settings.keep_logs_days
         self._runs, self._state, self._index, self._submissions = settings.runs, state, index, submissions
         self._clock, self._refused = clock, dict[str, str]()  # why runs were not deleted, so that it is logged once
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._keep_sweeping, name="retention", daemon=True)
 
     def start(self) -> None:
         """Begins to delete, now and each hour, where the settings say so."""
         if (self.runs_days, self.logs_days) != (None, None):
-            self._thread.start()
+            super().start()
 
-    def close(self) -> None:
-        """Ends deleting, after the present run; idempotent."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def work(self) -> float:
+        """Deletes what is due now; the seconds until it looks again."""
+        self.sweep()
+        return _PAUSE_S
 
     def next_runs(self, within_days: float) -> list[OldRun]:
         """The runs that are deleted within a number of days as things are, the first first; none where runs are kept."""
@@ -128,11 +126,3 @@ class Retention:
         if paths:
             text = "%s of %d bytes deleted: the run ended more than %g days ago"
             logger.info(text, counted(len(paths), "log"), size, self.logs_days, extra={"run": run})
-
-    def _keep_sweeping(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self.sweep()
-            except Exception:  # of the server's own database or the disk; the next round may succeed
-                logger.exception("old runs cannot be deleted now, and this is tried again")
-            self._closing.wait(_PAUSE_S)

@@ -39,15 +39,7 @@ def run_files(service: Service, run: str) -> dict[str, Path | bytes]:
             files["evaluations.csv"] = networks_csv(page.networks, scored=scored).encode()
     if folder.plots.is_dir():
         files |= {f"plots/{path.name}": path for path in sorted(folder.plots.glob("[!.]*")) if path.is_file()}
-    for export in service.exports.list(run):
-        names = [info.name for info in export.files]
-        files |= {f"exports/{export.export}/{name}": service.exports.file(run, export.export, name) for name in names}
-    for artifact in service.artifacts.list(run):
-        names = [info.name for info in artifact.files]
-        files |= {
-            f"artifacts/{artifact.artifact}/{name}": service.artifacts.file(run, artifact.artifact, name)
-            for name in names
-        }
+    files |= service.exports.files_of_run(run) | service.artifacts.files_of_run(run)
     hide_paths = PathPrivacy(service.settings, data=False)
     return {
         f"{run}/{path}": content if path.startswith("exports/") else _without_paths(content, hide_paths)

@@ -8,7 +8,6 @@ import ipaddress
 import json
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import httpx
 
 from nas.engine.run_listing import RunSnapshot
 from nas.errors import JobError, NasError
+from nas.service.background import BackgroundRounds
 from nas.service.settings import ServiceSettings, Webhook
 from nas.service.state import Delivery, ServiceState, Submission
 
@@ -63,14 +63,14 @@ def checked_webhook(url: str, secret: str, *, allow_private: bool) -> Webhook:
     return Webhook(url, secret)
 
 
-class Webhooks:
+class Webhooks(BackgroundRounds):
     """Sends a notification at the end of each submitted run, in a thread of its own. Safe to use from several threads.
 
     What is to be sent is in the server's database before the end of a run is settled, so that nothing is lost when the
     server is killed. A delivery that fails is tried again four times within 40 minutes.
 
     Args:
-        server: The server's webhook; None for none.
+        address: The server's, for links in notifications, where its settings have none.
         clock: seconds since the epoch.
         pauses_s: between attempts.
     """
@@ -80,31 +80,15 @@ class Webhooks:
         settings: ServiceSettings,
         state: ServiceState,
         *,
+        address: str = "",
         resolve: Resolve = addresses_of,
         clock: Callable[[], float] = time.time,
         pauses_s: Sequence[float] = _PAUSES_S,
     ) -> None:
+        super().__init__("webhooks", retry_s=_LONGEST_WAIT_S)
         self._server, self._allow_private = settings.webhook, settings.private_webhooks
         self._state, self._resolve, self._clock, self._pauses_s = state, resolve, clock, pauses_s
-        self._address = settings.public_url
-        self._woken, self._closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._keep_sending, name="webhooks", daemon=True)
-
-    def start(self, address: str) -> None:
-        """Begins to send.
-
-        Args:
-            address: The server's, for links in notifications, where its settings have none.
-        """
-        self._address = self._address or address
-        self._thread.start()
-
-    def close(self) -> None:
-        """Ends sending, after the present attempt; idempotent."""
-        self._closing.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._address = settings.public_url or address
 
     def run_ended(self, submission: Submission, snapshot: RunSnapshot) -> None:
         """Records the notifications of a run that has ended, unless those of this end are recorded already."""
@@ -114,10 +98,10 @@ class Webhooks:
         body = _body_of(submission, snapshot)
         self._state.record_end(submission.run, snapshot.ended, hooks, body)
         if hooks:
-            self._woken.set()
+            self.wake()
 
-    def send_due(self) -> float:
-        """Sends what is due; the seconds until something else is."""
+    def work(self) -> float:
+        """Sends what is due; the seconds until something else is, at most a minute."""
         for delivery in self._state.deliveries():
             if self._closing.is_set():
                 break
@@ -125,16 +109,6 @@ class Webhooks:
                 self._attempt(delivery)
         due = [delivery.due - self._clock() for delivery in self._state.deliveries()]
         return max(0.0, min([_LONGEST_WAIT_S, *due]))
-
-    def _keep_sending(self) -> None:
-        while not self._closing.is_set():
-            self._woken.clear()
-            try:
-                wait_s = self.send_due()
-            except Exception:  # of the server's own database; the next round may succeed
-                logger.exception("notifications cannot be sent now, and are tried again")
-                wait_s = _LONGEST_WAIT_S
-            self._woken.wait(wait_s)
 
     def _attempt(self, delivery: Delivery) -> None:
         """Sends a notification once, and records the outcome."""

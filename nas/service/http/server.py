@@ -91,7 +91,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         cluster = cluster_of(settings)
         index = RunIndex(settings.runs, state.submitted_kind, hide_paths=PathPrivacy(settings))
         jobs = RayJobs(cluster.ready, password_file=_password_file(settings))
-        webhooks = Webhooks(settings, state)
+        webhooks = Webhooks(settings, state, address=_url(settings, opened) + settings.root_path)
         dispatcher = Dispatcher(
             settings, state, jobs, address=lambda: cluster.ready().address, index=index, ended=webhooks.run_ended
         )
@@ -107,15 +107,10 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         )
         app = create_app(service, settings, tokens=tokens)
         server = _Server(uvicorn_config(app, settings.limits, tls), app.state.streams)
-        if isinstance(cluster, RayHead):
-            cluster.start()
-            stack.callback(cluster.close)
-        webhooks.start(_url(settings, opened) + settings.root_path)
-        stack.callback(webhooks.close)
-        service.retention.start()
-        stack.callback(service.retention.close)
-        dispatcher.start()
-        stack.callback(dispatcher.close)
+        ray_head = [cluster] if isinstance(cluster, RayHead) else []
+        for rounds in (*ray_head, webhooks, service.retention, dispatcher):
+            rounds.start()
+            stack.callback(rounds.close)
         gc.freeze()  # these objects stay
         gc.set_threshold(*_COLLECT)
         threading.Thread(target=prepare, daemon=True).start()

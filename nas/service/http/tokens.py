@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -11,13 +10,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nas.engine.store.folder import write_atomically
 from nas.errors import ServiceError, UnknownNameError
-from nas.service.file_permissions import make_private
+from nas.service.file_permissions import UMASK, locked
 from nas.service.people import Caller, Role
 from nas.service.stamped_cache import FileStamp, file_stamp
 from nas.service.uploads.storage_checks import checked_name
@@ -124,7 +123,7 @@ class Tokens:
 
     def _write(self, tokens: list[Token]) -> None:
         content = json.dumps({"tokens": [asdict(token) for token in tokens]}, indent=1).encode()
-        before = os.umask(0o077)
+        before = os.umask(UMASK)
         try:
             write_atomically(self._path, content)
         finally:
@@ -133,16 +132,12 @@ class Tokens:
     @contextmanager
     def _changing(self) -> Iterator[tuple[Token, ...]]:
         """The tokens, while no other process can change them."""
-        try:
-            make_private(self._path.parent)
-            descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ServiceError(f"{self._path.parent} cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._path.with_suffix(".lock")))
+            except OSError as error:
+                raise ServiceError(f"{self._path.parent} cannot be written: {error.strerror}") from None
             yield self._load()
-        finally:
-            os.close(descriptor)
 
 
 def _digest(token: str) -> str:

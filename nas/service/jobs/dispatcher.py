@@ -17,6 +17,7 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
 from nas.errors import NasError, RunHeldError, StoreError
+from nas.service.background import BackgroundRounds
 from nas.service.jobs.active_times import ActiveTimes
 from nas.service.jobs.driver_jobs import DriverJobs
 from nas.service.jobs.job_runner import JobRunner, JobState
@@ -41,7 +42,7 @@ DriverCommand = Callable[[ServiceSettings, Submission, str | None], list[str]]
 logger = logging.getLogger(__name__)
 
 
-class Dispatcher:
+class Dispatcher(BackgroundRounds):
     """Starts, resumes, stops and fails the runs of one server, and runs its tasks. Safe to use from several threads.
 
     Its state is in the database of the server before any job is started or stopped, so that the server may be killed
@@ -71,6 +72,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__("dispatcher", retry_s=_BUSY_S)
         self._settings, self._state, self._clock, self._wall_clock = settings, state, clock, wall_clock
         self._ended = ended
         self._index, make = index or RunIndex(settings.runs), command or driver_command
@@ -90,23 +92,6 @@ class Dispatcher:
         self._unreadable: dict[str, float] = {}  # runs that are damaged or gone, and until when they are skipped
         self._logged: dict[str, str] = {}  # the last warning about a run, so that it is not logged every round
         self._ticking = threading.Lock()
-        self._woken, self._closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._keep_ticking, name="dispatcher", daemon=True)
-
-    def start(self) -> None:
-        """Starts the rounds in a background thread."""
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Starts the next round at once: something was submitted, cancelled or resumed."""
-        self._woken.set()
-
-    def close(self) -> None:
-        """Ends the rounds, after the present one; idempotent."""
-        self._closing.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     @property
     def problem(self) -> str:
@@ -118,18 +103,10 @@ class Dispatcher:
         with self._ticking:
             return self._round()
 
-    def _keep_ticking(self) -> None:
-        failed = ""
-        while not self._closing.is_set():
-            self._woken.clear()
-            try:
-                self.tick()
-                failed = ""
-            except Exception as error:  # of the server's own database; the next round may succeed
-                if repr(error) != failed:  # once, not every round: the disk may be full
-                    failed = repr(error)
-                    logger.exception("a round of the dispatcher failed, and is tried again until one does not")
-            self._woken.wait(_BUSY_S if self._busy else _IDLE_S)
+    def work(self) -> float:
+        """Runs one round; the seconds until the next: fewer while something waits or runs."""
+        self.tick()
+        return _BUSY_S if self._busy else _IDLE_S
 
     def _round(self) -> list[tuple[str, str]]:
         self._look_at_disk()

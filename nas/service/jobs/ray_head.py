@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import NasError, ServiceError
-from nas.service.file_permissions import make_private
+from nas.service.background import BackgroundRounds
+from nas.service.file_permissions import locked
 from nas.service.jobs.job_runner import Cluster, ExternalCluster
 from nas.service.jobs.ray_head_process import RayHeadProcess, log_of, this_version
 from nas.service.settings import ServiceSettings
@@ -21,10 +18,13 @@ _START_S = 120.0
 _LOOK_S, _AGAIN_S, _POLL_S = 3.0, 30.0, 0.2
 """Intervals: of checks of a head, of attempts to start one, and of checks of one that starts."""
 
+_LOCK = "ray.lock"
+"""The file by which one process at a time starts or ends a head of a folder."""
+
 logger = logging.getLogger(__name__)
 
 
-class RayHead:
+class RayHead(BackgroundRounds):
     """A `Cluster` of one node: a detached process that outlives the server. Safe to use from several threads.
 
     Args:
@@ -34,21 +34,10 @@ class RayHead:
     """
 
     def __init__(self, folder: Path, *, cpus: int | None = None, store_bytes: int | None = None) -> None:
+        super().__init__("ray-head", retry_s=_AGAIN_S)
         self._folder, self._cpus, self._store_bytes = folder, cpus, store_bytes
         self._ready: RayHeadProcess | None = None
         self._problem = "Ray is starting"
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="ray-head", daemon=True)
-
-    def start(self) -> None:
-        """Starts to supervise the head, in the background."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Ends the supervision; the head keeps running. Idempotent."""
-        self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     @property
     def problem(self) -> str:
@@ -66,21 +55,20 @@ class RayHead:
             raise ServiceError(self._problem, code="ray-head.unavailable")
         return ready
 
-    def _keep(self) -> None:
-        """Starts a head, and another one when it is gone, until the server closes."""
-        while not self._closing.is_set():
-            pause = _LOOK_S
-            try:
-                if self._ready is None or not self._ready.lives():
-                    if self._ready is not None:
-                        logger.warning("Ray's head is gone; starting another")
-                    self._ready, self._problem = None, "Ray is starting"
-                    self._ready = self._ensure()
-                    self._problem = "" if self._ready is not None else "the server is closing"
-            except (NasError, OSError) as error:
-                logger.error("%s", error)
-                self._problem, pause = str(error), _AGAIN_S
-            self._closing.wait(pause)
+    def work(self) -> float:
+        """Starts a head, and another one when it is gone; it keeps running when this thread ends."""
+        try:
+            if self._ready is None or not self._ready.lives():
+                if self._ready is not None:
+                    logger.warning("Ray's head is gone; starting another")
+                self._ready, self._problem = None, "Ray is starting"
+                self._ready = self._ensure()
+                self._problem = "" if self._ready is not None else "the server is closing"
+        except (NasError, OSError) as error:
+            logger.error("%s", error)
+            self._problem = str(error)
+            return _AGAIN_S
+        return _LOOK_S
 
     def _ensure(self) -> RayHeadProcess | None:
         """A head that answers; None where the server closes before it does.
@@ -88,7 +76,7 @@ class RayHead:
         Raises:
             ServiceError: it cannot be started.
         """
-        with _exclusive(self._folder):
+        with locked(self._folder / _LOCK):
             head = RayHeadProcess.find(self._folder)
             if head is not None and (stale := _stale(head)):
                 logger.info("Ray's head %s; ending its remaining processes", stale)
@@ -131,19 +119,10 @@ def end_head(folder: Path) -> bool:
     """
     if not folder.is_dir():
         return False
-    with _exclusive(folder):
+    with locked(folder / _LOCK):
         head = RayHeadProcess.find(folder)
         if head is None:
             return False
         lived = head.lives()
         head.end(folder)
         return lived
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Excludes other processes from starting or ending a head of the folder."""
-    make_private(folder)
-    with (folder / "ray.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -29,7 +29,6 @@ from nas.service.people import current_caller
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views import jobs
-from nas.service.views.audit_entries import audit_page
 from nas.service.views.networks import TEST, NetworkQuery, counts
 from nas.service.views.run_summaries import ALL_RUNS, RunFilter
 from supernets.data.recognition import KINDS
@@ -334,7 +333,7 @@ def _add_audit(pages: APIRouter, page: _Page, audit: AuditLog) -> None:
         filters = {"who": who.strip(), "action": action.strip(), "thing": thing.strip(), "outcome": outcome}
         return page(
             "audit.html",
-            audit_page=audit_page(audit, **filters, offset=offset, limit=_AUDIT_ENTRIES),
+            audit_page=audit.page(**filters, offset=offset, limit=_AUDIT_ENTRIES),
             filters={key: value for key, value in filters.items() if value},
             outcomes=list(get_args(schemas.AuditOutcome)),
             limit=_AUDIT_ENTRIES,

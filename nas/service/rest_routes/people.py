@@ -12,7 +12,6 @@ from nas.service.audit import AuditLog
 from nas.service.http.problems import Answers, answers
 from nas.service.people import current_caller
 from nas.service.rest_routes.parameters import Offset
-from nas.service.views.audit_entries import audit_page
 
 _LINE = {"schema": {"type": "string"}, "example": '{"time":1768478400.0,"who":"alice","action":"cancel run",…}\n'}
 _LINES: Answers = {200: {"description": "One entry a line.", "content": {"application/jsonl": _LINE}}}
@@ -38,7 +37,7 @@ def routes(audit: AuditLog) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
     ) -> schemas.AuditPage:
         """List who did what to which thing, the newest first; for administrators."""
-        return audit_page(audit, who=who, action=action, thing=thing, outcome=outcome, offset=offset, limit=limit)
+        return audit.page(who=who, action=action, thing=thing, outcome=outcome or "", offset=offset, limit=limit)
 
     @router.get("/audit.jsonl", response_class=StreamingResponse, responses={**_LINES, **answers()})
     def audit_lines() -> StreamingResponse:

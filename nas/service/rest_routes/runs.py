@@ -133,4 +133,9 @@ def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -
         """Queue a run again that has ended; a finished one with a larger budget, or to retry what failed."""
         return service.submissions.resume(run, budget or schemas.ResumeRequest(), client_name(request))
 
+    @router.post("/runs/{run}/finetunings", status_code=201, responses=answers(404, 409, 413))
+    def finetune_network(request: Request, run: RunId, finetuning: schemas.FinetuningRequest) -> schemas.RunSummary:
+        """Fine-tune a network of a search, as a new run in the queue, which measures it again."""
+        return service.submissions.finetune(run, finetuning, client_name(request))
+
     return router

@@ -131,12 +131,12 @@ def test_the_end_of_a_run_is_notified_once_and_signed(running: Running) -> None:
     with receiving() as receiver:
         run = running.submit({"url": receiver.url, "secret": SECRET}).json()["run"]
         running.dispatcher.tick()
-        running.webhooks.send_due()
+        running.webhooks.work()
         assert receiver.requests == []
         running.end(run, RunStatus.FAILED, "the disk is full")
         running.dispatcher.tick()
-        running.webhooks.send_due()
-        running.webhooks.send_due()
+        running.webhooks.work()
+        running.webhooks.work()
     [(path, headers, body)] = receiver.requests
     assert path == "/hook?team=a"
     assert headers["Host"] == receiver.url.split("/")[2]
@@ -152,18 +152,18 @@ def test_a_run_that_is_resumed_is_notified_of_its_next_end(running: Running) -> 
     with receiving() as receiver:
         run = running.submit({"url": receiver.url, "secret": SECRET}).json()["run"]
         running.end(run, RunStatus.CANCELLED)
-        running.webhooks.send_due()
+        running.webhooks.work()
         store = open_store(running.settings.runs.get(run), driver=True)
         store.set_status(RunStatus.QUEUED)
         store.close()
         running.state.resume(run, {})
         running.end(run)
-        running.webhooks.send_due()
+        running.webhooks.work()
         # After a restart of the server, every run that has ended is looked at again.
         Dispatcher(
             running.settings, running.state, Jobs(), address=lambda: None, ended=running.webhooks.run_ended
         ).tick()
-        running.webhooks.send_due()
+        running.webhooks.work()
     assert [sent["status"] for sent in receiver.bodies] == ["cancelled", "finished"]
 
 
@@ -173,21 +173,21 @@ def test_a_failed_delivery_is_tried_again_with_pauses_and_given_up(
     with receiving(500, 302, 200) as receiver:
         run = running.submit({"url": receiver.url, "secret": SECRET}).json()["run"]
         running.end(run)
-        assert running.webhooks.send_due() == 10.0
-        running.webhooks.send_due()
+        assert running.webhooks.work() == 10.0
+        running.webhooks.work()
         assert len(receiver.requests) == 1  # the pause is not over
         running.clock.now += 10
-        assert running.webhooks.send_due() == 60.0
-        assert running.webhooks.send_due() == 60.0
+        assert running.webhooks.work() == 60.0
+        assert running.webhooks.work() == 60.0
         running.clock.now += 60
-        running.webhooks.send_due()
+        running.webhooks.work()
         assert running.state.deliveries() == []
         assert [path for path, _, _ in receiver.requests] == ["/hook?team=a"] * 3  # a redirect is not followed
         assert len({headers["Nas-Delivery"] for _, headers, _ in receiver.requests}) == 1
         second = running.submit({"url": receiver.url, "secret": SECRET}).json()["run"]
     running.end(second)  # nobody listens any more
     for _ in range(6):
-        running.webhooks.send_due()
+        running.webhooks.work()
         running.clock.now += 2000
     assert running.state.deliveries() == []
     assert "could not be notified in 5 attempts" in caplog.text
@@ -199,7 +199,7 @@ def test_the_webhook_of_the_server_is_notified_of_every_run(runs: RunsFolder) ->
         running = Running(ServiceSettings(runs, webhook=Webhook(receiver.url, SECRET)))  # private, of its owner
         run = running.submit().json()["run"]
         running.end(run)
-        running.webhooks.send_due()
+        running.webhooks.work()
         running.state.close()
     assert [sent["run"] for sent in receiver.bodies] == [run]
 
@@ -211,7 +211,7 @@ def test_deliveries_outlive_the_server(private: ServiceSettings) -> None:
         first.end(run)
         first.state.close()
         second = Running(private)
-        second.webhooks.send_due()
+        second.webhooks.work()
         second.state.close()
     assert [sent["run"] for sent in receiver.bodies] == [run]
 
@@ -255,7 +255,7 @@ def test_a_public_name_of_a_private_address_gets_nothing(runs: RunsFolder, addre
         url = receiver.url.replace("127.0.0.1", "hook.team.example")
         run = running.submit({"url": url, "secret": SECRET}).json()["run"]
         running.end(run)
-        running.webhooks.send_due()
+        running.webhooks.work()
         [delivery] = running.state.deliveries()
         running.state.close()
     assert (receiver.requests, delivery.attempts) == ([], 1)
@@ -267,7 +267,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_used(private: ServiceSe
         url = receiver.url.replace("127.0.0.1", "hook.team.example")
         run = running.submit({"url": url, "secret": SECRET}).json()["run"]
         running.end(run)
-        running.webhooks.send_due()
+        running.webhooks.work()
         running.state.close()
     [(_, headers, _)] = receiver.requests
     assert headers["Host"] == url.split("/")[2]  # the name, which nobody resolves here
@@ -278,13 +278,13 @@ def test_the_thread_sends_and_the_dispatcher_does_not_wait(
 ) -> None:
     with receiving() as receiver:
         running = Running(replace(private, public_url="https://nas.team.example"))
-        running.webhooks = Webhooks(running.settings, running.state)
+        running.webhooks = Webhooks(running.settings, running.state, address="http://127.0.0.1:1")
         running.dispatcher._ended = running.webhooks.run_ended
         sent = threading.Event()
         forget = running.state.forget_delivery
         monkeypatch.setattr(running.state, "forget_delivery", lambda delivery: (forget(delivery), sent.set()))
         run = running.submit({"url": receiver.url, "secret": SECRET}).json()["run"]
-        running.webhooks.start("http://127.0.0.1:1")
+        running.webhooks.start()
         running.end(run)
         assert sent.wait(20)
         running.webhooks.close()
@@ -308,6 +308,6 @@ def test_runs_of_a_database_of_an_earlier_version_are_not_notified(private: Serv
         assert submission is not None
         ended = RunSnapshot(RunStatus.FINISHED, has_driver=False, progress=0, ended=1e9)  # long ago
         later.webhooks.run_ended(submission, ended)
-        later.webhooks.send_due()
+        later.webhooks.work()
         later.state.close()
     assert receiver.requests == []

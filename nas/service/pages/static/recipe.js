@@ -3,20 +3,42 @@
 const at = (id) => document.getElementById(id);
 const selects = { data: at("recipe-data"), model: at("recipe-model") };
 
-/** Calls `changed({recipe, data, model})` when one of them is chosen. */
-export function connectRecipe(changed) {
+let taken; // the choice that the text of the job is of
+
+/**
+ * Calls `load({recipe, data, model})` when one of them is chosen, and at the start where only one choice fits. Where it resolves
+ * to false, the selections return to what they were.
+ */
+export function connectRecipe(load) {
+  taken = chosen();
   at("recipe").addEventListener("change", () => {
     fit();
-    changed(chosen());
+    take(load);
   });
   for (const select of Object.values(selects)) {
     select.addEventListener("change", () => {
       explain();
-      changed(chosen());
+      take(load);
     });
   }
   at("take-recipe").hidden = true; // with scripts, selecting a recipe is enough
-  if (fit()) changed(chosen());
+  fit();
+  if (!isSame(taken, chosen())) take(load);
+}
+
+async function take(load) {
+  const wanted = chosen();
+  const isTaken = await load(wanted);
+  if (!isSame(wanted, chosen())) return; // another one was chosen meanwhile
+  if (isTaken) taken = wanted;
+  else restore(taken);
+}
+
+function restore({ recipe, data, model }) {
+  at("recipe").value = recipe;
+  fit();
+  [selects.data.value, selects.model.value] = [data, model];
+  explain();
 }
 
 /** Offers what was just uploaded, and chooses it where the recipe takes it. */
@@ -34,15 +56,18 @@ function chosen() {
   return { recipe: at("recipe").value, data: selects.data.value, model: selects.model.value };
 }
 
+function isSame(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
 function needs() {
   return JSON.parse(at("recipe").selectedOptions[0].dataset.needs);
 }
 
-/** Offers the data and models that the recipe takes; chooses the only ones that it needs. Whether a choice has changed. */
+/** Offers the data and models that the recipe takes; chooses the only ones that it needs. */
 function fit() {
   const { dataKind, modelKind, family } = at("recipe").selectedOptions[0].dataset;
   const kinds = { data: dataKind, model: modelKind };
-  const before = JSON.stringify(chosen());
   for (const [what, select] of Object.entries(selects)) {
     const [none, ...options] = select.options;
     const fits = ({ dataset }) => dataset.kind === kinds[what] && (what === "data" || !family || dataset.family === family);
@@ -54,7 +79,6 @@ function fit() {
     select.parentElement.hidden = !kinds[what];
   }
   explain();
-  return JSON.stringify(chosen()) !== before;
 }
 
 /** Says what the recipe still needs. */

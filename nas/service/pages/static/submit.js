@@ -10,16 +10,24 @@ const [form, job, state] = [at("submit"), at("job"), at("job-state")];
 let written = job.value;
 let latest = 0;
 
+let loading = 0;
 connectRecipe(async ({ recipe, data, model }) => {
-  if (job.value !== written && !confirm("Replace your changes by the recipe?")) return;
+  if (job.value !== written && !confirm("Replace your changes by the recipe?")) return false;
+  const turn = ++loading;
+  at("problem").textContent = "";
   try {
     await settled();
+    const before = job.value;
     const found = await call(`/recipes/${encodeURIComponent(recipe)}?${new URLSearchParams({ data, model })}`);
+    if (turn !== loading) return true; // another recipe was chosen meanwhile
+    if (job.value !== before) throw new Error("The job was changed while the recipe was loaded, and stays; choose the recipe again to replace it.");
     job.value = written = found.job ?? "";
     forgetInvalid();
     await check();
+    return true;
   } catch (error) {
     at("problem").textContent = error.message;
+    return false;
   }
 });
 

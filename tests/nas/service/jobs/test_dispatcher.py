@@ -19,7 +19,7 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_state import Away
-from nas.errors import ServiceError, StoreError
+from nas.errors import ServiceError
 from nas.search.problem.budget import Budget
 from nas.service.jobs import dispatcher as dispatcher_module
 from nas.service.jobs import next_steps
@@ -27,7 +27,7 @@ from nas.service.jobs.dispatcher import Dispatcher, driver_command
 from nas.service.jobs.task_process import TaskResult
 from nas.service.jobs.task_queue import job_of, task_command
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus
+from nas.service.state import ServiceState, TaskKind, TaskStatus
 from tests.nas.service.pretended_jobs import BUDGET, Driver, PretendedJobs, out_of_order
 
 
@@ -446,30 +446,6 @@ def test_a_background_thread_does_rounds_and_can_be_woken(service: Service) -> N
     service.dispatcher.close()
     service.dispatcher.close()
     assert list(service.jobs.drivers) == [service.job(run, 1)]
-
-
-def test_rounds_that_fail_alike_are_logged_once_and_go_on(
-    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rounds, enough = [0], threading.Event()
-    submissions = service.state.submissions
-
-    def fails() -> list[Submission]:
-        rounds[0] += 1
-        if rounds[0] == 5:
-            enough.set()
-        if rounds[0] == 3:  # one that goes well
-            return submissions()
-        raise StoreError("no space left")
-
-    monkeypatch.setattr(service.state, "submissions", fails)
-    monkeypatch.setattr(dispatcher_module, "_BUSY_S", 0.01)
-    monkeypatch.setattr(dispatcher_module, "_IDLE_S", 0.01)
-    with caplog.at_level(logging.ERROR):
-        service.dispatcher.start()
-        assert enough.wait(30)
-        service.dispatcher.close()
-    assert caplog.text.count("a round of the dispatcher failed") == 2
 
 
 def test_the_command_drives_the_run_with_what_it_was_given(service: Service) -> None:

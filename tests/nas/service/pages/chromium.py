@@ -46,6 +46,12 @@ class Chromium:
         media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
+    def delay_requests(self, seconds: float) -> None:
+        """Makes every answer of a server take at least this long."""
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        conditions = {"offline": False, "latency": 1000 * seconds, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
+
     def open(self, url: str) -> None:
         """Opens a page; complaints of the last one are forgotten."""
         self.driver.get_log("browser")

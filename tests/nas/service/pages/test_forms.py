@@ -13,6 +13,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.recipes import read_recipe
 from nas.plugins.testing.onnx_networks import conv_net
 from nas.service.state import TaskStatus
 from tests.nas.service.pages.chromium import Chromium, running_chromium
@@ -218,3 +219,38 @@ def test_a_model_is_measured_and_its_result_found_again(chromium: Chromium, serv
     assert "p90" not in facts
     chromium.open(f"{server.url}/hardware/cpu-1-thread?measurement=none")
     chromium.until(lambda: "unknown measurement 'none'" in chromium.text("#measurement .reason"))
+
+
+def text_of_job(chromium: Chromium) -> str:
+    return str(chromium.find("#job").get_property("value"))
+
+
+def test_a_declined_recipe_does_not_stay_selected(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit?recipe=digits-cnn")
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.find("#job").send_keys(Keys.CONTROL, Keys.HOME)
+    chromium.find("#job").send_keys("# mine")
+    changed = text_of_job(chromium)
+    for answer, recipe in (("dismiss", "digits-cnn"), ("accept", "iso-dates")):
+        chromium.find("#recipe").send_keys("iso-dates")
+        chromium.until(lambda: chromium.find("#recipe").get_property("value") == "iso-dates")
+        getattr(chromium.driver.switch_to.alert, answer)()
+        chromium.until(lambda recipe=recipe: chromium.find("#recipe").get_property("value") == recipe)
+        chromium.until(lambda answer=answer: (text_of_job(chromium) == changed) is (answer == "dismiss"))
+    assert read_recipe("iso-dates") == text_of_job(chromium)
+
+
+def test_text_that_is_typed_while_a_recipe_loads_stays(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit?recipe=digits-cnn")
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.find("#job").send_keys(Keys.CONTROL, Keys.HOME)
+    chromium.delay_requests(3.0)
+    chromium.find("#recipe").send_keys("iso-dates")
+    chromium.find("#job").send_keys("# mine")
+    typed = text_of_job(chromium)
+    assert typed == f"# mine{read_recipe('digits-cnn')}"
+    chromium.until(lambda: "was changed while the recipe was loaded" in chromium.text("#problem"))
+    chromium.delay_requests(0.0)
+    assert text_of_job(chromium) == typed
+    assert chromium.find("#recipe").get_property("value") == "digits-cnn"
+    assert not chromium.complaints()
