@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -101,6 +101,7 @@ Token = Annotated[
     ),
 ]
 TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 DEFAULT_RUNS = DEFAULT_ROOT
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 
@@ -130,45 +131,59 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
         yield client
 
 
-def check_place(context: typer.Context, server: str | None, local_options: Sequence[str]) -> None:
-    """Raises `BadParameter` if an option is given that is for runs of the other place: this machine, or a server.
-
-    Args:
-        local_options: Names of the command's parameters for this machine alone.
-    """
-    for name in ("token", "token_file") if server is None else local_options:
-        origin = context.get_parameter_source(name)
-        if origin is not None and origin.name == "COMMANDLINE":
-            place = "a server" if server is None else "this machine"
-            raise typer.BadParameter(f"--{name.replace('_', '-')} is for runs on {place}")
-
-
 def print_change(artifact: Artifact) -> None:
     """Prints the status of a server's artifact that waits or is being made, on stderr."""
     if artifact.status in ("queued", "running"):
         print(f"{artifact.artifact}: {artifact.status}", file=sys.stderr)
 
 
-def with_server_client(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of a server, whose client it gets as its first argument."""
-    hints = get_type_hints(command, localns={"NasClient": Any}, include_extras=True)
-    _, *declared = inspect.signature(command).parameters.values()
-    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in declared]
-    defaults = {"server": (Server, DEFAULT_SERVER), "token": (Token, None), "token_file": (TokenFile, None)}
+def on_server(*local_options: str, server: Any = OnServer, default: str | None = None) -> Decorator:
+    """A decorator of commands on runs of this machine, or of a server: their first argument is its client, or None.
+
+    Args:
+        local_options: Names of the command's parameters for this machine alone.
+        server: The option that chooses a server.
+        default: The server where none is chosen; None for this machine.
+    """
+    annotations = {"context": typer.Context, "server": server, "token": Token, "token_file": TokenFile}
     options = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
-        for name, (annotation, default) in defaults.items()
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation)
+        for name, annotation in annotations.items()
     ]
+    options[1] = options[1].replace(default=default)
 
-    @wraps(command)
-    def with_client(server: str, token: str | None, token_file: Path | None, **arguments: Any) -> None:
-        with server_client(server, token, token_file) as client:
-            command(client, **arguments)
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, localns={"NasClient": Any}, include_extras=True)
+        _, *declared = inspect.signature(command).parameters.values()
+        parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in declared]
 
-    signature = inspect.Signature([*parameters[:-1], *options, parameters[-1]])  # --json comes last
-    with_client.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads it
-    with_client.__annotations__ = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
-    return with_client
+        @wraps(command)
+        def with_client(
+            context: typer.Context, server: str | None, token: str | None, token_file: Path | None, **arguments: Any
+        ) -> None:
+            _check_place(context, server, local_options)
+            with nullcontext() if server is None else server_client(server, token, token_file) as client:
+                command(client, **arguments)
+
+        signature = inspect.Signature([*parameters[:-1], *options, parameters[-1]])  # --json comes last
+        with_client.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads it
+        with_client.__annotations__ = {name: about.annotation for name, about in signature.parameters.items()}
+        return with_client
+
+    return decorated
+
+
+with_server_client = on_server(server=Server, default=DEFAULT_SERVER)
+"""Decorates commands on a server, whose client they get as their first argument."""
+
+
+def _check_place(context: typer.Context, server: str | None, local_options: Sequence[str]) -> None:
+    """Raises `BadParameter` if an option is given that is for runs of the other place: this machine, or a server."""
+    for name in ("token", "token_file") if server is None else local_options:
+        origin = context.get_parameter_source(name)
+        if origin is not None and origin.name == "COMMANDLINE":
+            place = "a server" if server is None else "this machine"
+            raise typer.BadParameter(f"--{name.replace('_', '-')} is for runs on {place}")
 
 
 def status_text(summary: RunSummary) -> str:

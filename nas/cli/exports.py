@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,18 +18,14 @@ from nas.cli.app import (
     Index,
     Json,
     Knee,
-    OnServer,
     RunId,
     Runs,
     Select,
-    Token,
-    TokenFile,
     WithPreprocessing,
     app,
-    check_place,
+    on_server,
     option,
     print_change,
-    server_client,
 )
 from nas.cli.completion import profile_names
 from nas.cli.output import print_json, print_result, print_table
@@ -38,6 +34,9 @@ from nas.cli.running import check_choice, check_one_choice, driving, opened_run
 from nas.engine.formatting import counted, format_value
 from nas.plugins.parts import require
 from nas.results.export.export_paths import cascade_paths, check_empty, export_path, torch_path
+
+if TYPE_CHECKING:
+    from nas.service.client import NasClient
 
 
 @app.command(epilog='Example: nas export digits-cnn-1 --select "latency_ms<=0.05"')
@@ -234,8 +233,9 @@ def export_study(
 
 
 @app.command(epilog="Example: nas cascade digits-cnn-1 --row 3 -o cascade")
+@on_server("runs", "accept_plugin_versions")
 def cascade(
-    context: typer.Context,
+    client: NasClient | None,
     run: RunId,
     row: Annotated[int | None, option("--row", help="A cascade of the table by its number.")] = None,
     output: Annotated[
@@ -250,9 +250,6 @@ def cascade(
     ] = None,
     accept_plugin_versions: AcceptPluginVersions = False,
     runs: Runs = DEFAULT_RUNS,
-    server: OnServer = None,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Pair networks of a front as a cascade.
@@ -262,11 +259,9 @@ def cascade(
     """
     if row is None and (output is not None or test):
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
-    check_place(context, server, ("runs", "accept_plugin_versions"))
-    if server is not None:
-        with server_client(server, token, token_file) as client:
-            artifact = client.cascade(run, profile=profile, row=row, test=test, on_change=print_change)
-            downloads = [] if output is None else downloaded(client, artifact, output)
+    if client is not None:
+        artifact = client.cascade(run, profile=profile, row=row, test=test, on_change=print_change)
+        downloads = [] if output is None else downloaded(client, artifact, output)
         cascade_json = artifact.result or {}
         if as_json:
             return print_json({**cascade_json, "paths": [str(path) for path in downloads]})

@@ -20,16 +20,12 @@ from nas.cli.app import (
     DEFAULT_RUNS,
     Address,
     Json,
-    OnServer,
     Runs,
-    Token,
-    TokenFile,
     app,
     argument,
-    check_place,
+    on_server,
     option,
     print_change,
-    server_client,
 )
 from nas.cli.completion import profile_names
 from nas.cli.output import print_json, print_list, print_result, print_table
@@ -230,8 +226,9 @@ def _widths_text(widths: tuple[int, ...]) -> str:
 
 
 @app.command(epilog="Example: nas calibrate cpu-1-thread --job digits-cnn.yaml")
+@on_server("job", "runs", "address")
 def calibrate(
-    context: typer.Context,
+    client: NasClient | None,
     name: Annotated[str, argument(help="A profile of the catalog, or a profile file.", autocompletion=profile_names)],
     job: Annotated[Path | None, option("--job", help="The job whose blocks are measured.")] = None,
     output: Annotated[
@@ -246,9 +243,6 @@ def calibrate(
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
     run: Annotated[str | None, option("--run", help="With --server, the run whose job's blocks are measured.")] = None,
-    server: OnServer = None,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Measure a job's blocks into a table of latencies.
@@ -256,16 +250,12 @@ def calibrate(
     The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
     With --server and --run: the table stays on the server, and --output downloads it, too.
     """
-    check_place(context, server, ("job", "runs", "address"))
-    if server is not None:
+    if client is not None:
         if run is None:
             raise typer.BadParameter("--server measures the blocks of one of its runs; name it: --run RUN")
-        with server_client(server, token, token_file) as client:
-            tables = [str(path) for path in source_tables or ()]
-            artifact = client.calibrate(
-                run, name, subnets=subnets, tables=tables, samples=samples, on_change=print_change
-            )
-            downloads = [] if output is None else _downloaded_table(client, artifact, output)
+        tables = [str(path) for path in source_tables or ()]
+        artifact = client.calibrate(run, name, subnets=subnets, tables=tables, samples=samples, on_change=print_change)
+        downloads = [] if output is None else _downloaded_table(client, artifact, output)
         lines = [f"wrote {path}" for path in downloads] + [f"in the job file: lookup_tables: [{artifact.table}]"]
         return print_result(as_json, artifact, "\n".join(lines))
     if job is None or run is not None:

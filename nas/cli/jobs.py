@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,19 +23,15 @@ from nas.cli.app import (
     Json,
     Knee,
     LogTo,
-    OnServer,
     Replay,
     RunId,
     Runs,
     Select,
     Store,
-    Token,
-    TokenFile,
     app,
     argument,
-    check_place,
+    on_server,
     option,
-    server_client,
     status_text,
 )
 from nas.cli.completion import recipes
@@ -46,6 +42,14 @@ from nas.engine.formatting import counted, duration, memory_size
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.errors import JobError, UnknownNameError
 from nas.jobs.recipes import list_recipes, read_recipe
+
+if TYPE_CHECKING:
+    from nas.service.api.schemas import RunSummary
+    from nas.service.client import NasClient
+
+ResumeOnServer = Annotated[
+    str | None, option("--server", help="Resume a run of this server (NAS_SERVER is ignored here).")
+]
 
 
 @app.command(epilog="Example: nas init digits-cnn")
@@ -245,8 +249,9 @@ def search(
 
 
 @app.command(epilog="Example: nas resume digits-cnn-1 --evaluations +40")
+@on_server("runs", "inline", "address", "log_to", "accept_plugin_versions", server=ResumeOnServer)
 def resume(
-    context: typer.Context,
+    client: NasClient | None,
     run: RunId,
     runs: Runs = DEFAULT_RUNS,
     inline: Inline = False,
@@ -267,23 +272,15 @@ def resume(
     ] = False,
     accept_plugin_versions: AcceptPluginVersions = False,
     log_to: LogTo = None,
-    server: Annotated[
-        str | None, option("--server", help="Resume a run of this server (NAS_SERVER is ignored here).")
-    ] = None,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Continue an interrupted run, or extend a finished one.
 
     Continues a run that was interrupted, killed or failed, or a finished run with a larger budget.
     """
-    check_place(context, server, ("runs", "inline", "address", "log_to", "accept_plugin_versions"))
-    if server is not None:
-        with server_client(server, token, token_file) as client:
-            queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
-        text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
-        return print_result(as_json, queued, text)
+    if client is not None:
+        queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
+        return _print_queued(client, queued, as_json)
     elsewhere = os.environ.get("NAS_SERVER")
     try:
         RunsFolder(runs).get(run)
@@ -300,9 +297,16 @@ def resume(
     return finish(resumed, as_json)
 
 
+def _print_queued(client: NasClient, queued: RunSummary, as_json: bool) -> None:
+    """Prints the status of a run that a server has queued, and the command that follows it."""
+    text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {client.server}"
+    print_result(as_json, queued, text)
+
+
 @app.command(epilog="Example: nas finetune digits-cnn-1 --knee --epochs 5")
+@on_server("runs", "inline", "address", "store", "log_to")
 def finetune(
-    context: typer.Context,
+    client: NasClient | None,
     run: RunId,
     select: Select = None,
     index: Index = None,
@@ -316,9 +320,6 @@ def finetune(
     address: Address = None,
     store: Store = None,
     log_to: LogTo = None,
-    server: OnServer = None,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune one network of a run and measure it.
@@ -328,12 +329,9 @@ def finetune(
     check_one_choice(select, index, knee)
     if learning_rate is not None and not 0 < learning_rate <= 100:
         raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
-    check_place(context, server, ("runs", "inline", "address", "store", "log_to"))
-    if server is not None:
-        with server_client(server, token, token_file) as client:
-            queued = client.finetune(run, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
-        text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
-        return print_result(as_json, queued, text)
+    if client is not None:
+        queued = client.finetune(run, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+        return _print_queued(client, queued, as_json)
     opened = opened_run(runs, run)
     # It raises before anything is imported that takes longer.
     nas.runs.finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)

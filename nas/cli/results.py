@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,18 +16,14 @@ import nas.runs
 from nas.cli.app import (
     DEFAULT_RUNS,
     Json,
-    OnServer,
     RunId,
     Runs,
     Select,
-    Token,
-    TokenFile,
     app,
     argument,
-    check_place,
+    on_server,
     option,
     print_change,
-    server_client,
 )
 from nas.cli.completion import profile_names
 from nas.cli.output import (
@@ -51,6 +47,11 @@ from nas.cli.running import no_collector, opened_run
 from nas.engine.store.folder import RunsFolder, check_folder
 from nas.engine.store.labels import Labels, read_labels, write_labels
 from nas.plugins.parts import require
+
+if TYPE_CHECKING:
+    from nas.service.client import NasClient
+
+LabelOnServer = Annotated[str | None, option("--server", help="Label runs of this server.")]
 
 
 @app.command("runs", epilog="Example: nas runs --tag thesis")
@@ -215,8 +216,9 @@ def _label_text(row: dict[str, Any]) -> str:
 
 
 @app.command(epilog="Example: nas plot digits-cnn-1 -o plots")
+@on_server("runs")
 def plot(
-    context: typer.Context,
+    client: NasClient | None,
     run: RunId,
     output: Annotated[
         Path | None, option("-o", "--output", help="Folder to write to; the run's own by default.")
@@ -228,9 +230,6 @@ def plot(
         bool, typer.Option("--experts", help="Only the experts of one network, which --select chooses.")
     ] = False,
     runs: Runs = DEFAULT_RUNS,
-    server: OnServer = None,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Plot a run as pictures and an interactive page.
@@ -238,11 +237,9 @@ def plot(
     Front, convergence, predictions and importance of genes, as PNG, SVG and one HTML page. With --server: they are
     downloaded into the folder --output, or one with the name of the run.
     """
-    check_place(context, server, ("runs",))
-    if server is not None:
-        with server_client(server, token, token_file) as client:
-            artifact = client.plot(run, select=select, experts=experts, on_change=print_change)
-            downloads = [str(path) for path in downloaded(client, artifact, output or Path(run))]
+    if client is not None:
+        artifact = client.plot(run, select=select, experts=experts, on_change=print_change)
+        downloads = [str(path) for path in downloaded(client, artifact, output or Path(run))]
         return print_result(as_json, {**(artifact.result or {}), "paths": downloads}, "\n".join(downloads))
     no_collector()
     require("plots", "nas plot")
@@ -262,15 +259,14 @@ def plot(
 
 
 @app.command(epilog='Example: nas label digits-cnn-1 --add thesis --note "first try"')
+@on_server("runs", server=LabelOnServer)
 def label(
+    client: NasClient | None,
     runs_: Annotated[list[str], argument(metavar="RUN...", help="One or several runs; `nas runs` lists them.")],
     add: Annotated[list[str] | None, option("--add", help="A tag to add; may be repeated.")] = None,
     remove: Annotated[list[str] | None, option("--remove", help="A tag to remove; may be repeated.")] = None,
     note: Annotated[str | None, option("--note", help='The note in place of the present one; "" removes it.')] = None,
     runs: Runs = DEFAULT_RUNS,
-    server: Annotated[str | None, option("--server", help="Label runs of this server.")] = None,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Show or change the tags and the note of runs."""
@@ -280,13 +276,12 @@ def label(
         return labels.edited(add or (), remove or (), note) if changes else labels
 
     labels_by_run: dict[str, Labels] = {}
-    if server is not None:
-        with server_client(server, token, token_file) as client:
-            for run in runs_:
-                now = client.status(run)
-                labels_by_run[run] = edited(Labels(now.tags, now.note))
-            for run, labels in labels_by_run.items() if changes else ():
-                client.label(run, tags=labels.tags, note=labels.note)
+    if client is not None:
+        for run in runs_:
+            now = client.status(run)
+            labels_by_run[run] = edited(Labels(now.tags, now.note))
+        for run, labels in labels_by_run.items() if changes else ():
+            client.label(run, tags=labels.tags, note=labels.note)
     else:
         folder_by_run = {run: RunsFolder(runs).get(run) for run in runs_}
         labels_by_run = {run: edited(read_labels(folder)) for run, folder in folder_by_run.items()}
