@@ -30,16 +30,16 @@ def routes(service: Service) -> APIRouter:
         response.headers["Location"] = f"/api/v1/runs/{run}/exports/{export.export}"
         return export
 
-    _add_products(router, service.exports, schemas.Export, "0f3a5c7e", "digits-1-0f3a5c7e.onnx", shown="and its files")
+    examples = ("0f3a5c7e", "digits-1-0f3a5c7e.onnx")
+    router.include_router(_product_routes(service.exports, schemas.Export, examples, shown="and its files"))
 
     @router.post("/runs/{run}/artifacts", tags=["artifacts"], status_code=202, responses=answers(404, 409, 413))
     def make_artifact(run: RunId, request: schemas.ArtifactRequest) -> schemas.Artifact:
         """Make cascades, plots or a lookup table of latencies of a run."""
         return service.artifacts.request(run, request)
 
-    _add_products(
-        router, service.artifacts, schemas.Artifact, "plots-0f3a5c7e", "front.png", shown="its files and its result"
-    )
+    examples, shown = ("plots-0f3a5c7e", "front.png"), "its files and its result"
+    router.include_router(_product_routes(service.artifacts, schemas.Artifact, examples, shown=shown))
 
     @router.get("/tasks", tags=["tasks"], responses=answers())
     def list_tasks(
@@ -57,26 +57,25 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def _add_products(
-    router: APIRouter, products: RunTasks[Any], model: type[schemas.Schema], id_: str, file: str, *, shown: str
-) -> None:
-    """Adds the routes that list, show, delete and download the exports or the artifacts of a run.
+def _product_routes(
+    products: RunTasks[Any], model: type[schemas.Schema], examples: tuple[str, str], *, shown: str
+) -> APIRouter:
+    """The routes that list, show, delete and download the exports or the artifacts of a run.
 
     Args:
         model: Schema of one.
-        id_, file: Examples of an id and of a file.
+        examples: An id and a file's name.
         shown: What is shown of one beside its status.
     """
     noun = products.noun
-    address, tags = f"/runs/{{run}}/{noun}s", [f"{noun}s"]
-    id_path = Path(alias=noun, description=f"An {noun}'s id.", examples=[id_], max_length=200)
-    file_path = Path(description=f"One of the {noun}'s files.", examples=[file], max_length=200)
+    router, address = APIRouter(tags=[f"{noun}s"]), f"/runs/{{run}}/{noun}s"
+    id_path = Path(alias=noun, description=f"An {noun}'s id.", examples=[examples[0]], max_length=200)
+    file_path = Path(description=f"One of the {noun}'s files.", examples=[examples[1]], max_length=200)
 
     @router.get(
         address,
         name=f"list_{noun}s",
         description=f"List the {noun}s of a run, the oldest first.",
-        tags=tags,
         response_model=tuple[model, ...],  # type: ignore[valid-type]  # one of two
         responses=answers(404),
     )
@@ -89,7 +88,6 @@ def _add_products(
         address,
         name=f"show_{noun}",
         description=f"Show the status of an {noun}, {shown}.",
-        tags=tags,
         response_model=model,
         responses=answers(404),
     )
@@ -100,7 +98,6 @@ def _add_products(
         address,
         name=f"delete_{noun}",
         description=f"Delete an {noun} that has ended, with its files.",
-        tags=tags,
         status_code=204,
         responses=answers(404, 409),
     )
@@ -111,7 +108,6 @@ def _add_products(
         f"{address}/files/{{name}}",
         name=f"{noun}_file",
         description=f"Download one file of a finished {noun}.",
-        tags=tags,
         response_class=FileResponse,
         responses={**_FILE, **answers(404)},
     )
@@ -123,7 +119,6 @@ def _add_products(
         f"{address}/archive",
         name=f"{noun}_archive",
         description=f"Download all files of a finished {noun} as one zip archive.",
-        tags=tags,
         response_class=StreamingResponse,
         responses={**ZIP, **answers(404, 409)},
     )
@@ -131,3 +126,5 @@ def _add_products(
         files = products.files(run, product)
         networks = [PurePath(file).stem for file in files if file.endswith(".onnx")] if noun == "export" else []
         return zipped(files, networks[0] if networks else f"{run}-{product}")
+
+    return router

@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from nas.engine.store.folder import RunsFolder
 from nas.service.http.tokens import Tokens
+from nas.service.people import Role
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import TEAM, Chromium, running_chromium
 from tests.nas.service.pages.running import Server, running_server
@@ -138,3 +139,24 @@ def test_what_is_asked_of_the_api_by_a_page_leads_there_too(
     assert here(chromium).startswith("/login?next=")
     sign_in(chromium, tokens.make("gil", lifetime_s=HOUR_S))
     chromium.until(lambda: here(chromium) == "/submit?recipe=fashion-mnist-vit")
+
+
+def test_on_a_phone_the_name_and_the_button_stand_in_one_line_below_the_links(
+    chromium: Chromium, server: Server, tokens: Tokens
+) -> None:
+    for name in ("hal", "maximiliane-von-und-zu-langenscheidt-hohenstein"):
+        chromium.look(width=390)
+        chromium.open(server.url)
+        sign_in(chromium, tokens.make(name, lifetime_s=HOUR_S, role=Role.ADMINISTRATOR))
+        chromium.until(lambda: chromium.text("h1") == "Runs")
+        nav, person, button = (chromium.find(f".top {part}").rect for part in ("nav", ".person", "button"))
+        width = chromium.run("return document.documentElement.clientWidth")
+        assert nav["width"] == width - 2 * 16
+        assert nav["height"] < 75  # two lines of links
+        assert person["y"] > nav["y"] + nav["height"]
+        assert person["y"] < button["y"] + button["height"] / 2 < person["y"] + person["height"]
+        assert person["x"] == nav["x"]
+        assert button["x"] + button["width"] == pytest.approx(width - 16, abs=1)  # whole pixels
+        chromium.click("form[action='/logout'] button")
+        chromium.until(lambda: chromium.text("h1") == "Sign in")
+    chromium.look()
