@@ -43,7 +43,7 @@ PLANTS = [
     ("supernets-for-search", "nas/search/base.py", "import supernets.families.registry"),
     ("supernets-for-search", "nas/engine/store/base.py", "import hardware_profiles.base"),
     ("client", "nas/service/client/errors.py", "import fastapi"),
-    ("client", "nas/service/api/schemas.py", "import nas.engine.store.folder"),
+    ("client", "nas/service/api/schemas/common.py", "import nas.engine.store.folder"),
     ("search-layers", "nas/search/ranking.py", "import nas.search.guided.acquisition"),
     ("search-layers", "nas/search/random.py", "import nas.search.local"),
     ("pymoo", "nas/search/base.py", "import pymoo"),

@@ -138,6 +138,10 @@ class Transport:
         """The response to a POST request as a value of this type; see `send`."""
         return self.parsed(self.send("POST", path, body=body, form=form, files=files, answer_s=answer_s), kind)
 
+    def put(self, path: str, kind: type[T], body: BaseModel) -> T:
+        """The response to a PUT request as a value of this type; see `send`."""
+        return self.parsed(self.send("PUT", path, body=body), kind)
+
     @contextmanager
     def stream(self, path: str) -> Iterator[httpx.Response]:
         """A response that is read while it arrives.
@@ -197,6 +201,13 @@ class Transport:
             target = answer.headers.get("location", "an unknown address")
             raise ServiceError(f"{self.server}: redirects to {target}; use that address", code="service.moved")
         raise RefusedError(self.server, _problem(answer))
+
+
+class Calls:
+    """Calls of the API of one server."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
 
 def _problem(answer: httpx.Response) -> Problem:
@@ -274,6 +285,11 @@ def quoted(value: object) -> str:
         return quote(str(value), safe="")
     except UnicodeEncodeError:
         raise ServiceError(f"{value!r} is not valid Unicode", code="request.invalid") from None
+
+
+def path_of(run: str) -> str:
+    """The path of a run in the API."""
+    return f"runs/{quoted(run)}"
 
 
 def checked(kind: type[Body], values: Mapping[str, Any]) -> Body:

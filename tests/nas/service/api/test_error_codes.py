@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nas.plugins import Kind
 from nas.service.api.error_codes import DESCRIPTIONS
-from nas.service.artifacts import KINDS
+from nas.service.artifacts import Artifacts
+from nas.service.exports import Exports
 from nas.service.state import TaskKind
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -30,7 +31,8 @@ def raised_codes() -> set[str]:
                         found.add(code)
                     case ast.Call(func=ast.Name(id="UnknownNameError"), args=[ast.Constant(value=str(kind)), *_]):
                         found.add(f"{kind.replace(' ', '-')}.unknown")
-    found |= {f"{kind}.unknown" for kind in TaskKind if kind not in KINDS}  # `TaskRequests.get` raises them
+    found |= {f"{kind}.unknown" for kind in (TaskKind.MEASUREMENT, TaskKind.PLAN)}  # `TaskRequests.get` raises them
+    found |= {f"{products.noun}.unknown" for products in (Exports, Artifacts)}  # `RunTasks` raises them
     found |= {f"{kind.noun.replace(' ', '-')}.unknown" for kind in Kind}  # `nas.plugins.find` raises them
     return {code for code in found if _CODE.fullmatch(code)}
 
