@@ -1,4 +1,4 @@
-"""Submissions and tasks of the service, in ``runs/service.db``: portable SQL types, times in seconds since the epoch."""
+"""Submissions and tasks of the service, in ``runs/service.db``; times in seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -12,139 +12,36 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Column,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    MetaData,
-    Select,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    inspect,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Engine, Executable, Select, delete, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
 
 from nas.engine.store.database import WRITES
-from nas.engine.store.migrations import Schema
 from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import StoreError
-from nas.service.jobs.fair_share import Priority
 from nas.service.settings import Webhook
 from nas.service.stamped_cache import ChangeStamp
+from nas.service.state_tables import DELIVERIES, ENDS, OWNERS, SCHEMA, SUBMISSIONS, TASKS, USAGE, WEBHOOKS
 
 _T = TypeVar("_T")
-_METADATA = MetaData()
-_version = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
-_submissions = Table(
-    "submissions",
-    _METADATA,
-    Column("run", String, primary_key=True),
-    Column("kind", String, nullable=False),
-    Column("submitted", Double, nullable=False),
-    Column("submitter", String, nullable=False),
-    Column("wanted", String, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("started", Boolean, nullable=False),
-    Column("deaths", Integer, nullable=False),
-    Column("progress", Integer, nullable=False),
-    Column("options", JSON, nullable=False),
-    Column("priority", String, nullable=False, server_default=str(Priority.NORMAL)),
-    Column("place", Integer, nullable=True),
-    Column("expected_s", Double, nullable=True),
-)
-_tasks = Table(
-    "tasks",
-    _METADATA,
-    Column("task", String, primary_key=True),
-    Column("kind", String, nullable=False),
-    Column("of", String, nullable=False),
-    Column("submitted", Double, nullable=False),
-    Column("status", String, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("request", JSON, nullable=False),
-    Column("result", JSON, nullable=True),
-    Column("submitter", String, nullable=False, server_default=""),
-)
-_owners = Table(
-    "owners",
-    _METADATA,
-    Column("kind", String, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("owner", String, nullable=False),
-)
-
-_webhooks = Table(
-    "webhooks",
-    _METADATA,
-    Column("run", String, primary_key=True),
-    Column("url", String, nullable=False),
-    Column("secret", String, nullable=False),
-)
-_ends = Table(
-    "ends",
-    _METADATA,
-    Column("run", String, primary_key=True),
-    Column("ended", Double, nullable=False),
-)
-_deliveries = Table(
-    "deliveries",
-    _METADATA,
-    Column("id", String, primary_key=True),
-    Column("run", String, nullable=False),
-    Column("url", String, nullable=False),
-    Column("secret", String, nullable=False),
-    Column("body", JSON, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("due", Double, nullable=False),
-)
-
 _CANCELLED = "cancelled"
 """Key of a task's request that is set once a client wants the task to end."""
-
-_usage = Table(
-    "usage",
-    _METADATA,
-    Column("person", String, primary_key=True),
-    Column("seconds", Double, nullable=False),
-    Column("time", Double, nullable=False),
-)
 _HALF_LIFE_S = 24 * 3600.0
 """Of the time that a person used: a day ago, it counts half."""
 
 
-def _add_owners(connection: Connection) -> None:
-    """Adds the owners of uploads and the submitters of tasks, which version 1 did not record."""
-    _owners.create(connection)
-    connection.execute(text("ALTER TABLE tasks ADD COLUMN submitter VARCHAR NOT NULL DEFAULT ''"))
+class Priority(StrEnum):
+    """The priority of a run that waits, from the lowest."""
 
+    LOW = "low"
+    """Starts when no other run waits."""
+    NORMAL = "normal"
+    HIGH = "high"
+    """Starts before all others; administrators alone give it."""
 
-def _add_webhooks(connection: Connection) -> None:
-    """Adds notifications of the ends of runs; those of runs that were submitted before are not notified."""
-    for table in (_webhooks, _ends, _deliveries):
-        table.create(connection)
-    for run in connection.execute(select(_submissions.c.run)).scalars().all():
-        connection.execute(insert(_ends).values(run=run, ended=time.time()))
-
-
-def _add_fair_share(connection: Connection) -> None:
-    """Adds priorities, places and expected durations of submissions, and the time that people used."""
-    _usage.create(connection)
-    for column in ("priority VARCHAR NOT NULL DEFAULT 'normal'", "place INTEGER", "expected_s DOUBLE"):
-        connection.execute(text(f"ALTER TABLE submissions ADD COLUMN {column}"))
-
-
-SCHEMA = Schema(_METADATA, _version, migrations=(_add_owners, _add_webhooks, _add_fair_share))
-"""A change to the tables above needs a migration of existing databases."""
+    @property
+    def rank(self) -> int:
+        """0 for the lowest."""
+        return list(Priority).index(self)
 
 
 class RequestedState(StrEnum):
@@ -292,22 +189,15 @@ def _extension(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**changes, "extension": uuid.uuid4().hex} if changes else {}
 
 
-def _is_unchanged(connection: Connection, submission: Submission) -> bool:
-    """True if a submission is unchanged since it was read."""
-    query = select(_submissions).where(_submissions.c.run == submission.run)
-    return any(_submission(row) == submission for row in connection.execute(query).mappings())
+def _update(run: str, values: Mapping[str, Any]) -> Executable:
+    return update(SUBMISSIONS).where(SUBMISSIONS.c.run == run).values(**values)
 
 
-def _update(connection: Connection, run: str, values: Mapping[str, Any]) -> None:
-    connection.execute(update(_submissions).where(_submissions.c.run == run).values(**values))
-
-
-def _forget(connection: Connection, run: str) -> None:
-    for table in (_webhooks, _ends):
-        connection.execute(delete(table).where(table.c.run == run))
-    connection.execute(delete(_submissions).where(_submissions.c.run == run))
+def _removal(run: str) -> list[Executable]:
+    """The statements that remove a run's submission and tasks."""
     # Measurements belong to a hardware profile, which may have the name of a run.
-    connection.execute(delete(_tasks).where(_tasks.c.of == run, _tasks.c.kind.in_([str(kind) for kind in RUN_TASKS])))
+    tasks = delete(TASKS).where(TASKS.c.of == run, TASKS.c.kind.in_([str(kind) for kind in RUN_TASKS]))
+    return [*(delete(table).where(table.c.run == run) for table in (WEBHOOKS, ENDS, SUBMISSIONS)), tasks]
 
 
 class ServiceState:
@@ -358,52 +248,50 @@ class ServiceState:
         submission = Submission(
             run, kind, self._clock(), submitter, options=changes, priority=priority, expected_s=expected_s
         )
-        with self._writing() as connection:
-            connection.execute(insert(_submissions).values(**asdict(submission)))
-            if webhook is not None:
-                connection.execute(insert(_webhooks).values(run=run, **asdict(webhook)))
+        of_webhook = [] if webhook is None else [insert(WEBHOOKS).values(run=run, **asdict(webhook))]
+        self._write(insert(SUBMISSIONS).values(**asdict(submission)), *of_webhook)
         return submission
 
     def webhook(self, run: str) -> Webhook | None:
         """The webhook of a run's submission; None where it has none."""
-        query = select(_webhooks.c.url, _webhooks.c.secret).where(_webhooks.c.run == run)
+        query = select(WEBHOOKS.c.url, WEBHOOKS.c.secret).where(WEBHOOKS.c.run == run)
         with self._reading() as connection:
             row = connection.execute(query).first()
         return None if row is None else Webhook(*row)
 
     def last_end(self, run: str) -> float:
         """When the last end of a run was that `record_end` recorded; 0 for none."""
-        ends = self._read(select(_ends), lambda rows: {row["run"]: row["ended"] for row in rows})
+        ends = self._read(select(ENDS), lambda rows: {row["run"]: row["ended"] for row in rows})
         return float(ends.get(run, 0.0))
 
     def record_end(self, run: str, ended: float, webhooks: Sequence[Webhook], body: Mapping[str, Any]) -> None:
         """Records the end of a run with the notifications that are to be sent, all or nothing."""
-        with self._writing() as connection:
-            connection.execute(delete(_ends).where(_ends.c.run == run))
-            connection.execute(insert(_ends).values(run=run, ended=ended))
-            for webhook in webhooks:
-                delivery = Delivery(uuid.uuid4().hex, run, webhook.url, webhook.secret, body, 0, self._clock())
-                connection.execute(insert(_deliveries).values(**asdict(delivery)))
+        now = self._clock()
+        deliveries = [
+            Delivery(uuid.uuid4().hex, run, webhook.url, webhook.secret, body, 0, now) for webhook in webhooks
+        ]
+        self._write(
+            delete(ENDS).where(ENDS.c.run == run),
+            insert(ENDS).values(run=run, ended=ended),
+            *(insert(DELIVERIES).values(**asdict(delivery)) for delivery in deliveries),
+        )
 
     def deliveries(self) -> list[Delivery]:
         """The notifications that are to be sent, the first due first."""
-        query = select(_deliveries).order_by(_deliveries.c.due, _deliveries.c.id)
+        query = select(DELIVERIES).order_by(DELIVERIES.c.due, DELIVERIES.c.id)
         return list(self._read(query, lambda rows: [Delivery(**row) for row in rows]))
 
     def delay_delivery(self, delivery: str, attempts: int, due: float) -> None:
         """Records that a notification was sent in vain, and when it is sent again."""
-        with self._writing() as connection:
-            row = _deliveries.c.id == delivery
-            connection.execute(update(_deliveries).where(row).values(attempts=attempts, due=due))
+        self._write(update(DELIVERIES).where(DELIVERIES.c.id == delivery).values(attempts=attempts, due=due))
 
     def forget_delivery(self, delivery: str) -> None:
         """Removes a notification that was sent, or is given up."""
-        with self._writing() as connection:
-            connection.execute(delete(_deliveries).where(_deliveries.c.id == delivery))
+        self._write(delete(DELIVERIES).where(DELIVERIES.c.id == delivery))
 
     def submissions(self) -> list[Submission]:
         """All submissions, oldest first; cached until the database changes, since every summary needs them."""
-        query = select(_submissions).order_by(_submissions.c.submitted, _submissions.c.run)
+        query = select(SUBMISSIONS).order_by(SUBMISSIONS.c.submitted, SUBMISSIONS.c.run)
         return list(self._read(query, lambda rows: [_submission(row) for row in rows]))
 
     def submission(self, run: str) -> Submission | None:
@@ -420,15 +308,11 @@ class ServiceState:
 
         These are ``wanted``, ``attempt``, ``started``, ``deaths``, ``progress``, ``options`` and ``priority``.
         """
-        with self._writing() as connection:
-            _update(connection, run, values)
+        self._write(_update(run, values))
 
     def change_if(self, submission: Submission, **values: Any) -> bool:
         """Sets attributes as `change` does if the submission is unchanged since it was read; whether it was."""
-        with self._writing() as connection:
-            if unchanged := _is_unchanged(connection, submission):
-                _update(connection, submission.run, values)
-            return unchanged
+        return self._write_if(submission, [_update(submission.run, values)])
 
     def cancel(self, run: str) -> None:
         """Records that a run shall have no driver, now and after any restart."""
@@ -444,9 +328,7 @@ class ServiceState:
 
     def set_places(self, place_by_run: Mapping[str, int | None]) -> None:
         """Sets the places of runs in the queue."""
-        with self._writing() as connection:
-            for run, place in place_by_run.items():
-                _update(connection, run, {"place": place})
+        self._write(*(_update(run, {"place": place}) for run, place in place_by_run.items()))
 
     def used_s(self, now: float) -> dict[str, float]:
         """The time in seconds that people used of late, by person; a day ago, it counts half.
@@ -454,75 +336,67 @@ class ServiceState:
         Args:
             now: in seconds since the epoch.
         """
-        rows = self._read(select(_usage), lambda rows: [(row["person"], row["seconds"], row["time"]) for row in rows])
+        rows = self._read(select(USAGE), lambda rows: [(row["person"], row["seconds"], row["time"]) for row in rows])
         return {person: seconds * 0.5 ** (max(0.0, now - time) / _HALF_LIFE_S) for person, seconds, time in rows}
 
     def charge(self, seconds_by_person: Mapping[str, float], now: float) -> None:
         """Adds time that people used until now; see `used_s`."""
         used = self.used_s(now)
-        with self._writing() as connection:
-            for person, seconds in seconds_by_person.items():
-                connection.execute(delete(_usage).where(_usage.c.person == person))
-                total = used.get(person, 0.0) + seconds
-                connection.execute(insert(_usage).values(person=person, seconds=total, time=now))
+        totals = {person: used.get(person, 0.0) + seconds for person, seconds in seconds_by_person.items()}
+        self._write(
+            delete(USAGE).where(USAGE.c.person.in_(totals)),
+            *(insert(USAGE).values(person=person, seconds=total, time=now) for person, total in totals.items()),
+        )
 
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""
-        with self._writing() as connection:
-            _forget(connection, run)
+        self._write(*_removal(run))
 
     def forget_if(self, submission: Submission) -> bool:
         """Removes a submission and its run's tasks if it is unchanged since it was read; whether it was."""
-        with self._writing() as connection:
-            if unchanged := _is_unchanged(connection, submission):
-                _forget(connection, submission.run)
-            return unchanged
+        return self._write_if(submission, _removal(submission.run))
 
     def owners(self) -> Mapping[tuple[str, str], str]:
         """The owners of uploads by their kind and name; uploads of earlier versions have none."""
-        return self._read(select(_owners), lambda rows: {(row["kind"], row["name"]): row["owner"] for row in rows})
+        return self._read(select(OWNERS), lambda rows: {(row["kind"], row["name"]): row["owner"] for row in rows})
 
     def set_owner(self, kind: str, name: str, owner: str | None) -> None:
         """Records whom an upload belongs to; None removes the record."""
-        with self._writing() as connection:
-            connection.execute(delete(_owners).where(_owners.c.kind == kind, _owners.c.name == name))
-            if owner is not None:
-                connection.execute(insert(_owners).values(kind=kind, name=name, owner=owner))
+        record = [] if owner is None else [insert(OWNERS).values(kind=kind, name=name, owner=owner)]
+        self._write(delete(OWNERS).where(OWNERS.c.kind == kind, OWNERS.c.name == name), *record)
 
     def add_task(self, task: str, kind: str, of: str, request: Mapping[str, Any], submitter: str = "") -> Task:
         """A new task, queued."""
         new_task = Task(task, kind, of, self._clock(), TaskStatus.QUEUED, "", request, None, submitter)
-        with self._writing() as connection:
-            connection.execute(insert(_tasks).values(**asdict(new_task)))
+        self._write(insert(TASKS).values(**asdict(new_task)))
         return new_task
 
     def cancel_task(self, task: str) -> None:
         """Records that a task shall end, now and after any restart; without effect on one that has ended."""
         with self._writing() as connection:
-            row = _tasks.c.task == task
-            for request in connection.execute(select(_tasks.c.request).where(row)).scalars():
-                connection.execute(update(_tasks).where(row).values(request={**request, _CANCELLED: True}))
+            row = TASKS.c.task == task
+            for request in connection.execute(select(TASKS.c.request).where(row)).scalars():
+                connection.execute(update(TASKS).where(row).values(request={**request, _CANCELLED: True}))
 
     def forget_task(self, task: str) -> None:
         """Removes a task that has ended."""
-        with self._writing() as connection:
-            connection.execute(delete(_tasks).where(_tasks.c.task == task))
+        self._write(delete(TASKS).where(TASKS.c.task == task))
 
     def tasks(self, of: str | None = None) -> list[Task]:
         """All tasks, or those of one run or profile; oldest first."""
-        query = select(_tasks).order_by(_tasks.c.submitted, _tasks.c.task)
+        query = select(TASKS).order_by(TASKS.c.submitted, TASKS.c.task)
         if of is not None:
-            query = query.where(_tasks.c.of == of)
+            query = query.where(TASKS.c.of == of)
         return self._tasks_of(query)
 
     def task(self, task: str) -> Task | None:
         """One task; None where there is none of this id."""
-        return next(iter(self._tasks_of(select(_tasks).where(_tasks.c.task == task))), None)
+        return next(iter(self._tasks_of(select(TASKS).where(TASKS.c.task == task))), None)
 
     def open_tasks(self) -> list[Task]:
         """The tasks that wait or run; the running ones first, then the oldest of each person, then the second ones."""
-        is_open = _tasks.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
-        tasks = self._tasks_of(select(_tasks).where(is_open).order_by(_tasks.c.submitted, _tasks.c.task))
+        is_open = TASKS.c.status.in_([str(TaskStatus.QUEUED), str(TaskStatus.RUNNING)])
+        tasks = self._tasks_of(select(TASKS).where(is_open).order_by(TASKS.c.submitted, TASKS.c.task))
         turns: Counter[str] = Counter()
         keyed = []
         for task in tasks:
@@ -540,8 +414,7 @@ class ServiceState:
     ) -> None:
         """Records the status of a task."""
         values = {"status": str(status), "reason": reason, "result": None if result is None else dict(result)}
-        with self._writing() as connection:
-            connection.execute(update(_tasks).where(_tasks.c.task == task).values(**values))
+        self._write(update(TASKS).where(TASKS.c.task == task).values(**values))
 
     def close(self) -> None:
         """Closes the database; idempotent."""
@@ -568,6 +441,21 @@ class ServiceState:
     def _writing(self) -> Iterator[Connection]:
         with self._translated(), self._writer.begin() as connection:
             yield connection
+
+    def _write(self, *statements: Executable) -> None:
+        """Executes statements, all or nothing."""
+        with self._writing() as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def _write_if(self, submission: Submission, statements: Sequence[Executable]) -> bool:
+        """Executes statements if a submission is unchanged since it was read; whether it was."""
+        query = select(SUBMISSIONS).where(SUBMISSIONS.c.run == submission.run)
+        with self._writing() as connection:
+            unchanged = any(_submission(row) == submission for row in connection.execute(query).mappings())
+            for statement in statements if unchanged else ():
+                connection.execute(statement)
+        return unchanged
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -19,13 +19,12 @@ from nas.runs.finetuning.job import finetuning_job
 from nas.runs.run import Run
 from nas.service.api import schemas
 from nas.service.jobs.driver_jobs import output_after
-from nas.service.jobs.fair_share import Priority
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.run_queue import RunQueue
 from nas.service.ownership import Ownership, Right, Thing, ThingKind
 from nas.service.people import Role, current_caller
 from nas.service.settings import ServiceSettings, Webhook
-from nas.service.state import RUN_TASKS, RequestedState, ServiceState
+from nas.service.state import RUN_TASKS, Priority, RequestedState, ServiceState
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space

@@ -16,7 +16,7 @@ from nas.engine.store.sqlite import SqliteDatabase
 from nas.errors import NasError, OutdatedStoreError, StoreError
 from nas.service.file_permissions import open_files
 from nas.service.settings import ServiceSettings
-from nas.service.state import SCHEMA
+from nas.service.state_tables import SCHEMA
 
 _MAX_LISTED = 5
 """Number of runs that are named."""

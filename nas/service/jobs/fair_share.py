@@ -6,44 +6,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+
+from nas.service.state import Submission
 
 _UNKNOWN_S = 3600.0
 """What a run of unknown duration counts in the order: only the proportion to others matters."""
-
-
-class Priority(StrEnum):
-    """The priority of a run that waits, from the lowest."""
-
-    LOW = "low"
-    """Starts when no other run waits."""
-    NORMAL = "normal"
-    HIGH = "high"
-    """Starts before all others; administrators alone give it."""
-
-    @property
-    def rank(self) -> int:
-        """0 for the lowest."""
-        return list(Priority).index(self)
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingRun:
-    """A run that waits.
-
-    Attributes:
-        person: Who submitted it.
-        submitted: in seconds since the epoch.
-        place: Where an administrator put it; runs with a place start first, the smallest one before all. None for no place.
-        expected_s: Its expected duration; None where that is not known.
-    """
-
-    run: str
-    person: str
-    submitted: float
-    priority: Priority = Priority.NORMAL
-    place: int | None = None
-    expected_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +54,17 @@ class FairShare:
     used_s: Mapping[str, float] = field(default_factory=dict)
     active: Sequence[ActiveRun] = ()
 
-    def order(self, waiting: Iterable[WaitingRun]) -> list[WaitingRun]:
+    def order(self, waiting: Iterable[Submission]) -> list[Submission]:
         """The runs in the order in which they start."""
         used = defaultdict(float, self.used_s)
         for run in self.active:
             used[run.person] += _UNKNOWN_S if math.isinf(run.left_s) else run.left_s
         left, ordered = sorted(waiting, key=lambda w: (w.submitted, w.run)), []
         while left:
-            chosen = min(left, key=lambda w: _precedence(w, used[w.person]))
+            chosen = min(left, key=lambda w: _precedence(w, used[w.submitter]))
             left.remove(chosen)
             ordered.append(chosen)
-            used[chosen.person] += _UNKNOWN_S if chosen.expected_s is None else chosen.expected_s
+            used[chosen.submitter] += _UNKNOWN_S if chosen.expected_s is None else chosen.expected_s
         return ordered
 
     def may_start(self, person: str, busy: Counter[str]) -> bool:
@@ -105,7 +72,7 @@ class FairShare:
         limit = self.at_once_of_person
         return busy.total() < self.at_once and (limit is None or busy[person] < limit)
 
-    def expected_starts(self, ordered: Sequence[WaitingRun], now: float) -> dict[str, float]:
+    def expected_starts(self, ordered: Sequence[Submission], now: float) -> dict[str, float]:
         """The times at which runs are expected to start; those that depend on an unknown duration are left out.
 
         Args:
@@ -117,12 +84,12 @@ class FairShare:
         left, time = list(ordered), now
         while left and math.isfinite(time):
             busy = Counter(person for _, person in ends)
-            startable = next((w for w in left if self.may_start(w.person, busy)), None)
+            startable = next((w for w in left if self.may_start(w.submitter, busy)), None)
             if startable is not None:
                 starts[startable.run] = time
                 left.remove(startable)
                 duration = math.inf if startable.expected_s is None else startable.expected_s
-                ends.append((time + duration, startable.person))
+                ends.append((time + duration, startable.submitter))
             elif ends:
                 ends.sort()
                 time = max(time, ends.pop(0)[0])
@@ -131,7 +98,7 @@ class FairShare:
         return starts
 
 
-def _precedence(run: WaitingRun, used_s: float) -> tuple[float, int, float]:
+def _precedence(run: Submission, used_s: float) -> tuple[float, int, float]:
     """The key by which runs are compared; equal ones keep the order of their submission."""
     if run.place is not None:
         return (run.place, 0, 0.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from nas.engine.formatting import counted
 from nas.engine.store.base import RunStatus
 from nas.errors import NasError
-from nas.service.jobs.fair_share import ActiveRun, FairShare, WaitingRun
+from nas.service.jobs.fair_share import ActiveRun, FairShare
 from nas.service.people import SERVER, acting_as
 from nas.service.settings import ServiceSettings
 from nas.service.stamped_cache import fresh
@@ -128,9 +128,7 @@ class RunQueue:
             used_s=self._state.used_s(now),
             active=[ActiveRun(run, by_run[run].submitter, s, durations[run].seconds) for run, s in elapsed.items()],
         )
-        ordered = share.order(
-            WaitingRun(s.run, s.submitter, s.submitted, s.priority, s.place, durations[s.run].seconds) for s in waiting
-        )
+        ordered = share.order([replace(s, expected_s=durations[s.run].seconds) for s in waiting])
         starts = share.expected_starts(ordered, now)
         return QueueView([by_run[w.run] for w in ordered], share.active, durations, starts)
 

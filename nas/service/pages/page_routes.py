@@ -18,7 +18,6 @@ from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
 from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.service.audit import AuditLog
-from nas.service.jobs.fair_share import Priority
 from nas.service.ownership import Thing, ThingKind
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
@@ -28,6 +27,7 @@ from nas.service.pages.training_json import training_figures
 from nas.service.people import current_caller
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
+from nas.service.state import Priority
 from nas.service.views import jobs
 from nas.service.views.networks import TEST, NetworkQuery, counts
 from nas.service.views.run_summaries import ALL_RUNS, RunFilter

@@ -14,11 +14,10 @@ from nas.engine.store.folder import RunsFolder
 from nas.errors import NotAllowedError, TooManyError
 from nas.service.api.schemas import JobSubmission, QueueChange
 from nas.service.jobs.dispatcher import Dispatcher
-from nas.service.jobs.fair_share import Priority
 from nas.service.people import Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
-from nas.service.state import ServiceState, TaskKind, TaskStatus
+from nas.service.state import Priority, ServiceState, TaskKind, TaskStatus
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.pretended_jobs import PretendedJobs

@@ -6,15 +6,27 @@ from collections import Counter
 
 import pytest
 
-from nas.service.jobs.fair_share import ActiveRun, FairShare, Priority, WaitingRun
+from nas.service.jobs.fair_share import ActiveRun, FairShare
+from nas.service.state import Priority, Submission
 
 
-def waiting(*entries: str, expected_s: float | None = 600.0) -> list[WaitingRun]:
+def waiting_run(
+    run: str,
+    person: str,
+    submitted: float,
+    priority: Priority = Priority.NORMAL,
+    place: int | None = None,
+    expected_s: float | None = None,
+) -> Submission:
+    return Submission(run, "search", submitted, person, priority=priority, place=place, expected_s=expected_s)
+
+
+def waiting(*entries: str, expected_s: float | None = 600.0) -> list[Submission]:
     """Runs such as ``a1``: the first of person a; they were submitted in this order."""
-    return [WaitingRun(name, name[0], float(n), expected_s=expected_s) for n, name in enumerate(entries)]
+    return [waiting_run(name, name[0], float(n), expected_s=expected_s) for n, name in enumerate(entries)]
 
 
-def names(runs: list[WaitingRun]) -> list[str]:
+def names(runs: list[Submission]) -> list[str]:
     return [run.run for run in runs]
 
 
@@ -43,18 +55,18 @@ def test_running_runs_count_with_what_they_still_need() -> None:
 
 
 def test_short_runs_take_more_turns() -> None:
-    long = [WaitingRun(f"a{n}", "a", n, expected_s=3000.0) for n in range(2)]
-    short = [WaitingRun(f"b{n}", "b", 10 + n, expected_s=1000.0) for n in range(5)]
+    long = [waiting_run(f"a{n}", "a", n, expected_s=3000.0) for n in range(2)]
+    short = [waiting_run(f"b{n}", "b", 10 + n, expected_s=1000.0) for n in range(5)]
     assert names(FairShare().order([*long, *short])) == ["a0", "b0", "b1", "b2", "a1", "b3", "b4"]
 
 
 def test_priorities_come_before_shares_and_places_before_priorities() -> None:
     runs = [
-        WaitingRun("low", "b", 0, Priority.LOW),
-        WaitingRun("normal", "a", 1),
-        WaitingRun("second", "a", 2, Priority.LOW, place=2),
-        WaitingRun("high", "a", 3, Priority.HIGH),
-        WaitingRun("first", "a", 4, place=1),
+        waiting_run("low", "b", 0, Priority.LOW),
+        waiting_run("normal", "a", 1),
+        waiting_run("second", "a", 2, Priority.LOW, place=2),
+        waiting_run("high", "a", 3, Priority.HIGH),
+        waiting_run("first", "a", 4, place=1),
     ]
     assert names(FairShare(used_s={"a": 1e6}).order(runs)) == ["first", "second", "high", "normal", "low"]
 
