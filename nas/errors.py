@@ -106,7 +106,7 @@ class UnknownNameError(NasError):
         self,
         kind: str,
         name: str,
-        known: Iterable[str],
+        known_names: Iterable[str],
         *,
         where: str = "",
         hint: str = "",
@@ -114,12 +114,12 @@ class UnknownNameError(NasError):
         parameter: str = "",
     ) -> None:
         self.kind = kind
-        known = list(known)
-        near = get_close_matches(name[:_QUOTED], [k for k in known if k != name], n=1, cutoff=0.5)
+        names = list(known_names)
+        near = get_close_matches(name[:_QUOTED], [k for k in names if k != name], n=1, cutoff=0.5)
         ask = f"; did you mean {near[0]!r}?" if near else "."
-        more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
-        listed = f" Known: {', '.join(known[:_LISTED]) if known else 'none'}{more}."
-        listed = listed if known or not hint else ""
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        listed = f" Known: {', '.join(names[:_LISTED]) if names else 'none'}{more}."
+        listed = listed if names or not hint else ""
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
         code = f"{kind.replace(' ', '-')}.unknown"

@@ -18,7 +18,7 @@ PREDICTORS: Mapping[str, str] = {
 
 
 def load_predictor(name: str) -> Callable[..., Any]:
-    """What makes the shipped predictor of a name, unfitted."""
+    """The function that makes the shipped predictor of a name, unfitted."""
     module, _, attribute = PREDICTORS[name].partition(":")
     make: Callable[..., Any] = getattr(import_module(f"predictors.{module}"), attribute)
     return make

@@ -47,7 +47,7 @@ class OnnxRuntime:
     def load(
         self, model: bytes | str, *, device: str, cpus: Sequence[int], inputs: Sequence[Mapping[str, Any]], whole: bool
     ) -> Session:
-        """As of `Runtime`; the model may also be the path of its file, which the runtime reads without a copy of the bytes."""
+        """A session as `Runtime.load` opens it; the model may also be the path of its file, of whose bytes no copy is made."""
         return Session(model, device, cpus, exclusive=whole)
 
 

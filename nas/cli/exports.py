@@ -331,8 +331,8 @@ def _result(row: Mapping[str, Any], names: Mapping[int, str]) -> str:
     if gain is None or row["against"] is None:
         return "single network" if row["on_front"] else "single network, dominated"
     text = f"{100 * gain['difference']:+.2f} ± {100 * gain['threshold']:.2f} points"
-    other = names[row["against"]]
-    return f"{text} over {other}" if abs(gain["difference"]) > gain["threshold"] else f"a tie with {other}: {text}"
+    rival = names[row["against"]]
+    return f"{text} over {rival}" if abs(gain["difference"]) > gain["threshold"] else f"a tie with {rival}: {text}"
 
 
 def _print_export(exported: dict[str, Any]) -> None:

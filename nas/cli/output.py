@@ -139,7 +139,7 @@ def print_report(
         points.append(("nearest", report.nearest.point))
     print_points(report, points + [(name, point) for name, point in report.anchors.items()])
     for name, front in report.fronts.items():
-        numbers = ", ".join(number(report, point, named=True) for point in front)
+        numbers = ", ".join(number(report, point, is_named=True) for point in front)
         print(f"front of {name} alone: {numbers or 'none'} (--profile {name} shows it)")
     if report.front_hypervolume is not None:
         reference = ", ".join(f"{name} {value:.4g}" for name, value in report.reference.items())
@@ -223,12 +223,12 @@ def print_failures(run: str, failures: Sequence[nas.results.FailedNetwork], *, r
     return print(f"next: {retry}")
 
 
-def number(report: Any, point: Any, *, named: bool = False) -> str:
-    """The index of a member of the run's front, as `--index` takes it; a dash for others, or ``network=N`` where named."""
+def number(report: Any, point: Any, *, is_named: bool = False) -> str:
+    """The index of a member of the run's front, as `--index` takes it; else a dash, or ``network=N`` where it is named."""
     keys = [member.key for member in report.front]
     if point.key in keys:
         return str(keys.index(point.key))
-    return f"network={report.numbers[point.key]}" if named and point.key in report.numbers else "–"
+    return f"network={report.numbers[point.key]}" if is_named and point.key in report.numbers else "–"
 
 
 def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
@@ -254,11 +254,11 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
 
 def print_usage(usage: Mapping[str, Any]) -> None:
     """Prints the time by phase and the peak memory of a run, beside what a plan expected, see `Run.usage`."""
-    taken, planned = usage["time"], usage["planned"] or {}
-    total = {"total": sum(taken.values())}
+    seconds_by_phase, planned = usage["time"], usage["planned"] or {}
+    total = {"total": sum(seconds_by_phase.values())}
     rows = [
         [phase, duration(seconds), _planned(planned.get("time", {}).get(phase), "seconds", duration)]
-        for phase, seconds in {**taken, **total}.items()
+        for phase, seconds in {**seconds_by_phase, **total}.items()
     ]
     if usage["peak_mib"]:
         rows.append(

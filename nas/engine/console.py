@@ -90,7 +90,7 @@ class ConsoleProgress(ProgressObserver):
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _is_due(self, phase: str, done: int, total: int) -> bool:
-        """Whether a line is printed where there is no terminal: about ten a phase, and always the last one."""
+        """True if a line is printed where there is no terminal: about ten a phase, and always the last one."""
         share, last_share = _LINES * done // max(1, total), self._shares.get(phase, 0)
         self._shares[phase] = max(share, last_share)
         return share > last_share

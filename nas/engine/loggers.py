@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -164,12 +165,11 @@ class TensorBoardLogger(ProgressLogger):
     def __init__(self, folder: str, note: Callable[[str], None]) -> None:
         super().__init__(f"tensorboard:{folder}", note)
         require("tensorboard", "log_to tensorboard", parameter="log_to")
-        from tensorboardX import summary
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.record_writer import RecordWriter
+        import tensorboardX
 
         # Not its SummaryWriter: the thread that writes for it ends at the first error, and then a full queue blocks the run.
-        self._make, self._summary, self._event, self._folder = RecordWriter, summary, Event, Path(folder)
+        self._make, self._summary = tensorboardX.RecordWriter, tensorboardX.summary
+        self._event, self._folder = tensorboardX.proto.event_pb2.Event, Path(folder)
         self._records: Any = None
 
     def open(self) -> None:
@@ -220,12 +220,11 @@ class MLflowLogger(ProgressLogger):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_TIMEOUT_S))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(_RETRIES))
         require("mlflow", "log_to mlflow", parameter="log_to")
-        from mlflow.entities import Metric, Param
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
+        import mlflow
 
-        self.errors = (MlflowException, OSError)
-        self._uri, self._name, self._connect, self._metric, self._param = uri, experiment, MlflowClient, Metric, Param
+        self.errors = (mlflow.MlflowException, OSError)
+        self._uri, self._name, self._connect = uri, experiment, mlflow.MlflowClient
+        self._metric, self._param = mlflow.entities.Metric, mlflow.entities.Param
         self._run: str | None = None
 
     def open(self) -> None:
@@ -329,8 +328,6 @@ class TrackioLogger(ProgressLogger):
         super().__init__(f"trackio:{project}", note)
         require("trackio", "log_to trackio", parameter="log_to")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        import sqlite3
-
         from trackio.sqlite_storage import SQLiteStorage
 
         self.errors = (sqlite3.Error, OSError, ValueError)  # the last of a name that is no project's
@@ -359,7 +356,7 @@ class TrackioLogger(ProgressLogger):
 
 
 def _identity(run: RunFolder) -> tuple[str, str]:
-    """Where a run is, and a key of that, by which its resumption finds the run of a logger again."""
+    """The place of a run, and a key of it, by which its resumption finds the run of a logger again."""
     where = f"{socket.gethostname()}:{run.path.resolve()}"
     return where, hashlib.sha256(where.encode(errors="replace")).hexdigest()
 

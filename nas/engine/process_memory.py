@@ -138,8 +138,8 @@ class PeakMemory:
         pause = 0.0
         while not self._ended.wait(pause):
             before = time.thread_time()
-            held = sum(map(_held_pages, _descendants(os.getpid())))
-            if held > _GROWTH * self._held:
+            n_pages = sum(map(_held_pages, _descendants(os.getpid())))
+            if n_pages > _GROWTH * self._held:
                 self.sample()
-                self._held = max(self._held, held)
+                self._held = max(self._held, n_pages)
             pause = max(_SAMPLED_S, (time.thread_time() - before) / _MAX_SHARE)

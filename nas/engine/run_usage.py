@@ -90,7 +90,7 @@ def keep_plan(runs: RunsFolder, job: str, expected: Mapping[str, Any], *, inline
 
 
 def kept_plan(runs: RunsFolder, job: str, *, inline: bool) -> Mapping[str, Any] | None:
-    """What the last plan of a job on this machine expected, as of `keep_plan`; None without one."""
+    """The expectations of the last plan of a job on this machine, as `keep_plan` took them; None without one."""
     try:
         expected = json.loads(_path(runs, job, inline=inline).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # a damaged plan is as good as none

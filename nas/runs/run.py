@@ -93,7 +93,7 @@ class Run(StoredRun):
 
     @property
     def waiting(self) -> str:
-        """What it waits for now and since when, in words; "" while its driver works, and once it has ended."""
+        """The reason for which it waits now, and since when, in words; "" while its driver works, and once it has ended."""
         live = is_held(self.folder)
         with self.store() as store:
             if store.status() not in (RunStatus.QUEUED, RunStatus.RUNNING):

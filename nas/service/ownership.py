@@ -45,7 +45,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """What a request needs.
+    """The right that a request needs.
 
     Attributes:
         role: The least role that may send it.

@@ -19,10 +19,10 @@ class Role(StrEnum):
     ADMINISTRATOR = "administrator"
     """Also changes what belongs to others, and sees what is hidden."""
 
-    def includes(self, other: Role) -> bool:
-        """True if this role has all rights of another."""
+    def includes(self, role: Role) -> bool:
+        """True if this one has all rights of a role."""
         roles = list(Role)
-        return roles.index(self) >= roles.index(other)
+        return roles.index(self) >= roles.index(role)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,10 +112,10 @@ class Submissions:
         self._wake()
         return self._summaries.summary(folder.id)
 
-    def _checked_webhook(self, asked: schemas.WebhookRequest | None) -> Webhook | None:
-        if asked is None:
+    def _checked_webhook(self, request: schemas.WebhookRequest | None) -> Webhook | None:
+        if request is None:
             return None
-        return checked_webhook(asked.url, asked.secret, allow_private=self._private_webhooks)
+        return checked_webhook(request.url, request.secret, allow_private=self._private_webhooks)
 
     def finetune(self, run: str, request: schemas.FinetuningRequest, submitter: str = "") -> schemas.RunSummary:
         """A queued run that fine-tunes one network of a search; its job is checked as that of any other submission.

@@ -122,7 +122,7 @@ class _Decoder:
 
 
 def _within(shapes: dict[Path, Shape], max_pixels: int) -> list[Path]:
-    """As many of the files as have at most this number of pixels, at least one, spread over all."""
+    """The largest selection of files with at most this number of pixels, at least one file, spread over all."""
     files = list(shapes)
     pixels = [shape.long_side * shape.short_side for shape in shapes.values()]
     share = max_pixels / max(1, sum(pixels))

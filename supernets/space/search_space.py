@@ -191,7 +191,7 @@ class SearchSpace:
 
     @cached_property
     def titles(self) -> dict[str, str]:
-        """What each choice decides on, for people, by its name: ``stage 0, block 1 · kernel``."""
+        """The subject of each choice, for people, by its name: ``stage 0, block 1 · kernel``."""
         return {choice.name: choice.title or title_of_name(choice.name) for choice in self.choices}
 
     @cached_property

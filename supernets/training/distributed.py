@@ -77,21 +77,20 @@ def train_on_workers(
         SupernetError: as in `train`.
     """
     check_workers(workers, settings.threads, device)
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
+    import ray.train.torch
 
     on_gpu = device != CPU
     mailbox = ray.remote(num_cpus=0)(_Mailbox).remote(_read(folder))
     programs = supernet.family.plain(supernet.space.largest)[0].programs().to_json()
     work = ray.put((supernet.cpu(), programs, data, strategy, settings, task, teacher))
     resources = {"CPU": settings.threads, **({"GPU": 1} if on_gpu else {})}
+    failure_config = ray.train.FailureConfig(max_failures=_MAX_FAILURES)
     with tempfile.TemporaryDirectory() as storage:
-        trainer = TorchTrainer(
+        trainer = ray.train.torch.TorchTrainer(
             _work,
             train_loop_config={"work": [work], "mailbox": mailbox, "device": device.type},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpu, resources_per_worker=resources),
-            run_config=RunConfig(storage_path=storage, failure_config=FailureConfig(max_failures=_MAX_FAILURES)),
+            scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=on_gpu, resources_per_worker=resources),
+            run_config=ray.train.RunConfig(storage_path=storage, failure_config=failure_config),
         )
         failures: list[BaseException] = []
         failure: SupernetError | None = None
@@ -121,7 +120,7 @@ def train_on_workers(
     if failure is not None:
         raise failure
     if failures:
-        if isinstance(failures[0], TrainingFailedError):
+        if isinstance(failures[0], ray.train.TrainingFailedError):
             why = str(failures[0]).strip().splitlines() or [type(failures[0]).__name__]
             problem = f"the workers failed more than {_MAX_FAILURES} times: {why[-1]}; resume from the last checkpoint"
             raise TrainingError(problem, code="training.workers-failed") from failures[0]
@@ -186,7 +185,6 @@ def check_workers(workers: int, threads: int, device: torch.device) -> None:
         TrainingError: it does not, or `ray[train]` is not installed.
     """
     try:
-        import ray
         import ray.train.torch
     except ImportError as error:
         problem = f"{workers} workers need Ray Train ({error}); pip install 'subnet-nas[distributed]'"

@@ -162,7 +162,7 @@ class RunStore(Protocol):
         self._set_values({name: plain(value, where=name) for name, value in values.items()})
 
     def _parsed(self, from_json: Callable[[Mapping[str, Any]], _ValueT], stored: Mapping[str, Any]) -> _ValueT:
-        """What stored values describe; `StoreError` where they are damaged, or of a later version."""
+        """The object that stored values describe; `StoreError` where they are damaged, or of a later version."""
         try:
             return from_json(stored)
         except StoreError:

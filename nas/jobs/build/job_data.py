@@ -129,22 +129,22 @@ def load_job_data(
     data, folder = job.config.data, None if pretrained is None else pretrained.config.folder
     parts: dict[str, Any] = {"seed": SPLIT_SEED, "validation": data.validation, "test": data.test}
     options: ImageOptions | TextOptions | RowOptions | DocumentOptions
-    read: Callable[..., DataSet]
+    load: Callable[..., DataSet]
     if (examples := plugin_source(job)) is not None:
         options = _options_for(examples, job, pretrained=folder, model=model)
-        read = partial(data_set_of, data.name, examples, **parts)
+        load = partial(data_set_of, data.name, examples, **parts)
     else:
         targets = job.task_class.targets
-        read = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
+        load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
         if data.name == NUMBERS:
             options = RowOptions(label_column=data.label_column)
         elif data.of_documents:
             options = _document_options(job, pretrained=folder)
         else:
             options = _data_options(job, of_text=data.of_text, pretrained=folder, model=model)
-    task, dataset = task_for(job, read(options=options))
+    task, dataset = task_for(job, load(options=options))
     if examples is None and isinstance(options, ImageOptions) and trained_on not in (None, dataset.train.digest):
-        of_earlier, earlier = task_for(job, read(options=replace(options, as_in_0_1=True)))
+        of_earlier, earlier = task_for(job, load(options=replace(options, as_in_0_1=True)))
         task, dataset = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, dataset)
     _check_shift(job, dataset)
     return JobData(dataset, job, task)

@@ -64,7 +64,7 @@ class RunExecution:
 
     @cached_property
     def usage(self) -> RunUsage:
-        """What the run takes, by phase."""
+        """The time and the memory that the run takes, by phase."""
         return RunUsage(self.store, is_command=self.options.is_command)
 
     def execute(self) -> None:

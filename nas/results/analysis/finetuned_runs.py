@@ -67,7 +67,7 @@ class Finetuning:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it has lost its driver, so that it can be resumed."""
+        """True if it has lost its driver, so that it can be resumed."""
         return shown_status(self.status, live=self.live) == INTERRUPTED
 
     @property

@@ -228,7 +228,7 @@ def network_bundle(
 
 @dataclass(frozen=True, slots=True)
 class _Lowered:
-    """What checks need of a network, once it is gone.
+    """The parts of a network that checks need once it is gone.
 
     Attributes:
         files: Its weights and its models in fp32: `_EXACT`, and those by which it is served.

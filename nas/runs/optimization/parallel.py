@@ -218,11 +218,11 @@ class ProcessPool:
     def _start(self) -> _Worker:
         # Forked processes would share locks of this one's threads, which may be held when they are made.
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_make_calls, args=(theirs, self._call, self._limit_s))
+        connection, worker_end = context.Pipe()
+        process = context.Process(target=_make_calls, args=(worker_end, self._call, self._limit_s))
         process.start()
-        theirs.close()  # so that the end of the process is the end of what it sends
-        self._workers.append(_Worker(process, ours))
+        worker_end.close()  # so that the end of the process is the end of what it sends
+        self._workers.append(_Worker(process, connection))
         return self._workers[-1]
 
     def _result(self, worker: _Worker, call: Call, *, is_late: bool) -> CallResult | None:

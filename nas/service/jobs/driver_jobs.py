@@ -153,8 +153,8 @@ def output_after(folder: RunFolder, after: int, n_bytes: int) -> tuple[str, int]
     text = decoder.decode(content)
     # What is not complete yet belongs to the next part: a character of several bytes, and a colour.
     begun_colour = _BEGUN_COLOUR.search(text)
-    rest = "" if begun_colour is None else begun_colour[0]
-    return without_ansi(text.removesuffix(rest)), total - len(decoder.getstate()[0]) - len(rest.encode())
+    unfinished = "" if begun_colour is None else begun_colour[0]
+    return without_ansi(text.removesuffix(unfinished)), total - len(decoder.getstate()[0]) - len(unfinished.encode())
 
 
 def tail(path: Path, n_bytes: int) -> str:

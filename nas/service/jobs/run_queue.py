@@ -140,8 +140,8 @@ class RunQueue:
         if submission.expected_s is not None:
             return Duration(submission.expected_s, "its plan")
         name, person = self._name(submission.run), submission.submitter if self._settings.private else None
-        of_kind = [(other, seconds) for kind, other, seconds in self._ended(person) if kind == submission.kind]
-        of_name = [seconds for other, seconds in of_kind if other == name]
+        of_kind = [(ended, seconds) for kind, ended, seconds in self._ended(person) if kind == submission.kind]
+        of_name = [seconds for ended, seconds in of_kind if ended == name]
         seconds = of_name or [seconds for _, seconds in of_kind]
         if not seconds:
             return Duration(None, "no run has ended yet" if person is None else "no run of this person has ended yet")

@@ -30,8 +30,8 @@ class RoleRule:
     @classmethod
     def parse(cls, text: str) -> RoleRule:
         """The rule of a text; raises `NasError` if it is none."""
-        claim, equals, rest = text.partition("=")
-        value, colon, role = rest.rpartition(":")
+        claim, equals, value_and_role = text.partition("=")
+        value, colon, role = value_and_role.rpartition(":")
         if not (claim and equals and value and colon) or role not in list(Role):
             expected = (
                 f"CLAIM=VALUE:ROLE with one of the roles {', '.join(Role)}, such as groups=nas-admins:administrator"

@@ -76,8 +76,9 @@ class CapturedModels:
         noun = "captured model" if kind == "captured" else "pretrained network"
         text = f"there is no {noun} {name[:80]!r}; send its file to POST /api/v1/models{alternatives}"
         if name in by_name:
-            other = by_name[name].kind
-            text = f"{name!r} is a {other} model, and jobs name it in {_KEYS[other]}; expected a {noun}{alternatives}"
+            stored_kind = by_name[name].kind
+            text = f"{name!r} is a {stored_kind} model, and jobs name it in {_KEYS[stored_kind]}"
+            text = f"{text}; expected a {noun}{alternatives}"
         raise JobError(text, code="job.not-allowed")
 
     def add(self, name: str, content: BinaryIO) -> schemas.CapturedModel:

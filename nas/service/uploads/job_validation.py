@@ -103,8 +103,8 @@ class JobValidator:
         paths = {key: resolved(f"data.{key}", path) for key, path in job.data.paths.items()}
         data, supernet = job.data.model_copy(update=paths), job.supernet
         if supernet.pretrained is not None:
-            read = partial(self._pretrained, family=supernet.family)
-            pretrained = _tried("supernet.pretrained", problems, read, supernet.pretrained)
+            find = partial(self._pretrained, family=supernet.family)
+            pretrained = _tried("supernet.pretrained", problems, find, supernet.pretrained)
             supernet = supernet.model_copy(update={"pretrained": str(pretrained)})
         supernet = self._with_own_model(supernet, resolved, problems)
         tables = tuple(

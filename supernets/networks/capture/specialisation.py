@@ -13,7 +13,7 @@ from supernets.space.axes import Dim, axes_in, size_of
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """What remains of a program without some of its branches.
+    """The remainder of a program without some of its branches.
 
     Attributes:
         calls: indices of the calls on which its outputs depend, in order.
@@ -31,7 +31,7 @@ class Remainder:
 
 
 def without_branches(elastic: ElasticProgram, dropped: Collection[Branch]) -> Remainder:
-    """What remains of a program without these branches."""
+    """The remainder of a program without these branches."""
     program = elastic.program
     dropped_calls: set[int] = set()
     skips: dict[str, str] = {}

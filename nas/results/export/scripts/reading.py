@@ -16,7 +16,7 @@ def session_of(model: str | bytes) -> Any:
 
 
 class Reading:
-    """What the models have read of some texts: a cache of keys and values, which each step makes longer.
+    """The part of some texts that models have read: a cache of keys and values, which each step makes longer.
 
     Args:
         prefill, step: Sessions of the model that reads prompts, or sources, and of the one that reads one token of each text.
