@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nas.errors import StoreError
-from nas.service.api.schemas import AuditEntry, AuditPage
+from nas.service.api.schemas import AuditEntry, AuditPage, AuditQuery
 from nas.service.file_permissions import locked
 
 _MAX_BYTES = 4 * 2**20
@@ -88,26 +88,18 @@ class AuditLog:
                 entries.append(AuditEntry.model_validate_json(line))
         return entries[::-1]
 
-    def page(
-        self, *, who: str = "", action: str = "", thing: str = "", outcome: str = "", offset: int = 0, limit: int = 100
-    ) -> AuditPage:
-        """Some of the entries that match, the newest first.
-
-        Args:
-            who: The person; "" for all.
-            action, thing: Parts of them, in upper or lower case.
-            outcome: ``done``, ``denied`` or ``failed``; "" for all.
-            offset, limit: Number of matching entries to skip, and to return at most.
-        """
+    def page(self, query: AuditQuery) -> AuditPage:
+        """Some of the entries that match, the newest first; a person and an outcome match as a whole, other words in part."""
         matches = [
             entry
             for entry in self.entries()
-            if who in ("", entry.who)
-            and outcome in ("", entry.outcome)
-            and action.lower() in entry.action
-            and thing.lower() in entry.thing.lower()
+            if query.who in ("", entry.who)
+            and query.outcome in (None, entry.outcome)
+            and query.action.lower() in entry.action
+            and query.thing.lower() in entry.thing.lower()
         ]
-        return AuditPage(total=len(matches), offset=offset, entries=tuple(matches[offset : offset + limit]))
+        page = matches[query.offset : query.offset + query.limit]
+        return AuditPage(total=len(matches), offset=query.offset, entries=tuple(page))
 
     def _rotate(self) -> None:
         for newer, older in reversed(list(zip(self._files, self._files[1:], strict=False))):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 
-from nas.engine.store.folder import RunsFolder
+from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import NotAllowedError, UnknownNameError
 from nas.service.people import Caller, Role, current_caller
 from nas.service.settings import ServiceSettings
 from nas.service.state import RUN_TASKS, ServiceState, TaskKind
-from nas.service.visibility import VisibleRuns
 
 _NOBODY = "the server's administrators"
 _HIDDEN = "It does not exist, or belongs to another person."
@@ -58,6 +57,33 @@ class Right:
     thing: Thing | None = None
     changes: bool = False
     action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleRuns(RunsFolder):
+    """The runs of a folder that a rule shows; the others do not exist for readers. New runs avoid the names of all.
+
+    Attributes:
+        sees: whether the rule shows a run of this id now.
+    """
+
+    sees: Callable[[str], bool]
+
+    # `super()` without arguments does not work in a class with slots.
+
+    def holds(self, run: str) -> bool:
+        """True if there is a run of this id to see."""
+        return RunsFolder.holds(self, run) and self.sees(run)
+
+    def get(self, run: str) -> RunFolder:
+        """The run of this id; raises as `RunsFolder.get`, also for a hidden one."""
+        if RunsFolder.holds(self, run) and not self.sees(run):
+            raise UnknownNameError("run", run, [folder.id for folder in self.list()], where=str(self.root))
+        return RunsFolder.get(self, run)
+
+    def list(self) -> list[RunFolder]:
+        """The runs to see, oldest first."""
+        return [folder for folder in RunsFolder.list(self) if self.sees(folder.id)]
 
 
 class Ownership:

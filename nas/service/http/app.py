@@ -20,7 +20,7 @@ from nas.service.http.tokens import Tokens
 from nas.service.pages import page_routes
 from nas.service.path_privacy import PathPrivacy
 from nas.service.people import SERVER, Caller, acting_as
-from nas.service.rest_routes import hardware, jobs, login, operations, people, queue, results, runs, tasks
+from nas.service.rest_routes import hardware, jobs, login, operations, people, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
@@ -76,7 +76,6 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         hardware.routes(service, parsing, unpacking),
         operations.routes(service, metrics, hide_paths),
         people.routes(audit),
-        queue.routes(service),
     ):
         app.include_router(router, prefix=PREFIX)
     sign_on = _sign_on(settings)

@@ -16,10 +16,10 @@ from prometheus_client.registry import Collector
 from nas.service.api import schemas
 from nas.service.ownership import Thing, ThingKind
 from nas.service.service import Service
+from nas.service.views.run_summaries import EVERY_RUN
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
-_ALL_RUNS = 10**9
 _MEMORY = Path("/proc/meminfo")
 PREFIX = "/api/v1"
 STREAM = f"{PREFIX}/runs/{{run}}/events"
@@ -70,7 +70,7 @@ class _ServiceCollector(Collector):
 
     def _runs(self) -> Iterator[Metric]:
         service, now = self._service, time.time()
-        n_by_status = Tally(run.status for run in service.runs.page(limit=_ALL_RUNS).runs)
+        n_by_status = Tally(run.status for run in service.runs.page(EVERY_RUN).runs)
         runs = GaugeMetricFamily("nas_runs", "Runs by status.", labels=["status"])
         for status in get_args(schemas.RunStatusName):
             runs.add_metric([status], n_by_status[status])

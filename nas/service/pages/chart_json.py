@@ -1,8 +1,8 @@
-"""The data of a run's charts as JSON for the page's scripts: by columns, so that 10,000 networks travel quickly."""
+"""The data of charts of runs as JSON for the pages' scripts: by columns, so that 10,000 networks travel quickly."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from itertools import cycle
@@ -27,6 +27,11 @@ _SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon", "x")
 """Of several series side by side."""
 _MARGIN = 0.05
 """Between the outermost points and the ends of an axis, as a share of it."""
+_LOSSES = {
+    "largest_loss": "Loss of the largest network, validation",
+    "smallest_loss": "Loss of the smallest network, validation",
+    "loss": "Loss, training",
+}
 
 
 def metric_info(metric: Objective) -> dict[str, Any]:
@@ -266,3 +271,39 @@ def figure_json(chart: Chart | None) -> dict[str, Any] | None:
         return None
     figure = figure_of(chart)
     return {"data": figure.traces, "layout": figure.layout}
+
+
+def training_figures(trainings: Mapping[str, schemas.Training]) -> list[dict[str, Any]]:
+    """Figures with a line for each run, by what they show: scores of the largest and the smallest network, and losses.
+
+    Scores are drawn for each metric by itself; a figure without a recorded value is left out.
+
+    Args:
+        trainings: By run; those without an epoch are left out.
+    """
+    begun = {run: training for run, training in trainings.items() if training.history}
+    figures = []
+    for title in dict.fromkeys(training.title for training in begun.values()):
+        scored = {run: training for run, training in begun.items() if training.title == title}
+        figures += [
+            _figure_of(scored, field, title, f"{title} of the {field} network") for field in ("largest", "smallest")
+        ]
+    figures += [_figure_of(begun, field, "Loss", title) for field, title in _LOSSES.items()]
+    return [figure for figure in figures if figure is not None]
+
+
+def _figure_of(trainings: Mapping[str, schemas.Training], field: str, axis: str, title: str) -> dict[str, Any] | None:
+    series: list[Series] = []
+    for number, (run, training) in enumerate(trainings.items()):
+        points = [
+            (epoch.epoch, getattr(epoch, field)) for epoch in training.history if getattr(epoch, field) is not None
+        ]
+        if points:
+            x, y = np.array(points, dtype=np.float64).T
+            scale = 100.0 if axis != "Loss" and training.metric.unit == "share" else 1.0
+            look = replace(distinct_staircase(number), steps="", width=2)
+            series.append(Series(run, x, scale * y, look, hover=f"{run}, epoch {{x}}: {{y:.4g}}"))
+    if not series:
+        return None
+    panel = Panel(Axis("Epoch", is_integer=True), Axis(axis), series)
+    return {"title": title, "figure": figure_json(Chart("", "", [panel], (0.0, 0.0)))}

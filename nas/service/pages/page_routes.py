@@ -21,16 +21,14 @@ from nas.service.audit import AuditLog
 from nas.service.ownership import Thing, ThingKind
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
-from nas.service.pages.chart_json import chart_data, comparison_data
+from nas.service.pages.chart_json import chart_data, comparison_data, training_figures
 from nas.service.pages.network_filters import ranges_of, selection_of
-from nas.service.pages.training_json import training_figures
 from nas.service.people import current_caller
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import Priority
 from nas.service.views import jobs
 from nas.service.views.networks import TEST, NetworkQuery, counts
-from nas.service.views.run_summaries import ALL_RUNS, RunFilter
 from supernets.data.recognition import KINDS
 
 _PAGE_SIZE = 50
@@ -106,17 +104,15 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
         """All runs, the newest first or sorted by a column."""
         names = {"status": status, "kind": kind, "name": name, "tag": tag, "data": data, "submitter": submitter}
         limits = {"accuracy_percent": accuracy_percent, "latency_ms": latency_ms}
-        wanted, problem = ALL_RUNS, ""
+        order = {"sort": sort, "descending": descending, "offset": offset, "limit": _PAGE_SIZE}
+        query, problem = schemas.RunsQuery.model_validate(order), ""
         try:
             accuracy, latency = _number("accuracy", accuracy_percent), _number("latency", latency_ms)
-            wanted = RunFilter(
-                **{key: value or None for key, value in names.items()},
-                min_accuracy=None if accuracy is None else accuracy / 100,
-                max_latency_ms=latency,
-            )
+            bounds = {"min_accuracy": None if accuracy is None else accuracy / 100, "max_latency_ms": latency}
+            query = query.model_copy(update={key: value or None for key, value in names.items()} | bounds)
         except NasError as error:  # shown below the form, which keeps the filter
             problem = str(error)
-        runs_page = service.runs.page(wanted, sort=sort, descending=descending, offset=offset, limit=_PAGE_SIZE)
+        runs_page = service.runs.page(query)
         return page(
             "runs.html",
             runs_page=runs_page,
@@ -246,7 +242,7 @@ def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
         return page(
             "compare.html",
             chosen=chosen,
-            runs=service.runs.page(limit=_COMPARED).runs,
+            runs=service.runs.page(schemas.RunsQuery(limit=_COMPARED)).runs,
             trainings=training_figures(trainings),
             comparison=comparison,
             problem=problem,
@@ -330,10 +326,12 @@ def _add_audit(pages: APIRouter, page: _Page, audit: AuditLog) -> None:
     @pages.get("/audit")
     def audit_log(who: str = "", action: str = "", thing: str = "", outcome: str = "", offset: Offset = 0) -> Response:
         """The audit log; for administrators."""
-        filters = {"who": who.strip(), "action": action.strip(), "thing": thing.strip(), "outcome": outcome}
+        filters: dict[str, Any] = {"who": who.strip(), "action": action.strip(), "thing": thing.strip()}
+        filters |= {"outcome": outcome} if outcome else {}
+        query = schemas.AuditQuery.model_construct(**filters, offset=offset, limit=_AUDIT_ENTRIES)
         return page(
             "audit.html",
-            audit_page=audit.page(**filters, offset=offset, limit=_AUDIT_ENTRIES),
+            audit_page=audit.page(query),
             filters={key: value for key, value in filters.items() if value},
             outcomes=list(get_args(schemas.AuditOutcome)),
             limit=_AUDIT_ENTRIES,

@@ -11,7 +11,6 @@ from nas.service.api import schemas
 from nas.service.audit import AuditLog
 from nas.service.http.problems import Answers, answers
 from nas.service.people import current_caller
-from nas.service.rest_routes.parameters import Offset
 
 _LINE = {"schema": {"type": "string"}, "example": '{"time":1768478400.0,"who":"alice","action":"cancel run",…}\n'}
 _LINES: Answers = {200: {"description": "One entry a line.", "content": {"application/jsonl": _LINE}}}
@@ -28,16 +27,9 @@ def routes(audit: AuditLog) -> APIRouter:
         return schemas.Person.model_validate({"name": caller.name, "role": str(caller.role)})
 
     @router.get("/audit", responses=answers())
-    def list_audit(
-        who: Annotated[str, Query(max_length=80, description="Only entries of this person.")] = "",
-        action: Annotated[str, Query(max_length=80, description="A part of the action, e.g. `delete`.")] = "",
-        thing: Annotated[str, Query(max_length=200, description="A part of the thing's name.")] = "",
-        outcome: Annotated[schemas.AuditOutcome | None, Query(description="Only entries of this outcome.")] = None,
-        offset: Offset = 0,
-        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
-    ) -> schemas.AuditPage:
+    def list_audit(query: Annotated[schemas.AuditQuery, Query()]) -> schemas.AuditPage:
         """List who did what to which thing, the newest first; for administrators."""
-        return audit.page(who=who, action=action, thing=thing, outcome=outcome or "", offset=offset, limit=limit)
+        return audit.page(query)
 
     @router.get("/audit.jsonl", response_class=StreamingResponse, responses={**_LINES, **answers()})
     def audit_lines() -> StreamingResponse:

@@ -1,4 +1,4 @@
-"""Routes of runs: submit, list, watch, label, cancel, resume, delete."""
+"""Routes of runs (submit, list, watch, label, cancel, resume, delete), and of the queue of those that wait."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from nas.service.http.concurrency_limit import ConcurrencyLimit
 from nas.service.http.problems import Answers, answers
 from nas.service.rest_routes.archives import ZIP, zipped
 from nas.service.rest_routes.jobs import BODY, JobRequest, job_request
-from nas.service.rest_routes.parameters import Offset, RunId, client_name
+from nas.service.rest_routes.parameters import RunId, client_name
 from nas.service.run_files import run_files
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
-from nas.service.views.run_summaries import RunFilter
 
 _EVENT = {
     "type": "object",
@@ -45,7 +44,7 @@ def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -
     Args:
         parsing: Limit of the submissions that are parsed at once.
     """
-    router = APIRouter(tags=["runs"])
+    router, queue = APIRouter(tags=["runs"]), APIRouter(tags=["queue"])
 
     @router.post("/runs", status_code=201, openapi_extra=BODY, responses=answers(413, 415))
     async def submit_job(
@@ -57,27 +56,9 @@ def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -
         return summary
 
     @router.get("/runs", responses=answers())
-    def list_runs(
-        status: Annotated[schemas.RunStatusName | None, Query(description="Only runs of this status.")] = None,
-        kind: Annotated[schemas.RunKind | None, Query(description="Only runs of this kind.")] = None,
-        name: Annotated[str | None, Query(max_length=80, description="A part of the run's id.")] = None,
-        tag: Annotated[str | None, Query(max_length=40, description="Only runs with this tag.")] = None,
-        data: Annotated[str | None, Query(max_length=200, description="Only runs on this data.")] = None,
-        submitter: Annotated[str | None, Query(max_length=80, description="Only runs of this token.")] = None,
-        min_accuracy: Annotated[
-            float | None, Query(ge=0, le=1, description="Only runs whose front reaches this accuracy, 0 to 1.")
-        ] = None,
-        max_latency_ms: Annotated[
-            float | None, Query(ge=0, description="Only runs whose front reaches this latency.")
-        ] = None,
-        sort: Annotated[schemas.RunOrder | None, Query(description="By default, the newest first.")] = None,
-        descending: Annotated[bool, Query(description="The largest first.")] = False,
-        offset: Offset = 0,
-        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
-    ) -> schemas.RunsPage:
+    def list_runs(query: Annotated[schemas.RunsQuery, Query()]) -> schemas.RunsPage:
         """List runs."""
-        wanted = RunFilter(status, kind, name, tag, data, submitter, min_accuracy, max_latency_ms)
-        return service.runs.page(wanted, sort=sort, descending=descending, offset=offset, limit=limit)
+        return service.runs.page(query)
 
     @router.get("/runs/{run}", responses=answers(404))
     def show_run(run: RunId) -> schemas.RunDetail:
@@ -138,4 +119,17 @@ def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -
         """Fine-tune a network of a search, as a new run in the queue, which measures it again."""
         return service.submissions.finetune(run, finetuning, client_name(request))
 
-    return router
+    @queue.get("/queue", responses=answers())
+    def show_queue() -> schemas.Queue:
+        """Show the runs that run and wait, in the order in which they start, with expected starts."""
+        return service.runs.queue()
+
+    @queue.put("/runs/{run}/queue", responses=answers(404, 409, 413))
+    def change_queue(run: RunId, change: schemas.QueueChange) -> schemas.RunSummary:
+        """Change the priority of a run, or its position while it waits; for administrators, but for a lower priority."""
+        return service.submissions.reorder(run, change)
+
+    both = APIRouter()
+    both.include_router(router)
+    both.include_router(queue)
+    return both

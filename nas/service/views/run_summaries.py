@@ -28,7 +28,8 @@ from nas.service.views.run_index import RunIndex
 from nas.service.views.run_overviews import RunOverview
 
 _EVENTS = 50
-_ALL_RUNS = 10**9
+NEWEST = schemas.RunsQuery()
+EVERY_RUN = NEWEST.model_copy(update={"sort": "status", "limit": 10**9})
 _NO_SEARCH: dict[str, Any] = {
     "objectives": (),
     "constraints": (),
@@ -42,48 +43,6 @@ _NO_SEARCH: dict[str, Any] = {
     "reference": {},
 }
 """The parts of a run's details that only a search has."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """The runs of a list; None in an attribute lets all through.
-
-    Attributes:
-        name: A part of the run's id, in upper or lower case.
-        data: Name of the data, as in `schemas.RunSummary.data`.
-        submitter: Name of the token that submitted it.
-        min_accuracy: Smallest value of the best accuracy of its front, 0 to 1.
-        max_latency_ms: Largest value of the best latency of its front.
-    """
-
-    status: str | None = None
-    kind: str | None = None
-    name: str | None = None
-    tag: str | None = None
-    data: str | None = None
-    submitter: str | None = None
-    min_accuracy: float | None = None
-    max_latency_ms: float | None = None
-
-    @property
-    def needs_best(self) -> bool:
-        """True if it compares the best values of runs."""
-        return (self.min_accuracy, self.max_latency_ms) != (None, None)
-
-    @property
-    def needs_results(self) -> bool:
-        """True if the stores of runs have to be read."""
-        return (self.status, self.kind) != (None, None) or self.needs_best
-
-    def lets_through(self, overview: RunOverview) -> bool:
-        """True if the best values of a run satisfy the filter; False where it has none."""
-        accuracy, latency = overview.best("accuracy"), overview.best("latency_ms")
-        return (self.min_accuracy is None or (accuracy is not None and accuracy.value >= self.min_accuracy)) and (
-            self.max_latency_ms is None or (latency is not None and latency.value <= self.max_latency_ms)
-        )
-
-
-ALL_RUNS = RunFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,43 +100,38 @@ class RunSummaries:
             job = self._hide_paths(str(error))
         return schemas.RunDetail(**summary.model_dump(), job=job, **_NO_SEARCH, events=())
 
-    def page(
-        self,
-        wanted: RunFilter = ALL_RUNS,
-        *,
-        sort: schemas.RunOrder | None = None,
-        descending: bool = False,
-        offset: int = 0,
-        limit: int = 50,
-    ) -> schemas.RunsPage:
-        """The runs that a filter lets through, the newest first unless sorted.
+    def page(self, query: schemas.RunsQuery = NEWEST) -> schemas.RunsPage:
+        """The runs that a query lets through, the newest first unless sorted.
 
         A run that cannot be read is listed as failed, with the error as its reason. Runs without the value that is sorted
         by come last in both directions.
         """
-        queue = self._queue()
+        queue, end = self._queue(), query.offset + query.limit
         submitted = {submission.run: submission for submission in self._state.submissions()}
-        folders = [f for f in reversed(self._runs.list()) if self._may_list(f.id, submitted.get(f.id), wanted)]
-        if sort is None and not wanted.needs_results:  # runs of other pages need not be read
-            page, total = folders[offset : offset + limit], len(folders)
-            summaries = [self._listed(folder, submitted.get(folder.id), queue) for folder in page]
-            return schemas.RunsPage(total=total, offset=offset, runs=tuple(summaries))
-        listed = (self._listed(folder, submitted.get(folder.id), queue) for folder in folders)
-        summaries = [run for run in listed if wanted.status in (None, run.status) and wanted.kind in (None, run.kind)]
-        if wanted.needs_best:
-            overviews = self.overviews(summaries)
-            summaries = [run for run in summaries if wanted.lets_through(overviews.get(run.run, RunOverview()))]
-        if sort is not None:
-            summaries = self._sorted(summaries, sort, descending=descending)
-        return schemas.RunsPage(total=len(summaries), offset=offset, runs=tuple(summaries[offset : offset + limit]))
+        folders = [f for f in reversed(self._runs.list()) if self._may_list(f.id, submitted.get(f.id), query)]
+        of_results = (query.status, query.kind, query.min_accuracy, query.max_latency_ms, query.sort)
+        total = len(folders)
+        is_read = any(value is not None for value in of_results)
+        if not is_read:  # runs of other pages need not be read
+            folders = folders[query.offset : end]
+        runs = [self._listed(folder, submitted.get(folder.id), queue) for folder in folders]
+        if is_read:
+            runs = [run for run in runs if query.status in (None, run.status) and query.kind in (None, run.kind)]
+            if (query.min_accuracy, query.max_latency_ms) != (None, None):
+                overviews = self.overviews(runs)
+                runs = [run for run in runs if _reaches(overviews.get(run.run, RunOverview()), query)]
+            if query.sort is not None:
+                runs = self._sorted(runs, query.sort, descending=query.descending)
+            total, runs = len(runs), runs[query.offset : end]
+        return schemas.RunsPage(total=total, offset=query.offset, runs=tuple(runs))
 
-    def _may_list(self, run: str, submission: Submission | None, wanted: RunFilter) -> bool:
+    def _may_list(self, run: str, submission: Submission | None, query: schemas.RunsQuery) -> bool:
         """True unless a filter rejects a run by what is known without its store."""
         return (
-            (wanted.name is None or wanted.name.lower() in run.lower())
-            and (wanted.submitter is None or (submission is not None and submission.submitter == wanted.submitter))
-            and (wanted.tag is None or wanted.tag in self._labels(run).tags)
-            and (wanted.data is None or wanted.data == self._data_of(run))
+            (query.name is None or query.name.lower() in run.lower())
+            and (query.submitter is None or (submission is not None and submission.submitter == query.submitter))
+            and (query.tag is None or query.tag in self._labels(run).tags)
+            and (query.data is None or query.data == self._data_of(run))
         )
 
     def _data_of(self, run: str) -> str:
@@ -243,7 +197,7 @@ class RunSummaries:
 
     def warm(self) -> None:
         """Reads every run once, so that lists of many runs need not be waited for; a run that cannot be read is skipped."""
-        runs = self.page(sort="status", limit=_ALL_RUNS).runs
+        runs = self.page(EVERY_RUN).runs
         self.overviews(runs)
 
     def detail(self, run: str) -> schemas.RunDetail:
@@ -405,6 +359,14 @@ class RunSummaries:
             tags=labels.tags,
             note=labels.note,
         )
+
+
+def _reaches(overview: RunOverview, query: schemas.RunsQuery) -> bool:
+    """True if the best values of a run satisfy the bounds of a query; False where it has none."""
+    accuracy, latency = overview.best("accuracy"), overview.best("latency_ms")
+    return (query.min_accuracy is None or (accuracy is not None and accuracy.value >= query.min_accuracy)) and (
+        query.max_latency_ms is None or (latency is not None and latency.value <= query.max_latency_ms)
+    )
 
 
 def natural_order(run: str) -> tuple[str, int]:

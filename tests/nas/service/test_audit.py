@@ -47,8 +47,8 @@ def test_entries_are_found_by_person_action_thing_and_outcome(tmp_path: Path) ->
         ({"who": "bo"}, []),  # a name is whole
         ({"outcome": "done"}, ["ada"]),
     ):
-        assert [entry.who for entry in log.page(**wanted).entries] == people, wanted  # type: ignore[arg-type]
-    page = log.page(offset=1, limit=1)
+        assert [entry.who for entry in log.page(schemas.AuditQuery.model_validate(wanted)).entries] == people, wanted
+    page = log.page(schemas.AuditQuery(offset=1, limit=1))
     assert (page.total, page.offset, [entry.who for entry in page.entries]) == (2, 1, ["ada"])
 
 

@@ -17,7 +17,7 @@ from nas.engine.store.run_state import Away
 from nas.errors import NasError, RunHeldError, ServiceError, StoreError, UnknownNameError
 from nas.runs.run import Run
 from nas.search.problem.objectives import Fidelity, Measurement, Status
-from nas.service.api.schemas import JobSubmission, ResumeRequest
+from nas.service.api.schemas import JobSubmission, ResumeRequest, RunsQuery
 from nas.service.jobs.dispatcher import driver_command
 from nas.service.jobs.driver_jobs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
@@ -27,7 +27,6 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import RequestedState, ServiceState, Submission, TaskKind, TaskStatus
 from nas.service.views.networks import NetworkQuery
-from nas.service.views.run_summaries import RunFilter
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs, searched, trained
@@ -52,10 +51,10 @@ def test_runs_are_listed_newest_first_and_filtered(service: Service, runs: RunsF
     trained(runs)
     service.submissions.submit(JobSubmission(job=SMALL_JOB))
     assert [r.run for r in service.runs.page().runs] == ["small-1", "supernet-1", "by-hand-1"]
-    assert [r.run for r in service.runs.page(RunFilter(status="finished")).runs] == ["supernet-1", "by-hand-1"]
-    assert [r.run for r in service.runs.page(RunFilter(kind="training")).runs] == ["supernet-1"]
-    assert [r.run for r in service.runs.page(RunFilter(name="HAND")).runs] == ["by-hand-1"]
-    page = service.runs.page(offset=1, limit=1)
+    assert [r.run for r in service.runs.page(RunsQuery(status="finished")).runs] == ["supernet-1", "by-hand-1"]
+    assert [r.run for r in service.runs.page(RunsQuery(kind="training")).runs] == ["supernet-1"]
+    assert [r.run for r in service.runs.page(RunsQuery(name="HAND")).runs] == ["by-hand-1"]
+    page = service.runs.page(RunsQuery(offset=1, limit=1))
     assert (page.total, page.offset, [r.run for r in page.runs]) == (3, 1, ["supernet-1"])
 
 

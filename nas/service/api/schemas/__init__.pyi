@@ -2,6 +2,7 @@ from .common import FieldProblem as FieldProblem
 from .common import Figure as Figure
 from .common import ObjectiveInfo as ObjectiveInfo
 from .common import Problem as Problem
+from .common import Query as Query
 from .common import Schema as Schema
 from .jobs import EditedJob as EditedJob
 from .jobs import JobCheck as JobCheck
@@ -17,6 +18,7 @@ from .jobs import WebhookRequest as WebhookRequest
 from .operations import AuditEntry as AuditEntry
 from .operations import AuditOutcome as AuditOutcome
 from .operations import AuditPage as AuditPage
+from .operations import AuditQuery as AuditQuery
 from .operations import Health as Health
 from .operations import Person as Person
 from .operations import Readiness as Readiness
@@ -47,6 +49,7 @@ from .runs import RunDetail as RunDetail
 from .runs import RunLabels as RunLabels
 from .runs import RunOrder as RunOrder
 from .runs import RunsPage as RunsPage
+from .runs import RunsQuery as RunsQuery
 from .runs import RunStatusName as RunStatusName
 from .runs import RunSummary as RunSummary
 from .stored import CapturedModel as CapturedModel

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Schema(BaseModel):
@@ -47,3 +47,12 @@ class Figure(Schema):
 
     value: float
     error: float
+
+
+Offset = Annotated[int, Field(ge=0, le=10**9, description="How many to skip.")]
+
+
+class Query(BaseModel):
+    """The parameters of a request for some of a list; unknown ones are ignored."""
+
+    model_config = ConfigDict(frozen=True)

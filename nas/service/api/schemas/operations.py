@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from nas.service.api.schemas.common import Schema
+from pydantic import Field
+
+from nas.service.api.schemas.common import Offset, Query, Schema
 
 AuditOutcome = Literal["done", "denied", "failed"]
 
@@ -15,6 +17,17 @@ class Person(Schema):
 
     name: str  # Of the token; "" for the local user of a server that needs none
     role: Literal["reader", "member", "administrator"]
+
+
+class AuditQuery(Query):
+    """A filter and a page of the audit log."""
+
+    who: str = Field(default="", max_length=80, description="Only entries of this person.")
+    action: str = Field(default="", max_length=80, description="A part of the action, e.g. `delete`.")
+    thing: str = Field(default="", max_length=200, description="A part of the thing's name.")
+    outcome: AuditOutcome | None = Field(default=None, description="Only entries of this outcome.")
+    offset: Offset = 0
+    limit: int = Field(default=100, ge=1, le=1000, description="How many at most.")
 
 
 class AuditEntry(Schema):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from nas.service.api.schemas.common import ObjectiveInfo, Schema
+from nas.service.api.schemas.common import ObjectiveInfo, Offset, Query, Schema
 from nas.service.api.schemas.jobs import PriorityName, RunKind
 
 RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -67,6 +67,25 @@ class RunLabels(Schema):
         default=(), max_length=20, description="Distinct words of at most 40 letters, digits and . _ + -"
     )
     note: str = Field(default="", max_length=2000)
+
+
+class RunsQuery(Query):
+    """A filter, an order and a page of the runs; None in a filter lets all through."""
+
+    status: RunStatusName | None = Field(default=None, description="Only runs of this status.")
+    kind: RunKind | None = Field(default=None, description="Only runs of this kind.")
+    name: str | None = Field(default=None, max_length=80, description="A part of the run's id.")
+    tag: str | None = Field(default=None, max_length=40, description="Only runs with this tag.")
+    data: str | None = Field(default=None, max_length=200, description="Only runs on this data.")
+    submitter: str | None = Field(default=None, max_length=80, description="Only runs of this token.")
+    min_accuracy: float | None = Field(
+        default=None, ge=0, le=1, description="Only runs whose front reaches this accuracy, 0 to 1."
+    )
+    max_latency_ms: float | None = Field(default=None, ge=0, description="Only runs whose front reaches this latency.")
+    sort: RunOrder | None = Field(default=None, description="By default, the newest first.")
+    descending: bool = Field(default=False, description="The largest first.")
+    offset: Offset = 0
+    limit: int = Field(default=50, ge=1, le=1000, description="How many at most.")
 
 
 class QueuedRun(Schema):

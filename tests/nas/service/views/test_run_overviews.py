@@ -9,11 +9,11 @@ import pytest
 from nas.engine.formatting import format_value
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.sql import SqlStore
-from nas.service.api.schemas import JobSubmission, RunLabels
+from nas.service.api.schemas import JobSubmission, RunLabels, RunsQuery
 from nas.service.service import Service
 from nas.service.views import run_summaries
 from nas.service.views.run_overviews import RunOverview
-from nas.service.views.run_summaries import RunFilter, natural_order
+from nas.service.views.run_summaries import natural_order
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import BOARD, PROFILE, TWO
@@ -24,7 +24,7 @@ LATENCY = f"latency_ms@{PROFILE}"
 
 def listed(service: Service, **options: object) -> list[str]:
     order = {name: options.pop(name) for name in ("sort", "descending", "offset", "limit") if name in options}
-    return [run.run for run in service.runs.page(RunFilter(**options), **order).runs]  # type: ignore[arg-type]
+    return [run.run for run in service.runs.page(RunsQuery.model_validate({**options, **order})).runs]
 
 
 def test_an_overview_has_the_best_of_the_front(service: Service, runs: RunsFolder) -> None:
