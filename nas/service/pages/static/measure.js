@@ -3,11 +3,11 @@
 import { call, upload } from "./api.js";
 import { sent } from "./forms.js";
 import { repeat } from "./live.js";
+import { ENDED, facts, showState } from "./task-state.js";
 
 const form = document.getElementById("measure");
 const place = document.getElementById("measurement");
 const path = `/profiles/${encodeURIComponent(form.dataset.profile)}/measurements`;
-const ENDED = ["finished", "failed", "cancelled"];
 let asked = new URLSearchParams(location.search).get("measurement");
 
 sent(form, {
@@ -34,22 +34,14 @@ async function look() {
 
 function show({ status, reason, result }) {
   if (ENDED.includes(status)) asked = null;
-  const badge = place.querySelector(".badge");
   const words = reason || (status === "queued" ? "Waiting for other measurements." : "");
-  if (badge.textContent === status && place.querySelector(".reason").textContent === words) return;
-  place.hidden = false;
-  badge.textContent = status;
-  badge.className = `badge ${status}`;
-  place.querySelector(".reason").textContent = words;
-  place.querySelector(".facts").replaceChildren(...(result ? facts(result) : []).map(([title, text]) => {
-    const fact = document.createElement("li");
-    fact.append(Object.assign(document.createElement("b"), { textContent: title }), ` ${text}`);
-    return fact;
-  }));
+  if (place.querySelector(".badge").textContent === status && place.querySelector(".reason").textContent === words) return;
+  showState(place, status, words);
+  place.querySelector(".facts").replaceChildren(...(result ? facts(valuesOf(result)) : []));
 }
 
 /** The values that `nas profile --json` prints, as far as they were measured. */
-function facts(result) {
+function valuesOf(result) {
   const ms = (value) => `${Number(value.toPrecision(4))} ms`;
   const shares = ["p50", "p90", "p99"].filter((name) => result[`${name}_ms`] != null);
   return [

@@ -1,8 +1,8 @@
 // The plan of a job: requested as a task, and shown when it is made.
 
 import { call } from "./api.js";
+import { ENDED, facts, showState } from "./task-state.js";
 
-const ENDED = ["finished", "failed", "cancelled"];
 const WORDS = { queued: "Waits for other tasks of the server.", running: "Trains and measures for some seconds." };
 const PARTS = {
   total: "Time in total", start: "to start", training: "of the training", search: "of the search", final: "to measure the front again",
@@ -29,15 +29,11 @@ export function forget(place) {
 }
 
 function show({ status, reason, result }, place) {
-  place.hidden = false;
-  const badge = place.querySelector(".badge");
-  badge.textContent = status;
-  badge.className = `badge ${status}`;
-  place.querySelector(".reason").textContent = reason || WORDS[status] || "";
-  place.querySelector(".result").replaceChildren(...(result ? [facts(result), times(result), memory(result), notes(result)] : []));
+  showState(place, status, reason || WORDS[status] || "");
+  place.querySelector(".result").replaceChildren(...(result ? [costs(result), times(result), memory(result), notes(result)] : []));
 }
 
-function facts({ space, evaluations, epochs, images, smallest, largest }) {
+function costs({ space, evaluations, epochs, images, smallest, largest }) {
   const [latency, energy] = ["latency_ms@", "energy_mj@"].map((metric) => Object.keys(smallest).filter((name) => name.startsWith(metric)));
   const ends = (values) => `${values.map((value) => Number(value.toPrecision(3)).toLocaleString("en")).join(" to ")}`;
   return list([
@@ -89,10 +85,6 @@ function notes({ warnings }) {
 
 function list(rows) {
   const made = Object.assign(document.createElement("ul"), { className: "facts" });
-  made.append(...rows.map(([title, text]) => {
-    const fact = document.createElement("li");
-    fact.append(Object.assign(document.createElement("b"), { textContent: title }), ` ${text}`);
-    return fact;
-  }));
+  made.append(...facts(rows));
   return made;
 }
