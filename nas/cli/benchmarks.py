@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,10 +19,6 @@ from nas.cli.models import check_plot
 from nas.cli.output import print_json, print_table, progress_bar
 from nas.engine.formatting import counted
 from nas.errors import SelectionError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 bench = command_group(
     "bench",

@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,9 +23,6 @@ from nas.service.people import Role
 from nas.service.server_lock import exclusive
 from nas.service.settings import Limits, ServiceSettings, Webhook
 from nas.service.sign_on.settings import RoleRule, SignOnSettings
-
-if TYPE_CHECKING:
-    pass
 
 token = command_group("token", "Access tokens for clients of a server.", example="nas token make ada")
 
@@ -251,20 +248,12 @@ def make_token(
 def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List the tokens by owner, without their values."""
     now, tokens = time(), _tokens(runs).entries()
-    rows = [
-        {
-            "name": t.name,
-            "role": str(t.role),
-            "created": _iso(t.created),
-            "expires": _iso(t.expires),
-            "valid": t.valid(now),
-        }
-        for t in tokens
-    ]
-    cells = [
-        [t.name, str(t.role), _clock(t.created), _clock(t.expires) or "never", "yes" if t.valid(now) else "no"]
-        for t in tokens
-    ]
+    rows, cells = [], []
+    for t in tokens:
+        times = {"created": _iso(t.created), "expires": _iso(t.expires)}
+        rows.append({"name": t.name, "role": str(t.role), **times, "valid": t.valid(now)})
+        shown = [_clock(t.created), _clock(t.expires) or "never", "yes" if t.valid(now) else "no"]
+        cells.append([t.name, str(t.role), *shown])
     empty_text = "no tokens; make one with: nas token make NAME"
     print_list(as_json, rows, ["token", "role", "made", "expires", "valid"], cells, empty_text=empty_text)
 

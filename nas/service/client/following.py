@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from nas.errors import ServiceError
-from nas.service.api.schemas import Artifact, Export, JobPlan, ModelMeasurement, RunSummary
+from nas.service.api.schemas import ENDED, Artifact, Export, JobPlan, ModelMeasurement, RunSummary
 from nas.service.client.errors import RefusedError, UnreachableError
 from nas.service.client.transport import BUSY, Transport
 
@@ -18,7 +18,6 @@ OnGone = Callable[[ServiceError], None]
 
 PATIENCE_S = 300.0
 """Seconds that a server may be gone while a run or a task is followed, e.g. while it is restarted."""
-ENDED = frozenset({"finished", "failed", "cancelled"})
 _POLL_S, _TASK_POLL_S = 1.0, 0.5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _OVERLAP = 4000

@@ -33,7 +33,7 @@ from nas.errors import NasError
 from nas.results.analysis.report import RunReport
 from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
-from nas.service.api.schemas import RunSummary
+from nas.service.api.schemas import ENDED, RunSummary
 from nas.service.pages import assets
 from nas.service.pages.thumbnails import thumbnail
 from nas.service.people import current_caller
@@ -51,7 +51,6 @@ _STATUS_TITLES = {
     "screened-out": "Screened out",
 }
 """By `schemas.NetworkStatus`."""
-_ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 WAITING = "waiting"
 """Status shown of a run between two tries of a machine that is away."""
 
@@ -176,7 +175,7 @@ def shown_status(run: RunSummary) -> str:
 
 def may(run: RunSummary, action: str) -> bool:
     """True if an action on a run is possible now: ``cancel``, ``resume`` or ``delete``."""
-    ended = RunStatus(run.status) in _ENDED
+    ended = run.status in ENDED
     by_hand = shown_status(run) == INTERRUPTED and run.submitted is None  # nothing restarts it
     match action:
         case "cancel":

@@ -129,7 +129,7 @@ def routes(service: Service, streams: EventStreams, parsing: ConcurrencyLimit) -
         """Change the priority of a run, or its position while it waits; for administrators, but for a lower priority."""
         return service.submissions.reorder(run, change)
 
-    both = APIRouter()
-    both.include_router(router)
-    both.include_router(queue)
-    return both
+    all_routes = APIRouter()
+    all_routes.include_router(router)
+    all_routes.include_router(queue)
+    return all_routes

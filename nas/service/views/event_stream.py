@@ -12,13 +12,12 @@ from datetime import datetime
 from starlette.concurrency import run_in_threadpool
 
 from nas.errors import StoreError, TooManyError, UnknownNameError
-from nas.service.api.schemas import RunSummary
+from nas.service.api.schemas import ENDED, RunSummary
 
 _INTERVAL_S = 0.5
 _KEEP_ALIVE_S = 15.0
 """Without a change for this long, a comment is sent, which keeps the connection open."""
 _RETRY_MS = 2000
-_ENDED = ("finished", "failed", "cancelled")
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +96,7 @@ class EventStreams:
             topic.publish(topic.frame, over=True)
         if topic is None or topic.over:  # it had ended, as its last subscribers are still reading, and was resumed
             topic = self._topics[run] = _Topic(first.submitted)
-            topic.publish(_frame(first), over=first.status in _ENDED)
+            topic.publish(_frame(first), over=first.status in ENDED)
         topic.subscribers += 1
         self._count(1)
         try:
@@ -140,7 +139,7 @@ class EventStreams:
                 if summary is None or topic.submitted not in (None, summary.submitted):
                     topic.publish(topic.frame, over=True)
                 else:
-                    topic.publish(_frame(summary), over=summary.status in _ENDED)
+                    topic.publish(_frame(summary), over=summary.status in ENDED)
 
     def _look_at(self, runs: Sequence[str]) -> Mapping[str, RunSummary | None]:
         """The status of runs; None for one that is gone. One that cannot be read now is left out."""

@@ -1,3 +1,4 @@
+from .common import ENDED as ENDED
 from .common import FieldProblem as FieldProblem
 from .common import Figure as Figure
 from .common import ObjectiveInfo as ObjectiveInfo

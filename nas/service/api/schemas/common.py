@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ENDED = frozenset({"finished", "failed", "cancelled"})
+"""Statuses of tasks, and of runs that are not resumed, after which nothing changes."""
+
 
 class Schema(BaseModel):
     """A frozen model that rejects unknown fields."""
