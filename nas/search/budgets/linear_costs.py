@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.budgets.cost_terms import CostTerms, Parts
-from nas.search.budgets.least_squares import nonnegative_weights, ridge_weights
+from nas.search.budgets.least_squares import kriging_weights, nonnegative_weights, ridge_weights
 from nas.search.problem.pareto import Array
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
@@ -35,8 +35,44 @@ MIN_MEASURED = 6
 
 
 @dataclass(frozen=True, eq=False)
+class Kriging:
+    """Relative residuals of a cost near to measured networks, by the levels in which networks differ.
+
+    Attributes:
+        levels: Levels of the measured networks, scaled to 0 to 1, (n, n_choices).
+        weights: (n,).
+        length: Length of the exponential kernel, in levels of full range.
+    """
+
+    levels: Array
+    weights: Array
+    length: float
+
+    @classmethod
+    def of(cls, space: SearchSpace, networks: Sequence[Architecture], residuals: Array) -> Kriging:
+        """The residuals of measured networks, (n,), interpolated."""
+        levels = _scaled_levels(space, networks)
+        return cls(levels, *kriging_weights(_distances(levels, levels), residuals))
+
+    def __call__(self, space: SearchSpace, networks: Sequence[Architecture]) -> Array:
+        """The residuals of networks, (m,)."""
+        distances = _distances(_scaled_levels(space, networks), self.levels)
+        return np.asarray(np.exp(-distances / self.length) @ self.weights)
+
+
+def _scaled_levels(space: SearchSpace, networks: Sequence[Architecture]) -> Array:
+    genes = np.array([network.genes for network in networks], dtype=np.float64)
+    return genes / np.maximum(space.levels - 1, 1)
+
+
+def _distances(first: Array, second: Array) -> Array:
+    return np.asarray(np.abs(first[:, None] - second[None]).sum(axis=2))
+
+
+@dataclass(frozen=True, eq=False)
 class LinearCost:
-    """A cost of networks: a weighted sum of parts, a constant, and corrections of single choices.
+    """A cost of networks: a weighted sum of parts, a constant, corrections of single choices, and residuals near to measured
+    networks, which are not linear.
 
     Attributes:
         name: Name of the metric, e.g. ``latency_ms@cpu-1-thread``.
@@ -45,6 +81,7 @@ class LinearCost:
         weights: (n_parts,).
         offset: Constant in the metric's unit.
         by_level: Corrections of each choice by level, in the metric's unit; empty for a computed metric.
+        residuals: Relative residuals; None for a computed metric.
     """
 
     name: str
@@ -53,6 +90,12 @@ class LinearCost:
     weights: Array
     offset: float = 0.0
     by_level: Sequence[Array] = ()
+    residuals: Kriging | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """True if the sum of the terms is the cost itself."""
+        return self.terms.is_exact and self.residuals is None
 
     def __call__(self, networks: Sequence[Architecture]) -> Array:
         """The cost of networks, (n,), by the parts themselves and not by their terms."""
@@ -62,6 +105,8 @@ class LinearCost:
                 sum(float(self.by_level[i][gene]) for i, gene in enumerate(network.genes) if gene != INACTIVE)
                 for network in networks
             ]
+        if self.residuals is not None:
+            values = values * (1 + self.residuals(self.terms.space, networks))
         return np.asarray(values, dtype=np.float64)
 
     @property
@@ -81,8 +126,8 @@ def fitted_cost(
     """A timed metric, fitted to measured networks; None where there are fewer than `MIN_MEASURED`.
 
     Weights of kinds of parts, then of the parts themselves near to their kinds', have least squared relative error and are
-    nowhere negative; what single choices leave of it is corrected by ridge regression. Penalties have the least error by
-    cross-validation.
+    nowhere negative; what they leave is corrected by ridge regression on single choices, and what that leaves by simple
+    kriging. Penalties and lengths have the least error by cross-validation.
 
     Args:
         networks: n networks.
@@ -104,7 +149,8 @@ def fitted_cost(
     design = np.hstack([rows / scale, constant]) / y[:, None]
     weights = nonnegative_weights(design, np.ones(len(y)), prior)
     by_level = _corrections(terms.space, networks, y, 1 - design @ weights)
-    return LinearCost(name, terms, parts, weights[:-1] / scale, float(weights[-1]), by_level)
+    linear = LinearCost(name, terms, parts, weights[:-1] / scale, float(weights[-1]), by_level)
+    return replace(linear, residuals=Kriging.of(terms.space, networks, y / linear(networks) - 1))
 
 
 def _corrections(

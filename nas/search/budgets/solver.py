@@ -14,9 +14,11 @@ from nas.search.budgets.linear_costs import LinearCost
 from nas.search.problem.pareto import Array
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
-TIME_LIMIT_S = 20.0
-_BISECTIONS = 12
-"""Steps towards a limit on a cost of which the terms are a relaxation."""
+TIME_LIMIT_S = 10.0
+_BISECTIONS = 8
+"""Steps towards a limit on a cost that is not the sum of its terms."""
+_LOOSEST = -0.25
+"""Share of the range of such a cost by which its bound is loosened at most."""
 _TIE = 1e-6
 """Share of a network's score by which, of equally good networks, the larger is better: its choices may have lost too little to
 be measured."""
@@ -47,14 +49,14 @@ class Solution:
     Attributes:
         score: Sum of its scores: its predicted loss beyond the largest network's.
         costs: Its predicted costs by name.
-        gap: Relative difference between its score and the bound of the best; 0 where it is proven to be the best by scores
-            and costs, None where a cost was relaxed, so that nothing is proven.
+        gap: Relative difference between its score and the bound of the best one of the program; 0 where it is proven to be
+            that.
     """
 
     network: Architecture
     score: float
     costs: Mapping[str, float]
-    gap: float | None
+    gap: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,34 +86,35 @@ class BudgetSolver:
             limits: Limits on some of the costs, all of which must hold.
             excluded: Networks that must not be chosen.
         """
-        solution = self._solved(limits, excluded)
-        if solution is None or self._keeps(solution.network, limits):
-            return solution
+        if all(self.costs[limit.metric].is_exact for limit in limits):
+            return self._solved(limits, excluded)
         return self._bisected(limits, excluded)
 
     def sweep(self, metric: str, n: int, limits: Sequence[CostLimit] = ()) -> list[Solution]:
         """The solutions for `n` even limits on a cost between those of the smallest and the largest network, without repeats.
 
         Args:
-            limits: Further limits that each of them keeps.
+            limits: Further limits that each of them keeps; without any, bounds hold for the terms of the cost alone.
         """
         low, high = self.costs[metric]([self.space.smallest, self.space.largest]).tolist()
         bounds = [low + (high - low) * (k + 1) / (n + 1) for k in range(n)]
-        solutions = [self.solve([CostLimit(metric, maximum=bound), *limits]) for bound in bounds]
+        every_limit = [[CostLimit(metric, maximum=bound), *limits] for bound in bounds]
+        solutions = [self.solve(each) if limits else self._solved(each, ()) for each in every_limit]
         return list({s.network: s for s in solutions if s is not None}.values())
 
     def _keeps(self, network: Architecture, limits: Sequence[CostLimit]) -> bool:
         return all(limit.allows(float(self.costs[limit.metric]([network])[0])) for limit in limits)
 
     def _bisected(self, limits: Sequence[CostLimit], excluded: Sequence[Architecture]) -> Solution | None:
-        """The best solution that keeps limits on relaxed costs, whose maxima in the program are lowered until it does."""
+        """The best solution that keeps limits on costs that are not the sums of their terms, whose maxima in the program are
+        moved together until it just does."""
         least = {limit.metric: self._least_sum(self.costs[limit.metric]) for limit in limits}
-        best, loose, tight = None, 0.0, 1.0
+        best, loose, tight = None, _LOOSEST, 1.0
         for _ in range(_BISECTIONS):
             share = (loose + tight) / 2
             inner = [
                 limit
-                if limit.maximum is None or self.costs[limit.metric].terms.is_exact
+                if limit.maximum is None or self.costs[limit.metric].is_exact
                 else CostLimit(
                     limit.metric, limit.minimum, limit.maximum - share * (limit.maximum - least[limit.metric])
                 )
@@ -236,7 +239,5 @@ class BudgetSolver:
         network = self.space.canonical(
             [min(g, len(c.options) - 1) for g, c in zip(genes, self.space.choices, strict=True)]
         )
-        exact = all(self.costs[limit.metric].terms.is_exact for limit in limits)
         costs = {name: float(cost([network])[0]) for name, cost in self.costs.items()}
-        gap = max(0.0, float(result.mip_gap or 0.0)) if exact else None
-        return Solution(network, score_of(self.scores, network), costs, gap)
+        return Solution(network, score_of(self.scores, network), costs, max(0.0, float(result.mip_gap or 0.0)))
