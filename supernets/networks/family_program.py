@@ -374,8 +374,8 @@ def programs_of(family: Family) -> Programs:
     """The programs of a family; equal families have the same ones in a process."""
     key = type(family), json.dumps(family.to_json(), sort_keys=True)
     with _LOCK:
-        if key not in _PROGRAMS:
-            while len(_PROGRAMS) >= _MOST_FAMILIES:
-                _PROGRAMS.pop(next(iter(_PROGRAMS)))
-            _PROGRAMS[key] = Programs(family)
-        return _PROGRAMS[key]
+        programs = _PROGRAMS.pop(key, None) or Programs(family)
+        while len(_PROGRAMS) >= _MOST_FAMILIES:
+            _PROGRAMS.pop(next(iter(_PROGRAMS)))  # the least recently used
+        _PROGRAMS[key] = programs
+        return programs

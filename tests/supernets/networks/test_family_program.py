@@ -182,14 +182,16 @@ def test_threads_get_the_same_programs_of_equal_families(monkeypatch: pytest.Mon
     assert first is second
 
 
-def test_programs_of_the_latest_families_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_of_the_families_that_were_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(family_program, "_PROGRAMS", {})
     monkeypatch.setattr(family_program, "_MOST_FAMILIES", 2)
     families = [ForwardFamily(label, lambda _, x: x) for label in "abc"]
-    first, second, third = map(family_program.programs_of, families)
-    assert family_program.programs_of(families[1]) is second
+    first, second = map(family_program.programs_of, families[:2])
+    assert family_program.programs_of(families[0]) is first
+    third = family_program.programs_of(families[2])
+    assert family_program.programs_of(families[0]) is first
     assert family_program.programs_of(families[2]) is third
-    assert family_program.programs_of(families[0]) is not first
+    assert family_program.programs_of(families[1]) is not second
 
 
 class Attention(nn.Module):
