@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,13 +16,15 @@ from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, option
 from nas.cli.completion import profile_names
 from nas.cli.exports import print_onnx, print_solved
 from nas.cli.models import Arguments, Weights, parse_arguments
-from nas.cli.output import number, print_json, print_table
+from nas.cli.output import number, print_improvement, print_json, print_table
 from nas.cli.remedies import run_command
 from nas.cli.running import driving
 from nas.engine.formatting import duration, memory_size, score_text
 from nas.engine.store.folder import RunsFolder
 from nas.plugins.parts import has, install
 from nas.results.export.export_paths import export_path
+
+_MAX_MINUTES = 10**5
 
 
 @app.command(epilog='Example: nas compress timm:resnet18 --data photos --limit "latency_ms<=5"')
@@ -74,6 +77,10 @@ def compress(
             help='Keys of the section data of a job, e.g. "{image_size: 96, mean: [0.5], std: [0.5]}".',
         ),
     ] = None,
+    finetune: Annotated[
+        float | None,
+        option("--finetune", help="Minutes in which the network for the limit is then distilled from the model."),
+    ] = None,
     output: Annotated[
         Path,
         option("-o", "--output", help="The ONNX file, or a folder to name it in, made if missing; by default here."),
@@ -98,8 +105,11 @@ def compress(
         arguments=parse_arguments(arguments, "--arguments"),
         data_options=parse_arguments(data_options, "--data-options"),
     )
-    if solve and limit is None:
-        raise typer.BadParameter('--solve is for the limits of --limit, e.g. --limit "latency_ms<=1"')
+    for name, value in (("--solve", solve), ("--finetune", finetune)):
+        if value and limit is None:
+            raise typer.BadParameter(f'{name} is for the network of --limit, e.g. --limit "latency_ms<=1"')
+    if finetune is not None and not 0 < finetune <= _MAX_MINUTES:
+        raise typer.BadParameter(f"--finetune: expected minutes above 0, at most {_MAX_MINUTES:,}, got {finetune:g}")
     if limit is not None:
         nas.runs.check_limits(nas.jobs.ResolvedJob(job, RunsFolder(runs), "compress"), limit)
         export_path(output, "model", "0")
@@ -107,6 +117,9 @@ def compress(
         run, reused = nas.runs.compressed_run(job, options)
     if as_json:
         exported_json = None if limit is None else run.export(output, select=limit, solve=solve)
+        if exported_json is not None and finetune is not None:
+            exported_json, tuned, improvement = _finetuned(run, exported_json, finetune, output)
+            exported_json |= {"finetuned": tuned, "gain": improvement.to_json()}
         search = {**nas.results.search_json(run.report), "reused": reused, "usage": run.usage}
         return print_json(
             {**search, "plots": [str(path) for path in _plots(run, reused=reused)], "exported": exported_json}
@@ -121,12 +134,28 @@ def compress(
         exported = run.export(output, select=limit, solve=solve)
         if solve:
             print_solved(exported["solved"])
+        if finetune is not None:
+            exported, tuned, improvement = _finetuned(run, exported, finetune, output)
+            print_improvement(tuned, improvement)
         print_onnx(exported)
     again = '--limit "latency_ms<=..."' if limit is None else "another --limit"
     print(f"the same command with {again} writes another network of this run, in seconds;")
     print("with --solve, too, it first measures the network that should be best within the limit")
     print(f"next: {run_command('show', run.id, root)}, or")
     return print(f"{run_command('finetune', run.id, root)}, which trains the network that you choose")
+
+
+def _finetuned(
+    run: nas.Run, exported: Mapping[str, Any], minutes: float, output: Path
+) -> tuple[dict[str, Any], str, nas.results.Improvement]:
+    """The export of a network that was exported, distilled from the original, with the run of that and the improvement.
+
+    Where it is no better, the network stays the exported one.
+    """
+    with driving(run.runs.root, inline=True) as options:
+        tuned = nas.runs.finetuned(run, f"key={exported['key']}", minutes, options)
+    improvement = nas.runs.improvement_of(tuned)
+    return dict(tuned.export(output) if improvement.improved else exported), tuned.id, improvement
 
 
 def _plots(run: nas.Run, *, reused: bool) -> list[Path]:

@@ -1,6 +1,7 @@
 from .compression.job import check_limits as check_limits
 from .compression.job import compression_job as compression_job
 from .compression.run import compressed_run as compressed_run
+from .compression.run import finetuned as finetuned
 from .driver import drive as drive
 from .driver import start as start
 from .finetuning.improvement import improvement_of as improvement_of

@@ -20,16 +20,23 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import make_folder, write_atomically
 from nas.engine.store.opening import is_held
 from nas.errors import JobError
+from nas.jobs.build.built_job import build_job
 from nas.jobs.resolve.references import check_references, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob
 from nas.runs.compression.job import NORMALISATION, SOURCE, check_limits, compression_job, name_of
 from nas.runs.driver import resume, start
+from nas.runs.finetuning.job import finetuning_job
+from nas.runs.finetuning.run import finetune
 from nas.runs.run import Run
 from supernets.networks.capture.captured_model import capture_model, save_capture
 from supernets.networks.capture.model_names import is_function
 from supernets.networks.capture.user_model import own_model
+from supernets.training.trainer import steps_per_epoch, time_training
+
+_STEPS, _STEPS_S = 6, 10.0
+"""Steps by which the time of an epoch is estimated, and seconds after which no further one begins."""
 
 
 def compress(
@@ -180,3 +187,33 @@ def _changed(job: SearchJob) -> int:
     if data is not None and data.exists():
         paths += [data, *(path for path in data.iterdir() if path.is_dir())] if data.is_dir() else [data]
     return max((path.stat().st_mtime_ns for path in paths), default=0)
+
+
+def finetuned(run: Run, select: str | None, minutes: float, options: RunOptions) -> Run:
+    """The run that distils one network of a run from the original for about some minutes, see `nas.finetune`.
+
+    The number of epochs, at least one, follows from the time of a few steps.
+
+    Args:
+        run: A finished run of a compression.
+        select: Limits of the network; None for the knee of the front.
+        minutes: Time of the training.
+        options: Options of the new run.
+
+    Raises:
+        NasError: there is no such network.
+    """
+    built_job = build_job(ResolvedJob(finetuning_job(run, epochs=1, select=select), options.runs, SOURCE))
+    settings, data, teacher = built_job.settings(), built_job.training_data, built_job.teacher
+    seconds, after = time_training(
+        built_job.untrained(),
+        data,
+        built_job.strategy(),
+        settings,
+        task=built_job.data.task,
+        teacher=None if teacher is None else teacher.network,
+        n=_STEPS,
+        limit_s=_STEPS_S,
+    )
+    epoch_seconds = float(np.mean(seconds)) * steps_per_epoch(data, settings) + after
+    return finetune(run, options, epochs=max(1, int(60 * minutes / epoch_seconds)), select=select)

@@ -93,6 +93,21 @@ def test_a_model_is_compressed_and_a_new_limit_reuses_the_run(shell: Shell) -> N
 
 
 @pytest.mark.slow
+def test_the_network_for_a_limit_is_distilled_from_the_model(shell: Shell) -> None:
+    options = ("--limit", "latency_ms<=100", "--finetune", "0.02", "-o", "small.onnx", "--json")
+    answer = compress(shell, *options)
+    assert answer.code == 0, answer.err
+    exported, run = (
+        answer.data["exported"],
+        nas.open_run("compress-compressed-model-build-finetuned-1", shell.folder / "runs"),
+    )
+    assert exported["finetuned"] == run.id
+    assert run.job.training.epochs >= 1
+    assert "validation" in exported["gain"]
+    assert (shell.folder / "small.onnx").is_file()
+
+
+@pytest.mark.slow
 def test_accuracy_is_reported_beside_the_agreement(shell: Shell) -> None:
     answer = compress(shell, "--labels", "--json")
     assert answer.code == 0, answer.err
