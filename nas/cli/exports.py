@@ -34,6 +34,7 @@ from nas.cli.running import check_choice, check_one_choice, driving, opened_run
 from nas.engine.formatting import counted, format_value
 from nas.plugins.parts import require
 from nas.results.export.export_paths import cascade_paths, check_empty, export_path, torch_path
+from nas.search.problem.objectives import EXACT_METRICS
 
 if TYPE_CHECKING:
     from nas.service.client import NasClient
@@ -134,9 +135,13 @@ def export(
 def print_solved(solved: Mapping[str, Any]) -> None:
     """Prints what was predicted and measured of the network that was solved for limits."""
     name, n = solved["solved"], solved["n_measured"]
-    print(f"solved for {solved['select']}: {name}, {counted(n, 'network')} measured for it")
+    measured_now = f"{counted(n, 'network')} measured for it" if n else "which was measured before"
+    print(f"solved for {solved['select']}: {name}, {measured_now}")
     for metric, predicted in solved["predicted"].items():
         measured, error = solved["measured"][metric], solved["errors"][metric]
+        if metric in EXACT_METRICS:
+            print(f"  {metric}: {measured:,.6g}")
+            continue
         noise = f" ± {error:.2g}" if error else ""
         difference = f", {measured / predicted - 1:+.1%}" if predicted else ""
         print(f"  {metric}: predicted {predicted:.4g}, measured {measured:.4g}{noise}{difference}")
