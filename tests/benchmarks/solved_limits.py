@@ -75,10 +75,12 @@ def main(
         )
     differences = [abs(s["measured"][timed] / s["predicted"][timed] - 1) for s in solved_limits]
     above = [s["measured"][timed] - s["bound"] > s["errors"][timed] for s in solved_limits]
+    in_noise = [abs(s["measured"][timed] - s["predicted"][timed]) <= s["errors"][timed] for s in solved_limits]
     n_met = sum(difference <= MAX_DIFFERENCE for difference in differences)
     print(
         f"{n_met} of {len(differences)} within {MAX_DIFFERENCE:.0%} of the prediction (median {np.median(differences):.1%});"
     )
+    print(f"{sum(in_noise)} of {len(in_noise)} within the noise floor of the measurement;")
     print(f"{sum(above)} of {len(above)} above the limit by more than the noise floor")
 
 
