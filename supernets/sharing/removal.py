@@ -89,8 +89,10 @@ def removal_importance(supernet: Supernet, batches: Sequence[Tensor]) -> dict[st
         for axis in axes_in(dim):
             indices = axis_indices(dim, elastic.axes, axis).repeat_interleave(weight[0, 0].numel())
             readers.setdefault(axis, []).append(_Reader.of(weight.flatten(1), moments[name].covariance, indices))
-    others = importance(supernet)
-    return {axis: _eliminated(readers[axis]) if axis in readers else values for axis, values in others.items()}
+    importance_by_axis = importance(supernet)
+    return {
+        axis: _eliminated(readers[axis]) if axis in readers else values for axis, values in importance_by_axis.items()
+    }
 
 
 @dataclass
