@@ -189,7 +189,7 @@ def interrupted(*args: Any, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "part", "left"), [(driver, "load_job", []), (execution._SearchExecution, "execute", [RUNNING])]
+    ("of", "part", "left"), [(driver, "load_job", []), (execution.SearchExecution, "execute", [RUNNING])]
 )
 def test_sigterm_ends_no_run(
     base: RunsFolder, monkeypatch: pytest.MonkeyPatch, of: object, part: str, left: list[RunStatus]
@@ -222,14 +222,14 @@ def test_a_database_server_that_is_gone_ends_no_run(base: RunsFolder, monkeypatc
     def lost(*args: Any) -> None:
         raise StoreAwayError("the connection was lost")
 
-    monkeypatch.setattr(execution._SearchExecution, "execute", lost)
+    monkeypatch.setattr(execution.SearchExecution, "execute", lost)
     with pytest.raises(StoreAwayError):
         drive(folder.id, RunOptions(base, inline=True))
     assert statuses_of(folder) == [RUNNING]
 
 
 def test_ctrl_c_cancels_what_a_person_drives(base: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution._SearchExecution, "execute", interrupted)
+    monkeypatch.setattr(execution.SearchExecution, "execute", interrupted)
     job = load_job(queue_search(base).job_file)
     with pytest.raises(KeyboardInterrupt):
         driver.run(job, RunOptions(base, inline=True))
