@@ -79,6 +79,7 @@ OWN = (
     "shufflenet_v2_x0_5",
     "regnet_y_400mf",
     "mnasnet0_5",
+    "efficientnet_b0",
 )
 """Models whose subnets this project writes as files."""
 _SCRIPTS = Path(__file__).parent

@@ -164,6 +164,8 @@ def _gather(call: OperatorCall) -> Tensor:
             call.reject(f"an index beyond {x.shape[axis]} units")
         if indices.ndim == 0:
             return x.select(axis, int(indices) % x.shape[axis])
+        if np.array_equal(indices, np.arange(x.shape[axis])):  # of all examples, as torch's exporter writes some views
+            return x
         flat = torch.from_numpy((indices % x.shape[axis]).reshape(-1).astype(np.int64))
         picked = x.index_select(axis, flat)
         return picked if indices.ndim == 1 else picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])

@@ -184,6 +184,20 @@ def test_a_file_of_one_example_takes_any_number(tmp_path: Path) -> None:
     assert logits.shape == (7, 5)
 
 
+def test_rows_of_all_examples_are_the_examples(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["n"], start=0, end=1),
+        helper.make_node("Squeeze", ["n"], ["limit"]),
+        helper.make_node("Range", ["zero", "limit", "one"], ["rows"]),
+        helper.make_node("Gather", ["x", "rows"], ["g"], axis=0),
+        helper.make_node("MatMul", ["g", "w"], ["h"]),
+        helper.make_node("MatMul", ["h", "v"], ["y"]),
+    ]
+    constants = {"zero": np.array(0), "one": np.array(1), "w": random(6, 16), "v": random(16, 3)}
+    model = opened(write(tmp_path / "model.onnx", model_of(nodes, [N, 6], constants)))
+    assert [call.name for call in model.program.calls] == ["linear", "linear"]
+
+
 def test_the_softmax_of_a_classifier_is_left_out(tmp_path: Path) -> None:
     path, module = tmp_path / "model.onnx", nn.Sequential(Convolutional(), nn.Softmax(-1)).eval()
     path.write_bytes(exported_by_torch(module, torch.randn(2, 3, 8, 8), dynamo=False))

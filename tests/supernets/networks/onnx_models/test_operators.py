@@ -151,6 +151,7 @@ CASES: list[Case] = [
     case("Slice", IMAGE, opset=9, starts=[1], ends=[3], axes=[1]),
     case("Gather", TOKENS, [ints(0)[0]], axis=1),
     case("Gather", TOKENS, [ints(2, -1)], axis=1),
+    case("Gather", TOKENS, [ints(0, 1, 2, 3, 4)], axis=1),
     case("Gather", TOKENS, [ints(2, -1, 0, 0).reshape(2, 2)], axis=2),
     case("GatherElements", (2, 6), [ints(2, -1, 0, 0).reshape(2, 2)], axis=1),
     case("Expand", (N, 1, 6), [ints(1, 3, 1)]),
