@@ -159,7 +159,8 @@ def compute_known(function: Operator, call: OperatorCall) -> tuple[Value, ...]:
     Raises:
         CaptureError: a result is too large.
     """
-    with _disable_current_modes(), torch.no_grad():
+    # Without no_grad: torch.export would make a graph of its own of each change of that mode.
+    with _disable_current_modes():
         n_elements = sum(value.size for value in call.values if isinstance(value, np.ndarray))
         if call.node.op in _GROWING or n_elements > 2**12:
             _check_size(function, call)
