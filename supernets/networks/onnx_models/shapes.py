@@ -164,10 +164,11 @@ def _gather(call: OperatorCall) -> Tensor:
             call.reject(f"an index beyond {x.shape[axis]} units")
         if indices.ndim == 0:
             return x.select(axis, int(indices) % x.shape[axis])
-        if np.array_equal(indices, np.arange(x.shape[axis])):  # of all examples, as torch's exporter writes some views
-            return x
-        flat = torch.from_numpy((indices % x.shape[axis]).reshape(-1).astype(np.int64))
-        picked = x.index_select(axis, flat)
+        flat = (indices % x.shape[axis]).reshape(-1).astype(np.int64)
+        if np.array_equal(flat, np.arange(x.shape[axis])):  # a view, as torch's exporter writes some
+            picked = x
+        else:
+            picked = x.index_select(axis, torch.from_numpy(flat))
         return picked if indices.ndim == 1 else picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     if axis == 0 and x.ndim == 2:
         return F.embedding(indices.long(), x)
@@ -187,6 +188,13 @@ def _gather_nd(call: OperatorCall) -> Tensor:
     if call.attribute("batch_dims", 0):
         call.reject("batch_dims")
     return x[tuple(indices.unbind(-1))]
+
+
+@operator("ScatterND")
+def _scatter_nd(call: OperatorCall) -> Tensor:
+    if call.attribute("reduction", "none") != "none":
+        call.reject("a scattering that adds or multiplies")
+    return call.tensor(0).index_put(call.tensor(1).long().unbind(-1), call.tensor(2))
 
 
 @operator("Expand")

@@ -154,6 +154,7 @@ CASES: list[Case] = [
     case("Gather", TOKENS, [ints(0, 1, 2, 3, 4)], axis=1),
     case("Gather", TOKENS, [ints(2, -1, 0, 0).reshape(2, 2)], axis=2),
     case("GatherElements", (2, 6), [ints(2, -1, 0, 0).reshape(2, 2)], axis=1),
+    case("ScatterND", (2, 6), [ints(0, 3, 1, 1).reshape(2, 2), random(2)]),
     case("Expand", (N, 1, 6), [ints(1, 3, 1)]),
     case("Tile", ROWS, [ints(1, 2)]),
     *(case("Pad", IMAGE, [ints(0, 0, 1, 2, 0, 0, 2, 1)], mode=mode) for mode in ("constant", "reflect", "edge")),
