@@ -165,10 +165,8 @@ def _gather(call: OperatorCall) -> Tensor:
         if indices.ndim == 0:
             return x.select(axis, int(indices) % x.shape[axis])
         flat = (indices % x.shape[axis]).reshape(-1).astype(np.int64)
-        if np.array_equal(flat, np.arange(x.shape[axis])):  # a view, as torch's exporter writes some
-            picked = x
-        else:
-            picked = x.index_select(axis, torch.from_numpy(flat))
+        is_view = np.array_equal(flat, np.arange(x.shape[axis]))  # as torch's exporter writes some
+        picked = x if is_view else x.index_select(axis, torch.from_numpy(flat))
         return picked if indices.ndim == 1 else picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     if axis == 0 and x.ndim == 2:
         return F.embedding(indices.long(), x)
