@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,8 +33,9 @@ from tests.benchmarks.any_model_value_training import (
     plain_network,
 )
 
+T = TypeVar("T")
 _TAYLOR_BATCHES = 6
-_SLACK = 1.02
+SLACK = 1.02
 """Networks of the other methods may be this much slower than a limit; those of ours may not."""
 
 
@@ -49,31 +50,43 @@ def by_latency(builds: Sequence[Callable[[float], nn.Module]], setting: Setting)
     Raises:
         RuntimeError: no network is fast enough for a limit.
     """
-    found = [network for build in builds for network in _reduced(build, setting.watch)]
+    watch = setting.watch
+
+    def ratios(networks: Sequence[nn.Module]) -> list[float]:
+        return watch.ratios([watch.onnx(network) for network in networks])
+
+    found = [network for build in builds for network in reduced(build, ratios, LIMITS)]
     chosen = {}
     for limit in LIMITS:
-        within = [network for ratio, network in found if ratio <= _SLACK * limit]
+        within = [network for ratio, network in found if ratio <= SLACK * limit]
         if not within:
             raise RuntimeError(f"the fastest network has {min(r for r, _ in found):.2f} of the latency, wanted {limit}")
         chosen[limit] = copy.deepcopy(max(within, key=lambda network: macs(network, setting.task)))
     return chosen
 
 
-def _reduced(build: Callable[[float], nn.Module], watch: Stopwatch, rounds: int = 3) -> list[tuple[float, nn.Module]]:
-    """Networks with their relative latencies: a grid, and some near each limit."""
-    found: dict[float, tuple[float, nn.Module]] = {}
+def reduced(
+    build: Callable[[float], T], ratios: Callable[[Sequence[T]], list[float]], limits: Sequence[float], rounds: int = 3
+) -> list[tuple[float, T]]:
+    """Networks with their relative latencies: a grid of degrees of reduction, and some near each limit.
+
+    Args:
+        build: makes the network of a degree of reduction, 0 to 1.
+        ratios: measures the relative latencies of networks.
+    """
+    found: dict[float, tuple[float, T]] = {}
 
     def measure(amounts: Sequence[float]) -> None:
         new = {amount: build(amount) for amount in amounts if amount not in found}
         if new:
-            ratios = watch.ratios([watch.onnx(own) for own in new.values()])
-            found.update({k: (r, own) for (k, own), r in zip(new.items(), ratios, strict=True)})
+            pairs = zip(new.items(), ratios(list(new.values())), strict=True)
+            found.update({amount: (ratio, own) for (amount, own), ratio in pairs})
 
     measure([0.0, 0.2, 0.4, 0.6, 0.8, 0.92])
     for _ in range(rounds):
         wanted = []
-        for limit in LIMITS:
-            fast = min((a for a, (r, _) in found.items() if r <= _SLACK * limit), default=0.0)
+        for limit in limits:
+            fast = min((a for a, (r, _) in found.items() if r <= SLACK * limit), default=0.0)
             slow = max((a for a in found if a < fast), default=fast)
             if slow < fast and found[fast][0] < 0.97 * limit:
                 share = (found[slow][0] - limit) / (found[slow][0] - found[fast][0])
@@ -167,12 +180,12 @@ def gradients_of(setting: Setting) -> dict[str, Tensor]:
 def uniform(setting: Setting) -> Made:
     """All widths at the same fraction, with the sorting of ours."""
     started = time.process_time()
-    networks = by_latency([_uniform(setting, multiple) for multiple in setting.task.multiples], setting)
+    networks = by_latency([uniform_build(setting, multiple) for multiple in setting.task.multiples], setting)
     choosing_s = time.process_time() - started
     return Made(setting.finetuned(networks), choosing_s)
 
 
-def _uniform(setting: Setting, multiple: int) -> Callable[[float], nn.Module]:
+def uniform_build(setting: Setting, multiple: int) -> Callable[[float], nn.Module]:
     options = replace(WHOLE, keep=setting.task.keep, multiple=multiple)
     supernet = captured_supernet(setting.original, setting.task, options)
     sort_by_taylor(supernet, setting.lesson)

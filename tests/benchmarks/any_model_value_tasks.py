@@ -168,6 +168,18 @@ def efficientnet_lite0() -> nn.Module:
     return model
 
 
+def torchvision_model(name: str) -> nn.Module:
+    """A model of torchvision's for ten classes, with random weights."""
+    model: nn.Module = getattr(import_module("torchvision.models"), name)(num_classes=10)
+    return model
+
+
+def convnext() -> nn.Module:
+    """timm's ConvNeXt-Atto (Liu et al. 2022, arXiv 2201.03545) for ten classes, with random weights."""
+    model: nn.Module = import_module("timm").create_model("convnext_atto", num_classes=10)
+    return model
+
+
 class Layer(nn.Module):
     """A layer of a vision transformer, whose heads are as many as its channels allow."""
 
@@ -272,6 +284,21 @@ def task(name: str, text: Path) -> ValueTask:
                 name, ViT, *fashion(6000, 3000, 10_000), prepared=grey, heads=_heads(8), keep=("*.value.out",),
                 epochs=7, learning_rate=1e-3, budget=3, tuning_rate=7e-4, batch=4,
             )  # fmt: skip
+        case "resnet18":
+            return ValueTask(
+                name, lambda: torchvision_model("resnet18"), *fashion(6000, 3000, 4000, size=32), prepared=colour,
+                epochs=6, learning_rate=2e-3, budget=2.5, tuning_rate=1e-3, batch=4,
+            )  # fmt: skip
+        case "mobilenet-v3-small":
+            return ValueTask(
+                name, lambda: torchvision_model("mobilenet_v3_small"), *fashion(6000, 3000, 4000, size=64),
+                prepared=colour, epochs=10, learning_rate=3e-3, budget=3, tuning_rate=1.5e-3, batch=4,
+            )  # fmt: skip
+        case "convnext":
+            return ValueTask(
+                name, convnext, *fashion(6000, 3000, 4000, size=48), prepared=colour,
+                epochs=6, learning_rate=1e-3, budget=2.5, tuning_rate=7e-4, batch=4,
+            )  # fmt: skip
         case "efficientnet-lite0":
             return ValueTask(
                 name, efficientnet_lite0, *fashion(3000, 2000, 4000, size=64), prepared=colour,
@@ -286,4 +313,13 @@ def task(name: str, text: Path) -> ValueTask:
     raise ValueError(f"{name}: expected one of {', '.join(NAMES)}")
 
 
-NAMES = ("resnet20", "mobilenet-v2", "vit", "efficientnet-lite0", "minilm")
+NAMES = (
+    "resnet20",
+    "mobilenet-v2",
+    "vit",
+    "resnet18",
+    "mobilenet-v3-small",
+    "convnext",
+    "efficientnet-lite0",
+    "minilm",
+)

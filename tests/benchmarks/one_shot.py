@@ -1,109 +1,164 @@
-"""Smaller networks of trained models without any training: as extracted, corrected by least squares, and pruned.
+"""Smaller networks of trained models without any training, at equal measured latency.
 
-    python -m tests.benchmarks.one_shot originals [--model resnet20 ...]
+    python -m tests.benchmarks.one_shot RESULTS.jsonl [--only resnet20 ...] [--methods uniform ...] [--text subjectivity.zip]
+    python -m tests.benchmarks.one_shot RESULTS.jsonl --table
 
-Networks of uniform width with some shares of the original's multiply-accumulates, whose batch norms have the statistics of 512
-training images without labels: as they are extracted, with units sorted by Taylor importance; the same, corrected on these
-images; and networks of Torch-Pruning, which removes units by magnitude or by Taylor importance. Test accuracy.
+Needs what `any_model_value` needs, and onnxsim. A second call continues the first.
+
+Method. Each model is trained, or fine-tuned from its pretrained weights: the original. Each method makes networks for 80, 60 and
+40 % of its latency in ONNX Runtime on one thread, measured beside it in the same sessions, with 256 training images (or sentences)
+without labels; of those at most 2 % slower than a limit, the one that agrees with the original in most of these images.
+
+- *corrected*, *extracted*: all widths at the same fraction, with units sorted by their activations; statistics of batch norms
+  are those of the images, with and without the correction by least squares.
+- *magnitude*, *Taylor*: Torch-Pruning, one ratio for all layers, with statistics of batch norms of the images. The loss of Taylor's
+  importance is the cross-entropy of the original's own answers: there are no labels.
+- *onnxsim*: `apply_structured_wanda_pruning` and `apply_attention_head_wanda_pruning`, then `apply_pruning_finetune`, on the ONNX
+  model.
+
+Test accuracy; the examples are seen by nothing else.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import onnx
 import torch
 import typer
-from torch import nn
+from torch import Tensor
+from torch.nn import functional
 
+from hardware_profiles.runtime import run_calls
+from supernets.networks.module_to_onnx import INPUT
 from supernets.sharing.base import Supernet
+from supernets.sharing.sorting import orders, taylor_importance
 from supernets.sharing.spec import SharingSpec
-from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
-from supernets.training.recalibration import Extraction
+from supernets.training.recalibration import Extraction, recalibrate
 from tests.benchmarks.any_model_value import trained
-from tests.benchmarks.any_model_value_methods import gradients_of, macs, pruned, sort_by_taylor
-from tests.benchmarks.any_model_value_tasks import ValueTask, task
+from tests.benchmarks.any_model_value_methods import SLACK, pruned, reduced
+from tests.benchmarks.any_model_value_tasks import NAMES, ValueTask, task
 from tests.benchmarks.any_model_value_training import (
     WHOLE,
     Lesson,
     Setting,
     Stopwatch,
-    calibrated,
     captured_supernet,
-    correct,
+    plain_network,
 )
+from tests.benchmarks.json_lines import Row, append_row, read_rows
+from tests.benchmarks.markdown import table_head, table_row
 
-SHARES = (0.75, 0.5, 0.3)
-_AMOUNTS = tuple(i / 40 for i in range(1, 39))
-KINDS = ("magnitude", "Taylor")
+LIMITS = (0.8, 0.6, 0.4)
+IMAGES = 256
+"""Number of training examples without labels that each method may read."""
+_TAYLOR_BATCHES = 16
+_ROUNDS = 2
+
+Method = Callable[[Setting], Mapping[float, bytes]]
 
 
 def main(
-    originals: Annotated[Path, typer.Argument(help="folder in which trained originals are kept")],
-    model: Annotated[list[str] | None, typer.Option(help="names of models")] = None,
+    results: Path,
+    only: Annotated[list[str] | None, typer.Option(help="names of models")] = None,
+    methods: Annotated[list[str] | None, typer.Option(help="names of methods")] = None,
     seed: int = 0,
+    text: Annotated[Path, typer.Option(help="archive of the subjectivity data set")] = Path("subjectivity.zip"),
+    table: Annotated[bool, typer.Option(help="only print the table")] = False,
 ) -> None:
-    """Prints a table of test accuracies, a row for each model and share."""
+    """Adds what the results lack, then prints the table."""
     torch.set_num_threads(1)
-    originals.mkdir(exist_ok=True)
-    print("| model | MACs | original | extracted | corrected | seconds | Torch-Pruning, " + " / ".join(KINDS) + " |")
-    print("|" + "---|" * 7)
-    for name in model or ("resnet20", "mobilenet-v2", "vit"):
-        own = task(name, Path())
-        for row in rows_of(own, trained(originals / f"{name}-{seed}.pt", own, seed), seed):
-            print("| " + " | ".join([name, *row]) + " |", flush=True)
+    if not table:
+        for name in only or NAMES:
+            run(results, task(name, text), seed, methods or list(METHODS))
+    print(as_table(read_rows(results)))
 
 
-def rows_of(own: ValueTask, original: nn.Module, seed: int) -> list[list[str]]:
-    """The cells of a model's rows, one for each share."""
-    supernet = captured_supernet(original, own, WHOLE).eval()
-    largest = supernet.extract(supernet.space.largest)
-    lesson, watch = Lesson.of(own, largest), Stopwatch(own, largest)
-    setting = Setting(own, original, lesson, watch, seed)
-    sort_by_taylor(supernet, lesson)
-    gradients, n_macs = gradients_of(setting), macs(largest, own)
-    inputs = own.prepared(own.train.inputs[:512])
-    plain = Extraction(supernet, [inputs])
-    fitted = Extraction(with_correction(supernet), [inputs])
-    rivals = {
-        kind: [pruned(setting, kind.lower(), amount, gradients, multiple=4) for amount in _AMOUNTS] for kind in KINDS
-    }
+def run(results: Path, own: ValueTask, seed: int, methods: Sequence[str]) -> None:
+    """Adds the rows of one model, a row for each method."""
+    done = {row["method"] for row in read_rows(results) if (row["model"], row["seed"]) == (own.name, seed)}
+    if done >= {"original", *methods}:
+        return
+    original = trained(results.with_suffix(f".{own.name}-{seed}.pt"), own, seed)
+    plain = plain_network(original, own)
+    watch = Stopwatch(own, plain)
+    setting = Setting(own, original, Lesson.of(own, plain), watch, seed)
+    for method in ["original", *methods]:
+        if method not in done:
+            started, networks = time.process_time(), {1.0: watch.original}
+            if method != "original":
+                networks = dict(METHODS[method](setting))
+            seconds = time.process_time() - started
+            accuracies = {limit: accuracy(model, own) for limit, model in networks.items()}
+            ratios = watch.ratios(list(networks.values()))
+            latencies = dict(zip(networks, ratios, strict=True))
+            row = {"model": own.name, "seed": seed, "method": method, "cpu_s": seconds}
+            append_row(results, {**row, "accuracy": accuracies, "latency": latencies})
+            print(own.name, method, accuracies, latencies, f"{seconds:.0f} s", flush=True)
     watch.close()
-    rows = []
-    for share in SHARES:
-        architecture = uniform(supernet, share)
-        started = time.perf_counter()
-        corrected = fitted(architecture)
-        seconds = time.perf_counter() - started
-        cells = [largest, plain(architecture), corrected]
-        accuracies = [f"{_accuracy(network, own):.1f}" for network in cells]
-        pruned_ones = [
-            _accuracy(calibrated(nearest(networks, share * n_macs, own), own), own) for networks in rivals.values()
-        ]
-        macs_share = supernet.cost(architecture).macs / supernet.cost(supernet.space.largest).macs
-        rivals_text = " / ".join(f"{accuracy:.1f}" for accuracy in pruned_ones)
-        rows.append([f"{macs_share:.2f}", *accuracies, f"{seconds:.1f}", rivals_text])
-    return rows
 
 
-def uniform(supernet: Supernet, share: float) -> Architecture:
-    """The network of one width for all layers whose multiply-accumulates are nearest to a share of the largest one's."""
-    space, n_macs = supernet.space, supernet.cost(supernet.space.largest).macs
-    widths = [i for i, choice in enumerate(space.choices) if choice.name.endswith("width")]
-    networks = []
-    for level in range(len(space.choices[widths[0]].options)):
-        genes = [len(choice.options) - 1 for choice in space.choices]
-        for i in widths:
-            genes[i] = level
-        networks.append(space.canonical(genes))
-    return min(networks, key=lambda network: abs(supernet.cost(network).macs / n_macs - share))
+def answers(model: bytes, own: ValueTask, inputs: Tensor) -> Tensor:
+    """The class that an ONNX model gives each example, (n,)."""
+    calls = ({INPUT: own.prepared(part).contiguous().numpy()} for part in inputs.split(50))
+    return torch.from_numpy(np.concatenate([outputs.argmax(1) for (outputs,) in run_calls(model, calls)]))
 
 
-def nearest(networks: list[nn.Module], wanted: float, own: ValueTask) -> nn.Module:
-    """The network whose multiply-accumulates are nearest to a number."""
-    return min(networks, key=lambda network: abs(macs(network, own) - wanted))
+def accuracy(model: bytes, own: ValueTask) -> float:
+    """The share of test examples that an ONNX model classifies correctly."""
+    return float((answers(model, own, own.test.inputs) == own.test.labels).float().mean())
+
+
+def best_within(builds: Sequence[Callable[[float], bytes]], setting: Setting) -> dict[float, bytes]:
+    """For each limit the model that agrees with the original on most calibration examples, of those within it.
+
+    A limit that no model is within has none.
+    """
+    own, watch = setting.task, setting.watch
+    models = [model for build in builds for model in reduced(build, watch.ratios, LIMITS, _ROUNDS)]
+    inputs = own.train.inputs[:IMAGES]
+    expected = answers(watch.original, own, inputs)
+
+    @functools.cache
+    def agreement(i: int) -> int:
+        return int((answers(models[i][1], own, inputs) == expected).sum())
+
+    chosen = {}
+    for limit in LIMITS:
+        within = [i for i, (ratio, _) in enumerate(models) if ratio <= SLACK * limit]
+        if within:
+            # The slowest of those that agree equally often.
+            chosen[limit] = models[max(within, key=lambda i: (agreement(i), models[i][0]))][1]
+    return chosen
+
+
+def uniform(setting: Setting, *, correction: bool) -> dict[float, bytes]:
+    """All widths at the same fraction."""
+    own, builds = setting.task, []
+    inputs = own.prepared(own.train.inputs[:IMAGES])
+    for multiple in own.multiples:
+        supernet = captured_supernet(setting.original, own, replace(WHOLE, keep=own.keep, multiple=multiple)).eval()
+        supernet.sort(orders(taylor_importance(supernet, unlabelled(setting), functional.cross_entropy)))
+        extraction = Extraction(with_correction(supernet) if correction else supernet, [inputs])
+
+        def build(amount: float, supernet: Supernet = supernet, extraction: Extraction = extraction) -> bytes:
+            genes = [len(choice.options) - 1 for choice in supernet.space.choices]
+            for i, choice in enumerate(supernet.space.choices):
+                if choice.name.endswith("width"):
+                    genes[i] = round((1 - amount) * genes[i])
+            return setting.watch.onnx(extraction(supernet.space.canonical(genes)))
+
+        builds.append(build)
+    return best_within(builds, setting)
 
 
 def with_correction(supernet: Supernet) -> Supernet:
@@ -113,8 +168,73 @@ def with_correction(supernet: Supernet) -> Supernet:
     return same.eval()
 
 
-def _accuracy(network: nn.Module, own: ValueTask) -> float:
-    return 100 * float(correct(network, own, own.test).float().mean())
+def unlabelled(setting: Setting) -> list[tuple[Tensor, Tensor]]:
+    """Small batches of the calibration examples with classes that are drawn by the original's probabilities."""
+    own, size = setting.task, IMAGES // _TAYLOR_BATCHES
+    torch.manual_seed(0)
+    labels = setting.lesson.logits[:IMAGES].softmax(1).multinomial(1)[:, 0]
+    parts = zip(own.train.inputs[:IMAGES].split(size), labels.split(size), strict=True)
+    return [(own.prepared(inputs), classes) for inputs, classes in parts]
+
+
+def pruned_by(kind: str) -> Method:
+    """Torch-Pruning with one ratio for all layers and a measure of importance."""
+
+    def method(setting: Setting) -> dict[float, bytes]:
+        own = setting.task
+        model = copy.deepcopy(setting.original).eval()
+        for inputs, classes in unlabelled(setting):
+            functional.cross_entropy(model(inputs), classes).backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+        def build(amount: float, multiple: int) -> bytes:
+            network = pruned(setting, kind, amount, gradients, multiple=multiple)
+            return setting.watch.onnx(recalibrate(network, own.prepared(own.train.inputs[:IMAGES]).split(128)))
+
+        return best_within([functools.partial(build, multiple=multiple) for multiple in own.multiples], setting)
+
+    return method
+
+
+def onnxsim(setting: Setting) -> dict[float, bytes]:
+    """onnxsim's pruning of channels and heads, and its recovery."""
+    library, own = import_module("onnxsim"), setting.task
+    examples = [{INPUT: own.prepared(part).numpy()} for part in own.train.inputs[:IMAGES].split(32)]
+    original, _ = library.simplify(onnx.load_from_string(setting.watch.original))
+
+    def build(amount: float) -> bytes:
+        model = original
+        if amount:
+            for step in ("apply_structured_wanda_pruning", "apply_attention_head_wanda_pruning"):
+                model = getattr(library, step)(model, calibration_data=examples, sparsity=amount)
+            model = library.apply_pruning_finetune(original, model, calibration_data=examples)
+        return bytes(model.SerializeToString())
+
+    return best_within([build], setting)
+
+
+METHODS: Mapping[str, Method] = {
+    "corrected": functools.partial(uniform, correction=True),
+    "extracted": functools.partial(uniform, correction=False),
+    "magnitude": pruned_by("magnitude"),
+    "Taylor": pruned_by("Taylor"),
+    "onnxsim": onnxsim,
+}
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """A line for each model, seed and limit with the test accuracy of each method."""
+    lines = [table_head("model", "latency", "original", *METHODS)]
+    by_key = {(row["model"], row["seed"], row["method"]): row for row in rows}
+    for model, seed in dict.fromkeys((row["model"], row["seed"]) for row in rows):
+        for limit in map(str, LIMITS):
+            cells = [f"{by_key[model, seed, 'original']['accuracy']['1.0']:.1%}"]
+            for method in METHODS:
+                row = by_key.get((model, seed, method), {"accuracy": {}})
+                value = row["accuracy"].get(limit)
+                cells.append("–" if value is None else f"{value:.1%} at {row['latency'][limit]:.2f}")
+            lines.append(table_row(f"{model} ({seed})" if seed else model, f"{float(limit):.0%}", *cells))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
