@@ -11,9 +11,9 @@ three networks of it, for about 70, 50 and 30 % of its latency in ONNX Runtime o
 sessions, and trains them within the same budget of training time for the three together. The unit of time is a step of the
 original; the cost of another network's step is measured beside it.
 
-- *ours*: units sorted by Taylor importance; a supernet trained for a fifth of the budget; an evolutionary search on
-  validation loss near each limit, whose best networks are measured; the rest of the budget finetunes one network for
-  each limit, none slower than its limit.
+- *ours*: units sorted by Taylor importance; an evolutionary search near each limit on the validation loss of networks that
+  are corrected by least squares on 512 training examples, without training, whose best ones are measured; the budget
+  finetunes one network for each limit, none slower than its limit.
 - *magnitude*, *Taylor*, *isomorphic*: Torch-Pruning, one ratio for all layers; or ranks by Taylor's importance within
   isomorphic groups. Channels in multiples of 8 (of 4 or 8 where layers have 16 channels), at least one multiple in each layer.
   For each limit the network of the most MACs that is at most 2 % slower than the limit, by interpolation on the ratio. The

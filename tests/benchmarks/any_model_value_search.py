@@ -1,27 +1,25 @@
-"""The search of the benchmark of value: a supernet trained for a short time, and an evolution near each limit of latency."""
+"""The search of the benchmark of value: an evolution near each limit of latency on networks that are corrected, not trained."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
-from torch import Tensor, nn
+from torch import nn
 
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
-from tests.benchmarks.any_model_value_training import Setting, calibrated, loss_of, optimise, outputs, relative_cost
+from supernets.training.recalibration import Extraction
+from tests.benchmarks.any_model_value_training import Setting, loss_of, outputs
 
 LIMITS = (0.7, 0.5, 0.3)
-SUPERNET_SHARE = 0.2
-"""Of the training time of all limits together: a supernet only ranks networks, and the finetuning makes them good."""
 EVALUATIONS = 32
 """Of networks of the supernet, for each limit."""
 _USED = 0.9
-"""Of a limit, at least: finetuning gains more for larger networks than the losses of a supernet that is hardly trained tell."""
+"""Of a limit, at least: finetuning gains more for larger networks than their losses before it tell."""
 _TRIES = 3000
 _MUTATION = 0.25
 """The probability that a gene is drawn again."""
@@ -32,30 +30,14 @@ _SCORED = 1000
 """Validation examples on which a search scores."""
 
 
-def train_supernet(supernet: Supernet, setting: Setting) -> int:
-    """Trains one random subnet in each step, with the original's outputs as teacher; returns the number of steps."""
-    rng, lesson = np.random.default_rng([setting.seed, 3]), setting.lesson
-    trial = copy.deepcopy(supernet).train()
-    sampled = [supernet.space.sample(rng) for _ in range(12)]
-    costs = relative_cost([lambda x, a=a: trial(x, a) for a in sampled], setting.original, lesson)  # type: ignore[misc]
-    steps = round(SUPERNET_SHARE * setting.steps / float(np.mean(costs)))
-    supernet.train()
-
-    def step() -> Tensor:
-        x, y, taught = lesson.batch(rng)
-        return loss_of(supernet(x, supernet.space.sample(rng)), y, taught)
-
-    optimise(list(supernet.parameters()), steps, setting.task.tuning_rate, step)
-    supernet.eval()
-    return steps
-
-
-def searched(supernet: Supernet, setting: Setting) -> tuple[dict[float, Architecture], dict[str, Any]]:
+def searched(
+    supernet: Supernet, extraction: Extraction, setting: Setting
+) -> tuple[dict[float, Architecture], dict[str, Any]]:
     """The network with the lowest loss within each limit: a search with predicted latencies, whose best are measured."""
     losses, latencies = dict[Architecture, float](), Latencies(supernet, setting)
     rng = np.random.default_rng([setting.seed, 4])
     for limit in LIMITS:
-        evolved(supernet, setting, losses, limit, latencies.predict, rng)
+        evolved(supernet, extraction, setting, losses, limit, latencies.predict, rng)
     for _ in range(_MEASURING_ROUNDS):
         latencies.measure([a for limit in LIMITS for a in _promising(losses, latencies, limit)])
     chosen, notes = {}, {}
@@ -74,7 +56,7 @@ def _promising(losses: Mapping[Architecture, float], latencies: Latencies, limit
 
 
 def evolved(
-    supernet: Supernet, setting: Setting, losses: dict[Architecture, float], limit: float,
+    supernet: Supernet, extraction: Extraction, setting: Setting, losses: dict[Architecture, float], limit: float,
     predict: Callable[[Architecture], float], rng: np.random.Generator,
 ) -> list[Architecture]:  # fmt: skip
     """Networks near a limit: random ones, then mutations of the best; their losses on validation examples are added."""
@@ -89,7 +71,7 @@ def evolved(
                     break
         for a in new:
             if a not in losses:
-                losses[a] = validation_loss(supernet.extract(a), setting)
+                losses[a] = validation_loss(extraction(a), setting)
             found.append(a)
 
     def mutated() -> Architecture:
@@ -107,10 +89,10 @@ def evolved(
 
 
 def validation_loss(network: nn.Module, setting: Setting) -> float:
-    """The loss of a network of the supernet on the first validation examples."""
+    """The loss of a network on the first validation examples."""
     task = setting.task
     inputs, labels = task.validation.inputs[:_SCORED], task.validation.labels[:_SCORED]
-    return loss_of(outputs(calibrated(network, task, 256), task, inputs), labels, None).item()
+    return loss_of(outputs(network, task, inputs), labels, None).item()
 
 
 class Latencies:

@@ -20,6 +20,7 @@ from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Supernet
+from supernets.sharing.spec import Correction, SharingSpec
 from supernets.training.checkpoint import make_supernet
 from supernets.training.recalibration import recalibrate
 from tests.benchmarks.any_model_value_tasks import Examples, ValueTask
@@ -152,10 +153,13 @@ def relative_cost(networks: Sequence[Callable[[Tensor], Tensor]], original: nn.M
     return [cost / base for cost in own]
 
 
-def captured_supernet(module: nn.Module, task: ValueTask, options: SpaceOptions = WHOLE) -> Supernet:
+def captured_supernet(
+    module: nn.Module, task: ValueTask, options: SpaceOptions = WHOLE, *, correction: Correction | None = None
+) -> Supernet:
     """The supernet of a module, with its weights in their order."""
     found = capture(module.eval(), [task.example()])
-    return make_supernet(CapturedFamily(found.program, options, tensors=found.tensors))
+    family = CapturedFamily(found.program, options, tensors=found.tensors)
+    return make_supernet(family, SharingSpec(correction=correction))
 
 
 def plain_network(module: nn.Module, task: ValueTask) -> nn.Module:
@@ -212,9 +216,9 @@ class Setting:
         """Training time of a method, in steps of the original."""
         return self.task.budget * len(self.task.train) / BATCH
 
-    def finetuned(self, networks: Mapping[float, nn.Module], share: float = 1.0) -> dict[float, nn.Module]:
-        """Networks by limit, finetuned for equal times that add up to a share of the budget."""
+    def finetuned(self, networks: Mapping[float, nn.Module]) -> dict[float, nn.Module]:
+        """Networks by limit, finetuned for equal times that add up to the budget."""
         costs = relative_cost([n.train() for n in networks.values()], self.original, self.lesson)
-        each = share * self.steps / len(networks)
+        each = self.steps / len(networks)
         pairs = zip(networks.items(), costs, strict=True)
         return {k: finetune(n, self.lesson, round(each / cost), self.seed) for (k, n), cost in pairs}

@@ -5,16 +5,17 @@
 
 Needs what `any_model_value` needs, and onnxsim. A second call continues the first.
 
-Method. Each model is trained, or fine-tuned from its pretrained weights: the original. Each method makes networks for 80, 60 and
-40 % of its latency in ONNX Runtime on one thread, measured beside it in the same sessions, with 256 training images (or sentences)
-without labels; of those at most 2 % slower than a limit, the one that agrees with the original in most of these images.
+Method. Each model is trained, or fine-tuned from its pretrained weights: the original. Each method makes networks for 80, 60
+and 40 % of its latency in ONNX Runtime on one thread, measured beside it in the same sessions, with 256 training images (or
+sentences) without labels; of those at most 2 % slower than a limit, the one that agrees with the original on most of these.
 
-- *corrected*, *extracted*: all widths at the same fraction, with units sorted by their activations; statistics of batch norms
+- *corrected*, *extracted*: all widths at the same fraction, with units sorted by Taylor importance; statistics of batch norms
   are those of the images, with and without the correction by least squares.
-- *magnitude*, *Taylor*: Torch-Pruning, one ratio for all layers, with statistics of batch norms of the images. The loss of Taylor's
-  importance is the cross-entropy of the original's own answers: there are no labels.
-- *onnxsim*: `apply_structured_wanda_pruning` and `apply_attention_head_wanda_pruning`, then `apply_pruning_finetune`, on the ONNX
-  model.
+- *magnitude*, *Taylor*: Torch-Pruning, one ratio for all layers, with statistics of batch norms of the images.
+- *onnxsim*: `apply_structured_wanda_pruning` and `apply_attention_head_wanda_pruning`, then `apply_pruning_finetune`, on the
+  ONNX model.
+
+The loss of Taylor's importance is the cross-entropy of classes that are drawn by the original's probabilities.
 
 Test accuracy; the examples are seen by nothing else.
 """
@@ -41,8 +42,7 @@ from hardware_profiles.runtime import run_calls
 from supernets.networks.module_to_onnx import INPUT
 from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import orders, taylor_importance
-from supernets.sharing.spec import SharingSpec
-from supernets.training.checkpoint import make_supernet
+from supernets.sharing.spec import Correction
 from supernets.training.recalibration import Extraction, recalibrate
 from tests.benchmarks.any_model_value import trained
 from tests.benchmarks.any_model_value_methods import SLACK, pruned, reduced
@@ -146,9 +146,11 @@ def uniform(setting: Setting, *, correction: bool) -> dict[float, bytes]:
     own, builds = setting.task, []
     inputs = own.prepared(own.train.inputs[:IMAGES])
     for multiple in own.multiples:
-        supernet = captured_supernet(setting.original, own, replace(WHOLE, keep=own.keep, multiple=multiple)).eval()
+        options = replace(WHOLE, keep=own.keep, multiple=multiple)
+        kind: Correction | None = "least-squares" if correction else None
+        supernet = captured_supernet(setting.original, own, options, correction=kind).eval()
         supernet.sort(orders(taylor_importance(supernet, unlabelled(setting), functional.cross_entropy)))
-        extraction = Extraction(with_correction(supernet) if correction else supernet, [inputs])
+        extraction = Extraction(supernet, [inputs])
 
         def build(amount: float, supernet: Supernet = supernet, extraction: Extraction = extraction) -> bytes:
             genes = [len(choice.options) - 1 for choice in supernet.space.choices]
@@ -159,13 +161,6 @@ def uniform(setting: Setting, *, correction: bool) -> dict[float, bytes]:
 
         builds.append(build)
     return best_within(builds, setting)
-
-
-def with_correction(supernet: Supernet) -> Supernet:
-    """The supernet with the same weights, whose extracted networks are corrected."""
-    same = make_supernet(supernet.family, SharingSpec(correction="least-squares"))
-    same.load_state_dict(supernet.state_dict())
-    return same.eval()
 
 
 def unlabelled(setting: Setting) -> list[tuple[Tensor, Tensor]]:
