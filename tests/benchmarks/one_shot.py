@@ -7,13 +7,16 @@ Needs what `any_model_value` needs, and onnxsim. A second call continues the fir
 
 Method. Each model is trained, or fine-tuned from its pretrained weights: the original. Each method makes networks for 80, 60
 and 40 % of its latency in ONNX Runtime on one thread, measured beside it in the same sessions, with 256 training images (or
-sentences) without labels; of those at most 2 % slower than a limit, the one that agrees with the original on most of these.
+sentences) without labels; of those at most 2 % slower than a limit, the one whose probabilities diverge least from the
+original's on these.
 
+- *solved*: ours. The largest network with one choice reduced each is corrected and measured; then networks are solved for the
+  limits by these, corrected and measured, in three rounds.
 - *corrected*, *extracted*: all widths at the same fraction, with units sorted by Taylor importance; statistics of batch norms
   are those of the images, with and without the correction by least squares.
 - *magnitude*, *Taylor*: Torch-Pruning, one ratio for all layers, with statistics of batch norms of the images.
 - *onnxsim*: `apply_structured_wanda_pruning` and `apply_attention_head_wanda_pruning`, then `apply_pruning_finetune`, on the
-  ONNX model.
+  ONNX model; with one ratio for all layers, or a global one.
 
 The loss of Taylor's importance is the cross-entropy of classes that are drawn by the original's probabilities.
 
@@ -25,7 +28,7 @@ from __future__ import annotations
 import copy
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -39,10 +42,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from hardware_profiles.runtime import run_calls
+from nas.jobs.evaluation.cost_parts import ComputedParts, TimedParts
+from nas.search.budgets.additive_scores import reduced_networks
+from nas.search.budgets.fitting import SolverFitting
+from nas.search.budgets.solver import CostLimit
+from nas.search.problem.variants import Variants
+from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.module_to_onnx import INPUT
 from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import orders, taylor_importance
 from supernets.sharing.spec import Correction
+from supernets.space import Architecture
 from supernets.training.recalibration import Extraction, recalibrate
 from tests.benchmarks.any_model_value import trained
 from tests.benchmarks.any_model_value_methods import SLACK, pruned, reduced
@@ -63,6 +73,8 @@ IMAGES = 256
 """Number of training examples without labels that each method may read."""
 _TAYLOR_BATCHES = 16
 _ROUNDS = 2
+_REDUCED, _SOLVED_ROUNDS = 24, 3
+PROFILE, VARIANTS = "cpu-1-thread", Variants()
 
 Method = Callable[[Setting], Mapping[float, bytes]]
 
@@ -107,49 +119,89 @@ def run(results: Path, own: ValueTask, seed: int, methods: Sequence[str]) -> Non
     watch.close()
 
 
-def answers(model: bytes, own: ValueTask, inputs: Tensor) -> Tensor:
-    """The class that an ONNX model gives each example, (n,)."""
+def probabilities(model: bytes, own: ValueTask, inputs: Tensor) -> Tensor:
+    """The probabilities of classes of an ONNX model for each example, (n, classes), as logarithms."""
     calls = ({INPUT: own.prepared(part).contiguous().numpy()} for part in inputs.split(50))
-    return torch.from_numpy(np.concatenate([outputs.argmax(1) for (outputs,) in run_calls(model, calls)]))
+    outputs = np.concatenate([logits for (logits,) in run_calls(model, calls)])
+    return torch.from_numpy(outputs).log_softmax(1)
 
 
 def accuracy(model: bytes, own: ValueTask) -> float:
     """The share of test examples that an ONNX model classifies correctly."""
-    return float((answers(model, own, own.test.inputs) == own.test.labels).float().mean())
+    return float((probabilities(model, own, own.test.inputs).argmax(1) == own.test.labels).float().mean())
 
 
-def best_within(builds: Sequence[Callable[[float], bytes]], setting: Setting) -> dict[float, bytes]:
-    """For each limit the model that agrees with the original on most calibration examples, of those within it.
+def divergence(model: bytes, setting: Setting) -> float:
+    """The mean divergence of a model's probabilities from the original's on the calibration examples."""
+    own = setting.task
+    expected = setting.lesson.logits[:IMAGES].log_softmax(1)
+    answers = probabilities(model, own, own.train.inputs[:IMAGES])
+    return float(functional.kl_div(answers, expected, reduction="batchmean", log_target=True))
 
-    A limit that no model is within has none.
+
+def best_within(models: Sequence[tuple[float, bytes]], setting: Setting) -> dict[float, bytes]:
+    """For each limit the model of the least divergence from the original, of those within it; none where none is.
+
+    Args:
+        models: Models with their relative latencies.
     """
-    own, watch = setting.task, setting.watch
-    models = [model for build in builds for model in reduced(build, watch.ratios, LIMITS, _ROUNDS)]
-    inputs = own.train.inputs[:IMAGES]
-    expected = answers(watch.original, own, inputs)
-
-    @functools.cache
-    def agreement(i: int) -> int:
-        return int((answers(models[i][1], own, inputs) == expected).sum())
-
+    losses = [divergence(model, setting) for _, model in models]
     chosen = {}
     for limit in LIMITS:
         within = [i for i, (ratio, _) in enumerate(models) if ratio <= SLACK * limit]
         if within:
-            # The slowest of those that agree equally often.
-            chosen[limit] = models[max(within, key=lambda i: (agreement(i), models[i][0]))][1]
+            chosen[limit] = models[min(within, key=losses.__getitem__)][1]
     return chosen
 
 
-def uniform(setting: Setting, *, correction: bool) -> dict[float, bytes]:
+def best_reduced(builds: Sequence[Callable[[float], bytes]], setting: Setting) -> dict[float, bytes]:
+    """The best models within limits of some ways to make a model smaller by a degree."""
+    measure = setting.watch.ratios
+    return best_within([model for build in builds for model in reduced(build, measure, LIMITS, _ROUNDS)], setting)
+
+
+def sorted_supernet(setting: Setting, options: SpaceOptions, correction: Correction | None) -> Supernet:
+    """The supernet of a space, with units sorted by Taylor importance."""
+    supernet = captured_supernet(setting.original, setting.task, options, correction=correction).eval()
+    supernet.sort(orders(taylor_importance(supernet, unlabelled(setting), functional.cross_entropy)))
+    return supernet
+
+
+def solved(setting: Setting) -> dict[float, bytes]:
+    """Corrected networks, solved for each limit from measured networks with one choice reduced, in a few rounds."""
+    supernet = sorted_supernet(setting, SpaceOptions(keep=setting.task.keep), "least-squares")
+    extraction = Extraction(supernet, [setting.task.prepared(setting.task.train.inputs[:IMAGES])])
+    space, latency = supernet.space, f"latency_ms@{PROFILE}"
+    parts = {"macs": ComputedParts(supernet, VARIANTS, "macs", None), latency: TimedParts(supernet, VARIANTS)}
+    fitting = SolverFitting(space, parts, seed=0)
+    measured: dict[Architecture, tuple[float, float, bytes]] = {}
+
+    def measure(architectures: Iterable[Architecture]) -> None:
+        new = [architecture for architecture in dict.fromkeys(architectures) if architecture not in measured]
+        models = [setting.watch.onnx(extraction(architecture)) for architecture in new]
+        for architecture, model, ratio in zip(new, models, setting.watch.ratios(models), strict=True):
+            measured[architecture] = ratio, divergence(model, setting), model
+
+    measure([space.largest, space.smallest, *reduced_networks(space, _REDUCED)])
+    for _ in range(_SOLVED_ROUNDS):
+        ratios, losses = [ratio for ratio, _, _ in measured.values()], [loss for _, loss, _ in measured.values()]
+        solver = fitting.solver(list(measured), losses, {latency: ratios})
+        solutions = []
+        for limit in LIMITS:
+            slow = [architecture for architecture, (ratio, _, _) in measured.items() if ratio > SLACK * limit]
+            bounds = (CostLimit(latency, maximum=share * limit) for share in (1.0, 0.94))
+            solutions += [solver.solve([bound], excluded=slow) for bound in bounds]
+        measure(solution.network for solution in solutions if solution is not None)
+    return best_within([(ratio, model) for ratio, _, model in measured.values()], setting)
+
+
+def uniform(setting: Setting, *, correction: Correction | None) -> dict[float, bytes]:
     """All widths at the same fraction."""
     own, builds = setting.task, []
     inputs = own.prepared(own.train.inputs[:IMAGES])
     for multiple in own.multiples:
         options = replace(WHOLE, keep=own.keep, multiple=multiple)
-        kind: Correction | None = "least-squares" if correction else None
-        supernet = captured_supernet(setting.original, own, options, correction=kind).eval()
-        supernet.sort(orders(taylor_importance(supernet, unlabelled(setting), functional.cross_entropy)))
+        supernet = sorted_supernet(setting, options, correction)
         extraction = Extraction(supernet, [inputs])
 
         def build(amount: float, supernet: Supernet = supernet, extraction: Extraction = extraction) -> bytes:
@@ -160,7 +212,7 @@ def uniform(setting: Setting, *, correction: bool) -> dict[float, bytes]:
             return setting.watch.onnx(extraction(supernet.space.canonical(genes)))
 
         builds.append(build)
-    return best_within(builds, setting)
+    return best_reduced(builds, setting)
 
 
 def unlabelled(setting: Setting) -> list[tuple[Tensor, Tensor]]:
@@ -186,7 +238,7 @@ def pruned_by(kind: str) -> Method:
             network = pruned(setting, kind, amount, gradients, multiple=multiple)
             return setting.watch.onnx(recalibrate(network, own.prepared(own.train.inputs[:IMAGES]).split(128)))
 
-        return best_within([functools.partial(build, multiple=multiple) for multiple in own.multiples], setting)
+        return best_reduced([functools.partial(build, multiple=multiple) for multiple in own.multiples], setting)
 
     return method
 
@@ -197,20 +249,24 @@ def onnxsim(setting: Setting) -> dict[float, bytes]:
     examples = [{INPUT: own.prepared(part).numpy()} for part in own.train.inputs[:IMAGES].split(32)]
     original, _ = library.simplify(onnx.load_from_string(setting.watch.original))
 
-    def build(amount: float) -> bytes:
+    def build(amount: float, *, whole: bool) -> bytes:
         model = original
         if amount:
-            for step in ("apply_structured_wanda_pruning", "apply_attention_head_wanda_pruning"):
-                model = getattr(library, step)(model, calibration_data=examples, sparsity=amount)
+            model = library.apply_structured_wanda_pruning(
+                model, calibration_data=examples, sparsity=amount, global_sparsity=whole
+            )
+            model = library.apply_attention_head_wanda_pruning(model, calibration_data=examples, sparsity=amount)
             model = library.apply_pruning_finetune(original, model, calibration_data=examples)
         return bytes(model.SerializeToString())
 
-    return best_within([build], setting)
+    builds = [functools.partial(build, whole=whole) for whole in (False, True)]
+    return best_reduced(builds, setting)
 
 
 METHODS: Mapping[str, Method] = {
-    "corrected": functools.partial(uniform, correction=True),
-    "extracted": functools.partial(uniform, correction=False),
+    "solved": solved,
+    "corrected": functools.partial(uniform, correction="least-squares"),
+    "extracted": functools.partial(uniform, correction=None),
     "magnitude": pruned_by("magnitude"),
     "Taylor": pruned_by("Taylor"),
     "onnxsim": onnxsim,
