@@ -11,9 +11,9 @@ three networks of it, for about 70, 50 and 30 % of its latency in ONNX Runtime o
 sessions, and trains them within the same budget of training time for the three together. The unit of time is a step of the
 original; the cost of another network's step is measured beside it.
 
-- *ours*: units sorted by Taylor importance; an evolutionary search near each limit on the validation loss of networks that
-  are corrected by least squares on 512 training examples, without training, whose best ones are measured; the budget
-  finetunes one network for each limit, none slower than its limit.
+- *ours*: units sorted by Taylor importance; networks are corrected by least squares on 512 training examples, without training,
+  and measured: the largest with one choice reduced each, then those that are solved for the limits by their validation losses
+  and latencies; the budget finetunes one network for each limit, none slower than its limit.
 - *magnitude*, *Taylor*, *isomorphic*: Torch-Pruning, one ratio for all layers; or ranks by Taylor's importance within
   isomorphic groups. Channels in multiples of 8 (of 4 or 8 where layers have 16 channels), at least one multiple in each layer.
   For each limit the network of the most MACs that is at most 2 % slower than the limit, by interpolation on the ratio. The
@@ -38,8 +38,7 @@ import torch
 import typer
 from torch import nn
 
-from tests.benchmarks.any_model_value_methods import METHODS
-from tests.benchmarks.any_model_value_search import LIMITS
+from tests.benchmarks.any_model_value_methods import LIMITS, METHODS
 from tests.benchmarks.any_model_value_table import as_table
 from tests.benchmarks.any_model_value_tasks import NAMES, ValueTask, task
 from tests.benchmarks.any_model_value_training import Lesson, Setting, Stopwatch, correct, plain_network, train_original

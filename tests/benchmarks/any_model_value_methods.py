@@ -22,8 +22,8 @@ from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import orders, taylor_importance
 from supernets.space import Architecture, SearchSpace
 from supernets.training.recalibration import Extraction
-from tests.benchmarks.any_model_value_search import LIMITS, searched
-from tests.benchmarks.any_model_value_tasks import ValueTask
+from tests.benchmarks.any_model_value_search import solved_networks
+from tests.benchmarks.any_model_value_tasks import Examples, ValueTask
 from tests.benchmarks.any_model_value_training import (
     BATCH,
     WHOLE,
@@ -31,10 +31,17 @@ from tests.benchmarks.any_model_value_training import (
     Setting,
     captured_supernet,
     loss_of,
+    outputs_of_model,
     plain_network,
 )
 
 T = TypeVar("T")
+LIMITS = (0.7, 0.5, 0.3)
+"""Latencies relative to the original's."""
+_USED = 0.9
+"""Of a limit, at least: finetuning gains more for larger networks than their losses before it tell."""
+_SCORED = 1000
+"""Validation examples on which a search scores."""
 _TAYLOR_BATCHES = 6
 CALIBRATION = 512
 """Number of training examples to which networks of ours are fitted."""
@@ -215,15 +222,28 @@ def sort_by_taylor(supernet: Supernet, lesson: Lesson) -> None:
 
 
 def ours(setting: Setting) -> Made:
-    """Sort, search corrected networks with measured latencies without training, finetune one network for each limit."""
-    started = time.process_time()
-    supernet = captured_supernet(setting.original, setting.task, SpaceOptions(), correction="least-squares").eval()
+    """Sort, solve for corrected networks with measured latencies without training, finetune one network for each limit."""
+    started, task = time.process_time(), setting.task
+    supernet = captured_supernet(setting.original, task, SpaceOptions(), correction="least-squares").eval()
     sort_by_taylor(supernet, setting.lesson)
-    inputs = setting.task.prepared(setting.task.train.inputs[:CALIBRATION])
+    inputs = task.prepared(task.train.inputs[:CALIBRATION])
     extraction = Extraction(supernet, inputs.split(BATCH))
-    chosen, notes = searched(supernet, extraction, setting)
-    networks = {limit: extraction(a) for limit, a in chosen.items()}
-    return Made(setting.finetuned(networks), time.process_time() - started, notes)
+    validation = Examples(task.validation.inputs[:_SCORED], task.validation.labels[:_SCORED])
+
+    def loss(model: bytes) -> float:
+        return loss_of(outputs_of_model(model, task, validation.inputs), validation.labels, None).item()
+
+    measured = solved_networks(supernet, extraction, setting.watch, LIMITS, loss)
+    networks, notes = {}, dict[str, Any]()
+    for limit in LIMITS:
+        within = [network for network in measured if network.ratio <= limit]
+        near = [network for network in within if network.ratio >= _USED * limit] or within
+        best = min(near, key=lambda network: network.loss)
+        networks[limit] = extraction(best.architecture)
+        values = {name: str(value) for name, value in supernet.space.values(best.architecture).items()}
+        notes[str(limit)] = {**values, "loss": best.loss, "measured": best.ratio}
+    seconds = time.process_time() - started
+    return Made(setting.finetuned(networks), seconds, {**notes, "evaluations": len(measured)})
 
 
 METHODS: Mapping[str, Callable[[Setting], Made]] = {

@@ -119,7 +119,11 @@ def calibrated(network: nn.Module, task: ValueTask, n: int = 512) -> nn.Module:
 
 def outputs(network: nn.Module, task: ValueTask, inputs: Tensor) -> Tensor:
     """The network's outputs in ONNX Runtime, (n, classes)."""
-    model = lower(network.eval(), task.example())
+    return outputs_of_model(lower(network.eval(), task.example()), task, inputs)
+
+
+def outputs_of_model(model: bytes, task: ValueTask, inputs: Tensor) -> Tensor:
+    """The outputs of an ONNX model, (n, classes)."""
     calls = ({INPUT: task.prepared(own).contiguous().numpy()} for own in inputs.split(50))
     return torch.from_numpy(np.concatenate([found for (found,) in run_calls(model, calls)]))
 

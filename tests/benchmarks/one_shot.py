@@ -28,34 +28,27 @@ from __future__ import annotations
 import copy
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import onnx
 import torch
 import typer
 from torch import Tensor
 from torch.nn import functional
 
-from hardware_profiles.runtime import run_calls
-from nas.jobs.evaluation.cost_parts import ComputedParts, TimedParts
-from nas.search.budgets.additive_scores import reduced_networks
-from nas.search.budgets.fitting import SolverFitting
-from nas.search.budgets.solver import CostLimit
-from nas.search.problem.variants import Variants
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.module_to_onnx import INPUT
 from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import orders, taylor_importance
 from supernets.sharing.spec import Correction
-from supernets.space import Architecture
 from supernets.training.recalibration import Extraction, recalibrate
 from tests.benchmarks.any_model_value import trained
 from tests.benchmarks.any_model_value_methods import SLACK, pruned, reduced
+from tests.benchmarks.any_model_value_search import solved_networks
 from tests.benchmarks.any_model_value_tasks import NAMES, ValueTask, task
 from tests.benchmarks.any_model_value_training import (
     WHOLE,
@@ -63,6 +56,7 @@ from tests.benchmarks.any_model_value_training import (
     Setting,
     Stopwatch,
     captured_supernet,
+    outputs_of_model,
     plain_network,
 )
 from tests.benchmarks.json_lines import Row, append_row, read_rows
@@ -73,8 +67,6 @@ IMAGES = 256
 """Number of training examples without labels that each method may read."""
 _TAYLOR_BATCHES = 16
 _ROUNDS = 2
-_REDUCED, _SOLVED_ROUNDS = 24, 3
-PROFILE, VARIANTS = "cpu-1-thread", Variants()
 
 Method = Callable[[Setting], Mapping[float, bytes]]
 
@@ -119,23 +111,16 @@ def run(results: Path, own: ValueTask, seed: int, methods: Sequence[str]) -> Non
     watch.close()
 
 
-def probabilities(model: bytes, own: ValueTask, inputs: Tensor) -> Tensor:
-    """The probabilities of classes of an ONNX model for each example, (n, classes), as logarithms."""
-    calls = ({INPUT: own.prepared(part).contiguous().numpy()} for part in inputs.split(50))
-    outputs = np.concatenate([logits for (logits,) in run_calls(model, calls)])
-    return torch.from_numpy(outputs).log_softmax(1)
-
-
 def accuracy(model: bytes, own: ValueTask) -> float:
     """The share of test examples that an ONNX model classifies correctly."""
-    return float((probabilities(model, own, own.test.inputs).argmax(1) == own.test.labels).float().mean())
+    return float((outputs_of_model(model, own, own.test.inputs).argmax(1) == own.test.labels).float().mean())
 
 
 def divergence(model: bytes, setting: Setting) -> float:
     """The mean divergence of a model's probabilities from the original's on the calibration examples."""
     own = setting.task
     expected = setting.lesson.logits[:IMAGES].log_softmax(1)
-    answers = probabilities(model, own, own.train.inputs[:IMAGES])
+    answers = outputs_of_model(model, own, own.train.inputs[:IMAGES]).log_softmax(1)
     return float(functional.kl_div(answers, expected, reduction="batchmean", log_target=True))
 
 
@@ -168,31 +153,12 @@ def sorted_supernet(setting: Setting, options: SpaceOptions, correction: Correct
 
 
 def solved(setting: Setting) -> dict[float, bytes]:
-    """Corrected networks, solved for each limit from measured networks with one choice reduced, in a few rounds."""
+    """Corrected networks that are solved for the limits."""
     supernet = sorted_supernet(setting, SpaceOptions(keep=setting.task.keep), "least-squares")
     extraction = Extraction(supernet, [setting.task.prepared(setting.task.train.inputs[:IMAGES])])
-    space, latency = supernet.space, f"latency_ms@{PROFILE}"
-    parts = {"macs": ComputedParts(supernet, VARIANTS, "macs", None), latency: TimedParts(supernet, VARIANTS)}
-    fitting = SolverFitting(space, parts, seed=0)
-    measured: dict[Architecture, tuple[float, float, bytes]] = {}
-
-    def measure(architectures: Iterable[Architecture]) -> None:
-        new = [architecture for architecture in dict.fromkeys(architectures) if architecture not in measured]
-        models = [setting.watch.onnx(extraction(architecture)) for architecture in new]
-        for architecture, model, ratio in zip(new, models, setting.watch.ratios(models), strict=True):
-            measured[architecture] = ratio, divergence(model, setting), model
-
-    measure([space.largest, space.smallest, *reduced_networks(space, _REDUCED)])
-    for _ in range(_SOLVED_ROUNDS):
-        ratios, losses = [ratio for ratio, _, _ in measured.values()], [loss for _, loss, _ in measured.values()]
-        solver = fitting.solver(list(measured), losses, {latency: ratios})
-        solutions = []
-        for limit in LIMITS:
-            slow = [architecture for architecture, (ratio, _, _) in measured.items() if ratio > SLACK * limit]
-            bounds = (CostLimit(latency, maximum=share * limit) for share in (1.0, 0.94))
-            solutions += [solver.solve([bound], excluded=slow) for bound in bounds]
-        measure(solution.network for solution in solutions if solution is not None)
-    return best_within([(ratio, model) for ratio, _, model in measured.values()], setting)
+    loss = functools.partial(divergence, setting=setting)
+    networks = solved_networks(supernet, extraction, setting.watch, LIMITS, loss)
+    return best_within([(network.ratio, network.model) for network in networks], setting)
 
 
 def uniform(setting: Setting, *, correction: Correction | None) -> dict[float, bytes]:
