@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas.jobs.evaluation.cost_parts import ComputedParts, TimedParts
@@ -46,7 +46,7 @@ def solved_networks(
         loss: Loss of a model.
     """
     space = supernet.space
-    parts = {
+    parts: Mapping[str, ComputedParts | TimedParts] = {
         "macs": ComputedParts(supernet, _VARIANTS, "macs", None),
         _LATENCY: TimedParts(supernet, _VARIANTS),
     }
