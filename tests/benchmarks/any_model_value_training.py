@@ -20,7 +20,7 @@ from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Supernet
-from supernets.sharing.spec import Correction, SharingSpec
+from supernets.sharing.spec import Correction, SharingSpec, Statistics
 from supernets.training.checkpoint import make_supernet
 from supernets.training.recalibration import recalibrate
 from tests.benchmarks.any_model_value_tasks import Examples, ValueTask
@@ -163,7 +163,9 @@ def captured_supernet(
     """The supernet of a module, with its weights in their order."""
     found = capture(module.eval(), [task.example()])
     family = CapturedFamily(found.program, options, tensors=found.tensors)
-    return make_supernet(family, SharingSpec(correction=correction))
+    # As in a job without training, the largest network is the original with its statistics.
+    statistics: Statistics | None = None if correction is None else "kept"
+    return make_supernet(family, SharingSpec(correction=correction, statistics=statistics))
 
 
 def plain_network(module: nn.Module, task: ValueTask) -> nn.Module:
