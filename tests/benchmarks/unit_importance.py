@@ -20,13 +20,13 @@ from torch import Tensor
 from supernets.sharing.base import Supernet
 from supernets.sharing.removal import removal_importance
 from supernets.sharing.sorting import importance, orders
+from supernets.space import Architecture
 from supernets.training.recalibration import Extraction
 from tests.benchmarks.any_model_value import trained
 from tests.benchmarks.any_model_value_methods import sort_by_taylor
 from tests.benchmarks.any_model_value_tasks import ValueTask, task
 from tests.benchmarks.any_model_value_training import WHOLE, Lesson, captured_supernet, correct
 from tests.benchmarks.markdown import table_head, table_row
-from tests.benchmarks.one_shot import uniform, with_correction
 
 SHARES = (0.75, 0.5, 0.3)
 ORDERS = ("weights", "taylor", "activations")
@@ -46,16 +46,32 @@ def main(
         original = trained(originals / f"{name}-{seed}.pt", own, seed)
         inputs = own.prepared(own.train.inputs[:512])
         for order in ORDERS:
-            supernet, started = captured_supernet(original, own, WHOLE).eval(), time.perf_counter()
+            supernet = captured_supernet(original, own, WHOLE).eval()
+            started = time.perf_counter()
             _sort(supernet, order, own, inputs)
             seconds = time.perf_counter() - started
-            plain, fitted = Extraction(supernet, [inputs]), Extraction(with_correction(supernet), [inputs])
+            corrected = captured_supernet(original, own, WHOLE, correction="least-squares").eval()
+            corrected.load_state_dict(supernet.state_dict())
+            kinds = Extraction(supernet, [inputs]), Extraction(corrected, [inputs])
             cells = []
             for share in SHARES:
                 network = uniform(supernet, share)
-                accuracies = [float(correct(kind(network), own, own.test).float().mean()) for kind in (plain, fitted)]
+                accuracies = [float(correct(kind(network), own, own.test).float().mean()) for kind in kinds]
                 cells.append(" / ".join(f"{100 * accuracy:.1f}" for accuracy in accuracies))
             print(table_row(name, order, f"{seconds:.0f}", *cells), flush=True)
+
+
+def uniform(supernet: Supernet, share: float) -> Architecture:
+    """The network of one width for all layers whose multiply-accumulates are nearest to a share of the largest one's."""
+    space, n_macs = supernet.space, supernet.cost(supernet.space.largest).macs
+    widths = [i for i, choice in enumerate(space.choices) if choice.name.endswith("width")]
+    networks = []
+    for level in range(len(space.choices[widths[0]].options)):
+        genes = [len(choice.options) - 1 for choice in space.choices]
+        for i in widths:
+            genes[i] = level
+        networks.append(space.canonical(genes))
+    return min(networks, key=lambda network: abs(supernet.cost(network).macs / n_macs - share))
 
 
 def _sort(supernet: Supernet, order: str, own: ValueTask, inputs: Tensor) -> None:
