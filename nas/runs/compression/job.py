@@ -29,6 +29,8 @@ NORMALISATION = "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _TEXTS = (".txt", ".csv", ".tsv", ".jsonl", ".zip")
 _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
+_MIN_IMAGES = 3
+"""Images of a folder from which on it is no folder of sentences: one of each part."""
 _MAX_NAME = 40
 
 
@@ -101,7 +103,10 @@ def check_limits(job: ResolvedJob, limits: str) -> None:
 
 
 def _of_text(data: Path) -> bool:
-    """Returns whether data are sentences; raises `JobError` for what is neither these nor images."""
+    """Returns whether data are sentences; raises `JobError` for what is neither these nor images.
+
+    A folder with images is one of images, whatever texts (captions, labels, a readme) are beside them.
+    """
     if data.is_file():
         if data.suffix.lower() in _TEXTS:
             return True
@@ -113,8 +118,11 @@ def _of_text(data: Path) -> bool:
         )
     for path in data.rglob("*"):
         suffix = path.suffix.lower()
-        if suffix in _IMAGES or suffix in _TEXTS:
-            return suffix in _TEXTS
+        n_images, has_texts = n_images + (suffix in _IMAGES), has_texts or suffix in _TEXTS
+        if n_images == _MIN_IMAGES:
+            return False
+    if n_images or has_texts:
+        return has_texts
     expected = f"images ({', '.join(_IMAGES)}) or texts ({', '.join(_TEXTS)})"
     raise JobError(f"{data}: holds none of what can be read; expected {expected}", code="data.layout", parameter="data")
 
@@ -123,3 +131,4 @@ def name_of(model: str) -> str:
     """A model's name in letters and digits, for the name of its job."""
     stem = Path(model).stem if "/" in model else model.removeprefix("torchvision:").removeprefix("timm:")
     return _NO_NAME.sub("-", stem).strip("-")[:_MAX_NAME] or "model"
+    n_images, has_texts = 0, False
