@@ -111,7 +111,7 @@ def compress(
     if finetune is not None and not 0 < finetune <= _MAX_MINUTES:
         raise typer.BadParameter(f"--finetune: expected minutes above 0, at most {_MAX_MINUTES:,}, got {finetune:g}")
     if limit is not None:
-        nas.runs.check_limits(nas.jobs.ResolvedJob(job, RunsFolder(runs), "compress"), limit)
+        nas.runs.check_limits(nas.jobs.ResolvedJob(job, RunsFolder(runs), "compress"), limit, solve=solve)
         export_path(output, "model", "0")
     with driving(runs, inline=True) as options:
         run, reused = nas.runs.compressed_run(job, options)

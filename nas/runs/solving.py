@@ -24,6 +24,7 @@ from nas.results.analysis.network_values import Point, values_of
 from nas.results.analysis.report import RunReport, build_report
 from nas.results.export.provenance import SOLVED
 from nas.search.budgets.fitting import SolverFitting
+from nas.search.budgets.linear_costs import MIN_MEASURED
 from nas.search.budgets.solver import BudgetSolver, CostLimit, Solution
 from nas.search.problem.objectives import Fidelity, Objective
 from supernets.space import Architecture
@@ -168,9 +169,10 @@ class _Solving:
         networks = [point.architecture for point in points]
         solver = self._fitting.solver(networks, losses.tolist(), timed)
         if missing := [name for name in self._bounds if name not in solver.costs]:
-            raise EvaluationError(
-                f"run {self.run!r} has too few measurements of {missing[0]} to solve for limits on it"
-            )
+            n = int(np.isfinite(timed.get(missing[0], [])).sum())
+            problem = f"run {self.run!r} has {n} measurements of {missing[0]}; expected at least {MIN_MEASURED}"
+            more = {"evaluations": f"+{MIN_MEASURED - n}"}
+            raise EvaluationError(f"{problem} to solve for limits on it", remedy=Remedy("resume", self.run, more))
         return solver, float(losses[points.places[largest.key]])
 
     def _value(self, point: Point, name: str) -> float:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.errors import JobError
+from nas.errors import JobError, SelectionError, quoted
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob, job_of
 from nas.jobs.schema.data import TEXT
-from nas.results.analysis.network_selection import parse_terms
-from nas.search.problem.tasks import AGREEMENT, CLASSIFICATION, IMITATION
+from nas.results.analysis.network_selection import names_network, parse_terms
+from nas.search.problem.objectives import EXACT_METRICS, Objective
+from nas.search.problem.tasks import AGREEMENT, CLASSIFICATION, IMITATION, SERVED_MEMORY
 from supernets.networks.capture.model_names import HUB, is_function, is_onnx
 
 CALIBRATION, VALIDATION, TEST = 256, 256, 256
@@ -28,9 +29,9 @@ NORMALISATION = "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
 """An example for errors."""
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _TEXTS = (".txt", ".csv", ".tsv", ".jsonl", ".zip")
-_NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 _MIN_IMAGES = 3
 """Images of a folder from which on it is no folder of sentences: one of each part."""
+_NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 _MAX_NAME = 40
 
 
@@ -97,9 +98,30 @@ def compression_job(
     return job_of(job, source=SOURCE).resolved(Path.cwd())
 
 
-def check_limits(job: ResolvedJob, limits: str) -> None:
-    """Raises `NasError` for limits that are malformed, or on what the job does not measure, before anything takes longer."""
-    parse_terms(limits, [profile.name for profile in job.profiles], job.metrics)
+def check_limits(job: ResolvedJob, limits: str, *, solve: bool = False) -> None:
+    """Checks limits before anything takes longer.
+
+    Args:
+        solve: Whether networks are solved for them, which then are on costs: measured ones or computed ones.
+
+    Raises:
+        NasError: they are malformed, or on what the job does not measure.
+    """
+    profiles = [profile.name for profile in job.profiles]
+    if not solve:
+        parse_terms(limits, profiles, job.metrics)
+        return
+    if names_network(limits):
+        fault = "names a measured network; expected limits to solve for, e.g. latency_ms<=1.0"
+        raise SelectionError(f"select {quoted(limits)} {fault}", code="selection.malformed", parameter="select")
+    costs = [Objective.parse(name, profiles) for name in sorted(EXACT_METRICS - SERVED_MEMORY)]
+    metrics = list(dict.fromkeys([*job.metrics, *costs]))
+    if stray := [limit for limit in parse_terms(limits, profiles, metrics) if limit.objective.of_task]:
+        names = ", ".join(metric.name for metric in metrics if not metric.of_task)
+        text = (
+            f"select {quoted(limits)}: {stray[0].objective.name} is no cost; networks are solved for limits on {names}"
+        )
+        raise SelectionError(text, code="selection.unknown-metric", parameter="select")
 
 
 def _of_text(data: Path) -> bool:
@@ -116,7 +138,10 @@ def _of_text(data: Path) -> bool:
         raise JobError(
             f"{data}: does not exist; expected a folder of images or of texts", code="data.missing", parameter="data"
         )
+    n_images, has_texts = 0, False
     for path in data.rglob("*"):
+        if any(part.startswith(".") for part in path.relative_to(data).parts):
+            continue
         suffix = path.suffix.lower()
         n_images, has_texts = n_images + (suffix in _IMAGES), has_texts or suffix in _TEXTS
         if n_images == _MIN_IMAGES:
@@ -131,4 +156,3 @@ def name_of(model: str) -> str:
     """A model's name in letters and digits, for the name of its job."""
     stem = Path(model).stem if "/" in model else model.removeprefix("torchvision:").removeprefix("timm:")
     return _NO_NAME.sub("-", stem).strip("-")[:_MAX_NAME] or "model"
-    n_images, has_texts = 0, False

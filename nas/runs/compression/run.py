@@ -102,7 +102,7 @@ def compress(
         data_options=data_options,
     )
     if limits is not None:
-        check_limits(ResolvedJob(job, options.runs, SOURCE), limits)
+        check_limits(ResolvedJob(job, options.runs, SOURCE), limits, solve=solve)
     run, _ = compressed_run(job, options)
     if limits is not None:
         run.export(output, select=limits, solve=solve)

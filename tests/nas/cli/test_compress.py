@@ -206,6 +206,9 @@ def test_bad_models_are_one_line(shell: Shell, model: str, words: str) -> None:
     _write_bad_data(shell.folder)
     assert_error(compress(shell, model=model), words)
     assert shell.runs() == set()
+    ("a quality to solve for", ("--solve", "--limit", "agreement>=0.9"), "agreement is no cost"),
+    ("a network to solve for", ("--solve", "--limit", "key=0-0"), "names a measured network"),
+    ("an unknown cost to solve for", ("--solve", "--limit", "weight<=1"), "macs"),
 
 
 def test_a_model_of_one_output_has_no_classes_to_agree_on(shell: Shell) -> None:
@@ -252,3 +255,7 @@ def _write_bad_data(folder: Path) -> None:
     content = (folder / "pictures" / "0" / "000.png").read_bytes()
     for i in range(4):
         (folder / "cut" / f"{i}.png").write_bytes(content[: len(content) // 2 if i == 2 else None])
+    few = compress(shell, "--limit", "latency_ms<=100", "--solve")
+    assert few.code == 1
+    assert "has 2 measurements of latency_ms@cpu-1-thread; expected at least 6" in few.err
+    assert "--evaluations +4" in few.err
