@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -123,11 +124,18 @@ def _written_examples(examples: NDArray[np.uint8] | Sequence[str], root: Path) -
         pixels = np.ascontiguousarray(examples)
         folder = root / f"examples-{hashlib.sha256(pixels.tobytes() + shape.encode()).hexdigest()[:16]}"
         if not folder.is_dir():
-            part = folder.with_name(f".{folder.name}")
-            make_folder(part)
-            for i, image in enumerate(pixels):
-                Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(part / f"{i:06}.png")
-            part.rename(folder)
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=root) as own:
+                part = Path(own) / folder.name
+                part.mkdir()
+                for i, image in enumerate(pixels):
+                    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(
+                        part / f"{i:06}.png"
+                    )
+                try:
+                    part.rename(folder)
+                except OSError:  # another call wrote the same examples meanwhile
+                    if not folder.is_dir():
+                        raise
         return folder
     if not all(isinstance(text, str) and text.strip() and len(text.splitlines()) == 1 for text in examples):
         raise JobError("examples: expected texts of one line each, or an array of images", code="job.invalid-value")
@@ -141,10 +149,12 @@ def _written_examples(examples: NDArray[np.uint8] | Sequence[str], root: Path) -
 def _written_model(module: nn.Module, shape: tuple[int, ...], root: Path) -> str:
     """The file of a module, captured for images of a shape, which is named by the digest of its contents."""
     captured = capture_model(own_model(module.eval()), torch.zeros(2, *shape))
-    path = root / f".{name_of(type(module).__name__)}.capture"
-    save_capture(path, captured)
-    named = root / f"{path.stem[1:]}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.capture"
-    path.unlink() if named.is_file() else path.rename(named)
+    name = name_of(type(module).__name__)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as own:  # another call may write one of this name
+        path = Path(own) / f"{name}.capture"
+        save_capture(path, captured)
+        named = root / f"{name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.capture"
+        path.replace(named)
     return str(named)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import nn
 
 import nas
 from nas.engine.store.folder import RunsFolder
+from nas.runs.compression import run as compression_run
+from supernets.networks.capture.captured_model import load_capture
 from tests.errors import raises
 from tests.nas.short_rounds import take_short_rounds
 
@@ -61,3 +64,27 @@ def test_examples_that_cannot_be_used(tmp_path: Path, examples: Any, changes: di
     options = nas.RunOptions(RunsFolder(tmp_path / "runs"), observer=nas.ProgressObserver())
     with raises(code):
         nas.compress(module(), examples, **{"data_options": OPTIONS, "options": options, **changes})
+
+
+def test_calls_at_once_write_their_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module while another call writes one of its class, and equal images from several threads."""
+    models, names = [module(), module()], list[str]()
+    with torch.no_grad():
+        models[1].get_parameter("0.weight").zero_()
+    save = compression_run.save_capture
+
+    def interrupted(path: Path, model: Any) -> None:
+        save(path, model)
+        if not names:
+            names.append("")
+            names[0] = compression_run._written_model(models[1], (1, 8, 8), tmp_path)
+
+    monkeypatch.setattr(compression_run, "save_capture", interrupted)
+    names.append(compression_run._written_model(models[0], (1, 8, 8), tmp_path))
+    for name, model in zip(names, models[::-1], strict=True):
+        assert any(torch.equal(tensor, model.state_dict()["0.weight"]) for tensor in load_capture(Path(name)).tensors.values())
+    images = np.arange(300 * 64, dtype=np.uint8).reshape(300, 1, 8, 8)
+    with ThreadPoolExecutor(4) as pool:
+        (folder,) = set(pool.map(lambda _: compression_run._written_examples(images, tmp_path), range(4)))
+    assert len(list(folder.iterdir())) == 300
+    assert not list(tmp_path.glob(".*"))
