@@ -6,7 +6,6 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ from torch import nn
 
 import nas.jobs
 from nas.engine.store.base import RunStatus
+from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import make_folder, write_atomically
 from nas.engine.store.opening import is_held
-from nas.errors import JobError
+from nas.errors import JobError, NasError
 from nas.jobs.build.built_job import build_job
+from nas.jobs.build.compatibility_facts import compatibility_facts
 from nas.jobs.resolve.references import check_references, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
@@ -32,7 +33,6 @@ from nas.runs.finetuning.job import finetuning_job
 from nas.runs.finetuning.run import finetune
 from nas.runs.run import Run
 from supernets.networks.capture.captured_model import capture_model, save_capture
-from supernets.networks.capture.model_names import is_function
 from supernets.networks.capture.user_model import own_model
 from supernets.training.trainer import steps_per_epoch, time_training
 
@@ -166,10 +166,10 @@ def compressed_run(job: SearchJob, options: RunOptions) -> tuple[Run, bool]:
     """
     for run in _runs_of(job, options):
         with run.store() as store:
-            status, begun = store.status(), store.facts() is not None
+            status = store.status()
         if status is RunStatus.FINISHED:
             return run, True
-        if begun and not is_held(run.folder):
+        if not is_held(run.folder):
             return resume(run.id, options), True
     resolved = ResolvedJob(job, options.runs, SOURCE, options.objects)
     check_references(resolved)
@@ -178,25 +178,29 @@ def compressed_run(job: SearchJob, options: RunOptions) -> tuple[Run, bool]:
 
 
 def _runs_of(job: SearchJob, options: RunOptions) -> list[Run]:
-    """The runs of an equal job that are newer than the files of its model and its data, the latest first."""
-    changed, text = _changed(job), job.to_yaml()
+    """The runs of an equal job on the same model and data, the latest first."""
+    text = job.to_yaml()
     folders = [f for f in options.runs.list() if f.id.rpartition("-")[0] == job.name]
-    runs = [Run(folder, options.runs) for folder in folders if folder.written > changed]
-    return [run for run in runs[::-1] if nas.jobs.stored_job(run).to_yaml() == text]
+    runs = [Run(folder, options.runs) for folder in folders]
+    runs = [run for run in runs[::-1] if nas.jobs.stored_job(run).to_yaml() == text]
+    if not runs:
+        return []
+    # Files that changed do not say so: a function reads its weights from wherever it likes, and copies keep their times.
+    facts_now = compatibility_facts(build_job(ResolvedJob(job, options.runs, SOURCE, options.objects)), measured=True)
+    return [run for run in runs if _is_of(run, facts_now)]
 
 
-def _changed(job: SearchJob) -> int:
-    """The last change of the files of a model and its data, in nanoseconds since the epoch."""
-    supernet, data = job.supernet, job.data.path
-    names = [
-        text.partition("transformers:")[2] or text for text in (supernet.model, supernet.weights) if text is not None
-    ]
-    if is_function(str(supernet.model)) and (spec := find_spec(str(supernet.model).partition(":")[0])) is not None:
-        names.append(str(spec.origin))
-    paths = [Path(name) for name in names if Path(name).exists()]
-    if data is not None and data.exists():
-        paths += [data, *(path for path in data.iterdir() if path.is_dir())] if data.is_dir() else [data]
-    return max((path.stat().st_mtime_ns for path in paths), default=0)
+def _is_of(run: Run, facts_now: Mapping[str, Any]) -> bool:
+    """Returns whether a run has begun, and with this model and data."""
+    with run.store() as store:
+        facts = store.facts()
+    if facts is None:
+        return False
+    try:
+        check_compatibility(f"run {run.id}", facts.compatibility, facts_now)
+    except NasError:
+        return False
+    return True
 
 
 def finetuned(run: Run, select: str | None, minutes: float, options: RunOptions) -> Run:

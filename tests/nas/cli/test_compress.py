@@ -24,6 +24,8 @@ from tests.nas.commands import Answer, Shell, assert_error
 from tests.nas.short_rounds import take_short_rounds
 
 MODEL = """
+import os
+
 import torch
 from torch import nn
 
@@ -33,6 +35,13 @@ def build(classes=10, channels=1):
     layers = [nn.Conv2d(channels, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, classes)).eval()
     model[1].running_mean.normal_(), model[1].running_var.uniform_(0.5, 2)
+    return model
+
+
+def stored():
+    model = build()
+    with torch.no_grad():
+        model[-1].bias.copy_(torch.load(os.environ["STORED"], weights_only=True))
     return model
 
 
@@ -122,11 +131,36 @@ def test_accuracy_is_reported_beside_the_agreement(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_changed_examples_make_a_new_run(shell: Shell) -> None:
-    assert compress(shell).code == 0
-    Image.new("L", (8, 8), 77).save(shell.folder / "pictures" / "3" / "new.png")
-    assert compress(shell).code == 0
-    assert shell.runs() == {RUN, "compress-compressed-model-build-2"}
+def test_changed_examples_and_weights_make_a_new_run(shell: Shell) -> None:
+    """Also of a model that reads its weights itself, and of an image that is written again in its place."""
+    shell.monkeypatch.setenv("STORED", str(shell.folder / "stored.pt"))
+    torch.save(torch.zeros(10), shell.folder / "stored.pt")
+    runs = [f"compress-compressed-model-stored-{i}" for i in (1, 2, 3, 4)]
+
+    def compressed() -> set[str]:
+        assert compress(shell, model="compressed_model:stored").code == 0
+        return shell.runs()
+
+    assert compressed() == compressed() == {*runs[:1]}
+    torch.save(torch.arange(10.0), shell.folder / "stored.pt")
+    assert compressed() == {*runs[:2]}
+    Image.new("L", (8, 8), 77).save(next((shell.folder / "pictures" / "3").iterdir()))
+    assert compressed() == {*runs[:3]}
+    Image.new("L", (8, 8), 78).save(shell.folder / "pictures" / "3" / "new.png")
+    assert compressed() == {*runs}
+
+
+def test_texts_beside_images_are_no_sentences(tmp_path: Path) -> None:
+    for name in ("1.txt", "2.txt", "3.txt", "README.txt", "labels.csv"):
+        (tmp_path / name).write_text("a cat\n")
+    (tmp_path / ".hidden").mkdir()
+    for i in range(3):
+        Image.new("L", (8, 8), i).save(tmp_path / ".hidden" / f"{i}.png")
+    options = {"mean": [0.3], "std": [0.4]}
+    assert compression_job("compressed_model:build", tmp_path, data_options={}).data.name == "text-classification"
+    for i in range(3):
+        Image.new("L", (8, 8), i).save(tmp_path / f"{i}.png")
+    assert compression_job("compressed_model:build", tmp_path, data_options=options).data.name == "image-folder"
 
 
 def test_the_job_is_an_ordinary_one(shell: Shell) -> None:
@@ -172,6 +206,9 @@ BAD: list[tuple[str, tuple[str, ...], str]] = [
     ("a limit on an unknown metric", ("--limit", "lattency_ms<=5"), "latency_ms"),
     ("a limit on what is not measured", ("--limit", "macs<=1e6"), "macs"),
     ("a limit of no number", ("--limit", "latency_ms<=soon"), "soon"),
+    ("a quality to solve for", ("--solve", "--limit", "agreement>=0.9"), "agreement is no cost"),
+    ("a network to solve for", ("--solve", "--limit", "key=0-0"), "names a measured network"),
+    ("an unknown cost to solve for", ("--solve", "--limit", "weight<=1"), "macs"),
     ("an unknown metric", ("--metric", "beauty"), "beauty"),
     ("a metric of labels", ("--metric", "accuracy"), "accuracy"),
     ("an unknown profile", ("--profile", "gpu-99"), "gpu-99"),
@@ -206,9 +243,6 @@ def test_bad_models_are_one_line(shell: Shell, model: str, words: str) -> None:
     _write_bad_data(shell.folder)
     assert_error(compress(shell, model=model), words)
     assert shell.runs() == set()
-    ("a quality to solve for", ("--solve", "--limit", "agreement>=0.9"), "agreement is no cost"),
-    ("a network to solve for", ("--solve", "--limit", "key=0-0"), "names a measured network"),
-    ("an unknown cost to solve for", ("--solve", "--limit", "weight<=1"), "macs"),
 
 
 def test_a_model_of_one_output_has_no_classes_to_agree_on(shell: Shell) -> None:
@@ -225,6 +259,10 @@ def test_a_limit_that_no_network_keeps_is_reported_below_the_front(shell: Shell)
     assert answer.code == 1
     assert "original" in answer.out
     assert "latency_ms" in answer.err.splitlines()[-1] + answer.err.splitlines()[-2]
+    few = compress(shell, "--limit", "latency_ms<=100", "--solve")
+    assert few.code == 1
+    assert "has 2 measurements of latency_ms@cpu-1-thread; expected at least 6" in few.err
+    assert "--evaluations +4" in few.err
 
 
 @pytest.mark.slow
@@ -255,7 +293,3 @@ def _write_bad_data(folder: Path) -> None:
     content = (folder / "pictures" / "0" / "000.png").read_bytes()
     for i in range(4):
         (folder / "cut" / f"{i}.png").write_bytes(content[: len(content) // 2 if i == 2 else None])
-    few = compress(shell, "--limit", "latency_ms<=100", "--solve")
-    assert few.code == 1
-    assert "has 2 measurements of latency_ms@cpu-1-thread; expected at least 6" in few.err
-    assert "--evaluations +4" in few.err

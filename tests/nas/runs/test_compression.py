@@ -82,7 +82,9 @@ def test_calls_at_once_write_their_own_files(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(compression_run, "save_capture", interrupted)
     names.append(compression_run._written_model(models[0], (1, 8, 8), tmp_path))
     for name, model in zip(names, models[::-1], strict=True):
-        assert any(torch.equal(tensor, model.state_dict()["0.weight"]) for tensor in load_capture(Path(name)).tensors.values())
+        assert any(
+            torch.equal(tensor, model.state_dict()["0.weight"]) for tensor in load_capture(Path(name)).tensors.values()
+        )
     images = np.arange(300 * 64, dtype=np.uint8).reshape(300, 1, 8, 8)
     with ThreadPoolExecutor(4) as pool:
         (folder,) = set(pool.map(lambda _: compression_run._written_examples(images, tmp_path), range(4)))
