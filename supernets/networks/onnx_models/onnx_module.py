@@ -51,29 +51,26 @@ class OnnxModule(nn.Module):
         self._main, self._mask, self._zeros = main, mask, zeros
         self._fixed_batch, self._is_channels_last = fixed_batch, is_channels_last
         self._paths: dict[str, tuple[str, str]] = {}
+        paths = [path for tensors in (prepared.parameters, prepared.buffers) for path, _ in tensors.values()]
+        for path in (*(node.path for node in prepared.graph.nodes), *(path.rpartition(".")[0] for path in paths)):
+            self._scope(path)
         for tensors, is_trained in ((prepared.parameters, True), (prepared.buffers, False)):
             for name, (path, array) in tensors.items():
                 scope_path, _, attribute = path.rpartition(".")
                 scope, tensor = self._scope(scope_path), torch.from_numpy(array.astype(np.float32))
-                while attribute in scope._modules:
+                while attribute in {*scope._modules, *scope._parameters, *scope._buffers}:
                     attribute += "_"
                 if is_trained:
                     scope.register_parameter(attribute, nn.Parameter(tensor))
                 else:
                     scope.register_buffer(attribute, tensor)
                 self._paths[name] = (scope_path, attribute)
-        for node in prepared.graph.nodes:
-            self._scope(node.path)
 
     def _scope(self, path: str) -> nn.Module:
         """The module of a path, which is made where it is missing."""
         scope: nn.Module = self
         for part in path.split(".") if path else ():
             if part not in scope._modules:
-                if part in scope._parameters or part in scope._buffers or part in scope.__dict__:
-                    raise CaptureError(
-                        f"the name {path} is that of a tensor and of a module", code="capture.onnx-malformed"
-                    )
                 scope.add_module(part, _Scope())
             scope = scope._modules[part]  # type: ignore[assignment]
         return scope

@@ -17,7 +17,15 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 _BLOCK = re.compile(r"((?:block|stage|layer|conv)_?\d+[a-z]?)_(?=[a-z0-9]+_?)", re.IGNORECASE)
 """A number of a block within the flat names of Keras' applications, as in ``conv2_block1_1_conv``."""
 _MAX_LENGTH = 200
-_RESERVED = frozenset(dir(nn.Module()))
+RESERVED = frozenset(
+    (
+        *dir(nn.Module()),
+        *("nodes", "values", "parameter_of", "file_inputs", "file_outputs"),
+        *("_graph", "_constants", "_main", "_mask", "_zeros", "_fixed_batch", "_is_channels_last", "_paths"),
+        *("_scope", "_run", "_branch", "_value"),
+    )
+)
+"""The attributes of `OnnxModule`."""
 
 
 def set_paths(nodes: Sequence[Node], protos: Mapping[str, Any]) -> None:
@@ -35,13 +43,14 @@ def set_paths(nodes: Sequence[Node], protos: Mapping[str, Any]) -> None:
         node.path = path or f"blocks.{block}.{node.op.lower()}_{index}"
         block += node.op == "Add"
     for node in nodes:
-        node.path = ".".join(identifier(part) for part in node.path.split(".") if part)[:_MAX_LENGTH] or "nodes"
+        node.path = ".".join(identifier(part) for part in node.path.split(".") if part)[:_MAX_LENGTH]
+        node.path = node.path.rstrip(".") or "layers"
 
 
 def identifier(part: str) -> str:
     """A part of a path as the name of an attribute of a module."""
     name = re.sub(r"\W", "_", part, flags=re.ASCII) or "_"
-    return f"{name}_" if name in _RESERVED else name
+    return f"{name}_" if name in RESERVED else name
 
 
 def _scope(proto: Any) -> str:
