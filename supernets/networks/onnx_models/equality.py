@@ -17,6 +17,7 @@ from torch import Tensor
 from supernets.errors import CaptureError
 from supernets.networks.onnx_models.onnx_file import OnnxFile
 from supernets.networks.onnx_models.onnx_module import OnnxModule
+from supernets.networks.onnx_models.registry import OPERATORS, Node, OperatorCall, printable
 
 EQUAL = 1e-5
 """The largest relative difference of outputs that is rounding in single precision."""
@@ -40,14 +41,14 @@ class OnnxOriginal:
 
     Attributes:
         names: The inputs, see `OnnxModule`.
-        has_probabilities: True if the file ends with a softmax that the module lacks.
+        softmax: The softmax that the file ends with and the module lacks; None if it has none.
     """
 
     file: OnnxFile
     names: tuple[str, ...]
     fixed_batch: int | None
     is_quantised: bool = False
-    has_probabilities: bool = False
+    softmax: Node | None = None
 
     def check(self, module: OnnxModule, x: Tensor, mask: Tensor | None = None) -> tuple[str, ...]:
         """Compares the outputs for an example; what a user should know of them, one sentence each.
@@ -84,7 +85,10 @@ class OnnxOriginal:
     def _outputs(self, module: OnnxModule, x: Tensor, mask: Tensor | None) -> list[Tensor]:
         """The module's outputs, as the file has them."""
         outputs = module.file_outputs(x, mask)
-        return [torch.softmax(output, -1) for output in outputs] if self.has_probabilities else outputs
+        if self.softmax is None:
+            return outputs
+        function = OPERATORS["", self.softmax.op]
+        return [function(OperatorCall(self.softmax, [output])) for output in outputs]
 
     def _run(self, model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Values of the file for an example, in as many runs as its fixed batch needs."""
@@ -107,7 +111,7 @@ class OnnxOriginal:
         except Exception as error:  # of a library in C++
             first = str(error).strip().splitlines()[:1]
             raise CaptureError(
-                f"ONNX Runtime does not run it: {''.join(first)[:300]}", code="capture.other-outputs"
+                f"ONNX Runtime does not run it: {printable(''.join(first)[:300])}", code="capture.other-outputs"
             ) from None
         joined = [np.concatenate(values) if np.ndim(values[0]) else values[0] for values in zip(*parts, strict=True)]
         filled = len(parts) * batch

@@ -15,6 +15,7 @@ from supernets.networks.onnx_models.equality import OnnxOriginal
 from supernets.networks.onnx_models.onnx_file import Graph, Input, OnnxFile, read_onnx
 from supernets.networks.onnx_models.onnx_module import OnnxModule
 from supernets.networks.onnx_models.preparation import prepare
+from supernets.networks.onnx_models.registry import Node, printable
 
 DEQUANTIZE = "dequantize"
 """The argument that reads weights in whole numbers as real ones."""
@@ -39,7 +40,12 @@ def open_onnx(path: Path, arguments: Mapping[str, Any] | None = None) -> UserMod
     try:
         return _opened(file, dequantize=dequantize)
     except CaptureError as error:
-        raise CaptureError(f"{path}: {error}", code=error.code) from error
+        raise CaptureError(f"{path}: {printable(str(error))}", code=error.code) from error
+    except Exception as error:  # of numpy and torch, for attributes and shapes that operators do not allow
+        fault = printable(f"{type(error).__name__}: {str(error)[:200]}")
+        raise CaptureError(
+            f"{path}: cannot be read as an ONNX model: {fault}", code="capture.onnx-malformed"
+        ) from error
 
 
 def _dequantize(path: Path, arguments: Mapping[str, Any]) -> bool:
@@ -65,8 +71,8 @@ def _opened(file: OnnxFile, *, dequantize: bool) -> UserModel:
             code="capture.unknown-operation",
         )
     inputs = _Inputs.of(graph)
-    graph, probabilities = _without_softmax(graph)
-    if probabilities:
+    graph, softmax = _without_softmax(graph)
+    if softmax is not None:
         notes.append(
             "the softmax at its end is left out: the outputs of networks here are logits; softmax of them gives the file's"
         )
@@ -92,7 +98,7 @@ def _opened(file: OnnxFile, *, dequantize: bool) -> UserModel:
         is_channels_last=inputs.is_channels_last,
     ).eval()
     original = OnnxOriginal(file, inputs.names, fixed_batch=batch, is_quantised=dequantize and quantised is not None,
-                            has_probabilities=probabilities)  # fmt: skip
+                            softmax=softmax)  # fmt: skip
     model = UserModel(str(file.path), module, notes=tuple(notes), original=original)
     shape = inputs.shape
     if inputs.is_tokens:
@@ -186,17 +192,17 @@ def _names(graph: Graph) -> Iterator[str]:
                 yield from _names(branch)
 
 
-def _without_softmax(graph: Graph) -> tuple[Graph, bool]:
-    """The graph without a softmax over classes that is its only output, and whether it had one."""
+def _without_softmax(graph: Graph) -> tuple[Graph, Node | None]:
+    """The graph without a softmax over classes that is its only output, and the softmax; None where it has none."""
     producer = {name: node for node in graph.nodes for name in node.outputs}
     node = producer.get(graph.outputs[0]) if len(graph.outputs) == 1 else None
     while node is not None and node.op == "Identity" and node.inputs:
         node = producer.get(node.inputs[0])
     if node is None or node.op != "Softmax" or node.domain or not node.inputs:
-        return graph, False
+        return graph, None
     if node.attributes.get("axis", -1 if node.version >= 13 else 1) not in (-1, 1):
-        return graph, False
-    return replace(graph, outputs=[node.inputs[0]]), True
+        return graph, None
+    return replace(graph, outputs=[node.inputs[0]]), node
 
 
 def _tokens(file: OnnxFile, graph: Graph, module: OnnxModule, inputs: _Inputs) -> TokenInputs:

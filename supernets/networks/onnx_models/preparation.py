@@ -172,6 +172,9 @@ def _with_layers(nodes: list[Node], constants: dict[str, NDArray[Any]], outputs:
     """The nodes with products with weights as linear layers, sums with biases in them, and recurrent weights by gate."""
     reads = Counter(name for node in nodes for name in node.inputs)
     reads.update(outputs)
+    reads.update(
+        name for node in nodes for a in node.attributes.values() if isinstance(a, Graph) for name in _read_outside(a)
+    )
     layers, producer = list[Node](), dict[str, Node]()
     for node in nodes:
         layer = _as_layer(node, constants)
@@ -213,7 +216,7 @@ def _as_layer(node: Node, constants: dict[str, NDArray[Any]]) -> Node:
     inputs = [node.inputs[0], name]
     if bias is not None:
         if bias.shape != (n_outputs,) or beta != 1:
-            bias_name = f"{bias_name}/bias"
+            bias_name = _unused_name(f"{bias_name}/bias", constants)
             constants[bias_name] = np.broadcast_to(bias.reshape(-1) * np.float32(beta), (n_outputs,)).copy()
         inputs.append(bias_name)
     return replace(node, op="Linear", domain=LAYERS, inputs=inputs, outputs=list(node.outputs), attributes={})
@@ -224,6 +227,12 @@ def _transposed(name: str, constants: dict[str, NDArray[Any]]) -> str:
     if transposed_name not in constants:
         constants[transposed_name] = np.ascontiguousarray(constants[name].T)
     return transposed_name
+
+
+def _unused_name(name: str, constants: Mapping[str, NDArray[Any]]) -> str:
+    while name in constants:
+        name = f"{name}/bias"
+    return name
 
 
 def _biased(
@@ -242,8 +251,9 @@ def _biased(
             return layer, constant_name
         channels = (n_units, *(1,) * (weight.ndim - 2))
         if layer.op == "Conv" and bias.ndim > 1 and bias.shape in (channels, (1, *channels)):
-            constants[f"{constant_name}/bias"] = bias.reshape(n_units)
-            return layer, f"{constant_name}/bias"
+            name = _unused_name(f"{constant_name}/bias", constants)
+            constants[name] = bias.reshape(n_units)
+            return layer, name
     return None
 
 

@@ -56,11 +56,11 @@ def divided_weights(node: Node, constants: dict[str, NDArray[Any]]) -> Node:
         raise CaptureError(f"{node.title}: its weights have other shapes", code="capture.onnx-malformed")
     n_gates, order = len(_ORDER[node.op]), _ORDER[node.op]
     b = np.zeros((len(w), 2 * n_gates * size), np.float32) if b is None else b
-    names = []
+    names, result = [], next((name for name in node.outputs if name), "")
     for i in range(_DIRECTIONS[direction]):
         halves = (w[i], r[i], b[i][: n_gates * size], b[i][n_gates * size :])
         for part, array in zip(_PARTS, halves, strict=True):
-            name = f"{node.outputs[0]}/{part}{i}"
+            name = f"{result}/{part}{i}"
             gates = np.split(array, n_gates)
             constants[name] = np.concatenate([gates[position] for position in order])
             names.append(name)

@@ -28,7 +28,7 @@ def _reduced(call: OperatorCall) -> Tensor:
     x, axes = call.tensor(0), call.ints(1, "axes")
     if not axes:
         if call.attribute("noop_with_empty_axes"):
-            return x
+            return _REDUCTIONS[call.node.op](x.unsqueeze(0), (0,), False)
         axes = tuple(range(x.ndim))
     return _REDUCTIONS[call.node.op](x, axes, bool(call.attribute("keepdims", 1)))
 
@@ -37,6 +37,8 @@ def _reduced(call: OperatorCall) -> Tensor:
 def _product(call: OperatorCall) -> Tensor:
     x, axes = call.tensor(0), call.ints(1, "axes")
     keep = bool(call.attribute("keepdims", 1))
+    if not axes and call.attribute("noop_with_empty_axes"):
+        return x
     for axis in sorted((axis % x.ndim for axis in axes or range(x.ndim)), reverse=True):
         x = x.prod(axis, keepdim=keep)
     return x

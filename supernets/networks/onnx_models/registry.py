@@ -45,7 +45,14 @@ class Node:
     def title(self) -> str:
         """The node in messages."""
         operator = f"{self.domain}.{self.op}" if self.domain else self.op
-        return f"the node {self.name[:100] or self.outputs[0][:100] if self.outputs else '?'} ({operator[:60]})"
+        return printable(
+            f"the node {self.name[:100] or self.outputs[0][:100] if self.outputs else '?'} ({operator[:60]})"
+        )
+
+
+def printable(text: str) -> str:
+    """A text of one line, without characters that control a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 class OperatorCall:
@@ -168,7 +175,13 @@ def compute_known(function: Operator, call: OperatorCall) -> tuple[Value, ...]:
         return tuple(result.detach().numpy() if isinstance(result, Tensor) else result for result in results)
 
 
-_GROWING = frozenset(("Expand", "Tile", "ConstantOfShape", "Range", "Pad", "Resize", "Upsample", "OneHot", "EyeLike"))
+_GROWING = frozenset(
+    (
+        *("Expand", "Tile", "ConstantOfShape", "Range", "Pad", "Resize", "Upsample", "OneHot", "EyeLike"),
+        *("Einsum", "Where", "Max", "Min", "Sum", "Mean", "Conv", "ConvTranspose", "MaxPool", "AveragePool"),
+    )
+)
+"""Operators whose results may be much larger than their inputs together."""
 
 
 class _OnMeta(OperatorCall):

@@ -138,6 +138,7 @@ def _slice(call: OperatorCall) -> Tensor:
     steps = call.ints(4) or (1,) * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         size = x.shape[axis]
+        start = max(start, -size) if step < 0 else start  # numpy's begins before the first element
         bounds = slice(start, end if step > 0 or end >= -size else None, step).indices(size)
         if step > 0:
             x = x if bounds == (0, size, 1) else _narrowed(x, axis, *bounds)
@@ -230,6 +231,7 @@ def _pad(call: OperatorCall) -> Tensor:
     rank = x.ndim
     while x.ndim < 3 or x.ndim < len(flat) // 2 + 2:  # torch pads the dimensions after examples and channels
         x = x.unsqueeze(0)
+    flat += [0] * (2 * (x.ndim - 2) - len(flat))
     x = F.pad(x, flat, mode=_PADDINGS[mode])
     return x.reshape(x.shape[x.ndim - rank :])
 

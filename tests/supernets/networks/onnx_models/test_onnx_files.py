@@ -209,6 +209,43 @@ def test_the_softmax_of_a_classifier_is_left_out(tmp_path: Path) -> None:
     assert "softmax" in " ".join(model.notes)
 
 
+@pytest.mark.parametrize(("opset", "rank"), [(18, 4), (18, 3), (11, 2)])
+def test_the_softmax_of_each_position_is_left_out(opset: int, rank: int, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Softmax", ["c" if rank == 4 else "r"], ["y"], axis=1),
+    ]
+    constants = {"w": random(5, 3, 3, 3)}
+    if rank < 4:
+        constants["s"] = np.array([0, 0, -1] if rank == 3 else [0, -1])
+        nodes.insert(1, helper.make_node("Reshape", ["c", "s"], ["r"]))
+    model = opened(write(tmp_path / "model.onnx", model_of(nodes, [N, 3, 4, 4], constants, opset=opset)))
+    assert "softmax" in " ".join(model.notes)
+
+
+def test_a_softmax_over_all_numbers_before_opset_13_is_left_out(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Softmax", ["c"], ["y"])]
+    opened(write(tmp_path / "model.onnx", model_of(nodes, [N, 3, 4, 4], {"w": random(5, 3, 3, 3)}, opset=11)))
+
+
+def test_recurrent_layers_whose_last_states_alone_are_read(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2])]
+    constants: dict[str, np.ndarray] = {}
+    for i in range(2):
+        nodes.append(helper.make_node("LSTM", ["t", f"w{i}", f"r{i}"], ["", f"h{i}"], hidden_size=5))
+        constants |= {f"w{i}": random(1, 20, 3, seed=i), f"r{i}": random(1, 20, 5, seed=i + 9)}
+    nodes.append(helper.make_node("Add", ["h0", "h1"], ["y"]))
+    opened(write(tmp_path / "model.onnx", model_of(nodes, [N, 6, 3], constants)))
+
+
+def test_layers_with_the_same_bias_of_different_scales(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"], beta=2.0),
+        helper.make_node("Gemm", ["h", "w", "b"], ["y"], beta=0.5),
+    ]
+    opened(write(tmp_path / "model.onnx", model_of(nodes, [N, 6], {"w": random(6, 6), "b": random(6)})))
+
+
 def test_images_with_channels_last_become_channels_first(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
