@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supernets.networks.onnx_models.registry import MICROSOFT, OperatorCall, as_tensor, operator
+from supernets.networks.onnx_models.registry import MAX_KNOWN, MICROSOFT, OperatorCall, as_tensor, operator
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -24,7 +25,11 @@ def _pads(
     """The padding before all extents, then after all, as ONNX orders it."""
     n, mode = len(kernel), call.attribute("auto_pad", "NOTSET")
     if mode in ("NOTSET", ""):
-        return [int(size) for size in call.attribute("pads", (0,) * 2 * n)]
+        pads = [int(size) for size in call.attribute("pads", (0,) * 2 * n)]
+        padded = [size + a + b for size, a, b in zip(x.shape[2:], pads[:n], pads[n:], strict=False)]
+        if call.is_known and prod(padded) * prod(x.shape[:2]) > MAX_KNOWN:
+            call.reject(f"padding to {' x '.join(map(str, padded))} elements")
+        return pads
     if mode == "VALID":
         return [0] * 2 * n
     before, after = [], []
@@ -131,8 +136,10 @@ def _batch_norm(call: OperatorCall) -> Tensor:
 
 @operator("InstanceNormalization")
 def _instance_norm(call: OperatorCall) -> Tensor:
-    epsilon = call.attribute("epsilon", 1e-5)
-    return F.instance_norm(call.tensor(0), weight=call.tensor(1), bias=call.tensor(2), eps=epsilon)
+    x, epsilon = call.tensor(0), call.attribute("epsilon", 1e-5)
+    if prod(x.shape[2:]) == 1:  # which torch rejects
+        return F.group_norm(x, x.shape[1], call.tensor(1), call.tensor(2), epsilon)
+    return F.instance_norm(x, weight=call.tensor(1), bias=call.tensor(2), eps=epsilon)
 
 
 @operator("GroupNormalization")
@@ -164,7 +171,7 @@ def _rms_norm(call: OperatorCall) -> Tensor:
 def _lp_norm(call: OperatorCall) -> Tensor:
     x, axis, p = call.tensor(0), call.attribute("axis", -1), call.attribute("p", 2)
     length = x.abs().sum(axis, keepdim=True) if p == 1 else (x * x).sum(axis, keepdim=True).sqrt()
-    return x / length
+    return x / length.clamp_min(torch.finfo(length.dtype).tiny)  # zeros stay zeros
 
 
 @operator("LRN")
@@ -187,24 +194,36 @@ def _pool(call: OperatorCall) -> Tensor:
     strides, dilations = _windows(call, n)
     ceil = bool(call.attribute("ceil_mode", 0))
     pads = _pads(call, x, kernel, strides, dilations)
-    before, after = pads[:n], pads[n:]
+    before, after, sizes = pads[:n], pads[n:], tuple(x.shape[2:])
     fits = all(b == a and 2 * b <= k for b, a, k in zip(before, after, kernel, strict=True))
     if call.node.op == "MaxPool":
         if len(call.node.outputs) > 1 and call.node.outputs[1]:
             call.reject("the positions of maxima")
         x, padding = (x, tuple(before)) if fits else _padded_fully(x, before, after, float("-inf"))
-        return _MAX_POOLS[n](x, kernel, strides, padding, dilations, ceil)
+        pooled = _MAX_POOLS[n](x, kernel, strides, padding, dilations, ceil)
+        return pooled if fits else _without_windows_in_padding(pooled, sizes, before, strides)
     if any(dilation != 1 for dilation in dilations):
         call.reject("an average pool with dilation")
     counts_padding = bool(call.attribute("count_include_pad", 0))
     if fits:
         return _AVERAGE_POOLS[n](x, kernel, strides, tuple(before), ceil, counts_padding)  # type: ignore[no-any-return]
     padded, _ = _padded_fully(x, before, after, 0.0)
-    pooled = _AVERAGE_POOLS[n](padded, kernel, strides, 0, ceil)
+    pooled = _without_windows_in_padding(_AVERAGE_POOLS[n](padded, kernel, strides, 0, ceil), sizes, before, strides)
     if counts_padding:
-        return pooled  # type: ignore[no-any-return]
-    ones, _ = _padded_fully(torch.ones((1, 1, *x.shape[2:])), before, after, 0.0)
-    return pooled / _AVERAGE_POOLS[n](ones, kernel, strides, 0, ceil)  # type: ignore[no-any-return]
+        return pooled
+    ones, _ = _padded_fully(torch.ones((1, 1, *sizes)), before, after, 0.0)
+    counts = _without_windows_in_padding(_AVERAGE_POOLS[n](ones, kernel, strides, 0, ceil), sizes, before, strides)
+    return pooled / counts
+
+
+def _without_windows_in_padding(
+    pooled: Tensor, sizes: Sequence[int], before: Sequence[int], strides: Sequence[int]
+) -> Tensor:
+    """The results of windows that begin before the padding at the ends of extents, as `ceil_mode` makes others too."""
+    for axis, (size, padding, stride) in enumerate(zip(sizes, before, strides, strict=True), start=2):
+        n = (size + padding - 1) // stride + 1
+        pooled = pooled.narrow(axis, 0, n) if pooled.shape[axis] > n else pooled
+    return pooled
 
 
 def _padded_fully(
@@ -228,7 +247,10 @@ def _softmax(call: OperatorCall) -> Tensor:
 
 @operator("Hardmax")
 def _hardmax(call: OperatorCall) -> Tensor:
-    x, axis = call.tensor(0), call.attribute("axis", -1)
+    x, axis = call.tensor(0), call.attribute("axis", -1 if call.version >= 13 else 1)
+    if call.version < 13:
+        flat = x.flatten(axis % x.ndim)
+        return F.one_hot(flat.argmax(-1), flat.shape[-1]).reshape(x.shape).to(x.dtype)
     return F.one_hot(x.argmax(axis), x.shape[axis]).movedim(-1, axis).to(x.dtype)
 
 
