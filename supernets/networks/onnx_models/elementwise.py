@@ -84,13 +84,31 @@ def _binary(call: OperatorCall) -> Any:
 def _div(call: OperatorCall) -> Any:
     a, b = call.operand(0), call.operand(1)
     if all(not value.is_floating_point() if isinstance(value, Tensor) else isinstance(value, int) for value in (a, b)):
+        _check_divisor(call)
         return torch.div(a if isinstance(a, Tensor) else torch.tensor(a), b, rounding_mode="trunc")
     return a / b
+
+
+def _check_divisor(call: OperatorCall) -> None:
+    """Rejects divisions of whole numbers that end the process: by zero, and of the least number by -1."""
+    dividend, divisor = call.value(0), call.value(1)
+    if isinstance(divisor, Tensor):
+        if not divisor.is_floating_point():
+            call.reject("a division of whole numbers by values of the network's input")
+        return
+    if divisor.dtype.kind not in "iu":
+        return
+    if (divisor == 0).any():
+        call.reject("a division of whole numbers by zero")
+    is_least = isinstance(dividend, Tensor) or (dividend.size and dividend.min() <= np.iinfo(np.int32).min)
+    if (divisor == -1).any() and is_least:
+        call.reject("a division of whole numbers by -1")
 
 
 @operator("Mod")
 def _mod(call: OperatorCall) -> Tensor:
     a, b = call.operand(0), call.operand(1)
+    _check_divisor(call)
     return torch.fmod(a, b) if call.attribute("fmod") else torch.remainder(a, b)
 
 
@@ -138,7 +156,7 @@ def _selu(call: OperatorCall) -> Tensor:
     x, alpha, gamma = call.tensor(0), call.attribute("alpha", 1.67326319217681884765625), call.attribute("gamma")
     if abs(alpha - 1.6732632) < 1e-5 and (gamma is None or abs(gamma - 1.0507009) < 1e-5):
         return F.selu(x)
-    return F.elu(x, alpha) * (gamma or 1.0507010221481323)
+    return F.elu(x, alpha) * (1.0507010221481323 if gamma is None else gamma)
 
 
 @operator("ThresholdedRelu")

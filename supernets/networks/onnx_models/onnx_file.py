@@ -17,11 +17,16 @@ from onnx import external_data_helper, helper, inliner, numpy_helper
 
 from supernets.errors import CaptureError
 from supernets.files import check_regular
+from supernets.networks.capture.memory import available_bytes
 from supernets.networks.onnx_models.paths import set_paths
 from supernets.networks.onnx_models.registry import Node
 
 MAX_BYTES, MAX_EXTERNAL = 2**31 - 1, 2**35
 """The limit of a protobuf message, and the most bytes of weights in files beside it."""
+MAX_REPEATS, MIN_REPEATED = 4, 2**26
+"""How often tensors may have the same data of files beside it, where they have more bytes than the second number."""
+_COPIES = 2
+"""Copies of the weights that are made while a file is read."""
 MAX_NODES, MAX_DEPTH = 50_000, 8
 """Nodes with those of functions and branches, and how deep branches and functions are nested."""
 OPSETS = (7, 26)
@@ -88,13 +93,14 @@ def read_onnx(path: Path) -> OnnxFile:
     first, last = OPSETS
     if not first <= version <= last and any(node.domain in ("", "ai.onnx") for node in model.graph.node):
         raise _malformed(path, f"it has the opset {version}; expected one of {first} to {last}")
-    _load_external(model, path)
     if model.functions:
         _check_functions(model, path)
         try:
             model = inliner.inline_local_functions(model)
         except Exception as error:  # of a library in C++
             raise _malformed(path, f"its functions cannot be inlined: {_first_line(error)}") from None
+    _remove_unused(model.graph)
+    _load_external(model, path)  # after functions, whose constants may be elsewhere too
     try:
         graph = _graph(model.graph, versions, depth=0, limit=[MAX_NODES])
     except CaptureError as error:
@@ -125,34 +131,74 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 def _load_external(model: onnx.ModelProto, path: Path) -> None:
     """Reads weights from files beside the model: regular files in its folder, within limits."""
-    folder, n_bytes = path.parent.resolve(), 0
+    folder, n_bytes, size_of, available = path.parent.resolve(), 0, dict[Path, int](), available_bytes()
     for tensor in _tensors(model.graph, MAX_DEPTH, path):
         if not external_data_helper.uses_external_data(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = str(entries.get("location", ""))
-        file = Path(os.path.normpath(folder / location))
-        is_inside = location and not Path(location).is_absolute() and file.is_relative_to(folder)
-        if not is_inside or file.is_symlink() or not file.resolve().is_relative_to(folder):
-            raise _malformed(
-                path, f"the tensor {tensor.name[:100]} refers to {location[:200]!r}, outside of its folder"
-            )
-        if not file.is_file():
-            raise _malformed(path, f"the file {location[:200]!r} of its weights is missing; keep it beside the model")
+        file = _file_inside(folder, location, tensor.name, path)
         try:
             offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
         except ValueError:
             raise _malformed(path, f"the place of the tensor {tensor.name[:100]} is no number") from None
         size = file.stat().st_size
         length = size - offset if length < 0 else length
-        n_bytes += max(length, 0)
+        n_bytes, size_of[file] = n_bytes + max(length, 0), size
         if not 0 <= offset <= offset + length <= size or n_bytes > MAX_EXTERNAL:
             raise _malformed(path, f"the tensor {tensor.name[:100]} lies beyond the end of {location[:200]!r}")
-        with file.open("rb") as content:
-            content.seek(offset)
-            tensor.raw_data = content.read(length)
+        if n_bytes > MIN_REPEATED and n_bytes > MAX_REPEATS * sum(size_of.values()):
+            raise _malformed(path, f"its tensors repeat the data of {location[:200]!r} more than {MAX_REPEATS} times")
+        if available is not None and _COPIES * n_bytes > available:
+            text = f"{path}: its weights have more than {n_bytes} bytes, and {available} are available for them"
+            raise CaptureError(text, code="capture.too-large")
+        try:
+            with file.open("rb") as content:
+                content.seek(offset)
+                tensor.raw_data = content.read(length)
+        except OSError as error:
+            raise _malformed(path, f"the file {location[:200]!r} of its weights: {error.strerror}") from None
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
+
+
+def _file_inside(folder: Path, location: str, name: str, path: Path) -> Path:
+    """The file of a tensor's data; raises `CaptureError` unless it is in the model's folder."""
+    file = Path(os.path.normpath(folder / location))
+    try:
+        is_inside = location and not Path(location).is_absolute() and file.is_relative_to(folder)
+        if not is_inside or file.is_symlink() or not file.resolve().is_relative_to(folder):
+            raise _malformed(path, f"the tensor {name[:100]} refers to {location[:200]!r}, outside of its folder")
+        is_file = file.is_file()
+    except (OSError, ValueError):  # too long, or no name of a file
+        is_file = False
+    if not is_file:
+        raise _malformed(path, f"the file {location[:200]!r} of its weights is missing; keep it beside the model")
+    return file
+
+
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Removes nodes that no output depends on, which ONNX Runtime would run; all stay where outputs depend on no input."""
+    names, needed = {value.name for value in graph.output}, list[onnx.NodeProto]()
+    for node in reversed(graph.node):
+        if not names.isdisjoint(name for name in node.output if name):
+            needed.append(node)
+            names.update(_read_names(node, MAX_DEPTH))
+    depends = not names.isdisjoint(value.name for value in graph.input)
+    if depends and len(needed) < len(graph.node):
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(needed)]
+        del graph.node[:]
+        graph.node.extend(copies)
+
+
+def _read_names(node: onnx.NodeProto, depth: int) -> Iterator[str]:
+    """The names that a node and its branches read; branches that are nested deeper are rejected later."""
+    yield from node.input
+    for attribute in node.attribute:
+        for branch in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from (value.name for value in branch.output)
+            for inner in branch.node if depth else ():
+                yield from _read_names(inner, depth - 1)
 
 
 def _tensors(graph: onnx.GraphProto, depth: int, path: Path) -> Iterator[onnx.TensorProto]:

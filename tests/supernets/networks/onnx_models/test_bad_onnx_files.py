@@ -5,15 +5,18 @@ from __future__ import annotations
 import random as randomness
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import AttributeProto, ModelProto, TensorProto, helper
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import captured_for
 from supernets.networks.capture.opening import open_model
+from supernets.networks.capture.user_model import UserModel
+from supernets.networks.onnx_models.paths import RESERVED
 from tests.errors import raises
 from tests.supernets.networks.onnx_models.files import N, model_of, random, write
 
@@ -115,6 +118,44 @@ def set_op(name: str, op: str, domain: str = "") -> Change:
     return change
 
 
+def grow(op: str, *shapes: tuple[int, ...], **attributes: Any) -> Change:
+    """Puts an operator of small constants with a large result before the others."""
+
+    def change(model: ModelProto) -> None:
+        arrays = [np.ones(shape, bool if op == "Where" and i == 0 else np.float32) for i, shape in enumerate(shapes)]
+        names = [f"part{i}" for i in range(len(shapes))]
+        model.graph.initializer.extend(
+            numpy_helper.from_array(array, name) for name, array in zip(names, arrays, strict=True)
+        )
+        first(model, helper.make_node(op, names, ["big"], name="big", **attributes), result="big")
+
+    return change
+
+
+def divide(op: str, dividend: int, divisor: int) -> Change:
+    return lambda model: first(
+        model,
+        constant("dividend", dividend),
+        constant("divisor", divisor),
+        helper.make_node(op, ["dividend", "divisor"], ["big"], name="big"),
+        result="big",
+    )
+
+
+def repeat_data(model: ModelProto) -> None:
+    """Many tensors that are all the same bytes of a file."""
+    for i in range(9):
+        weight = model.graph.initializer.add(name=f"again{i}", data_type=TensorProto.FLOAT, dims=[2**22])
+        weight.data_location = TensorProto.EXTERNAL
+        weight.external_data.add(key="location", value="large.bin")
+
+
+def recur(gates: int, biases: int, **attributes: Any) -> bytes:
+    node = helper.make_node("LSTM", ["x", "w", "r", "b"], ["y"], name="lstm", hidden_size=5, **attributes)
+    weights = {"w": random(1, gates * 5, 3), "r": random(1, 20, 5), "b": random(biases, 40)}
+    return model_of([node], [4, N, 3], weights).SerializeToString()
+
+
 FAULTS: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "capture.onnx-malformed", "no graph"),
     "a huge batch": (
@@ -181,6 +222,9 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
         "capture.onnx-malformed",
         "real.bin",
     ),
+    "weights at no name of a file": (changed(lambda m: refer_to(m, "a\0b")), "capture.onnx-malformed", "missing"),
+    "weights at a long name": (changed(lambda m: refer_to(m, 300 * "a")), "capture.onnx-malformed", "missing"),
+    "weights that repeat a file": (changed(repeat_data), "capture.onnx-malformed", "large.bin"),
     "weights at no number": (changed(lambda m: refer_to(m, "real.bin", offset="many")), "capture.onnx-malformed", "w"),
     "a function of itself": (changed(call_itself), "capture.onnx-malformed", "Again"),
     "functions that double": (changed(double_functions), "capture.onnx-malformed", "nodes"),
@@ -230,6 +274,37 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
         "capture.failed",
         "big",
     ),
+    "a product of all numbers": (
+        changed(grow("Einsum", (900,), (900,), (900,), equation="a,b,c->abc")),
+        "capture.too-large",
+        "big",
+    ),
+    "a maximum of all numbers": (
+        changed(grow("Max", (900, 1, 1), (900, 1), (900,))),
+        "capture.too-large",
+        "big",
+    ),
+    "a choice of all numbers": (changed(grow("Where", (900, 1, 1), (900, 1), (900,))), "capture.too-large", "big"),
+    "a padded constant": (
+        changed(grow("Conv", (1, 1, 1, 1), (1, 1, 1, 1), pads=[0, 0, 20000, 20000])),
+        "capture.unknown-operation",
+        "big",
+    ),
+    "a division that ends the process": (changed(divide("Div", -(2**63), -1)), "capture.unknown-operation", "big"),
+    "a remainder that ends the process": (changed(divide("Mod", -(2**63), -1)), "capture.unknown-operation", "big"),
+    "a division by zero": (changed(divide("Div", 1, 0)), "capture.unknown-operation", "zero"),
+    "gates of another number": (recur(3, 1), "capture.onnx-malformed", "ValueError"),
+    "directions of another number": (recur(4, 1, direction="bidirectional"), "capture.onnx-malformed", "IndexError"),
+    "a scale that is a text": (
+        changed(lambda m: node(m, "classifier").attribute.append(helper.make_attribute("beta", "much"))),
+        "capture.onnx-malformed",
+        "much",
+    ),
+    "names of several lines": (
+        changed(lambda m: node(m, "relu").MergeFrom(onnx.NodeProto(name="a\nb\x1b[2J", op_type="Fro\nb"))),
+        "capture.unknown-operation",
+        "Fro b",
+    ),
     "a value that nothing makes": (
         changed(lambda m: node(m, "relu").input.__setitem__(0, "nothing")),
         "capture.onnx-malformed",
@@ -277,12 +352,68 @@ def test_a_fault_is_one_error_that_names_it(fault: str, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "real.bin").write_bytes(bytes(100))
+    (folder / "large.bin").write_bytes(bytes(2**24))
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
     path = folder / "model.onnx"
     path.write_bytes(content)
     with raises(code, str(path), mention) as caught:
         captured_for(open_model(str(path)), None)
     assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).isprintable()
+
+
+def test_constants_of_functions_are_read_from_the_folder_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(16))
+    elsewhere = TensorProto(name="k", data_type=TensorProto.FLOAT, dims=[4, 1, 1])
+    elsewhere.data_location = TensorProto.EXTERNAL
+    elsewhere.external_data.add(key="location", value="secret.bin")
+    model = small()
+    body = [
+        helper.make_node("Constant", [], ["k"], value=elsewhere),
+        helper.make_node("Add", ["a", "k"], ["b"]),
+    ]
+    model.functions.append(helper.make_function("mine", "Shift", ["a"], ["b"], body, model.opset_import))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    set_op("relu", "Shift", "mine")(model)
+    path = write(folder / "model.onnx", model)
+    monkeypatch.chdir(tmp_path)
+    with raises("capture.onnx-malformed", "secret.bin", "missing"):
+        open_model(str(path))
+    (folder / "secret.bin").write_bytes(bytes(16))
+    captured_for(open_model(str(path)), None)
+
+
+def test_nodes_that_no_output_needs_are_not_run(tmp_path: Path) -> None:
+    model = small()
+    model.graph.node.extend([constant("t", 1, 1, 2**20, 2**20), helper.make_node("Tile", ["x", "t"], ["unused"])])
+    captured_for(open_model(str(write(tmp_path / "model.onnx", model))), None)
+
+
+@pytest.mark.parametrize(
+    "name", ["/nodes/a/Conv", "/values/Conv", "/_graph/a/Conv", "/.../Conv", f"/{199 * 'a'}/b/Conv", "/模型/class/Conv"]
+)
+def test_names_of_nodes_may_be_any(name: str, tmp_path: Path) -> None:
+    model = small()
+    node(model, "conv").name, node(model, "relu").name = name, "/b/c/Relu"
+    captured_for(open_model(str(write(tmp_path / "model.onnx", model))), None)
+
+
+def test_a_tensor_may_have_the_name_of_a_module(tmp_path: Path) -> None:
+    model = small()
+    tensor(model, "w").name = node(model, "conv").input[1] = "stem.conv"
+    node(model, "conv").name, node(model, "relu").name = "/stem/Conv", "/stem/conv/x/Relu"
+    captured_for(open_model(str(write(tmp_path / "model.onnx", model))), None)
+
+
+def test_the_attributes_of_the_module_are_no_names_of_nodes(tmp_path: Path) -> None:
+    opened = open_model(str(write(tmp_path / "model.onnx", small())))
+    assert isinstance(opened, UserModel)
+    children = {name for name, _ in opened.module.named_children()}
+    assert set(dir(opened.module)) - children <= RESERVED
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
