@@ -71,6 +71,9 @@ def with_original(data: JobData, model: CapturedModel | None) -> JobData:
     if compares and model.outputs[0].shape[1:2] in ((), (1,)):
         fault = f"is of classes, and {model.name} has one output; take r2"
         raise JobError(f"{source}: objectives: {AGREEMENT} {fault}", code="job.conflict")
+    if len(model.outputs) != 1:
+        fault = f"{model.name} has {len(model.outputs)} outputs; expected one, with which networks are compared"
+        raise JobError(f"{source}: supernet.model: {fault}: return it alone", code="job.conflict")
     elastic = infer_axes(model.program)
     network = Network(specialised(elastic, elastic.full_sizes), model.tensors)
     original = _RunOriginal(network.onnx(), data.task.scored_together)

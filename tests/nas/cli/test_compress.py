@@ -45,6 +45,18 @@ def stored():
     return model
 
 
+def double():
+    class Double(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = build()
+
+        def forward(self, x):
+            return self.model(x), x
+
+    return Double()
+
+
 def untraceable():
     class Branching(nn.Module):
         def forward(self, x):
@@ -247,6 +259,10 @@ def test_bad_models_are_one_line(shell: Shell, model: str, words: str) -> None:
 
 def test_a_model_of_one_output_has_no_classes_to_agree_on(shell: Shell) -> None:
     assert_error(compress(shell, "--arguments", "{classes: 1}"), "one output", "r2")
+
+
+def test_a_model_of_two_outputs_is_rejected_by_name(shell: Shell) -> None:
+    assert_error(compress(shell, model="compressed_model:double"), "compressed_model:double has 2 outputs")
 
 
 def test_labels_of_other_classes_are_rejected(shell: Shell) -> None:
