@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -27,6 +28,8 @@ from supernets.tasks.agreement import OriginalOutputs
 
 _MATCHED, _SHOWN = 0.2, 100
 """The gain of accuracy by another order that is no chance, and the characters that show it."""
+_EXCHANGED, _ENOUGH = 0.05, 5
+"""The gain where only some classes are exchanged, of each of which at least this number of examples has another's answer."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,12 @@ def with_original(data: JobData, model: CapturedModel | None) -> JobData:
         outputs = f"one for each of the {data.dataset.n_classes} classes of the data"
         fault = f"{model.name} has other outputs than {outputs}, so that {model.fresh[0]} is replaced"
         raise JobError(f"{source}: objectives: {AGREEMENT}: {fault}; take others", code="job.unfit-data")
-    if compares and model.outputs[0].shape[1:2] in ((), (1,)):
-        fault = f"is of classes, and {model.name} has one output; take r2"
-        raise JobError(f"{source}: objectives: {AGREEMENT} {fault}", code="job.conflict")
     if len(model.outputs) != 1:
         fault = f"{model.name} has {len(model.outputs)} outputs; expected one, with which networks are compared"
         raise JobError(f"{source}: supernet.model: {fault}: return it alone", code="job.conflict")
+    if compares and model.outputs[0].shape[1:2] in ((), (1,)):
+        fault = f"is of classes, and {model.name} has one output; take r2"
+        raise JobError(f"{source}: objectives: {AGREEMENT} {fault}", code="job.conflict")
     elastic = infer_axes(model.program)
     network = Network(specialised(elastic, elastic.full_sizes), model.tensors)
     original = _RunOriginal(network.onnx(), data.task.scored_together)
@@ -84,7 +87,7 @@ def check_class_order(data: JobData) -> None:
     """Raises `JobError` where the original knows the classes of the data, but has them in another order.
 
     Its answers are matched one to one with the classes, so that most examples are right (an assignment problem). In another
-    order far more of them are right than as they are.
+    order far more of them are right than as they are, or two classes or more have most answers of one another.
     """
     config, names = data.job.config, data.dataset.class_names
     if data.dataset.targets != CLASSES or AGREEMENT not in (*config.objectives, *config.constraints):
@@ -95,13 +98,20 @@ def check_class_order(data: JobData) -> None:
     np.add.at(counts, (answers.numpy(), part.labels.numpy()), 1)
     outputs, classes = linear_sum_assignment(-counts)
     as_they_are, matched = counts.trace() / len(part), counts[outputs, classes].sum() / len(part)
-    if matched < 2 * as_they_are + _MATCHED:
+    others = [(o, c) for o, c in zip(outputs, classes, strict=True) if o != c and _is_most(counts, o, c)]
+    if matched < 2 * as_they_are + _MATCHED and (len(others) < 2 or matched < as_they_are + _EXCHANGED):
         return
     pairs = sorted(zip(outputs, classes, strict=True), key=lambda pair: -counts[pair])
     examples = ", ".join(f"{o} for {names[o]!r} means {names[c]!r}" for o, c in pairs if o != c and counts[o, c])
     fault = f"the model is right for {as_they_are:.0%} of the validation part, and for {matched:.0%} with other classes"
     remedy = f"output {examples[:_SHOWN]}; rename the classes, so that they sort as the outputs"
     raise JobError(f"{data.job.source}: data: {fault}: {remedy}", code="job.unfit-data")
+
+
+def _is_most(counts: NDArray[np.int64], output: int, class_index: int) -> bool:
+    """Returns whether an output is most answers for a class, and these most of its answers, of enough examples."""
+    n = int(counts[output, class_index])
+    return n >= _ENOUGH and 2 * n > max(int(counts[output].sum()), int(counts[:, class_index].sum()))
 
 
 def _origins(job: ResolvedJob) -> Iterator[RunFolder]:

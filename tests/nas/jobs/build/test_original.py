@@ -36,3 +36,14 @@ def test_classes_in_another_order_are_recognised(seed: int) -> None:
         check_class_order(data_of(order[answers], labels, ("agreement", "latency_ms")))
     check_class_order(data_of(order[answers], labels, ("accuracy", "latency_ms")))
     check_class_order(data_of(rng.integers(5, size=60), labels, ("agreement",)))  # it knows none of them
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_exchanged_classes_are_recognised(seed: int) -> None:
+    """But not a model that has one class alone for another."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(5, size=100)
+    answers = np.where(rng.random(100) < 0.85, labels, rng.integers(5, size=100))
+    with raises("job.unfit-data", "'d' means 'e'"):
+        check_class_order(data_of(np.array([0, 1, 2, 4, 3])[answers], labels, ("agreement",)))
+    check_class_order(data_of(np.array([0, 1, 2, 3, 3])[answers], labels, ("agreement",)))
