@@ -20,13 +20,14 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import make_folder, write_atomically
 from nas.engine.store.opening import is_held
-from nas.errors import JobError, NasError
+from nas.errors import JobError, NasError, SelectionError
 from nas.jobs.build.built_job import build_job
 from nas.jobs.build.compatibility_facts import compatibility_facts
 from nas.jobs.resolve.references import check_references, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob
+from nas.results.export.export_paths import export_path
 from nas.runs.compression.job import NORMALISATION, SOURCE, check_limits, compression_job, name_of
 from nas.runs.driver import resume, start
 from nas.runs.finetuning.job import finetuning_job
@@ -75,6 +76,13 @@ def compress(
         NasError, CaptureError, DataError: the model cannot be made smaller, or the examples cannot be used, and why.
     """
     options = replace(options or RunOptions(), inline=True)
+    if solve and limits is None:
+        raise SelectionError("solve: expected limits to solve for, as limits", code="selection.malformed")
+    if limits is not None:
+        export_path(Path(output), SOURCE, "0")
+    if isinstance(model, nn.Module) and not isinstance(examples, Path | str | np.ndarray):
+        fault = "are not images, which a module takes; give a model of texts by its name, e.g. transformers:FOLDER"
+        raise JobError(f"examples: {fault}", code="job.invalid-value")
     make_folder(options.runs.root)
     data = Path(examples) if isinstance(examples, Path | str) else _written_examples(examples, options.runs.root)
     if isinstance(model, nn.Module):
@@ -118,7 +126,8 @@ def _written_examples(examples: NDArray[np.uint8] | Sequence[str], root: Path) -
     """
     if isinstance(examples, np.ndarray):
         shape = " x ".join(map(str, examples.shape))
-        if examples.dtype != np.uint8 or examples.ndim != 4 or examples.shape[1] not in (1, 3):
+        is_square = examples.ndim == 4 and examples.shape[2] == examples.shape[3]
+        if examples.dtype != np.uint8 or not is_square or examples.shape[1] not in (1, 3):
             fault = f"examples: {examples.dtype} of the shape {shape}; expected images (n, 1 or 3, side, side), uint8"
             raise JobError(f"{fault}, before they are normalised, or a list of texts", code="job.invalid-value")
         pixels = np.ascontiguousarray(examples)
@@ -148,7 +157,12 @@ def _written_examples(examples: NDArray[np.uint8] | Sequence[str], root: Path) -
 
 def _written_model(module: nn.Module, shape: tuple[int, ...], root: Path) -> str:
     """The file of a module, captured for images of a shape, which is named by the digest of its contents."""
-    captured = capture_model(own_model(module.eval()), torch.zeros(2, *shape))
+    training = [part for part in module.modules() if part.training]
+    try:
+        captured = capture_model(own_model(module.eval()), torch.zeros(2, *shape))
+    finally:
+        for part in training:
+            part.training = True
     name = name_of(type(module).__name__)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as own:  # another call may write one of this name
         path = Path(own) / f"{name}.capture"

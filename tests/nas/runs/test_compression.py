@@ -58,6 +58,10 @@ def test_a_module_is_compressed_on_images_from_memory(tmp_path: Path, monkeypatc
         ("gone", {}, "job.missing-key"),
         ("gone", {"data_options": {**OPTIONS, "image_size": 8, "channels": 1}}, "data.missing"),
         (np.zeros((9, 1, 8, 8), dtype=np.uint8), {"limits": "soon"}, "selection.malformed"),
+        (np.zeros((9, 1, 8, 7), dtype=np.uint8), {}, "job.invalid-value"),
+        (np.zeros((9, 1, 8, 8), dtype=np.uint8), {"solve": True}, "selection.malformed"),
+        (np.zeros((9, 1, 8, 8), dtype=np.uint8), {"limits": "latency_ms<=1", "output": "x.txt"}, "export.invalid-path"),
+        (["one", "two"], {}, "job.invalid-value"),
     ],
 )
 def test_examples_that_cannot_be_used(tmp_path: Path, examples: Any, changes: dict[str, Any], code: str) -> None:
@@ -67,7 +71,7 @@ def test_examples_that_cannot_be_used(tmp_path: Path, examples: Any, changes: di
 
 
 def test_calls_at_once_write_their_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module while another call writes one of its class, and equal images from several threads."""
+    """A module while another call writes one of its class, whose modes stay, and equal images from several threads."""
     models, names = [module(), module()], list[str]()
     with torch.no_grad():
         models[1].get_parameter("0.weight").zero_()
@@ -80,7 +84,10 @@ def test_calls_at_once_write_their_own_files(tmp_path: Path, monkeypatch: pytest
             names[0] = compression_run._written_model(models[1], (1, 8, 8), tmp_path)
 
     monkeypatch.setattr(compression_run, "save_capture", interrupted)
+    models[0].train()
+    models[0].get_submodule("1").eval()
     names.append(compression_run._written_model(models[0], (1, 8, 8), tmp_path))
+    assert [part.training for part in models[0].modules()] == [True, True, False, *[True] * 6]
     for name, model in zip(names, models[::-1], strict=True):
         assert any(
             torch.equal(tensor, model.state_dict()["0.weight"]) for tensor in load_capture(Path(name)).tensors.values()
