@@ -229,7 +229,7 @@ def _check_functions(model: onnx.ModelProto, path: Path) -> None:
 
     def total(nodes: Iterable[onnx.NodeProto], calling: tuple[tuple[str, str], ...]) -> int:
         n = 0
-        for node in nodes:
+        for node in _all_nodes(nodes, MAX_DEPTH, path):
             key = (node.domain, node.op_type)
             n += expanded(key, calling) if key in functions else 1
             if n > MAX_NODES:
@@ -237,6 +237,17 @@ def _check_functions(model: onnx.ModelProto, path: Path) -> None:
         return n
 
     total(model.graph.node, ())
+
+
+def _all_nodes(nodes: Iterable[onnx.NodeProto], depth: int, path: Path) -> Iterator[onnx.NodeProto]:
+    """Nodes with those of their branches."""
+    if depth < 0:
+        raise _malformed(path, f"branches are nested deeper than {MAX_DEPTH}")
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for branch in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _all_nodes(branch.node, depth - 1, path)
 
 
 def _graph(proto: onnx.GraphProto, versions: Mapping[str, int], *, depth: int, limit: list[int]) -> Graph:

@@ -97,6 +97,22 @@ def double_functions(model: ModelProto) -> None:
     relu.op_type, relu.domain = "F29", "mine"
 
 
+def double_branches(model: ModelProto) -> None:
+    """Thirty functions, each of which calls the one before it in both branches."""
+    value = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    for i in range(30):
+        op, domain = (f"F{i - 1}", "mine") if i else ("Relu", "")
+        branch = helper.make_graph([helper.make_node(op, ["a"], ["t"], domain=domain)], "branch", [], [value])
+        body = [
+            helper.make_node("Constant", [], ["yes"], value=yes),
+            helper.make_node("If", ["yes"], ["b"], then_branch=branch, else_branch=branch),
+        ]
+        model.functions.append(helper.make_function("mine", f"F{i}", ["a"], ["b"], body, model.opset_import))
+    set_op("relu", "F29", "mine")(model)
+
+
 def nest(model: ModelProto) -> None:
     """Branches within branches."""
     value = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
@@ -228,6 +244,7 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "weights at no number": (changed(lambda m: refer_to(m, "real.bin", offset="many")), "capture.onnx-malformed", "w"),
     "a function of itself": (changed(call_itself), "capture.onnx-malformed", "Again"),
     "functions that double": (changed(double_functions), "capture.onnx-malformed", "nodes"),
+    "branches that double": (changed(double_branches), "capture.onnx-malformed", "nodes"),
     "nested branches": (changed(nest), "capture.onnx-malformed", "nested"),
     "a huge constant": (
         changed(
