@@ -404,6 +404,23 @@ def test_constants_of_functions_are_read_from_the_folder_of_the_model(
     captured_for(open_model(str(path)), None)
 
 
+def test_constants_of_a_branch_that_is_not_selected_are_not_computed(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
+    selected = helper.make_graph([helper.make_node("Relu", ["c"], ["t"])], "selected", [], [value])
+    nodes = [
+        *(constant("least", -(2**63)), constant("divisor", -1)),
+        helper.make_node("Div", ["least", "divisor"], ["whole"]),  # which ends the process
+        helper.make_node("Cast", ["whole"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["c", "number"], ["t"]),
+    ]
+    other = helper.make_graph(nodes, "other", [], [value])
+    model = small()
+    branches = helper.make_node("If", ["yes"], ["r"], name="relu", then_branch=selected, else_branch=other)
+    node(model, "relu").CopyFrom(branches)
+    model.graph.initializer.append(helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
+    captured_for(open_model(str(write(tmp_path / "model.onnx", model))), None)
+
+
 def test_nodes_that_no_output_needs_are_not_run(tmp_path: Path) -> None:
     model = small()
     model.graph.node.extend([constant("t", 1, 1, 2**20, 2**20), helper.make_node("Tile", ["x", "t"], ["unused"])])
