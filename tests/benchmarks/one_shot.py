@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -121,7 +122,8 @@ def divergence(model: bytes, setting: Setting) -> float:
     own = setting.task
     expected = setting.lesson.logits[:IMAGES].log_softmax(1)
     answers = outputs_of_model(model, own, own.train.inputs[:IMAGES]).log_softmax(1)
-    return float(functional.kl_div(answers, expected, reduction="batchmean", log_target=True))
+    loss = float(functional.kl_div(answers, expected, reduction="batchmean", log_target=True))
+    return loss if math.isfinite(loss) else math.inf
 
 
 def best_within(models: Sequence[tuple[float, bytes]], setting: Setting) -> dict[float, bytes]:
