@@ -7,8 +7,7 @@ Needs what `any_model_value` needs, and onnxsim. A second call continues the fir
 
 Method. Each model is trained, or fine-tuned from its pretrained weights: the original. Each method makes networks for 80, 60
 and 40 % of its latency in ONNX Runtime on one thread, measured beside it in the same sessions, with 256 training images (or
-sentences) without labels; of those at most 2 % slower than a limit, the one whose probabilities diverge least from the
-original's on these.
+sentences) without labels; of those at most 2 % slower than a limit, the one that agrees with the original on most of these.
 
 - *solved*: ours. The largest network with one choice reduced each is corrected and measured; then networks are solved for the
   limits by these, corrected and measured, in three rounds.
@@ -119,25 +118,31 @@ def accuracy(model: bytes, own: ValueTask) -> float:
 
 def divergence(model: bytes, setting: Setting) -> float:
     """The mean divergence of a model's probabilities from the original's on the calibration examples."""
+    return _differences(model, setting)[1]
+
+
+def _differences(model: bytes, setting: Setting) -> tuple[float, float]:
+    """The share of calibration examples on which a model's class is not the original's, and its divergence."""
     own = setting.task
     expected = setting.lesson.logits[:IMAGES].log_softmax(1)
     answers = outputs_of_model(model, own, own.train.inputs[:IMAGES]).log_softmax(1)
+    others = float((answers.argmax(1) != expected.argmax(1)).float().mean())
     loss = float(functional.kl_div(answers, expected, reduction="batchmean", log_target=True))
-    return loss if math.isfinite(loss) else math.inf
+    return others, loss if math.isfinite(loss) else math.inf
 
 
 def best_within(models: Sequence[tuple[float, bytes]], setting: Setting) -> dict[float, bytes]:
-    """For each limit the model of the least divergence from the original, of those within it; none where none is.
+    """For each limit the model that agrees most with the original, of those within it; none where none is.
 
     Args:
         models: Models with their relative latencies.
     """
-    losses = [divergence(model, setting) for _, model in models]
+    differences = [_differences(model, setting) for _, model in models]
     chosen = {}
     for limit in LIMITS:
         within = [i for i, (ratio, _) in enumerate(models) if ratio <= SLACK * limit]
         if within:
-            chosen[limit] = models[min(within, key=losses.__getitem__)][1]
+            chosen[limit] = models[min(within, key=differences.__getitem__)][1]
     return chosen
 
 

@@ -29,7 +29,7 @@ _JOB = (
     .replace("guided, evaluations: 30, batch: 7", "random, evaluations: 8, batch: 2")
     .replace("epochs: 4", "epochs: 1")
 )
-_BOARD = "name: board\nplacement: {hw-board: 1}\n"
+_BOARD = "name: board\nplacement: {hw-board: 1}\nwait_minutes: 0.05\n"
 _RESOURCES = {"hw-board": 1}
 
 
