@@ -6,17 +6,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.plugins.testing import TaskContract
+from supernets.data import Part
 from supernets.tasks import Classification, MultiLabel, Regression, Score, Task
+from supernets.tasks.agreement import OriginalOutputs
+
+
+def outputs_of_an_original(part: Part) -> Tensor:
+    """Random outputs for three classes."""
+    return torch.randn(len(part), 3, generator=torch.Generator().manual_seed(0))
 
 
 class TestClassification(TaskContract):
     @staticmethod
     def make() -> Task:
-        return Classification()
+        return Classification(OriginalOutputs(outputs_of_an_original))
 
 
 class TestRegression(TaskContract):
