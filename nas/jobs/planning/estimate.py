@@ -192,20 +192,25 @@ def _n_workers(built_job: BuiltJob) -> int:
     return min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
 
 
-def _training(built_job: BuiltJob) -> Span:
-    settings, data = built_job.settings(), built_job.training_data
+def timed_training(built_job: BuiltJob, *, n: int, limit_s: float) -> tuple[list[float], float]:
+    """Seconds of some steps of a job's training, and of what follows each epoch; see `time_training`."""
     teacher = built_job.teacher
-    step_seconds, after = time_training(
+    return time_training(
         built_job.untrained(),
-        data,
+        built_job.training_data,
         built_job.strategy(),
-        settings,
+        built_job.settings(),
         task=built_job.data.task,
         teacher=None if teacher is None else teacher.network,
         device=built_job.device(),
-        n=_STEPS,
-        limit_s=_STEPS_S,
+        n=n,
+        limit_s=limit_s,
     )
+
+
+def _training(built_job: BuiltJob) -> Span:
+    settings, data = built_job.settings(), built_job.training_data
+    step_seconds, after = timed_training(built_job, n=_STEPS, limit_s=_STEPS_S)
     steps = settings.epochs * steps_per_epoch(data, settings)
     mean, error = _mean(step_seconds)
     origin = f"measured: {len(step_seconds)} steps, {1e3 * mean:.0f} ms each, for {steps}; evaluation after each epoch"

@@ -23,6 +23,7 @@ from nas.engine.store.opening import is_held
 from nas.errors import JobError, NasError, SelectionError
 from nas.jobs.build.built_job import build_job
 from nas.jobs.build.compatibility_facts import compatibility_facts
+from nas.jobs.planning.estimate import timed_training
 from nas.jobs.resolve.references import check_references, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.run_options import RunOptions
@@ -35,7 +36,7 @@ from nas.runs.finetuning.run import finetune
 from nas.runs.run import Run
 from supernets.networks.capture.captured_model import capture_model, save_capture
 from supernets.networks.capture.user_model import own_model
-from supernets.training.trainer import steps_per_epoch, time_training
+from supernets.training.trainer import steps_per_epoch
 
 _STEPS, _STEPS_S = 6, 10.0
 """Steps by which the time of an epoch is estimated, and seconds after which no further one begins."""
@@ -232,16 +233,7 @@ def finetuned(run: Run, select: str | None, minutes: float, options: RunOptions)
         NasError: there is no such network.
     """
     built_job = build_job(ResolvedJob(finetuning_job(run, epochs=1, select=select), options.runs, SOURCE))
-    settings, data, teacher = built_job.settings(), built_job.training_data, built_job.teacher
-    seconds, after = time_training(
-        built_job.untrained(),
-        data,
-        built_job.strategy(),
-        settings,
-        task=built_job.data.task,
-        teacher=None if teacher is None else teacher.network,
-        n=_STEPS,
-        limit_s=_STEPS_S,
-    )
-    epoch_seconds = float(np.mean(seconds)) * steps_per_epoch(data, settings) + after
+    seconds, after = timed_training(built_job, n=_STEPS, limit_s=_STEPS_S)
+    n_steps = steps_per_epoch(built_job.training_data, built_job.settings())
+    epoch_seconds = float(np.mean(seconds)) * n_steps + after
     return finetune(run, options, epochs=max(1, int(60 * minutes / epoch_seconds)), select=select)
