@@ -18,6 +18,10 @@ CLASSES, NUMBERS, SETS = "classes", "numbers", "sets"
 """Kinds of labels."""
 NO_LABELS = "none"
 """The kind of labels of examples without any: their labels are zeros."""
+BOXES, MASKS = "boxes", "masks"
+"""Kinds of labels of images: boxes of objects, (n, boxes, 7) float32, see `supernets.tasks.detection.boxes`; and a class for
+each pixel, (n, h, w) uint8, with `IGNORED` for pixels that count for nobody."""
+IGNORED = 255
 TEXT = "text"
 """The kind of labels of blocks of text: the tokens themselves, see `supernets.data.document_blocks`."""
 _SEPARATORS = re.compile(r"[\s,;|]+")

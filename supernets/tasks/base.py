@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.data import DataSet, Part
+from supernets.data import DataSet, Part, augment
 from supernets.tasks.divergence import Divergence
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Task(ABC):
         name: Name in job files and in stored records; a plug-in has its own.
         metrics: The metrics that it can score; the first is the one that trainings show and keep the best weights by.
         targets: The kind of labels that data must have: ``classes``, ``numbers``, ``sets`` (of labels), or a data set's own.
-        spatial: True if targets move with the pixels of an image, so that shifting and mirroring inputs alone would be wrong.
+        spatial: True if targets move with the pixels of an image, so that shifting and mirroring inputs alone would be wrong;
+            a task that moves them itself overrides `augmented`, and says False.
         weights_alone: True if int8 and int4 are those of the weights, and activations are quantized when the network runs; else
             by ranges from training examples.
         verbs: The verb of a network's work on an example, and its participle, for messages: ``classifies``, ``classified``.
@@ -77,6 +79,8 @@ class Task(ABC):
     spatial: ClassVar[bool] = False
     weights_alone: ClassVar[bool] = False
     verbs: ClassVar[tuple[str, str]] = ("answers", "answered")
+    decodes: ClassVar[bool] = False
+    """True if the outputs that are scored have no losses: boxes after suppression, or a class for each pixel."""
     of_network: frozenset[str] = frozenset()
     """Metrics that are computed from a network's own forward (`network_scores`), not from its outputs."""
     scored_together: int = 100
@@ -123,9 +127,17 @@ class Task(ABC):
         default none. Raises `ExportError` where it cannot be deployed."""
         return {}
 
+    def augmented(
+        self, inputs: Tensor, targets: Tensor, generator: torch.Generator, *, flip: bool, pad: int
+    ) -> tuple[Tensor, Tensor]:
+        """A batch of images (n, c, h, w) and their targets with random changes, as `supernets.data.augment` makes them; by
+        default the targets stay."""
+        return augment(inputs, generator, flip=flip, pad=pad), targets
+
     @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each example, (n,), differentiable in the outputs (n, ...); also of the outputs that are scored."""
+        """The loss of each example, (n,), differentiable in the outputs (n, ...); also of the outputs that are scored, unless
+        the task `decodes`."""
 
     def loss(self, outputs: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         """The mean or the sum of the losses over a batch, ()."""

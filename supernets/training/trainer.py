@@ -319,7 +319,19 @@ def score_and_loss(module: nn.Module, part: Part, task: Task) -> tuple[float, fl
     part = task.examples(task.metrics[0].name, part)
     outputs = outputs_of(task.scored(module), part, batch_size=5 * task.scored_together)
     score = task.score(task.metrics[0].name, outputs.numpy(), part.labels.numpy())
-    return float(np.float32(score.value)), task.losses(outputs, part.labels).mean().item()
+    loss = _loss(module, part, task) if task.decodes else task.losses(outputs, part.labels).mean().item()
+    return float(np.float32(score.value)), loss
+
+
+@torch.no_grad()
+def _loss(module: nn.Module, part: Part, task: Task) -> float:
+    """The mean loss of a network's own outputs, of which no more are held than those of a batch."""
+    module.eval()
+    size = task.scored_together
+    losses = [
+        task.losses(module(inputs), y) for inputs, y in zip(part.split(size), part.labels.split(size), strict=True)
+    ]
+    return torch.cat(losses).mean().item()
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernets.data import Part, augment, batches, head
+from supernets.data import Part, batches, head
 from supernets.errors import TrainingError
 from supernets.experts.losses import check_trained, freeze_all_but_routers
 from supernets.sharing.base import LearningStrategy, Phase, ScheduledStrategy, Supernet, TrainingStrategy
@@ -88,7 +88,7 @@ class Loop:
         task: Task = CLASSIFICATION,
     ) -> None:
         self._supernet, self._part, self._strategy, self._settings = supernet.to(device), part, strategy, settings
-        self._workers = workers
+        self._workers, self._task = workers, task
         if settings.parameters == "routers":
             freeze_all_but_routers(supernet)
         if settings.entropy_loss:
@@ -194,7 +194,9 @@ class Loop:
         def shown(part: Part, size: int) -> Iterator[Examples]:
             for images, labels in batches(part, size, generator=generator):
                 if settings.shift or settings.flip:
-                    images = augment(images, generator, flip=settings.flip, pad=settings.shift)
+                    images, labels = self._task.augmented(
+                        images, labels, generator, flip=settings.flip, pad=settings.shift
+                    )
                 yield images, labels
 
         if self._learning is None:

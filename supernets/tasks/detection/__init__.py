@@ -1,0 +1,1 @@
+"""Detection: boxes of objects with a class and a score for each."""
