@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -84,18 +85,41 @@ def typical_batches(part: Part, size: int, *, tokens: int | None = None) -> list
     return [trimmed(part.inputs[indices], part.padding) for indices in chosen.split(size)]
 
 
-def augment(images: Tensor, generator: torch.Generator, *, flip: bool, pad: int) -> Tensor:
-    """The images, each shifted by up to `pad` pixels both ways and, with `flip`, mirrored with probability 1/2.
+@dataclass(frozen=True, slots=True)
+class Movements:
+    """Random changes of the images of a batch: mirrored, and then shifted.
 
-    Uncovered pixels take the colour of the nearest pixel of the edge: in normalised images, zero is not the background.
-    The images (n, c, h, w) are unchanged.
+    Attributes:
+        down, right: (n,), int64, the pixels by which each is shifted.
+        mirrored: (n,), bool, True where left and right are exchanged first.
     """
-    n, c, h, w = images.shape
-    shifts = torch.randint(-pad, pad + 1, (2, n, 1), generator=generator)
-    rows = (torch.arange(h) + shifts[0]).clamp_(0, h - 1)
-    columns = (torch.arange(w) + shifts[1]).clamp_(0, w - 1)
-    if flip:
-        mirrored = torch.rand(n, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, w - 1 - columns, columns)
-    pixels = (rows[:, :, None] * w + columns[:, None, :]).reshape(n, 1, h * w)
-    return images.reshape(n, c, h * w).gather(2, pixels.expand(n, c, h * w)).view(n, c, h, w)
+
+    down: Tensor
+    right: Tensor
+    mirrored: Tensor
+
+    @classmethod
+    def draw(cls, n: int, generator: torch.Generator, *, flip: bool, pad: int) -> Movements:
+        """Shifts of up to `pad` pixels both ways and, with `flip`, mirrored with probability 1/2.
+
+        Args:
+            n: Number of images.
+        """
+        shifts = torch.randint(-pad, pad + 1, (2, n, 1), generator=generator)[..., 0]
+        mirrored = torch.rand(n, 1, generator=generator)[:, 0] < 0.5 if flip else torch.zeros(n, dtype=torch.bool)
+        return cls(-shifts[0], -shifts[1], mirrored)
+
+    def moved(self, images: Tensor) -> Tensor:
+        """The images (n, c, h, w) after the changes; uncovered pixels take the colour of the nearest pixel of the edge: in
+        normalised images, zero is not the background."""
+        n, c, h, w = images.shape
+        rows = (torch.arange(h) - self.down[:, None]).clamp_(0, h - 1)
+        columns = (torch.arange(w) - self.right[:, None]).clamp_(0, w - 1)
+        columns = torch.where(self.mirrored[:, None], w - 1 - columns, columns)
+        pixels = (rows[:, :, None] * w + columns[:, None, :]).reshape(n, 1, h * w)
+        return images.reshape(n, c, h * w).gather(2, pixels.expand(n, c, h * w)).view(n, c, h, w)
+
+
+def augment(images: Tensor, generator: torch.Generator, *, flip: bool, pad: int) -> Tensor:
+    """The images (n, c, h, w) after random `Movements`; unchanged themselves."""
+    return Movements.draw(len(images), generator, flip=flip, pad=pad).moved(images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,6 +23,10 @@ class WrappedFamily(Family):
         """The outputs' and inputs' dimensions of the inner family's weights, for the weights that its networks have."""
         dims = self.dims()
         return {name: output_and_input for name, output_and_input in self.inner.matrices.items() if name in dims}
+
+    @property
+    def head(self) -> Mapping[str, Any] | None:
+        return self.inner.head
 
     @property
     def trained(self) -> bool:

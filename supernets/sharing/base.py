@@ -39,12 +39,18 @@ class Family(ABC):
         name: Name by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
         positions: Maximum number of tokens of a text or sentence that its networks read; None for any number, and for other
             inputs.
+        head: Facts of the head that trains and decodes the raw outputs of its networks, JSON-able, with its ``kind``, see
+            `supernets.tasks.detection.heads`; None for networks whose outputs are answers.
         has_experts: Whether layers of its networks have experts in place of MLPs.
     """
 
     name: str
     positions: int | None = None
     has_experts: bool = False
+
+    @property
+    def head(self) -> Mapping[str, Any] | None:
+        return None
 
     @cached_property
     def space(self) -> SearchSpace:

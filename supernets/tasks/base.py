@@ -81,6 +81,8 @@ class Task(ABC):
     verbs: ClassVar[tuple[str, str]] = ("answers", "answered")
     decodes: ClassVar[bool] = False
     """True if the outputs that are scored have no losses: boxes after suppression, or a class for each pixel."""
+    needs_head: ClassVar[bool] = False
+    """True if a head trains and decodes the networks' outputs, see `with_head`."""
     of_network: frozenset[str] = frozenset()
     """Metrics that are computed from a network's own forward (`network_scores`), not from its outputs."""
     scored_together: int = 100
@@ -103,6 +105,14 @@ class Task(ABC):
 
         Args:
             original: Outputs of that network, which `examples` takes in place of labels.
+        """
+        return self
+
+    def with_head(self, facts: Mapping[str, Any] | None) -> Task:
+        """The task for networks whose raw outputs a head trains and decodes; by default as it is.
+
+        Args:
+            facts: Facts of the head, as `supernets.sharing.base.Family.head` has them; None for networks without one.
         """
         return self
 
@@ -167,6 +177,15 @@ class Task(ABC):
         at most 2 % of the outputs' deviation."""
         difference = np.abs(first - second).reshape(len(first), -1).max(axis=1)
         return np.asarray(difference <= _SAME * max(float(first.std()), 1e-12), dtype=np.bool_)
+
+    def aligned(self, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The scored outputs of a runtime (n, ...) so that their numbers can be compared with a reference's; by default as they
+        are.
+
+        A task whose outputs jump where numbers within `nas.jobs.evaluation.parity.MAX_PARITY` decide, as the order of
+        detections does, takes the reference's there.
+        """
+        return outputs
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
         """The facts about the outputs that a deployment needs, JSON-able; part of an export's manifest."""

@@ -23,6 +23,7 @@ from nas.jobs.build.checkpoints import (
     training_digest,
 )
 from nas.jobs.build.family import find_family, find_sharing, with_rate_of_family
+from nas.jobs.build.head import with_head
 from nas.jobs.build.job_data import JobData, load_job_data
 from nas.jobs.build.original import check_class_order, with_original
 from nas.jobs.build.plugin_strategy import plugin_strategy
@@ -371,6 +372,7 @@ def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress) -> Bui
         family = family_of(model, job)
     else:
         family = find_family(job, data, n_outputs=n_outputs, checkpoint=origin, pretrained=pretrained)
+    data = with_head(data, family)
     checkpoint, parent = (None, origin) if job.config.supernet.trains else (origin, None)
     sharing = find_sharing(job, family, checkpoint)
     return BuiltJob(job, data, family, sharing, checkpoint, parent, pretrained, model)

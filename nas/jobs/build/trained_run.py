@@ -9,6 +9,7 @@ from nas.engine.store.stored_run import StoredRun
 from nas.errors import PluginError
 from nas.jobs.build.checkpoints import check_training_data, named_checkpoint
 from nas.jobs.build.compatibility_facts import as_stored, network_facts
+from nas.jobs.build.head import with_head
 from nas.jobs.build.job_data import JobData, load_job_data
 from nas.jobs.build.original import with_original
 from nas.jobs.build.pretrained import load_pretrained
@@ -60,7 +61,7 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, da
     check_plugins(f"run {run.id}", used, installed_refs, accept=accept_plugin_versions, note=lambda text: None)
     origin = None if job.config.supernet.trains else named_checkpoint(job)
     checkpoint = origin or load_checkpoint(run.folder.checkpoint)
-    loaded = _load_data(job, checkpoint.progress["data"]["digest"])
+    loaded = with_head(_load_data(job, checkpoint.progress["data"]["digest"]), checkpoint.supernet.family)
     if origin is not None:
         check_training_data(origin, loaded.dataset, key="supernet.from")
     with run.store() as store:

@@ -38,6 +38,7 @@ _TASKS = {
     "regression": "supernets.tasks.regression:Regression",
     "language-modelling": "supernets.tasks.language_modelling:LanguageModelling",
     "imitation": "supernets.tasks.imitation:Imitation",
+    "detection": "supernets.tasks.detection.detection:Detection",
     "multi-label": "supernets.tasks.multi_label:MultiLabel",
 }
 """The classes of the shipped tasks, which need torch."""

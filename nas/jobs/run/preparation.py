@@ -151,7 +151,8 @@ def check_as_models(built_job: BuiltJob) -> None:
     inputs = part[torch.arange(_COMPARED) % len(part)]
     for name, architecture in (("smallest", supernet.space.smallest), ("largest", supernet.space.largest)):
         try:
-            check_as_onnx(data.task.scored(supernet.extract(architecture)), inputs, job.variants.runtimes)
+            network = supernet.extract(architecture)
+            check_as_onnx(network if data.task.decodes else data.task.scored(network), inputs, job.variants.runtimes)
         except (ExportFailedError, ModelError) as error:
             text = f"{job.source}: the {name} network: {error}; write that part of the network with other operations"
             raise JobError(text, code=error.code) from error

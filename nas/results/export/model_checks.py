@@ -38,13 +38,14 @@ def torch_outputs(module: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(module.eval()(torch.from_numpy(inputs)).numpy())
 
 
-def parity(model: bytes | Path, inputs: NDArray[Any], expected: NDArray[Any]) -> float:
+def parity(model: bytes | Path, inputs: NDArray[Any], expected: NDArray[Any], task: Task = CLASSIFICATION) -> float:
     """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
 
     Args:
         model: The serialised ONNX model, or its file.
         inputs: (n, ...), what the module reads.
         expected: Outputs of torch for them.
+        task: The task that aligns outputs.
 
     Raises:
         ExportFailedError: The difference is above `MAX_PARITY` of `nas.jobs.evaluation.parity`, shapes differ, or the outputs
@@ -59,10 +60,12 @@ def parity(model: bytes | Path, inputs: NDArray[Any], expected: NDArray[Any]) ->
     if len(inputs) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
         message = "the network gives the same outputs for every input, so that a comparison proves nothing"
         raise ExportFailedError(message, code="export.constant-outputs")
-    return checked_difference(outputs, expected, "the exported model's outputs differ from torch's")
+    return checked_difference(
+        task.aligned(outputs, expected), expected, "the exported model's outputs differ from torch's"
+    )
 
 
-def parity_in_runtime(model: bytes | Path, inputs: NDArray[Any], runtime: str) -> float:
+def parity_in_runtime(model: bytes | Path, inputs: NDArray[Any], runtime: str, task: Task = CLASSIFICATION) -> float:
     """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
 
     Raises:
@@ -70,6 +73,7 @@ def parity_in_runtime(model: bytes | Path, inputs: NDArray[Any], runtime: str) -
         ModelError: the runtime rejects the model, or is not installed.
     """
     (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
+    outputs = task.aligned(outputs, expected)
     return checked_difference(
         outputs, expected, f"the exported model's outputs in {runtime} differ from ONNX Runtime's"
     )

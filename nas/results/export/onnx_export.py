@@ -172,9 +172,9 @@ def network_bundle(
     del module  # it is as large as a model
     release_free_memory()
     files, served, exact = lowered.files, lowered.served, lowered.files.location(_EXACT)
-    checks: dict[str, Any] = {"parity": max(parity(exact, inputs[: len(each)], each) for each in lowered.outputs)}
+    checks: dict[str, Any] = {"parity": max(parity(exact, inputs[: len(each)], each, task) for each in lowered.outputs)}
     if other_runtimes := provenance.other_runtimes(variant):
-        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in other_runtimes}
+        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name, task) for name in other_runtimes}
     if lowered.continuation is not None:
         checks["served_parity"] = served_parity(lowered.continuation, files.locations(served), room=data.blocks.block)
     model = _EXACT if variant.precision == "fp32" else _SHIPPED

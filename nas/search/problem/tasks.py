@@ -91,6 +91,7 @@ SHIPPED: Mapping[str, TaskMetrics] = {
         TaskMetrics("regression", shipped_objectives("mae", "r2")),
         TaskMetrics(LANGUAGE, (*shipped_objectives("perplexity", "bits_per_byte", *CHOICES), *ROUTING)),
         TaskMetrics(IMITATION, shipped_objectives(AGREEMENT, "r2")),
+        TaskMetrics("detection", shipped_objectives("map", "map_50", "map_small", "map_medium", "map_large")),
         TaskMetrics("multi-label", shipped_objectives("average_precision")),
     )
 }

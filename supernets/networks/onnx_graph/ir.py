@@ -110,6 +110,10 @@ class Graph:
         """A constant vector of 64-bit integers, for axes and shapes."""
         return self.constant(np.array(numbers, dtype=np.int64))
 
+    def floats(self, numbers: Sequence[float]) -> Value:
+        """A constant vector of 32-bit floats."""
+        return self.constant(np.array(numbers, dtype=np.float32))
+
     def whole(self, number: int) -> Value:
         """A constant 64-bit integer without dimensions."""
         return self.constant(np.array(number, dtype=np.int64))

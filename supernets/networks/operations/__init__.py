@@ -11,6 +11,7 @@ from supernets.networks.operations import (  # noqa: F401  # they fill the table
     reductions,
     selection,
     shapes,
+    suppression,
     tokens,
 )
 from supernets.networks.operations.arguments import may_return_view, operation
