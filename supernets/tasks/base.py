@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from supernets.tasks.agreement import OriginalOutputs
 
 Reduction = Literal["mean", "sum"]
+_ROUNDING = 1e-12
+"""Standard errors of shares that are no larger are those of equal scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,17 @@ class Score:
         n = len(examples)
         error = float(np.std(examples.astype(np.float64), ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
         return cls(value, error, examples)
+
+    @classmethod
+    def of_share(cls, value: float, examples: NDArray[Any]) -> Score:
+        """The score of a share that is no mean, with the standard error of the mean of the examples' scores.
+
+        Where these are all equal, as for a share of 0 or 1, an error of 0 would look certain. It is then half the width of the
+        score interval of one standard error (Wilson 1927): 1 / (2 (n + 1)).
+        """
+        score = cls.of(value, examples)
+        certain = 0.5 / (len(examples) + 1)
+        return cls(value, certain, examples) if score.error <= _ROUNDING else score
 
 
 class Task(ABC):

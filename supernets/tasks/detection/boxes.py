@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CLASS, X0, Y0, X1, Y1, AREA, CROWD = range(7)
-"""Columns of labelled boxes, (n, boxes, 7), float32: the class, or `NO_BOX`; the corners in pixels of the network's input, x to
+CLASS, X0, Y0, X1, Y1, AREA, CROWD, SCALE = range(8)
+"""Columns of labelled boxes, (n, boxes, 8), float32: the class, or `NO_BOX`; the corners in pixels of the network's input, x to
 the right and y down, the second corner exclusive; the area in pixels of the original image (of the mask, where the data have
-one); 1 for a region of many objects that counts for nobody, else 0."""
+one); 1 for a region of many objects that counts for nobody, else 0; and the edge of a pixel of the network's input in pixels of
+the original image, by which a detection's area in that image is known. The last one is the same in all rows of an image."""
 NO_BOX = -1.0
-"""The class of rows that fill up the boxes of an image; they follow its boxes."""
+"""The class of rows that fill up the boxes of an image, of which there is at least one; they follow its boxes."""
 BOX = slice(X0, Y1 + 1)
 DETECTION = 6
 """Columns of a detection: the four corners as above, the score from 0 to 1, and the class; (n, detections, 6), by descending

@@ -24,7 +24,7 @@ class DetectionHead(ABC):
 
         Args:
             outputs: (n, locations, numbers), raw.
-            targets: (n, boxes, 7), see `supernets.tasks.detection.boxes`.
+            targets: (n, boxes, 8), see `supernets.tasks.detection.boxes`.
         """
 
     @abstractmethod
