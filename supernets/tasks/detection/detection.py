@@ -16,8 +16,8 @@ from supernets.networks.capture.program import BATCH
 from supernets.networks.family_program import View, ViewInput
 from supernets.networks.network import viewed
 from supernets.networks.suppression import Suppression, detections
-from supernets.tasks.base import Metric, Score, Task
-from supernets.tasks.detection.average_precision import scored
+from supernets.tasks.base import Score, Task
+from supernets.tasks.detection.average_precision import METRICS, scored
 from supernets.tasks.detection.boxes import BOX, CLASS, DETECTED_CLASS, SCORE, X0, X1, Y0, Y1, pairwise_iou
 from supernets.tasks.detection.head import DetectionHead
 from supernets.tasks.detection.heads import head_of
@@ -44,7 +44,7 @@ class Detection(Task):
     """
 
     name = "detection"
-    metrics = tuple(Metric(name, "share") for name in ("map", "map_50", "map_small", "map_medium", "map_large"))
+    metrics = METRICS
     targets = "boxes"
     decodes = True
     needs_head = True
@@ -140,7 +140,7 @@ class DecodedNetwork(nn.Module):
 
 
 def moved_boxes(targets: Tensor, movements: Movements, side: int) -> Tensor:
-    """Labelled boxes (n, boxes, 7) after the movements of their images, (n, boxes, 7): parts outside of the image are cut off,
+    """Labelled boxes (n, boxes, 8) after the movements of their images, (n, boxes, 8): parts outside of the image are cut off,
     and boxes of which less than a pixel is left are gone."""
     moved = targets.clone()
     horizontal, vertical = targets[..., [X0, X1]], targets[..., [Y0, Y1]] + movements.down[:, None, None]

@@ -13,7 +13,7 @@ SIDE = 32
 def test_boxes_enclose_their_pixels_after_shifts_and_mirroring() -> None:
     generator = torch.Generator().manual_seed(3)
     n = 40
-    images, labels = torch.zeros(n, 1, SIDE, SIDE), torch.full((n, 2, 7), -1.0)
+    images, labels = torch.zeros(n, 1, SIDE, SIDE), torch.full((n, 2, 8), -1.0)
     for i in range(n):
         left, top = torch.randint(6, 14, (2,), generator=generator).tolist()
         width, height = torch.randint(3, 10, (2,), generator=generator).tolist()
