@@ -19,7 +19,7 @@ CLASSES, NUMBERS, SETS = "classes", "numbers", "sets"
 NO_LABELS = "none"
 """The kind of labels of examples without any: their labels are zeros."""
 BOXES, MASKS = "boxes", "masks"
-"""Kinds of labels of images: boxes of objects, (n, boxes, 7) float32, see `supernets.tasks.detection.boxes`; and a class for
+"""Kinds of labels of images: boxes of objects, (n, boxes, 8) float32, see `supernets.tasks.detection.boxes`; and a class for
 each pixel, (n, h, w) uint8, with `IGNORED` for pixels that count for nobody."""
 IGNORED = 255
 TEXT = "text"
