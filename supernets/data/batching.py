@@ -14,7 +14,7 @@ _WINDOW = 50
 """Batches whose sentences are sorted by length together: long enough to save most of the padding, short enough to mix."""
 
 _TYPICAL = 5
-"""Batches of sentences that represent all lengths."""
+"""Batches of sentences that represent all lengths, or of images that show more and less."""
 
 
 def batches(part: Part, batch_size: int, *, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -60,9 +60,9 @@ def by_length(part: Part, batch_size: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def typical_batches(part: Part, size: int, *, tokens: int | None = None) -> list[Tensor]:
-    """Inputs (size, ...) that represent the requests of a deployment: one batch of images, or several batches of sentences,
-    since their cost depends on their lengths.
+def typical_batches(part: Part, size: int, *, tokens: int | None = None, several: bool = False) -> list[Tensor]:
+    """Inputs (size, ...) that represent the requests of a deployment: one batch of images, or several batches where the cost
+    of examples differs, as that of sentences does by their lengths.
 
     With a size of 1 the sentences are the odd deciles of the part's lengths; larger batches keep the part's order, each padded
     to its longest. Examples are repeated if there are too few.
@@ -71,9 +71,11 @@ def typical_batches(part: Part, size: int, *, tokens: int | None = None) -> list
         size: Number of examples of a batch.
         tokens: Number of tokens of each sentence, in one batch; longer ones are cut, shorter ones repeated. None keeps their
             own lengths.
+        several: True if the cost of images differs by what they show.
     """
     if part.padding is None:
-        return [part.inputs[torch.arange(size) % len(part)]]
+        n = _TYPICAL if several else 1
+        return list(part.inputs[torch.arange(n * size) % len(part)].split(size))
     if tokens is not None:
         sentences = [row[row != part.padding] for row in part.inputs[torch.arange(size) % len(part)]]
         return [torch.stack([row.repeat(-(-tokens // len(row)))[:tokens] for row in sentences])]

@@ -237,13 +237,13 @@ def _least_squares(inputs: Tensor, missing: Tensor, *, intercept: bool) -> tuple
     (moments, products), (tests, expected) = (
         (inputs[part].T @ inputs[part], inputs[part].T @ missing[part]) for part in (~held_out, held_out)
     )
-    least, best = 0.0, 0.0
+    smallest_error, best = 0.0, 0.0
     for ridge in RIDGES:
         tried = _solved(moments, products, ridge)
         # Of the squares of what is missing, those without a change are left out.
         error = 0.0 if tried is None else float((tried * (tests @ tried - 2 * expected)).sum())
-        if error < least:
-            least, best = error, ridge
+        if error < smallest_error:
+            smallest_error, best = error, ridge
     if best and (solved := _solved(moments + tests, products + expected, best)) is not None:
         change = solved
     return change, shift - centre @ change if intercept else shift

@@ -76,9 +76,9 @@ def suppressed(
         chosen = chosen[:, :candidates, None]
         boxes, scores = boxes.take_along_dim(chosen, 1), scores.take_along_dim(chosen, 1)
     n_locations = scores.shape[1]
-    kept = _kept_scores(boxes, scores.transpose(1, 2), threshold, iou, n_detections).flatten(1)
-    kept = functional.pad(kept, (0, max(0, n_detections - kept.shape[1])))
-    ordered, order = kept.sort(dim=1, descending=True, stable=True)
+    final = _kept_scores(boxes, scores.transpose(1, 2), threshold, iou, n_detections).flatten(1)
+    final = functional.pad(final, (0, max(0, n_detections - final.shape[1])))
+    ordered, order = final.sort(dim=1, descending=True, stable=True)
     score, chosen = ordered[:, :n_detections, None], order[:, :n_detections, None]
     chosen = torch.where(score > 0, chosen, 0)
     rows = torch.cat([boxes.take_along_dim(chosen % n_locations, 1), score, (chosen // n_locations).to(boxes.dtype)], 2)
@@ -89,15 +89,15 @@ def _kept_scores(boxes: Tensor, scores: Tensor, threshold: float, iou: float, n_
     """The scores (n, classes, locations) of the boxes that stay; 0 for others. At most `n_detections` stay of each class."""
     overlaps = _overlaps(boxes) > iou
     left = torch.where(scores > threshold, scores, 0.0)
-    kept = torch.zeros_like(left)
+    final = torch.zeros_like(left)
     images = torch.arange(len(left), device=left.device)[:, None]
     for _ in range(min(n_detections, left.shape[2])):
         score, location = left.max(2)
         if not (score > 0).any():
             break
-        kept.scatter_reduce_(2, location[..., None], score[..., None], "amax")
+        final.scatter_reduce_(2, location[..., None], score[..., None], "amax")
         left = left.masked_fill(overlaps[images, location], 0.0).scatter(2, location[..., None], 0.0)
-    return kept
+    return final
 
 
 def _overlaps(boxes: Tensor) -> Tensor:

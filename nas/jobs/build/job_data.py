@@ -101,7 +101,10 @@ class JobData:
                 ids, longest = ids[:, : pairs.source], pairs.source
             shape = serving.batch or profile.batch_size, serving.prompt_tokens or longest
             return (np.resize(ids, shape),)  # prompts longer than a block continue with the next ones
-        batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=config.data.timed_tokens)
+        several = self.task.needs_head  # suppression takes longer where more is detected
+        batches = typical_batches(
+            self.dataset.validation, profile.batch_size, tokens=config.data.timed_tokens, several=several
+        )
         return tuple(inputs.numpy() for inputs in batches)
 
 

@@ -7,12 +7,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from supernets.data.preprocessing import BlockFormat, Format, ImageFormat, RowFormat, TextFormat
+from supernets.data.targets import BOXES, CLASSES, MASKS
 
 _PROJECT = ("nas", "supernets")
 _SCRIPTS = "nas.results.export.scripts"
 
 
-def script_of(format: Format, *, in_transformers: bool = False) -> bytes:
+def script_of(format: Format, targets: str = CLASSES, *, in_transformers: bool = False) -> bytes:
     """The script beside a network of inputs of a format.
 
     It finds the network's files by its own name: ``NAME.predict.py`` runs ``NAME.onnx``, or the cascade that ``NAME.json``
@@ -20,11 +21,12 @@ def script_of(format: Format, *, in_transformers: bool = False) -> bytes:
 
     Args:
         format: Format of the inputs.
+        targets: Kind of the labels, see `supernets.data.targets`.
         in_transformers: True if the network is in a folder of the transformers library.
     """
     match format:
         case ImageFormat():
-            name = "images"
+            name = {BOXES: "objects", MASKS: "class_maps"}.get(targets, "images")
         case TextFormat():
             name = "sentences"
         case RowFormat():

@@ -199,7 +199,7 @@ def network_bundle(
         files[file] = with_metadata(files.location(file), facts)
         onnx.checker.check_model(files[file], full_check=True)
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
-    files[script_path] = script_of(data.format)
+    files[script_path] = script_of(data.format, data.targets)
     written = [*models, weights_path, script_path]
     if isinstance(data.format, TextFormat | BlockFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()

@@ -134,8 +134,8 @@ def _written_examples(examples: NDArray[np.uint8] | Sequence[str], root: Path) -
         pixels = np.ascontiguousarray(examples)
         folder = root / f"examples-{hashlib.sha256(pixels.tobytes() + shape.encode()).hexdigest()[:16]}"
         if not folder.is_dir():
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=root) as own:
-                part = Path(own) / folder.name
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=root) as temporary:
+                part = Path(temporary) / folder.name
                 part.mkdir()
                 for i, image in enumerate(pixels):
                     Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(
@@ -165,12 +165,14 @@ def _written_model(module: nn.Module, shape: tuple[int, ...], root: Path) -> str
         for part in training:
             part.training = True
     name = name_of(type(module).__name__)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as own:  # another call may write one of this name
-        path = Path(own) / f"{name}.capture"
+    with tempfile.TemporaryDirectory(
+        prefix=f".{name}-", dir=root
+    ) as temporary:  # another call may write one of this name
+        path = Path(temporary) / f"{name}.capture"
         save_capture(path, captured)
-        named = root / f"{name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.capture"
-        path.replace(named)
-    return str(named)
+        stored_path = root / f"{name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.capture"
+        path.replace(stored_path)
+    return str(stored_path)
 
 
 def compressed_run(job: SearchJob, options: RunOptions) -> tuple[Run, bool]:

@@ -53,33 +53,33 @@ def ridge_weights(design: Array, targets: Array) -> Array:
     """
     gram = design @ design.T
     scale = max(float(np.trace(gram)) / len(targets), 1e-300)
-    least, best = float(np.square(targets).mean()), np.zeros(design.shape[1])
+    smallest_error, best = float(np.square(targets).mean()), np.zeros(design.shape[1])
     for penalty in PENALTIES:
         # The error of a row that is left out is its residual by one minus its leverage (Allen 1974).
         inverse = np.linalg.inv(gram + penalty * scale * np.eye(len(targets)))
         dual = inverse @ targets
         error = float(np.square(dual / np.diag(inverse)).mean())
-        if error < least:
-            least, best = error, design.T @ dual
+        if error < smallest_error:
+            smallest_error, best = error, design.T @ dual
     return best
 
 
 def kriging_weights(distances: Array, targets: Array) -> tuple[Array, float]:
     """Weights (n,) and the length of an exponential kernel whose sums interpolate targets; zeros where none is better.
 
-    Simple kriging (a Gaussian process of mean 0): the length and the noise have the least leave-one-out error.
+    Simple kriging (a Gaussian process of mean 0): the length and the noise have the smallest_error leave-one-out error.
 
     Args:
         distances: Distances between the n points, (n, n).
         targets: (n,).
     """
-    least, best = float(np.square(targets).mean()), (np.zeros(len(targets)), 1.0)
+    smallest_error, best = float(np.square(targets).mean()), (np.zeros(len(targets)), 1.0)
     for length in (0.5, 1.0, 2.0, 4.0):
         kernel = np.exp(-distances / length)
         for noise in (0.01, 0.1, 0.3, 1.0, 3.0):
             inverse = np.linalg.inv(kernel + noise * np.eye(len(targets)))
             weights = inverse @ targets
             error = float(np.square(weights / np.diag(inverse)).mean())
-            if error < least:
-                least, best = error, (weights, length)
+            if error < smallest_error:
+                smallest_error, best = error, (weights, length)
     return best

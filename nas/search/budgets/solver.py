@@ -108,7 +108,7 @@ class BudgetSolver:
     def _bisected(self, limits: Sequence[CostLimit], excluded: Sequence[Architecture]) -> Solution | None:
         """The best solution that keeps limits on costs that are not the sums of their terms, whose maxima in the program are
         moved together until it just does."""
-        least = {limit.metric: self._least_sum(self.costs[limit.metric]) for limit in limits}
+        minimum_by_metric = {limit.metric: self._least_sum(self.costs[limit.metric]) for limit in limits}
         best, loose, tight = None, _LOOSEST, 1.0
         for _ in range(_BISECTIONS):
             share = (loose + tight) / 2
@@ -116,7 +116,9 @@ class BudgetSolver:
                 limit
                 if limit.maximum is None or self.costs[limit.metric].is_exact
                 else CostLimit(
-                    limit.metric, limit.minimum, limit.maximum - share * (limit.maximum - least[limit.metric])
+                    limit.metric,
+                    limit.minimum,
+                    limit.maximum - share * (limit.maximum - minimum_by_metric[limit.metric]),
                 )
                 for limit in limits
             ]
@@ -150,10 +152,10 @@ class BudgetSolver:
 
         entries, low, high = list[tuple[int, int, float]](), list[float](), list[float]()
 
-        def constrain(row: Iterator[tuple[int, float]], least: float, most: float) -> None:
+        def constrain(row: Iterator[tuple[int, float]], lower: float, upper: float) -> None:
             entries.extend((len(low), variable, coefficient) for variable, coefficient in row)
-            low.append(least)
-            high.append(most)
+            low.append(lower)
+            high.append(upper)
 
         for i, choice in enumerate(self.space.choices):
             constrain(((v, 1.0) for v in range(self._places[i], self._places[i + 1])), 1, 1)
@@ -217,9 +219,9 @@ class BudgetSolver:
         for limit in limits:
             constant, row = self.costs[limit.metric].constant, coefficients[limit.metric]
             scale = max(float(np.abs(row).max()), 1e-300)
-            least = -np.inf if limit.minimum is None else (limit.minimum - constant) / scale
-            most = np.inf if limit.maximum is None else (limit.maximum - constant) / scale
-            constraints.append(LinearConstraint(row[None] / scale, least, most))
+            lower = -np.inf if limit.minimum is None else (limit.minimum - constant) / scale
+            upper = np.inf if limit.maximum is None else (limit.maximum - constant) / scale
+            constraints.append(LinearConstraint(row[None] / scale, lower, upper))
         for network in excluded:
             row = np.zeros(n_variables)
             row[[self._variable(i, gene) for i, gene in enumerate(network.genes)]] = 1

@@ -43,8 +43,8 @@ def suppressed(
     settings = (low.numbers([n_detections]), low.floats([iou]), low.floats([threshold]))
     indices = low.add("NonMaxSuppression", boxes, by_class, *settings)
     nothing = low.add("ConstantOfShape", low.add("Shape", by_class))
-    kept = low.add("ScatterND", nothing, indices, low.add("GatherND", by_class, indices))
-    flat = low.add("Reshape", kept, low.numbers([0, -1]))
+    final = low.add("ScatterND", nothing, indices, low.add("GatherND", by_class, indices))
+    flat = low.add("Reshape", final, low.numbers([0, -1]))
     if missing := max(0, n_detections - n_classes * n_locations):
         flat = low.add("Pad", flat, low.numbers([0, 0, 0, missing]))
     score, place = low.add_many("TopK", [flat, low.numbers([n_detections])], 2, axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import colorsys
 import json
 import signal
 import sys
@@ -122,11 +123,22 @@ def prediction(network: Network, outputs: NDArray[np.float32]) -> str:
 
 def arguments(description: str, metavar: str) -> list[str]:
     """The arguments of a script's command line."""
+    return list(described_parser(description, metavar).parse_args().examples)
+
+
+def described_parser(description: str, metavar: str) -> argparse.ArgumentParser:
+    """The parser of a script's command line, of which ``examples`` are the arguments."""
     if hasattr(signal, "SIGPIPE"):  # where a reader like head has left, end without a traceback
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("examples", nargs="+", metavar=metavar)
-    return list(parser.parse_args().examples)
+    return parser
+
+
+def colour_of(label: int) -> tuple[int, int, int]:
+    """A colour for a class, far from those of the classes before it: hues in steps of the golden ratio."""
+    red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.75, 0.85)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def predict(network: Network, examples: Iterable[str], preprocess: Callable[[str], NDArray[Any]]) -> None:
