@@ -6,6 +6,7 @@ from supernets.tasks.imitation import Imitation
 from supernets.tasks.language_modelling import LanguageModelling
 from supernets.tasks.multi_label import MultiLabel
 from supernets.tasks.regression import Regression
+from supernets.tasks.segmentation import Segmentation
 
 __all__ = [
     "CLASSIFICATION",
@@ -16,5 +17,6 @@ __all__ = [
     "MultiLabel",
     "Regression",
     "Score",
+    "Segmentation",
     "Task",
 ]

@@ -27,10 +27,10 @@ from supernets.networks.onnx_graph.ir import (
 from supernets.networks.operations.registry import LOWERED
 from supernets.space.axes import Dim
 
-FLOAT, INT64, BOOL = 1, 7, 9
+FLOAT, UINT8, INT64, BOOL = 1, 2, 7, 9
 """ONNX's numbers of types."""
-TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
-"""Integers are of 64 bits in the graph."""
+TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "uint8": UINT8, "bool": BOOL}
+"""Integers with a sign are of 64 bits in the graph."""
 MARKS = {BATCH: BATCH_SIZE, "tokens": LENGTH, "past": PAST, "context": CONTEXT, "room": ROOM}
 """The marks in shapes of the graph for each size that only inputs decide."""
 MARKS |= {f"{n} tokens": mark for n, mark in enumerate(MEMORIES[1:], 2)}
@@ -89,6 +89,8 @@ class Lowering(Graph):
                 self._values[name] = self.declare(
                     value.name, marked_shape(self.program, name), integer=dtype == "int64"
                 )
+                if dtype == "uint8":
+                    self.bytes.add(value.name)
 
     def value(self, name: str) -> Value:
         """A value of the program; a tensor becomes a parameter of the graph when it is first read."""

@@ -31,6 +31,8 @@ class Piece:
     constants: Mapping[str, NDArray[np.generic]]
     integers: frozenset[str]
     """Names of the integer inputs."""
+    bytes: frozenset[str] = frozenset()
+    """Names of the outputs that are 8-bit integers without a sign."""
 
     @property
     def key(self) -> str:
@@ -140,6 +142,7 @@ def piece_of(
         output_values,
         graph.constants,
         frozenset(graph.integers.intersection(inputs)),
+        frozenset(graph.bytes.intersection(outputs)),
     )
 
 

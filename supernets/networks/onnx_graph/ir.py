@@ -71,6 +71,7 @@ class Graph:
         constants: Constants of the operations (axes, shapes, scales), by name.
         shapes: Shapes of inputs, parameters, constants and results of operations, by name.
         integers: the names of inputs, parameters, constants and values of the program that are 64-bit integers.
+        bytes: the names of values of the program that are 8-bit integers without a sign.
     """
 
     def __init__(self) -> None:
@@ -79,6 +80,7 @@ class Graph:
         self.constants: dict[str, NDArray[np.generic]] = {}
         self.shapes: dict[str, Shape] = {}
         self.integers: set[str] = set()
+        self.bytes: set[str] = set()
 
     def declare(self, name: str, shape: Shape, *, integer: bool = False) -> Value:
         """A value with its shape, from outside the graph or of one of its nodes."""

@@ -62,6 +62,7 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
         *((graph.output, boundary_value) for boundary_value in piece.outputs),
     ]:
         elements = onnx.TensorProto.INT64 if boundary_value.name in piece.integers else onnx.TensorProto.FLOAT
+        elements = onnx.TensorProto.UINT8 if boundary_value.name in piece.bytes else elements
         shape = [dynamic.get(size, size) for size in boundary_value.shape]
         declared.append(onnx.helper.make_tensor_value_info(renamed[boundary_value.name], elements, shape))
     body: list[Buffer] = [graph.SerializeToString()]
