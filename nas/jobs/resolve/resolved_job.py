@@ -39,6 +39,7 @@ _TASKS = {
     "language-modelling": "supernets.tasks.language_modelling:LanguageModelling",
     "imitation": "supernets.tasks.imitation:Imitation",
     "detection": "supernets.tasks.detection.detection:Detection",
+    "segmentation": "supernets.tasks.segmentation:Segmentation",
     "multi-label": "supernets.tasks.multi_label:MultiLabel",
 }
 """The classes of the shipped tasks, which need torch."""

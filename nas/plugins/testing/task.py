@@ -56,6 +56,16 @@ class TaskContract:
         """
         return torch.randn((n, task.n_outputs(data) or 1), generator=torch.Generator().manual_seed(1))
 
+    def scored_outputs(self, task: Task, data: DataSet, n: int) -> Tensor:
+        """Outputs that the task scores for `n` examples, (n, ...); those of training unless the task `decodes`.
+
+        Args:
+            task: Task under test, fitted to the data.
+            data: Data that the task has prepared.
+            n: Number of examples, at least 1.
+        """
+        return self.outputs(task, data, n)
+
     @pytest.fixture
     def prepared(self) -> tuple[Task, DataSet]:
         """The task fitted to its data, and these."""
@@ -119,7 +129,7 @@ class TaskContract:
         task, data = prepared
         for metric in task.metrics:
             part = task.examples(metric.name, data.validation)
-            outputs, targets = self.outputs(task, data, len(part)).numpy(), part.labels.numpy()
+            outputs, targets = self.scored_outputs(task, data, len(part)).numpy(), part.labels.numpy()
             order = np.random.default_rng(2).permutation(len(targets))
             score = task.score(metric.name, outputs, targets)
             again = task.score(metric.name, outputs[order], targets[order])
@@ -138,8 +148,9 @@ class TaskContract:
             prepared: The task fitted to its data, and these data.
         """
         task, data = prepared
-        outputs = self.outputs(task, data, _N).numpy()
+        outputs = self.scored_outputs(task, data, _N).numpy()
         assert task.alike(outputs, outputs).tolist() == [True] * _N
+        np.testing.assert_array_equal(task.aligned(outputs, outputs), outputs)
 
     def test_what_a_deployment_must_know_is_written_as_json(self, prepared: tuple[Task, DataSet]) -> None:
         """The facts of the task that a deployment needs can be written as JSON, as in the manifest of an export.

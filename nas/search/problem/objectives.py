@@ -80,6 +80,8 @@ _METRICS: Mapping[str, MetricKind] = {
     "map_small": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Mean average precision, small objects"),
     "map_medium": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Mean average precision, medium objects"),
     "map_large": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Mean average precision, large objects"),
+    "miou": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Mean intersection over union"),
+    "pixel_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Accuracy of pixels"),
     "perplexity": MetricKind("", Goal.MINIMIZE, scored=True, title="Perplexity"),
     "bits_per_byte": MetricKind("bits", Goal.MINIMIZE, scored=True, title="Bits per byte"),
     "choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Accuracy of choices"),

@@ -92,6 +92,7 @@ SHIPPED: Mapping[str, TaskMetrics] = {
         TaskMetrics(LANGUAGE, (*shipped_objectives("perplexity", "bits_per_byte", *CHOICES), *ROUTING)),
         TaskMetrics(IMITATION, shipped_objectives(AGREEMENT, "r2")),
         TaskMetrics("detection", shipped_objectives("map", "map_50", "map_small", "map_medium", "map_large")),
+        TaskMetrics("segmentation", shipped_objectives("miou", "pixel_accuracy")),
         TaskMetrics("multi-label", shipped_objectives("average_precision")),
     )
 }

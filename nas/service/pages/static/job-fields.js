@@ -134,7 +134,7 @@ function showMetrics(metrics) {
   const first = at("metrics");
   if (first.dataset.names !== names) {
     const isUsual = ({ name, is_objective, minimum, maximum }) => (
-      is_objective || minimum !== null || maximum !== null || /^(accuracy|mae|average_precision|perplexity|bits_per_byte|(normalised_)?choice_accuracy|latency_ms)\b/.test(name)
+      is_objective || minimum !== null || maximum !== null || /^(accuracy|mae|average_precision|map|miou|perplexity|bits_per_byte|(normalised_)?choice_accuracy|latency_ms)\b/.test(name)
     );
     first.replaceChildren(...metrics.filter(isUsual).map(row));
     at("more-metrics").replaceChildren(...metrics.filter((metric) => !isUsual(metric)).map(row));

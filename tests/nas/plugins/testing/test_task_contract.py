@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from nas.plugins.testing import TaskContract
-from supernets.data import Part
-from supernets.tasks import Classification, MultiLabel, Regression, Score, Task
+from supernets.data import DataSet, Part
+from supernets.data.targets import IGNORED
+from supernets.tasks import Classification, MultiLabel, Regression, Score, Segmentation, Task
 from supernets.tasks.agreement import OriginalOutputs
+from supernets.tasks.detection.detection import Detection
+from supernets.tasks.detection.head import DetectionHead
 
 
 def outputs_of_an_original(part: Part) -> Tensor:
@@ -37,6 +43,84 @@ class TestMultiLabel(TaskContract):
     @staticmethod
     def make() -> Task:
         return MultiLabel()
+
+
+class OnPixels(TaskContract):
+    """Images of squares on a background, which have a class each."""
+
+    def squares(self, task: Task) -> tuple[DataSet, dict[str, NDArray[np.int64]]]:
+        """The data set with its images, and the class, left and top of the square of 4 pixels of each image by part."""
+        data, rng = super().data(Classification()), np.random.default_rng(3)
+        n_by_part = {part: len(getattr(data, part)) for part in ("train", "validation", "test")}
+        return data, {
+            part: np.stack([np.arange(n) % 3, *rng.integers(0, 5, (2, n))], axis=1) for part, n in n_by_part.items()
+        }
+
+
+def labelled(data: DataSet, targets: str, labels: Mapping[str, NDArray[Any]]) -> DataSet:
+    """The data set with other labels."""
+    parts = {part: replace(getattr(data, part), labels=torch.from_numpy(values)) for part, values in labels.items()}
+    return replace(data, targets=targets, **parts)
+
+
+class TestSegmentation(OnPixels):
+    @staticmethod
+    def make() -> Task:
+        return Segmentation()
+
+    def data(self, task: Task) -> DataSet:
+        data, squares = self.squares(task)
+        masks = {part: np.zeros((len(rows), 8, 8), dtype=np.uint8) for part, rows in squares.items()}
+        for part, rows in squares.items():
+            for mask, (label, left, top) in zip(masks[part], rows, strict=True):
+                mask[0] = IGNORED
+                mask[top : top + 4, left : left + 4] = label
+        return labelled(data, "masks", masks)
+
+    def outputs(self, task: Task, data: DataSet, n: int) -> Tensor:
+        return torch.randn((n, data.n_classes, 8, 8), generator=torch.Generator().manual_seed(1))
+
+    def scored_outputs(self, task: Task, data: DataSet, n: int) -> Tensor:
+        return self.outputs(task, data, n).argmax(1).to(torch.uint8)
+
+
+class OneBox(DetectionHead):
+    """One location: the corners of a box, and a logit for each class."""
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        classes = functional.cross_entropy(outputs[:, 0, 4:], targets[:, 0, 0].long(), reduction="none")
+        return classes + (outputs[:, 0, :4] - targets[:, 0, 1:5]).abs().mean(1)
+
+    def decoded(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs[..., :4], outputs[..., 4:].sigmoid()
+
+    def distance(self, outputs: Tensor, teacher: Tensor) -> Tensor:
+        return (outputs - teacher).square().mean()
+
+
+class TestDetection(OnPixels):
+    @staticmethod
+    def make() -> Task:
+        return Detection(OneBox())
+
+    def data(self, task: Task) -> DataSet:
+        data, squares = self.squares(task)
+        boxes = {part: np.zeros((len(rows), 4, 8), dtype=np.float32) for part, rows in squares.items()}
+        for part, rows in squares.items():
+            scales = 10.0 + 30 * (np.arange(len(rows)) % 3)  # of squares of all sizes
+            boxes[part][:, :, 0], boxes[part][:, :, 7] = -1, scales[:, None]
+            boxes[part][:, 0, :3], boxes[part][:, 0, 3:5] = rows, rows[:, 1:] + 4
+            boxes[part][:, 0, 5] = (4 * scales) ** 2 * np.where(np.arange(len(rows)) % 2, 0.3, 1.0)
+        return labelled(data, "boxes", boxes)
+
+    def outputs(self, task: Task, data: DataSet, n: int) -> Tensor:
+        return torch.randn((n, 1, 4 + data.n_classes), generator=torch.Generator().manual_seed(1))
+
+    def scored_outputs(self, task: Task, data: DataSet, n: int) -> Tensor:
+        corners = torch.from_numpy(np.random.default_rng(4).integers(0, 5, (n, 30, 2)).astype(np.float32))
+        scores = torch.rand((n, 30, 1), generator=torch.Generator().manual_seed(1)).sort(1, descending=True).values
+        classes = torch.randint(0, data.n_classes, (n, 30, 1), generator=torch.Generator().manual_seed(1)).float()
+        return torch.cat([corners, corners + 4, scores, classes], 2)
 
 
 class Wrong(Classification):
