@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from supernets.data.dense.dense_data import TARGETS as DENSE
+from supernets.data.dense.dense_data import dense_images, dense_source
 from supernets.data.document_blocks import block_data_set
 from supernets.data.documents import text_documents
 from supernets.data.fashion_mnist import fashion_mnist
@@ -33,7 +35,7 @@ from supernets.data.pair_blocks import pair_data_set
 from supernets.data.pixels import fit, image_of, normalise, statistics
 from supernets.data.preprocessing import ImageFormat, Resizing, RowFormat, TextFormat, decode, standardised
 from supernets.data.splitting import Split, split
-from supernets.data.targets import CLASSES
+from supernets.data.targets import BOXES, CLASSES, MASKS
 from supernets.data.text_classification import text_classification
 from supernets.data.text_pairs import text_pairs
 from supernets.data.tokenizing import SentenceTokenizer
@@ -55,6 +57,10 @@ _PATHS: Mapping[str, str] = {
     "number-table": "the table of numbers and labels",
     "text": "text files or tables of documents",
     "text-pairs": "tables of pairs",
+    "coco": "a .json file of annotations, or a folder with one for each part",
+    "yolo": "the folder of data.yaml, images and labels",
+    "voc": "the folder of Annotations and JPEGImages",
+    "segmentation-folder": "the folder of images and masks",
 }
 """What the path of data sets of files leads to."""
 NAMES = ("digits", "fashion-mnist", *_PATHS)
@@ -83,15 +89,17 @@ def load_data(
             `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`),
             ``image-table`` (the user's own, named in the table `path` with their labels), ``text-classification`` (the
             user's own sentences in `path`), ``number-table`` (the rows of numbers of the table `path`, with a label each),
-            ``text`` (the user's own documents in `path`, for language models) or ``text-pairs`` (rows of a source and a target
-            in the table `path`, for encoder-decoders).
+            ``text`` (the user's own documents in `path`, for language models), ``text-pairs`` (rows of a source and a target
+            in the table `path`, for encoder-decoders), ``coco``, ``yolo`` or ``voc`` (images with boxes in these formats), or
+            ``segmentation-folder`` (images with masks).
         path: File or folder of the data, as `name` says; required by the user's own data sets. None for ``digits``, which has
             no files, and to look up or download ``fashion-mnist``.
         options: Options of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.
         seed: Seed of the split, at least 0; the parts depend on it and on the data alone.
-        targets: the kind of labels that a table has, see `supernets.data.targets`; other data sets have their own.
+        targets: the kind of labels that a table has, see `supernets.data.targets`; other data sets have their own, and those of
+            boxes or masks are checked against it unless it is the default.
         on_progress: called about once a second while files are read.
 
     Raises:
@@ -137,11 +145,14 @@ def data_set_of(
     image_options = _options(name, options, ImageOptions)
     n_channels, native_size = source.train.inputs.shape[1:3]
     size, n_channels = image_options.image_size or native_size, image_options.channels or n_channels
+    if source.targets in (BOXES, MASKS) and size != native_size:
+        boxes = f"its {source.targets} are those of images of {native_size} pixels a side"
+        raise invalid_option(f"{source.where}: image_size={size}: {boxes}; leave it out")
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
     check_memory(n_images, channels=n_channels, image_size=size, where=source.where)
     examples = split(source, validation=validation, test=test, seed=seed)
     shape: dict[str, Any] = {"image_size": size, "channels": n_channels}
-    resizing = _resizing(name, image_options, resized=size != native_size)
+    resizing = _resizing(name, source, image_options, resized=size != native_size)
     fitted = Split(*(fit(part, levels=source.levels, **shape, resizing=resizing) for part in examples))
     levels = source.levels if size == native_size else 255
     mean, std = _normalisation(image_options, n_channels) or statistics(fitted.train.inputs, levels)
@@ -159,8 +170,15 @@ def some_images(
     n: int,
     image_column: str | None = None,
     labelled: bool = True,
+    images: Path | None = None,
 ) -> list[Image.Image]:
     """At most `n` images of a data set as its files have them, decoded but not resized, spread over the training part.
+
+    Args:
+        name, path: As in `load_data`.
+        channels: 1 (grey) or 3 (colour).
+        n: Maximum number of images.
+        image_column, labelled, images: As in `ImageOptions`.
 
     Raises:
         DataError: as `load_data`.
@@ -170,6 +188,8 @@ def some_images(
         return of_folder(path, channels=channels, n=n)
     if name == "image-table" and path is not None:
         return images_of_table(path, channels=channels, n=n, column=image_column)
+    if name in DENSE:
+        return dense_images(name, _required(name, path), images=images, channels=channels, n=n)
     return images_of(_images(name, path, ImageOptions(), no_progress, CLASSES), channels=channels, n=n)
 
 
@@ -193,8 +213,10 @@ def _required(name: str, path: Path | None) -> Path:
     return path
 
 
-def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:
+def _resizing(name: str, source: Source, options: ImageOptions, *, resized: bool) -> Resizing:
     """The method by which images are resized; `resized` is True if images of arrays have another size than the data set."""
+    if source.targets in (BOXES, MASKS):
+        return "letterbox"
     if not options.as_in_0_1:
         return "pillow"
     if name in _OF_FILES:
@@ -227,6 +249,8 @@ def _images(name: str, path: Path | None, options: ImageOptions, on_progress: On
             return read_folder(_required(name, path), options, on_progress=on_progress)
         case "image-table":
             return image_table(_required(name, path), options, targets, on_progress=on_progress)
+        case "coco" | "yolo" | "voc" | "segmentation-folder":
+            return dense_source(name, _required(name, path), options, targets, on_progress=on_progress)
         case _:
             raise invalid_option(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
 

@@ -290,7 +290,7 @@ def _common_size(path: Path, shapes: list[Shape]) -> int:
 
 def read_shape(file: Path) -> Shape:
     """The size and kind of an image."""
-    with _opened(file) as image:
+    with opened_image(file) as image:
         grey = image.mode in _GREY_MODES or image.mode.startswith(_DEEP_MODE)
         return Shape(max(image.size), min(image.size), grey)
 
@@ -306,14 +306,15 @@ def read_image(file: Path, *, channels: int, reduced: bool = False) -> Image.Ima
     Args:
         reduced: Reads a JPEG at an eighth of its size, which is several times faster, and reads all of its data.
     """
-    with _opened(file) as image:
+    with opened_image(file) as image:
         if reduced:
             image.draft(None, (1, 1))
         return decode(image, channels)
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
+def opened_image(file: Path) -> Iterator[Image.Image]:
+    """An image file whose header was read; raises `DataError` where it, or what is read of it, is no usable image."""
     if file.exists() and not file.is_file():  # opening a pipe would wait for its writer
         raise unreadable(f"{file}: is a pipe, a socket or a device; expected an image file; remove it")
     try:

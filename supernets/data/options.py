@@ -51,6 +51,8 @@ class ImageOptions:
         as_in_0_1: True to resize as version 0.1 did, see `Resizing`.
         labelled: False for the images of a folder without labels.
         examples: Maximum number of images without labels, spread over the folder; None for all.
+        images: Folder of the images that the annotations of ``coco`` name; None for the folder of the annotations, or the
+            folder ``images`` in it or beside it.
 
     Raises:
         DataError: a value is out of its range.
@@ -68,6 +70,7 @@ class ImageOptions:
     interpolation: str | None = None
     labelled: bool = True
     examples: int | None = None
+    images: Path | None = None
 
     def __post_init__(self) -> None:
         if self.crop is not None and not 0 < self.crop <= 1:

@@ -1,7 +1,7 @@
 """Preprocessing of images, sentences and rows of numbers: one description that training, exports and written scripts share.
 
-Exports copy the source of `decode`, `square`, `centre`, `normalised` and `standardised`, and of
-`supernets.data.tokenizing.configure`, into a script.
+Exports copy the source of `decode`, `square`, `centre`, `letterbox`, `letterbox_window`, `normalised` and `standardised`, and
+of `supernets.data.tokenizing.configure`, into a script.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
-Resizing = Literal["pillow", "pillow-in-one-call", "torch"]
-"""The method by which images are resized: by `square`; or as in version 0.1, by `square_in_one_call` (image folders) or by
-torch (digits and fashion-mnist)."""
+Resizing = Literal["pillow", "letterbox", "pillow-in-one-call", "torch"]
+"""The method by which images are resized: by `square`; by `letterbox` (data of boxes and masks); or as in version 0.1, by
+`square_in_one_call` (image folders) or by torch (digits and fashion-mnist)."""
 
 PLAIN = "bilinear"
 """The interpolation of images without one of their own."""
@@ -63,6 +63,28 @@ def centre(image: Image.Image, size: int, crop: float, interpolation: str) -> ND
     image = image.resize((size, image.height), method, box=(left, 0, right, image.height))
     image = image.resize((size, size), method, box=(0, top, size, bottom))
     return np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)
+
+
+def letterbox_window(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """The place of a whole image in a letterboxed square of `size` pixels: left, top, width and height, in pixels.
+
+    The long side becomes `size`, the short one is rounded, and at least 1; of an odd margin the smaller half is on the left and
+    at the top. A point (x, y) of the image is at ``(left + x * new_width / width, top + y * new_height / height)``.
+    """
+    long = max(width, height)
+    new_width, new_height = (max(1, (2 * side * size + long) // (2 * long)) for side in (width, height))
+    return (size - new_width) // 2, (size - new_height) // 2, new_width, new_height
+
+
+def letterbox(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """The whole image in a grey square (114), resized (bilinear, antialiased), rows before columns: (channels, size, size)."""
+    left, top, width, height = letterbox_window(*image.size, size)
+    bilinear = Image.Resampling.BILINEAR
+    image = image.resize((width, image.height), bilinear).resize((width, height), bilinear)
+    pixels = np.asarray(image).reshape(height, width, -1)
+    out = np.full((size, size, pixels.shape[2]), 114, dtype=np.uint8)
+    out[top : top + height, left : left + width] = pixels
+    return out.transpose(2, 0, 1)
 
 
 def square_in_one_call(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -115,11 +137,13 @@ class ImageFormat:
 
     @property
     def of_square(self) -> bool:
-        """True if images are resized by `square`, and not by `centre`."""
-        return self.crop == 1 and self.interpolation == PLAIN
+        """True if images are resized by `square`, and not by `centre` or `letterbox`."""
+        return self.resizing != "letterbox" and self.crop == 1 and self.interpolation == PLAIN
 
     def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """The bytes of a decoded image, (channels, image_size, image_size)."""
+        if self.resizing == "letterbox":
+            return letterbox(image, self.image_size)
         if self.of_square:
             return square(image, self.image_size)
         return centre(image, self.image_size, self.crop, self.interpolation)
@@ -149,7 +173,21 @@ class ImageFormat:
             "mean": list(self.mean),
             "std": list(self.std),
             "layout": "batch, channel, row, column",
-            **({} if self.of_square else self._centre()),
+            **self._placement(),
+        }
+
+    def _placement(self) -> dict[str, Any]:
+        """The facts of images that are not resized by `square`."""
+        if self.resizing == "letterbox":
+            return self._letterbox()
+        return {} if self.of_square else self._centre()
+
+    def _letterbox(self) -> dict[str, Any]:
+        return {
+            "crop": "none: the whole image, its aspect ratio kept",
+            "resized_side": "the long side; the short one in proportion, rounded to the nearest, halves up, at least 1",
+            "padding": 114,
+            "padding_side": "both sides of the short side; of an odd number of pixels the smaller half on the left or top",
         }
 
     def _centre(self) -> dict[str, Any]:

@@ -70,6 +70,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "data.invalid": "A data set is missing, empty or unfit for training.",
     "data.invalid-option": "An option of a data set is out of its range, unknown, or not for this data set.",
     "data.layout": "Files of a data set are not laid out as expected; the message says how.",
+    "data.malformed-labels": "Boxes, masks or images of a data set are wrong; the message lists them.",
     "data.malformed-table": "A table of sentences lacks a column, or has a row that cannot be used.",
     "data.missing": "A file or folder of a data set does not exist, or its path is not given.",
     "data.tokenizer-unusable": "A tokenizer cannot be read, or cannot tokenize the sentences.",

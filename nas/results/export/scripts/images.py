@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas.results.export.scripts.prediction import Network, arguments, network_beside, predict
-from supernets.data.preprocessing import centre, decode, normalised, square, square_in_one_call
+from supernets.data.preprocessing import centre, decode, letterbox, normalised, square, square_in_one_call
 
 
 def preprocessor(network: Network) -> Callable[[str], NDArray[Any]]:
@@ -34,6 +34,8 @@ def preprocessor(network: Network) -> Callable[[str], NDArray[Any]]:
             return np.asarray(decoded).reshape(1, decoded.height, decoded.width, -1)
         if "crop_share" in how:
             pixels = centre(decoded, how["size"][0], how["crop_share"], how["filter"])
+        elif how["resizing"] == "letterbox":
+            pixels = letterbox(decoded, how["size"][0])
         elif how["resizing"] == "pillow-in-one-call":
             pixels = square_in_one_call(decoded, how["size"][0])
         else:
