@@ -10,8 +10,7 @@ from supernets.errors import DataError
 
 MAX_LISTED = 20
 """Maximum number of lines in an error."""
-MALFORMED = "data.malformed-labels"
-malformed_labels = partial(DataError, code=MALFORMED)
+malformed_labels = partial(DataError, code="data.malformed-labels")
 
 
 class Faults:
@@ -33,7 +32,9 @@ class Faults:
         """The image files that have a fault, in the order of their first ones."""
         return self._files.keys()
 
-    def add(self, where: Path | str, text: str, *, image: Path | None = None, code: str = MALFORMED) -> None:
+    def add(
+        self, where: Path | str, text: str, *, image: Path | None = None, code: str = "data.malformed-labels"
+    ) -> None:
         """Adds a fault.
 
         Args:
@@ -61,7 +62,7 @@ class Faults:
         """
         if not self._n or (skip and usable and not self._n_without_image):
             return
-        code = self._codes.pop() if len(self._codes) == 1 else MALFORMED
+        code = self._codes.pop() if len(self._codes) == 1 else "data.malformed-labels"
         remedy = "" if skip or self._n_without_image else ", or set skip_unreadable: true to leave out such images"
         if self._n == 1:
             raise DataError(f"{self._path}: {self._lines[0]}; correct or remove it{remedy}", code=code)

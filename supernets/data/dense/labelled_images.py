@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ from supernets.data.targets import BOXES, IGNORED, MASKS, set_groups
 
 DEFAULT_SIZE = 320
 """Side in pixels of letterboxed images without an `image_size`: the size of torchvision's mobile detectors."""
-COLUMNS = 7
-"""Numbers of a labelled box: class, x0, y0, x1, y1, area, crowd; see `supernets.tasks.detection.boxes`."""
+COLUMNS = 8
+"""Numbers of a labelled box: class, x0, y0, x1, y1, area, crowd, scale; see `supernets.tasks.detection.boxes`."""
 _NO_BOX = -1
 _TOLERANCE = 1.0
 """Pixels by which a box may reach outside of its image, where it is cut off: tools round differently."""
@@ -91,6 +92,11 @@ class _Read(NamedTuple):
         """Width and height of the image upright."""
         return self.stored[::-1] if self.orientation >= 5 else self.stored
 
+    def scale(self, size: int) -> float:
+        """The edge of a pixel of the letterboxed image in pixels of the original; of unequal edges their geometric mean."""
+        _, _, width, height = letterbox_window(*self.stored, size)
+        return math.sqrt(self.stored[0] * self.stored[1] / (width * height))
+
 
 def part_of(name: str) -> str:
     """The part that is a word of the name of a file or folder (``instances_val2017``: validation); "" for none or several."""
@@ -134,6 +140,7 @@ def boxes_source(
         labels = np.zeros((len(files), most, COLUMNS), dtype=np.float32)
         labels[:, :, 0] = _NO_BOX
         for i, file in enumerate(files):
+            labels[i, :, -1] = read[file].scale(size)
             labels[i, : len(rows[file])] = rows[file]
         return labels
 
@@ -293,6 +300,7 @@ def _rows(image: LabelledImage, read: _Read, size: int, faults: Faults) -> NDArr
     rows[:, 1:5] = clipped * (ratios * 2) + (left, top) * 2
     rows[:, 5] = areas
     rows[:, 6] = [box.crowd for box in image.boxes]
+    rows[:, 7] = read.scale(size)
     return rows
 
 

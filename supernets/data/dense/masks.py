@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernets.data.dense.class_table import FILES, UNKNOWN, ClassTable
-from supernets.data.dense.faults import MALFORMED, Faults
+from supernets.data.dense.faults import Faults
 from supernets.data.dense.labelled_images import LabelledImage, part_of
 from supernets.data.image_folder import SUFFIXES, opened_image
 from supernets.data.labelled_examples import listed, misplaced, missing
@@ -142,7 +142,7 @@ class MaskReader:
         self._add(image, text)
         return None
 
-    def _add(self, image: Path, text: str, code: str = MALFORMED) -> None:
+    def _add(self, image: Path, text: str, code: str = "data.malformed-labels") -> None:
         """Adds a fault of an image's mask, which is not read again."""
         self._faulty.add(image)
         self._faults.add(self._masks[image], text, image=image, code=code)

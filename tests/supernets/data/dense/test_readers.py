@@ -58,13 +58,14 @@ def expected_image(scene: Scene) -> NDArray[np.uint8]:
 
 
 def expected_boxes(scene: Scene) -> NDArray[np.float64]:
-    """Class, corners in the letterboxed image, area and crowd of each box."""
+    """Class, corners in the letterboxed image, area, crowd and scale of each box."""
     x_scale, y_scale, left, top, _, _ = window(scene)
+    scale = (x_scale * y_scale) ** -0.5
     rows = [
-        (label, left + x0 * x_scale, top + y0 * y_scale, left + x1 * x_scale, top + y1 * y_scale, area, 0)
+        (label, left + x0 * x_scale, top + y0 * y_scale, left + x1 * x_scale, top + y1 * y_scale, area, 0, scale)
         for (label, x0, y0, x1, y1), area in zip(scene.boxes.tolist(), scene.areas.tolist(), strict=True)
     ]
-    return np.array(rows, dtype=np.float64).reshape(-1, 7)
+    return np.array(rows, dtype=np.float64).reshape(-1, 8)
 
 
 def expected_mask(scene: Scene) -> NDArray[np.uint8]:
@@ -100,7 +101,8 @@ def check_boxes(data: DataSet, part: Part, scenes: Scenes, *, has_areas: bool) -
         # Corners are of float32, and shares in YOLO's files have nine digits.
         np.testing.assert_allclose(labels[:n, 1:], expected[:, 1:], rtol=1e-5, atol=1e-4)
         assert (labels[n:, 0] == -1).all()
-        assert not labels[n:, 1:].any()
+        assert np.ptp(labels[:, 7]) == 0
+        assert not labels[n:, 1:7].any()
 
 
 class TestBoxes:
