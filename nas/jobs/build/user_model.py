@@ -23,11 +23,12 @@ from supernets.networks.capture.captured_model import (
     check_operations,
     load_capture,
 )
-from supernets.networks.capture.classifier import with_outputs
+from supernets.networks.capture.classifier import with_classes, with_outputs
 from supernets.networks.capture.model_names import FRACTIONS, is_function
 from supernets.networks.capture.model_proof import check_model
 from supernets.networks.capture.opening import open_model
 from supernets.networks.capture.space import Granularity, SpaceOptions
+from supernets.networks.capture.torchvision_dense import ONE_STAGE
 from supernets.networks.capture.user_model import TokenInputs, UserModel, own_model
 from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import sort_by_importance
@@ -35,6 +36,8 @@ from supernets.training.checkpoint import make_supernet
 
 _SHORT = 0.7
 """Sentences of at most this share of the most tokens are noted."""
+_BOXES, _MASKS = "boxes", "masks"
+"""Kinds of labels of detectors and segmenters."""
 _PREPROCESSING = ("image_size", "channels", "mean", "std")
 
 
@@ -100,12 +103,16 @@ class JobModel:
         if self.run is not None and isinstance(self.model, CapturedModel):
             return self.model
         where = f"{self.source}: supernet.model"
+        _check_targets(self.model, data, where)
+        adapted, seed = self, self.config.seed
         try:
-            text = data.format if isinstance(data.format, TextFormat) else None
-            model = self._of_images(data, where) if text is None else self._of_sentences(data, text, where)
-            check_operations(model)
             if n_outputs is not None:
-                model = with_outputs(model, n_outputs, seed=self.config.seed)
+                adapted = replace(self, model=with_classes(self.model, n_outputs, seed=seed))
+            text = data.format if isinstance(data.format, TextFormat) else None
+            model = adapted._of_images(data, where) if text is None else adapted._of_sentences(data, text, where)
+            check_operations(model)
+            if n_outputs is not None and model.dense is None:
+                model = with_outputs(model, n_outputs, seed=seed, of_pixels=data.targets == _MASKS)
             check_model(model, _options(self.config))
         except CaptureError as error:
             raise JobError(f"{where}: {error}", code=error.code) from error
@@ -154,6 +161,23 @@ class JobModel:
             return model
         note = f"sentences are padded to data.max_tokens, {text.max_tokens}, and the longest has {longest}; fewer are faster"
         return replace(model, notes=(*model.notes, note))
+
+
+def _check_targets(model: UserModel | CapturedModel, data: DataSet, where: str) -> None:
+    """Raises `JobError` unless a detector or segmenter has data whose labels it learns, and such data such a model."""
+    wanted = None if model.dense is None else _BOXES if model.dense.is_detector else _MASKS
+    if wanted is not None and data.targets != wanted:
+        raise JobError(
+            f"{where}: {model.name} learns {wanted}, and the labels of data.name: {data.name} are {data.targets}; take data "
+            f"with {wanted} and their task, or another model",
+            code="job.unfit-data",
+        )
+    if data.targets == _BOXES and wanted is None:
+        raise JobError(
+            f"{where}: the labels of data.name: {data.name} are boxes, and {model.name} is no detector of torchvision; take "
+            f"one of {', '.join(ONE_STAGE)}, or the family detector",
+            code="job.unfit-data",
+        )
 
 
 def _check_tokens(inputs: TokenInputs, text: TextFormat, where: str) -> None:
@@ -208,7 +232,7 @@ def family_of(model: CapturedModel, job: ResolvedJob) -> CapturedFamily:
         JobError: nothing in it is elastic with the job's options.
     """
     try:
-        return CapturedFamily(model.program, _options(job.config), tensors=model.tensors)
+        return CapturedFamily(model.program, _options(job.config), tensors=model.tensors, head=model.head)
     except SpaceError as error:
         raise JobError(f"{job.source}: supernet: {error}", code=error.code) from None
 
@@ -288,7 +312,7 @@ def supernet_of(
     else:
         captured = captured_for(model, shape)
     options = SpaceOptions(granularity, tuple(widths), tuple(keep))
-    family = CapturedFamily(captured.program, options, tensors=captured.tensors)
+    family = CapturedFamily(captured.program, options, tensors=captured.tensors, head=captured.head)
     if prove:
         check_model(captured, options, elastic=family.elastic, example=example)
     supernet = make_supernet(family)

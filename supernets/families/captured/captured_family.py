@@ -27,6 +27,9 @@ from supernets.space import Architecture
 from supernets.space.axes import Axes, Dim, NamedDims, size_of
 from supernets.space.cost import Counts, lies_in
 
+_OF_MAPS = 4
+"""Dimensions of outputs that are maps: batch, channels, height, width."""
+
 
 class CapturedFamily(Family):
     """All networks that the axes and residual branches of a captured program span.
@@ -34,6 +37,7 @@ class CapturedFamily(Family):
     Args:
         tensors: Tensors of the captured network by name, with which templates begin; None for zeros, where a checkpoint
             follows.
+        head: Facts of the head that decodes the network's outputs; None for outputs that are answers.
 
     Raises:
         SpaceError: nothing in it is elastic.
@@ -41,8 +45,15 @@ class CapturedFamily(Family):
 
     name = "captured"
 
-    def __init__(self, program: Program, options: SpaceOptions, *, tensors: Mapping[str, Tensor] | None = None) -> None:
-        self.source, self.options = program, options
+    def __init__(
+        self,
+        program: Program,
+        options: SpaceOptions,
+        *,
+        tensors: Mapping[str, Tensor] | None = None,
+        head: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source, self.options, self._head = program, options, head
         self.elastic: ElasticProgram = infer_axes(program)
         self._elastic = CapturedSpace(self.elastic, options)
         self.space = self._elastic.space
@@ -62,8 +73,13 @@ class CapturedFamily(Family):
 
     @property
     def n_outputs(self) -> int:
-        """The last size of the first output."""
-        return self.source.values[self.source.outputs[0]].shape[-1]
+        """The number of outputs, or of channels of maps; of a detector, the numbers of a location."""
+        shape = self.source.values[self.source.outputs[0]].shape
+        return shape[1] if len(shape) == _OF_MAPS else shape[-1]
+
+    @property
+    def head(self) -> Mapping[str, Any] | None:
+        return self._head
 
     @cached_property
     def matrices(self) -> Mapping[str, tuple[int, int]]:
@@ -154,6 +170,7 @@ class CapturedFamily(Family):
             "widths": list(options.widths),
             "keep": list(options.keep),
             "multiple": options.multiple,
+            **({} if self._head is None else {"head": dict(self._head)}),
         }
 
     @classmethod
@@ -170,7 +187,7 @@ class CapturedFamily(Family):
                 keep=tuple(map(str, data["keep"])),
                 multiple=int(data["multiple"]),
             )
-            return cls(program_from_json(data["program"]), options)
+            return cls(program_from_json(data["program"]), options, head=data.get("head"))
         except (KeyError, TypeError, ValueError, SpaceError) as error:
             raise CheckpointError(f"the description of a captured network is malformed: {error!r}") from None
 

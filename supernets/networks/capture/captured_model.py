@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -24,6 +25,7 @@ from supernets.networks.capture.execution import check_shapes
 from supernets.networks.capture.inference import remedy
 from supernets.networks.capture.program import Program, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
+from supernets.networks.capture.torchvision_dense import DenseModel
 from supernets.networks.capture.tracing import capture
 from supernets.networks.capture.user_model import NO_PREPROCESSING, Preprocessing, UserModel
 from supernets.networks.operations import RULES
@@ -49,6 +51,7 @@ class CapturedModel:
         state: Names of the model's whole state, which a file of its weights has; empty in files of earlier versions.
         difference: Largest difference from the outputs of the model's module for a batch of 3, relative to their scale; None
             where the module is not at hand.
+        dense: Facts of a detector or segmenter of torchvision; None for other models.
     """
 
     name: str
@@ -60,11 +63,19 @@ class CapturedModel:
     fresh: tuple[str, ...] = ()
     state: frozenset[str] = frozenset()
     difference: float | None = None
+    dense: DenseModel | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of the first input, without the batch."""
         return self.program.values[self.program.inputs[0]].shape[1:]
+
+    @property
+    def head(self) -> dict[str, Any] | None:
+        """The facts of the head of a detector, see `supernets.tasks.detection.heads`; None for other models."""
+        if self.dense is None or not self.dense.is_detector:
+            return None
+        return {"kind": "torchvision", **self.dense.to_json(), "image_size": self.input_shape[-1]}
 
     @property
     def outputs(self) -> tuple[ValueSpec, ...]:
@@ -117,6 +128,7 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
         model.fresh,
         frozenset(module.state_dict()),
         compared.difference,
+        model.dense,
     )
 
 
@@ -170,6 +182,7 @@ def save_capture(path: Path, model: CapturedModel) -> None:
         "notes": list(model.notes),
         "fresh": list(model.fresh),
         "state": sorted(model.state),
+        **({} if model.dense is None else {"dense": model.dense.to_json()}),
     }
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as file:
@@ -205,6 +218,7 @@ def load_capture(path: Path) -> CapturedModel:
             tuple(str(text)[:1000] for text in entries[:100_000]) for entries in texts.values()
         )
         name, data = str(index["model"])[:1000], index["program"]
+        dense = None if index.get("dense") is None else DenseModel.from_json(index["dense"])
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise _unreadable(path, repr(error)[:200]) from None
     program = program_from_json(data)
@@ -218,7 +232,9 @@ def load_capture(path: Path) -> CapturedModel:
     except Exception as error:  # rules expect the arguments that torch's operations have
         raise _unreadable(path, repr(error)[:200]) from error
     program_tensors = {tensor: tensors[tensor] for tensor in program.tensors}
-    return CapturedModel(name, program, program_tensors, preprocessing, unused, notes, fresh, frozenset(state))
+    return CapturedModel(
+        name, program, program_tensors, preprocessing, unused, notes, fresh, frozenset(state), dense=dense
+    )
 
 
 def with_tensors(model: CapturedModel, tensors: Mapping[str, Tensor]) -> CapturedModel:

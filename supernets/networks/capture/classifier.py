@@ -1,4 +1,4 @@
-"""Replaces the last layer of a captured model, for data of another number of classes."""
+"""Replaces the last layers of models, for data of another number of classes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from supernets.errors import CaptureError
-from supernets.networks.capture.captured_model import CapturedModel
+from supernets.networks.capture.captured_model import CapturedModel, capture_model
 from supernets.networks.capture.execution import with_shapes
 from supernets.networks.capture.program import Call, Program, Ref, ValueSpec
+from supernets.networks.capture.user_model import UserModel
 
 _LAYERS = frozenset(("linear", "conv1d", "conv2d"))
 _BETWEEN = frozenset(
@@ -34,27 +35,33 @@ _BETWEEN = frozenset(
         "to",
         "reshape",
         "view",
+        "upsample_bilinear2d",
+        "upsample_nearest2d",
+        "upsample_bicubic2d",
     )
 )
 """Operations between the last layer and the outputs."""
 
 
-def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
+def with_outputs(model: CapturedModel, n: int, *, seed: int, of_pixels: bool = False) -> CapturedModel:
     """The model with `n` outputs: itself where it has them, else with a fresh last layer, of which its notes speak.
 
     Args:
         n: Number of outputs, one for each class.
         seed: Seed of the fresh layer's weights.
+        of_pixels: True if there is an output for each class at each pixel of the image.
 
     Raises:
         CaptureError: the model has other than one output of a number for each class, or its last layer is not found.
     """
     program = model.program
     shape = model.outputs[0].shape
-    if len(model.outputs) != 1 or len(shape) != 2:
+    sides = model.input_shape[1:] if of_pixels else ()
+    if len(model.outputs) != 1 or len(shape) < 2 or shape[2:] != sides:
         output_shapes = ", ".join(" x ".join(map(str, spec.shape)) for spec in model.outputs)
+        expected = " x ".join(["batch", "classes", *map(str, sides)])
         raise CaptureError(
-            f"{model.name} has the outputs {output_shapes} for a batch of {program.batch}; expected one of batch x classes: "
+            f"{model.name} has the outputs {output_shapes} for a batch of {program.batch}; expected one of {expected}: "
             "name a function that returns a module with such an output",
             code="capture.outputs",
         )
@@ -77,7 +84,7 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
         resized_program = with_shapes(program, specs)
     except CaptureError:
         raise _outputs_error(model.name, shape[1], n) from None
-    if resized_program.values[program.outputs[0]].shape != (program.batch, n):
+    if resized_program.values[program.outputs[0]].shape != (program.batch, n, *sides):
         raise _outputs_error(model.name, shape[1], n)
     layer = _name(call.arguments["weight"]).rpartition(".")[0]
     note = f"{layer} has {shape[1]} outputs and the data {n} classes: it is replaced by a fresh layer of {n}"
@@ -88,6 +95,41 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
         notes=(*model.notes, note),
         fresh=(*(fresh_layer for fresh_layer in model.fresh if fresh_layer != layer), layer),
     )
+
+
+def with_classes(model: UserModel | CapturedModel, classes: int, *, seed: int) -> UserModel | CapturedModel:
+    """A detector or segmenter of torchvision for a number of classes: itself where it has it, else built again, with all
+    weights whose shapes stay the same, and fresh layers for the others, of which its notes speak.
+
+    Args:
+        model: with its facts (``dense``); others are returned as they are.
+        classes: Number of classes of the data.
+        seed: Seed of the fresh layers' weights.
+
+    Raises:
+        CaptureError: torchvision is not installed, or it builds the model in another way than when it was captured.
+    """
+    if model.dense is None or model.dense.classes == classes:
+        return model
+    dense = replace(model.dense, classes=classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = dense.module(dense.build())
+    state = dict(model.module.state_dict() if isinstance(model, UserModel) else model.tensors)
+    if isinstance(model, CapturedModel):
+        state |= {alias: model.tensors[name] for alias, name in model.program.aliases.items()}
+    expected = module.state_dict()
+    kept = {
+        name: state[name] for name, tensor in expected.items() if name in state and state[name].shape == tensor.shape
+    }
+    module.load_state_dict({**expected, **kept})
+    layers = dict.fromkeys(name.rpartition(".")[0] for name, _ in module.named_parameters() if name not in kept)
+    note = f"it has outputs for {model.dense.classes} classes and the data {classes}: {', '.join(layers)} " + (
+        "are replaced by fresh layers" if len(layers) > 1 else "is replaced by a fresh layer"
+    )
+    fresh = tuple(dict.fromkeys((*model.fresh, *layers)))
+    adapted = UserModel(model.name, module, model.preprocessing, notes=(*model.notes, note), fresh=fresh, dense=dense)
+    return adapted if isinstance(model, UserModel) else capture_model(adapted, adapted.example(model.input_shape))
 
 
 def _name(argument: Any) -> str:

@@ -22,6 +22,7 @@ from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import CapturedModel, load_capture, with_tensors
 from supernets.networks.capture.model_names import HUB, is_file, is_onnx
 from supernets.networks.capture.program import is_constant, product_text
+from supernets.networks.capture.torchvision_dense import is_dense, open_dense
 from supernets.networks.capture.transformers_folder import of_transformers
 from supernets.networks.capture.user_model import Preprocessing, UserModel, library, of_images, unusable, unwrapped
 from supernets.networks.formats.pretrained import find_weights
@@ -93,8 +94,12 @@ def open_model(
 
 def _with_weights(model: UserModel, weights: str) -> UserModel:
     """The model with the weights of a file."""
-    module = model.module
-    module.load_state_dict(matching(module.state_dict(), read_weights(find_weights(weights)), source=weights))
+    module, unused = model.module, set[str]()
+    expected, tensors = module.state_dict(), read_weights(find_weights(weights))
+    if (dense := model.dense) is not None:
+        tensors = dense.renamed({_plain(name, expected): tensor for name, tensor in tensors.items()}, expected)
+        unused = {name for name in tensors if name.startswith(dense.unused)}
+    module.load_state_dict(matching(expected, tensors, source=weights, optional_names=unused))
     return replace(model, original=None)
 
 
@@ -164,6 +169,9 @@ def _of_torchvision(model: str, arguments: dict[str, Any], *, pretrained: bool) 
     model_names = models.list_models()
     if model not in model_names:
         raise _unknown("torchvision", model, model_names)
+    if is_dense(model):
+        dense, module, preprocessing, notes = open_dense(model, arguments, pretrained=pretrained)
+        return UserModel(name, module, preprocessing, notes=notes, dense=dense)
     try:
         weights = models.get_model_weights(model)
         module = models.get_model(model, weights="DEFAULT" if pretrained else None, **arguments)

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.memory import check_example
+
+if TYPE_CHECKING:
+    from supernets.networks.capture.torchvision_dense import DenseModel
 
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's filters by their numbers, as in a folder's preprocessor_config.json."""
@@ -141,6 +144,7 @@ class UserModel:
         fresh: its layers whose weights are random beside trained ones.
         input_shape: the shape of an example where its file has it, without the batch.
         original: the file that the module was read from, which it is compared with; None for a module of torch.
+        dense: facts of a detector or segmenter of torchvision; None for other models.
     """
 
     name: str
@@ -151,6 +155,7 @@ class UserModel:
     fresh: tuple[str, ...] = ()
     input_shape: tuple[int, ...] | None = None
     original: Original | None = None
+    dense: DenseModel | None = None
 
     def call(self, module: nn.Module, x: Tensor) -> Any:
         """The module's outputs for an input; the mask of sentences is made of their padding."""
