@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernets.data.labelled_examples import Examples, Source, check_characters, malformed
-from supernets.data.targets import CLASSES, NUMBERS, SETS, number_groups, set_groups
+from supernets.data.targets import (
+    BOXES,
+    CLASSES,
+    COLUMNS,
+    IGNORED,
+    MASKS,
+    NUMBERS,
+    SETS,
+    number_groups,
+    present_classes,
+    set_groups,
+)
 from supernets.data.text_classification import MAX_CHARACTERS
 
 
@@ -28,7 +39,9 @@ class LabelledData(Protocol):
 
         Images are (n, c, h, w), uint8, with one channel or three and equal sides; sentences are a list of n texts. Labels are
         (n,): positions in the names of the classes; or finite numbers with ``targets="numbers"``; or (n, labels) of 0 and 1
-        with ``targets="sets"``; or numbers (n, ...) of an own kind for which there is a task. Parts of its own for validation
+        with ``targets="sets"``; or boxes (n, boxes, 8) with ``targets="boxes"``, or a class of each pixel (n, side, side),
+        uint8, 255 where it is ignored, with ``targets="masks"``, in pixels of these images, see `supernets.data.targets`; or
+        numbers (n, ...) of an own kind for which there is a task. Parts of its own for validation
         and test are used as they are; missing parts are taken from the examples to train on.
         """
         ...
@@ -104,8 +117,9 @@ def _checked(examples: object, targets: str, classes: Sequence[str], part: str) 
         raise malformed(
             f"the {part} part has {len(inputs)} inputs and {len(names)} names; expected one for each, or none"
         )
-    labels = _labels(labels, targets, classes, part)
-    return Examples(inputs, labels, names, _groups(examples.strata, labels, targets, part))
+    side = inputs.shape[-1] if inputs.ndim == 4 else 0
+    labels = _labels(labels, targets, classes, part, side=side)
+    return Examples(inputs, labels, names, _groups(examples.strata, labels, targets, part, n_classes=len(classes)))
 
 
 def _inputs(inputs: object, part: str) -> NDArray[Any]:
@@ -142,7 +156,7 @@ def _images(images: NDArray[Any], part: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(images)
 
 
-def _labels(labels: NDArray[Any], targets: str, classes: Sequence[str], part: str) -> NDArray[Any]:
+def _labels(labels: NDArray[Any], targets: str, classes: Sequence[str], part: str, *, side: int) -> NDArray[Any]:
     where = f"the labels of the {part} part"
     shape = "x".join(map(str, labels.shape))
     if targets == CLASSES:
@@ -153,6 +167,8 @@ def _labels(labels: NDArray[Any], targets: str, classes: Sequence[str], part: st
             expected = f"0 to {len(classes) - 1}, the positions of the {len(classes)} class_names"
             raise malformed(f"{where} run from {labels.min()} to {labels.max()}; expected {expected}")
         return np.ascontiguousarray(labels, dtype=np.int64)
+    if targets == MASKS:
+        return _masks(labels, side, len(classes), where)
     if labels.dtype.kind not in "iufb":
         raise malformed(f"{where} are {labels.dtype}; expected numbers")
     values = np.ascontiguousarray(labels, dtype=np.float32)
@@ -161,13 +177,35 @@ def _labels(labels: NDArray[Any], targets: str, classes: Sequence[str], part: st
         raise malformed(f"{where} are not all finite numbers, the first at {first}; remove these examples")
     if targets == NUMBERS and values.ndim != 1:
         raise malformed(f"{where} have the shape {shape}; expected one number for each example, (n,)")
+    if targets == BOXES and (values.ndim != 3 or not values.shape[1] or values.shape[2] != COLUMNS):
+        raise malformed(
+            f"{where} have the shape {shape}; expected (n, boxes, {COLUMNS}), with at least one row an image"
+        )
+    if targets == BOXES and not np.isin(values[:, :, 0], np.arange(-1, len(classes))).all():
+        expected = f"0 to {len(classes) - 1}, or -1 in rows that fill up"
+        raise malformed(
+            f"{where} have classes from {values[:, :, 0].min():g} to {values[:, :, 0].max():g}; expected {expected}"
+        )
     if targets == SETS and (values.shape[1:] != (len(classes),) or not np.isin(values, (0, 1)).all()):
         expected = f"0 or 1 for each of the {len(classes)} labels in class_names, (n, {len(classes)})"
         raise malformed(f"{where} have the shape {shape}; expected {expected}")
     return values
 
 
-def _groups(strata: object, labels: NDArray[Any], targets: str, part: str) -> NDArray[np.int64] | None:
+def _masks(labels: NDArray[Any], side: int, n_classes: int, where: str) -> NDArray[np.uint8]:
+    if labels.dtype != np.uint8 or labels.shape[1:] != (side, side):
+        shape = "x".join(map(str, labels.shape))
+        raise malformed(f"{where} are {labels.dtype} of the shape {shape}; expected uint8 (n, {side}, {side})")
+    if (largest := int(labels[labels != IGNORED].max(initial=0))) >= n_classes:
+        raise malformed(
+            f"{where} have the class {largest}; expected 0 to {n_classes - 1}, or {IGNORED} for ignored pixels"
+        )
+    return np.ascontiguousarray(labels)
+
+
+def _groups(
+    strata: object, labels: NDArray[Any], targets: str, part: str, *, n_classes: int
+) -> NDArray[np.int64] | None:
     """The groups that parts hold in equal shares; None for classes."""
     if targets == CLASSES:
         return None
@@ -181,4 +219,6 @@ def _groups(strata: object, labels: NDArray[Any], targets: str, part: str) -> ND
         return np.asarray(dense.reshape(-1), dtype=np.int64)
     if targets == NUMBERS:
         return number_groups(labels)
+    if targets in (BOXES, MASKS):
+        return set_groups(present_classes(labels, n_classes).astype(np.float32))
     return set_groups(labels) if targets == SETS else np.zeros(len(labels), dtype=np.int64)

@@ -21,6 +21,8 @@ NO_LABELS = "none"
 BOXES, MASKS = "boxes", "masks"
 """Kinds of labels of images: boxes of objects, (n, boxes, 8) float32, see `supernets.tasks.detection.boxes`; and a class for
 each pixel, (n, h, w) uint8, with `IGNORED` for pixels that count for nobody."""
+COLUMNS = 8
+"""Numbers of a labelled box."""
 IGNORED = 255
 TEXT = "text"
 """The kind of labels of blocks of text: the tokens themselves, see `supernets.data.document_blocks`."""
@@ -117,6 +119,14 @@ def sets_in_columns(rows: Sequence[Sequence[str]], labels: Sequence[str], names:
                 )
             values[i, j] = _TRUTHS[cell.lower()]
     return _checked(values, tuple(labels), where)
+
+
+def present_classes(labels: NDArray[Any], n_classes: int) -> NDArray[np.bool_]:
+    """Whether each class is in each image, (n, classes), by boxes (n, boxes, numbers) or masks (n, h, w)."""
+    if labels.dtype == np.uint8:
+        counts = [np.bincount(mask.reshape(-1), minlength=IGNORED + 1)[:n_classes] for mask in labels]
+        return np.stack(counts) > 0
+    return np.stack([(labels[:, :, 0] == label).any(axis=1) for label in range(n_classes)], axis=1)
 
 
 def _checked(values: NDArray[np.float32], names: tuple[str, ...], where: str) -> Targets:

@@ -84,7 +84,11 @@ class JobData:
         channels = self.dataset.images.channels
         if (source := plugin_source(self.job)) is not None:
             return images_of(source, channels=channels, n=n)
-        options: dict[str, Any] = {"image_column": data.image_column, "labelled": data.labels is None}
+        options: dict[str, Any] = {
+            "image_column": data.image_column,
+            "labelled": data.labels is None,
+            "images": data.images,
+        }
         return some_images(data.name, data.path, channels=channels, n=n, **options)
 
     def digests(self) -> dict[str, str]:
@@ -225,9 +229,11 @@ def _data_options(
     labels: dict[str, Any] = {"labelled": data.labels is None, "examples": data.examples}
     if not of_text:
         _check_images(section_options, fixed, where=job.source, key=key)
-        images: dict[str, Any] = {key: options.get(key) for key in (*_OF_IMAGES, *_OF_RESIZING)}
-        columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
-        return ImageOptions(**images, **columns, **labels, skip_unreadable=bool(data.skip_unreadable))
+        # Images with boxes or masks are letterboxed, whatever a pretrained network was trained with.
+        keys = _OF_IMAGES if data.of_boxes_or_masks else (*_OF_IMAGES, *_OF_RESIZING)
+        images: dict[str, Any] = {key: options.get(key) for key in keys}
+        files: dict[str, Any] = {key: getattr(data, key) for key in ("image_column", "label_column", "images")}
+        return ImageOptions(**images, **files, **labels, skip_unreadable=bool(data.skip_unreadable))
     text_options = _section_options(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
     return TextOptions(tokenizer=options.get("tokenizer"), **text_options, **labels)
 

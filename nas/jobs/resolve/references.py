@@ -13,7 +13,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, NasError, Remedy, UnknownNameError
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob
-from nas.jobs.schema.data import DOCUMENTS, NUMBERS, PAIRS, TABLE, TEXT
+from nas.jobs.schema.data import COCO, PATHS, SEGMENTATION, VOC, YOLO
 from nas.plugins.parts import require
 from nas.search.algorithms import ALGORITHMS
 from supernets.errors import CheckpointError, DataError
@@ -115,17 +115,24 @@ def _has_file(folder: Path, pattern: str) -> bool:
     return next(folder.glob(pattern), None) is not None
 
 
+_FILES = {COCO: (".json",), YOLO: (".yaml", ".yml")}
+"""Suffixes of the files that the paths of some data sets of folders may lead to."""
+
+
 def _check_data(config: SearchJob, *, source: str) -> None:
     data = config.data
     for key, path in data.paths.items():
         if not path.exists():
             raise DataError(f"{source}: data.{key}: {path} does not exist; correct the path", code="data.missing")
-    if data.path is not None and data.name not in (TEXT, TABLE, NUMBERS, DOCUMENTS, PAIRS) and not data.path.is_dir():
-        content = (
-            "one folder of images for each class" if data.name == "image-folder" else "the four files of Fashion-MNIST"
-        )
+    folders = {
+        "fashion-mnist": "a folder with the four files of Fashion-MNIST",
+        "image-folder": "a folder with one folder of images for each class",
+        **{name: PATHS[name] for name in (COCO, YOLO, VOC, SEGMENTATION)},
+    }
+    kind = _FILES.get(data.name, ())
+    if data.path is not None and data.name in folders and not data.path.is_dir() and data.path.suffix not in kind:
         remedy = "; unpack an archive first" if data.path.suffix in (".zip", ".tar", ".gz", ".tgz") else ""
-        message = f"{data.path} is a file; expected a folder with {content}{remedy}"
+        message = f"{data.path} is a file; expected {folders[data.name]}{remedy}"
         raise DataError(f"{source}: data.path: {message}", code="data.layout")
 
 

@@ -14,10 +14,29 @@ from nas.plugins import Kind
 
 TEXT, TABLE, NUMBERS, DOCUMENTS = "text-classification", "image-table", "number-table", "text"
 PAIRS = "text-pairs"
-DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS)
+COCO, YOLO, VOC, SEGMENTATION = "coco", "yolo", "voc", "segmentation-folder"
+OF_BOXES, OF_MASKS = (COCO, YOLO, VOC), (SEGMENTATION,)
+"""Data sets of images with boxes of objects, and with a class for each pixel."""
+DATA_BY_TASK = {"detection": OF_BOXES, "segmentation": OF_MASKS}
+"""The shipped data sets of tasks that take no others."""
+DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS, *OF_BOXES, *OF_MASKS)
 """The shipped data sets."""
+PATHS = {
+    "image-folder": "image-folder's folder, with one folder of images a class",
+    TABLE: "a .csv, .tsv or .jsonl table of images and their labels",
+    NUMBERS: "a .csv, .tsv or .jsonl table of numbers with a label in each row",
+    TEXT: "a .csv, .tsv or .jsonl table, or a folder or .zip of one text file a class",
+    DOCUMENTS: "a .csv, .tsv or .jsonl table, or a folder or .zip of text files",
+    PAIRS: "a .csv, .tsv or .jsonl table, or a folder or .zip of tables",
+    COCO: "a .json file of annotations, or a folder with one for each part",
+    YOLO: "a folder with data.yaml, images and labels",
+    VOC: "a folder with Annotations and JPEGImages",
+    SEGMENTATION: "a folder with images and masks",
+}
+"""What the path of the shipped data sets that need one leads to."""
 OF_FILES = (
     "path",
+    "images",
     "skip_unreadable",
     "separator",
     "choices",
@@ -39,7 +58,8 @@ OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Defaults of sentences alone, which are written into stored jobs, so that later defaults do not change them."""
 _OF_NAMES = {
-    "skip_unreadable": ("image-folder", TABLE),
+    "skip_unreadable": ("image-folder", TABLE, *OF_BOXES, *OF_MASKS),
+    "images": (COCO,),
     "image_column": (TABLE,),
     "crop": ("image-folder", TABLE),
     "interpolation": ("image-folder", TABLE),
@@ -104,8 +124,11 @@ class DataConfig(Section):
     """Settings of a data set that a plug-in provides."""
     path: Annotated[Path | None, BeforeValidator(_check_path), Field(description="the path of a folder or file")] = None
     """The folder or file of the data set."""
+    images: Annotated[Path | None, BeforeValidator(_check_path), Field(description="the path of a folder")] = None
+    """The folder of the images that annotations of coco name; None takes the folder of the annotations, the folder images in it
+    or beside it, or a folder with the part's name beside it."""
     image_size: int | None = whole_number(4, 1024, default=None, of="pixels")
-    """Images are resized to this height and width; None keeps the data set's."""
+    """Images are resized to this height and width; None keeps the data set's, or takes 320 for images with boxes or masks."""
     channels: Annotated[
         Literal[1, 3] | None, BeforeValidator(_check_channels), Field(description="1 (grey) or 3 (colour)")
     ] = None
@@ -185,7 +208,7 @@ class DataConfig(Section):
     examples: int | None = whole_number(3, 10**6, default=None, of="examples")
     """Maximum number of examples without labels, spread over the files."""
     skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
-    """Leaves out files of an image folder or table that cannot be used, instead of an error that lists them."""
+    """Leaves out images that cannot be used, or whose boxes or masks are wrong, instead of an error that lists them."""
     validation: _Part = None
     """The part that the search sees: a number of examples, or a share of them."""
     test: _Part = None
@@ -204,10 +227,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.name == "image-folder" and self.path is None:
-            raise missing_key("path", "is missing; expected image-folder's folder, with one folder of images a class")
-        if self.name == TABLE and self.path is None:
-            raise missing_key("path", "is missing; expected a .csv, .tsv or .jsonl table of images and their labels")
+        if self.name in PATHS and self.path is None:
+            raise missing_key("path", f"is missing; expected {PATHS[self.name]}")
         if self.name == "digits" and self.path is not None:
             raise conflict("path", f"digits has no files of its own; got {show(str(self.path))}, remove it")
         if self.of_plugin:
@@ -215,10 +236,6 @@ class DataConfig(Section):
             return self
         if self.settings:
             raise conflict("settings", f"are those of a plug-in, and {self.name} is a shipped data set; remove them")
-        if self.name == NUMBERS and self.path is None:
-            raise missing_key(
-                "path", "is missing; expected a .csv, .tsv or .jsonl table of numbers with a label in each row"
-            )
         kinds = {TEXT: "sentences", NUMBERS: "rows of numbers", DOCUMENTS: "text to model", PAIRS: "pairs of texts"}
         kind = kinds.get(self.name, "images")
         for data_kind, keys in (("images", OF_IMAGES), ("sentences", OF_TEXT)):
@@ -276,9 +293,6 @@ class DataConfig(Section):
             raise problem("std", f"expected numbers above 0, got {show(list(self.std))}")
 
     def _check_text(self) -> None:
-        if self.path is None:
-            of = {DOCUMENTS: "text files", PAIRS: "tables"}.get(self.name, "one text file a class")
-            raise missing_key("path", f"is missing; expected a .csv, .tsv or .jsonl table, or a folder or .zip of {of}")
         self._check_tokens()
         if self.text_column is not None and self.text_column == self.label_column:
             raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
@@ -311,6 +325,11 @@ class DataConfig(Section):
         return self.name in (DOCUMENTS, PAIRS)
 
     @property
+    def of_boxes_or_masks(self) -> bool:
+        """True if the data are images with boxes of objects or with masks, which are letterboxed."""
+        return self.name in (*OF_BOXES, *OF_MASKS)
+
+    @property
     def of_images(self) -> bool:
         """True if the data are images; also for data of plug-ins, whose kind is not known here."""
         return self.name not in (TEXT, NUMBERS, DOCUMENTS, PAIRS)
@@ -318,5 +337,6 @@ class DataConfig(Section):
     @property
     def paths(self) -> Mapping[str, Path]:
         """The paths that it names, by key."""
-        path_by_key = {"path": self.path, "tokenizer": self.tokenizer, "choices": self.choices}
+        keys = ("path", "images", "tokenizer", "choices")
+        path_by_key: dict[str, Path | None] = {key: getattr(self, key) for key in keys}
         return {key: path for key, path in path_by_key.items() if path is not None}

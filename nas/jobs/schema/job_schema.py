@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
 from hardware_profiles.catalog import known_profiles
-from nas.jobs.schema.data import DOCUMENTS, NUMBERS, PAIRS, TABLE, TEXT
+from nas.jobs.schema.data import PATHS
 from nas.jobs.schema.search_job import SearchJob
 from nas.jobs.schema.space import space_config
 from nas.search.problem.objectives import known_objectives
@@ -170,7 +170,7 @@ def _accept_short_forms(definitions: dict[str, Any]) -> None:
     for part in ("validation", "test"):
         definitions["DataConfig"]["properties"][part]["anyOf"] = [*parts, {"type": "null"}]
     definitions["BoundsConfig"]["minProperties"] = 1
-    with_files = {"properties": {"name": {"enum": ["image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS]}}}
+    with_files = {"properties": {"name": {"enum": list(PATHS)}}}
     definitions["DataConfig"]["allOf"] = [{"if": with_files, "then": {"required": ["path"]}}]
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from hardware_profiles.base import WEIGHT_PRECISIONS
 from hardware_profiles.runtimes.shipped import RUNTIMES
 from nas.errors import JobError
-from nas.jobs.schema.data import DATA_SETS, SIZES, TEXT, DataConfig
+from nas.jobs.schema.data import DATA_BY_TASK, DATA_SETS, SIZES, TEXT, DataConfig
 from nas.jobs.schema.errors import conflict, missing_key, problem, reported, show, translate
 from nas.jobs.schema.metrics import (
     BoundsConfig,
@@ -296,6 +296,11 @@ class SearchJob(Section):
             raise missing_key(
                 "objectives", f"is missing; name a metric of the task {self.task}, e.g. [METRIC, latency_ms]"
             )
+        for task, names in DATA_BY_TASK.items():
+            if self.data.name in names and self.task in SHIPPED and self.task != task:
+                raise conflict("task", f"{self.task} takes other labels than those of {self.data.name}; write {task}")
+            if self.task == task and self.data.name in DATA_SETS and self.data.name not in names:
+                raise conflict("data.name", f"the task {task} takes {', '.join(names)}; got {self.data.name}")
         self._check_original()
         self._check_served()
         self._check_choices()

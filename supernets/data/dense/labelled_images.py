@@ -19,12 +19,10 @@ from supernets.data.image_memory import MAX_GIB, check_memory
 from supernets.data.labelled_examples import PARTS, Examples, OnProgress, Source, too_large
 from supernets.data.options import ImageOptions
 from supernets.data.preprocessing import decode, letterbox, letterbox_window
-from supernets.data.targets import BOXES, IGNORED, MASKS, set_groups
+from supernets.data.targets import BOXES, COLUMNS, IGNORED, MASKS, present_classes, set_groups
 
 DEFAULT_SIZE = 320
 """Side in pixels of letterboxed images without an `image_size`: the size of torchvision's mobile detectors."""
-COLUMNS = 8
-"""Numbers of a labelled box: class, x0, y0, x1, y1, area, crowd, scale; see `supernets.tasks.detection.boxes`."""
 _NO_BOX = -1
 _TOLERANCE = 1.0
 """Pixels by which a box may reach outside of its image, where it is cut off: tools round differently."""
@@ -144,10 +142,7 @@ def boxes_source(
             labels[i, : len(rows[file])] = rows[file]
         return labels
 
-    def has_class(labels: NDArray[Any]) -> NDArray[np.bool_]:
-        return np.stack([(labels[:, :, 0] == label).any(axis=1) for label in range(len(class_names))], axis=1)
-
-    return _source(path, class_names, images, usable, read, BOXES, labels_of, has_class)
+    return _source(path, class_names, images, usable, read, BOXES, labels_of)
 
 
 def masks_source(
@@ -187,11 +182,7 @@ def masks_source(
     def labels_of(files: Sequence[Path]) -> NDArray[np.uint8]:
         return np.stack([masks[file] for file in files])
 
-    def has_class(labels: NDArray[Any]) -> NDArray[np.bool_]:
-        counts = [np.bincount(mask.reshape(-1), minlength=IGNORED + 1)[: len(class_names)] for mask in labels]
-        return np.stack(counts) > 0
-
-    return _source(path, class_names, images, usable, read, MASKS, labels_of, has_class)
+    return _source(path, class_names, images, usable, read, MASKS, labels_of)
 
 
 def letterboxed_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -312,7 +303,6 @@ def _source(
     read: dict[Path, _Read],
     kind: str,
     labels_of: Callable[[Sequence[Path]], NDArray[Any]],
-    has_class: Callable[[NDArray[Any]], NDArray[np.bool_]],
 ) -> Source:
     """The examples of each part, by groups of the rarest class of each image."""
     base = path if path.is_dir() else path.parent
@@ -326,7 +316,7 @@ def _source(
         if not files:
             continue
         labels = labels_of(files)
-        groups = set_groups(has_class(labels).astype(np.float32))
+        groups = set_groups(present_classes(labels, len(class_names)).astype(np.float32))
         pixels = np.stack([read[file].pixels for file in files])
         examples[part] = Examples(pixels, labels, tuple(map(name, files)), groups)
     usable_files = {image.file for image in usable}
