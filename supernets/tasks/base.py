@@ -113,6 +113,17 @@ class Task(ABC):
         unfit labels."""
         return self
 
+    def metric_problem(self, metric: str, data: DataSet) -> str | None:
+        """The reason why a metric has no meaning on data, and what to do; None, the default, where it has one.
+
+        Jobs ask before anything is trained.
+
+        Args:
+            metric: Name of the metric.
+            data: Data as the task prepared them.
+        """
+        return None
+
     def with_original(self, original: OriginalOutputs) -> Task:
         """The task for networks that are made of a trained one, of which it may score the agreement; by default as it is.
 

@@ -57,6 +57,12 @@ class Segmentation(Task):
     def for_data(self, data: DataSet) -> Self:
         return type(self)((data.images.channels, data.images.image_size))
 
+    def metric_problem(self, metric: str, data: DataSet) -> str | None:
+        for name, part in (("validation", data.validation), ("test", data.test)):
+            if not (part.labels != IGNORED).any():
+                return f"needs pixels with classes, and all of the {name} part's masks are ignored ({IGNORED})"
+        return None
+
     def n_outputs(self, data: DataSet) -> int:
         return data.n_classes
 

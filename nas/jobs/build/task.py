@@ -41,6 +41,8 @@ def task_for(job: ResolvedJob, data: DataSet) -> tuple[Task, DataSet]:
     """
     config, source, ref = job.config, job.source, job.plugin("task")
     options: dict[str, Any] = {"cache": expert_cache(config)} if config.task == LANGUAGE else {}
+    if config.training.class_weights is not None:
+        options["class_weights"] = config.training.class_weights
     if config.task == IMITATION:
         options["of_classes"] = AGREEMENT in (*config.objectives, *config.constraints)
     task: Task = job.task_class(**options) if ref is None else plugin_task(ref, job.task_class)
@@ -64,6 +66,10 @@ def task_for(job: ResolvedJob, data: DataSet) -> tuple[Task, DataSet]:
             f"{data.format.noun}s; remove it",
             code="job.conflict",
         )
+    for metric in job.task.metrics:
+        is_used = metric in (*job.metrics, job.scored)
+        if is_used and (metric_problem := task.metric_problem(metric.name, data)) is not None:
+            raise JobError(f"{source}: {metric.name} {metric_problem}", code="job.unfit-data")
     try:
         return task.for_data(data), data
     except DataError as error:

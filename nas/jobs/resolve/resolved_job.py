@@ -29,7 +29,7 @@ from nas.search.problem.objectives import (
     metrics_of,
     shipped_objectives,
 )
-from nas.search.problem.tasks import AGREEMENT, CHOICES, ROUTING, SHIPPED, TaskMetrics
+from nas.search.problem.tasks import AGREEMENT, CHOICES, OF_CLASSES, ROUTING, SHIPPED, TaskMetrics
 from nas.search.problem.variants import Variants
 
 _TASK, _TASK_METRIC = "supernets.tasks:Task", "supernets.tasks:Metric"
@@ -202,7 +202,7 @@ class ResolvedJob:
         if (task := SHIPPED.get(config.task)) is not None:
             has_choices, used_names = config.data.choices is not None, {*config.objectives, *config.constraints}
             available = (m for m in task.metrics if has_choices or m.name not in CHOICES)
-            optional = (*ROUTING, *shipped_objectives(AGREEMENT))
+            optional = (*ROUTING, *shipped_objectives(AGREEMENT, *OF_CLASSES))
             return TaskMetrics(task.name, tuple(m for m in available if m not in optional or m.name in used_names))
         return TaskMetrics(config.task, _metrics_of_plugin(self.plugin("task"), self.task_class.metrics))
 

@@ -244,6 +244,10 @@ class SearchJob(Section):
             raise conflict(
                 "training.top_k", f"is of the probabilities of classes, and the task is {self.task}; remove it"
             )
+        if training.class_weights is not None and self.task != CLASSIFICATION.name:
+            raise conflict(
+                "training.class_weights", f"is of the classes of examples, and the task is {self.task}; remove it"
+            )
         if training.activation_checkpointing and supernet.model is not None:
             raise conflict(
                 "training.activation_checkpointing",

@@ -40,6 +40,8 @@ class AdaptersConfig(Section):
     """The rank of the change of a layer's weights."""
 
 
+_Weight = Annotated[float, Field(strict=True, gt=0, le=10**6)]
+
 STRATEGIES = (
     "sandwich",
     "single-path",
@@ -122,6 +124,13 @@ class TrainingConfig(Section):
     batch norms."""
     activation_checkpointing: Flag = False
     """Computes activations within blocks again in the backward pass, in place of keeping them, to save memory."""
+    class_weights: Annotated[
+        Literal["balanced"] | tuple[_Weight, ...] | None,
+        Field(min_length=2, description="balanced, or a list of a number greater than 0 for each class"),
+    ] = None
+    """The weights of the examples of each class in the loss, scaled to a mean of 1 over the training part: balanced makes all
+    classes count the same; a list has one number for each class in the order of the data's classes. None: all examples count
+    the same."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """The precision of forwards; auto is bfloat16 on an accelerator, else float32. Weights and losses are in float32."""
     balance_loss: float = number(0, 100, default=0.01)
@@ -238,7 +247,8 @@ class TrainingConfig(Section):
     def recipe(self) -> dict[str, Any]:
         """The settings beside `TrainingSettings` that change the trained weights, JSON-able: strategy, its keys, teacher."""
         keys = {"strategy", "distill", "teacher", *_BELONGS} - set(self.unread)
-        return self.model_dump(mode="json", include=keys | ({"settings"} if self.settings else set()))
+        optional = {key for key in ("settings", "class_weights") if getattr(self, key)}
+        return self.model_dump(mode="json", include=keys | optional)
 
     @property
     def teacher_path(self) -> Path | None:

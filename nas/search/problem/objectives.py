@@ -72,6 +72,10 @@ class MetricKind(NamedTuple):
 _METRICS: Mapping[str, MetricKind] = {
     "accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Accuracy"),
     "agreement": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Agreement"),
+    "top5_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Top-5 accuracy"),
+    "macro_f1": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Macro F1"),
+    "auroc": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Area under the ROC curve"),
+    "balanced_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Balanced accuracy"),
     "mae": MetricKind("", Goal.MINIMIZE, scored=True, title="Mean absolute error"),
     "r2": MetricKind("", Goal.MAXIMIZE, scored=True, title="R²"),
     "average_precision": MetricKind("share", Goal.MAXIMIZE, scored=True, title="Average precision"),

@@ -83,11 +83,13 @@ CACHED_EXPERTS = tuple(metric.name for metric in ROUTING[:3])
 """Those of a cache, whose size a job gives."""
 AGREEMENT, IMITATION = "agreement", "imitation"
 """The metric, and the task without labels, of networks that are made of a trained one."""
+OF_CLASSES = ("top5_accuracy", "macro_f1", "auroc", "balanced_accuracy")
+"""Metrics of classification that are scored only where a job names them."""
 CLASSIFICATION = TaskMetrics("classification", (ACCURACY,))
 SHIPPED: Mapping[str, TaskMetrics] = {
     task.name: task
     for task in (
-        TaskMetrics(CLASSIFICATION.name, (ACCURACY, *shipped_objectives(AGREEMENT))),
+        TaskMetrics(CLASSIFICATION.name, (ACCURACY, *shipped_objectives(AGREEMENT, *OF_CLASSES))),
         TaskMetrics("regression", shipped_objectives("mae", "r2")),
         TaskMetrics(LANGUAGE, (*shipped_objectives("perplexity", "bits_per_byte", *CHOICES), *ROUTING)),
         TaskMetrics(IMITATION, shipped_objectives(AGREEMENT, "r2")),

@@ -274,6 +274,25 @@ def _overlaps(predictions: _Floats, boxes: _Floats) -> _Floats:
     return overlaps
 
 
+def n_counted_boxes(metric: str, labels: NDArray[Any]) -> int:
+    """The number of labelled boxes (n, boxes, 8) that count for a metric: those of its size that are no crowds."""
+    smallest, largest = AREA_RANGES[_KINDS[metric].size]
+    areas, is_single = labels[..., AREA], (labels[..., CLASS] >= 0) & (labels[..., CROWD] == 0)
+    return int((is_single & (areas >= smallest) & (areas <= largest)).sum())
+
+
+def area_range_of(metric: str) -> str:
+    """The areas of the boxes that count for a metric, for messages: ``at most 1024``, or "" for all."""
+    size = _KINDS[metric].size
+    smallest, largest = AREA_RANGES[size]
+    bounds = {
+        "small": f"at most {largest:g}",
+        "medium": f"{smallest:g} to {largest:g}",
+        "large": f"at least {smallest:g}",
+    }
+    return bounds.get(size, "")
+
+
 def scored(metric: str, detections: NDArray[Any], labels: NDArray[Any]) -> Score:
     """The value of one of `METRICS` for detections (n, detections, 6), with its influence function over images.
 

@@ -17,7 +17,7 @@ from supernets.networks.family_program import View, ViewInput
 from supernets.networks.network import viewed
 from supernets.networks.suppression import Suppression, detections
 from supernets.tasks.base import Score, Task
-from supernets.tasks.detection.average_precision import METRICS, scored
+from supernets.tasks.detection.average_precision import METRICS, area_range_of, n_counted_boxes, scored
 from supernets.tasks.detection.boxes import BOX, CLASS, DETECTED_CLASS, SCORE, X0, X1, Y0, Y1, pairwise_iou
 from supernets.tasks.detection.head import DetectionHead
 from supernets.tasks.detection.heads import head_of
@@ -67,6 +67,14 @@ class Detection(Task):
 
     def for_data(self, data: DataSet) -> Self:
         return type(self)(self._head, (data.images.channels, data.images.image_size), self.suppression)
+
+    def metric_problem(self, metric: str, data: DataSet) -> str | None:
+        for name, part in (("validation", data.validation), ("test", data.test)):
+            if not n_counted_boxes(metric, part.labels.numpy()):
+                areas = area_range_of(metric)
+                boxes = f"boxes with an area of {areas} pixels of the original image" if areas else "labelled boxes"
+                return f"needs {boxes}, and the {name} part has none; take another metric, or a larger part"
+        return None
 
     def with_head(self, facts: Mapping[str, Any] | None) -> Task:
         head = None if facts is None else head_of(facts)
