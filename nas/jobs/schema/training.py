@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from nas.jobs.schema.errors import conflict, missing_key, problem
+from nas.jobs.schema.errors import conflict, missing_key, problem, show
 from nas.jobs.schema.section import (
     Flag,
     OptionalPath,
@@ -39,8 +39,6 @@ class AdaptersConfig(Section):
     rank: int = whole_number(1, MAX_RANK, default=8)
     """The rank of the change of a layer's weights."""
 
-
-_Weight = Annotated[float, Field(strict=True, gt=0, le=10**6)]
 
 STRATEGIES = (
     "sandwich",
@@ -75,6 +73,22 @@ def own_teacher(strategy: object) -> Literal["largest", "none"]:
 def _distill(value: object) -> object:
     """The teacher's kind; true and false are read too, as in job files of the first version."""
     return {True: "largest", False: "none"}[value] if isinstance(value, bool) else value
+
+
+_Weight = Annotated[float, Field(gt=0, le=10**6)]
+_CLASS_WEIGHTS = "balanced, or a list of a number greater than 0 for each class, at most 1000000"
+
+
+def _class_weights(value: object) -> object:
+    """The weights of classes; checked here, since an error of a union would name its parts."""
+
+    def is_weight(number: object) -> bool:
+        return isinstance(number, int | float) and not isinstance(number, bool) and 0 < number <= 10**6
+
+    is_list = isinstance(value, list | tuple) and len(value) >= 2 and all(map(is_weight, value))
+    if value is not None and value != "balanced" and not is_list:
+        raise problem("", f"expected {_CLASS_WEIGHTS}; got {show(value)}")
+    return value
 
 
 class TrainingConfig(Section):
@@ -126,7 +140,8 @@ class TrainingConfig(Section):
     """Computes activations within blocks again in the backward pass, in place of keeping them, to save memory."""
     class_weights: Annotated[
         Literal["balanced"] | tuple[_Weight, ...] | None,
-        Field(min_length=2, description="balanced, or a list of a number greater than 0 for each class"),
+        BeforeValidator(_class_weights),
+        Field(description=_CLASS_WEIGHTS),
     ] = None
     """The weights of the examples of each class in the loss, scaled to a mean of 1 over the training part: balanced makes all
     classes count the same; a list has one number for each class in the order of the data's classes. None: all examples count
