@@ -24,14 +24,17 @@ SHOWN = 0.3
 
 
 def detected(network: Network, image: Image.Image) -> NDArray[np.float32]:
-    """The objects of a decoded image by descending score, (k, 6): corners of the box in pixels of the image, score, class."""
+    """The objects of a decoded image by descending score, (k, 6): corners of the box in pixels of the image, score, class.
+
+    Boxes may reach out of the image, as those do that the network's average precision was scored on.
+    """
     size = network.how["size"][0]
     pixels = letterbox(image, size)
     rows, _ = network.answer(normalised(pixels, network.how["levels"], network.how["mean"], network.how["std"])[None])
     rows = rows[rows[:, 4] > 0].copy()
     left, top, width, height = letterbox_window(*image.size, size)
-    for first, offset, length, side in ((0, left, width, image.width), (1, top, height, image.height)):
-        rows[:, first:4:2] = ((rows[:, first:4:2] - offset) * (side / length)).clip(0, side)
+    rows[:, [0, 2]] = (rows[:, [0, 2]] - left) * (image.width / width)
+    rows[:, [1, 3]] = (rows[:, [1, 3]] - top) * (image.height / height)
     return rows
 
 
@@ -45,7 +48,7 @@ def as_results(file: str, index: int, rows: NDArray[np.float32], classes: Sequen
             "file_name": file,
             "category_id": int(label) + 1,
             "category": classes[int(label)],
-            "bbox": [round(float(x), 3) for x in (left, top, right - left, bottom - top)],
+            "bbox": [round(float(x), 4) for x in (left, top, right - left, bottom - top)],
             "score": round(float(score), 6),
         }
         for left, top, right, bottom, score, label in rows
@@ -56,7 +59,8 @@ def drawn(image: Image.Image, rows: NDArray[np.float32], classes: Sequence[str])
     """The image with the boxes of objects, their classes and scores."""
     picture = image.convert("RGB")
     draw, width = ImageDraw.Draw(picture), max(1, round(min(image.size) / 160))
-    for left, top, right, bottom, score, label in rows[::-1]:  # the likeliest on top
+    for *corners, score, label in rows[::-1]:  # the likeliest on top
+        left, top, right, bottom = np.clip(corners, 0, [*image.size, *image.size])
         colour, text = colour_of(int(label)), f"{classes[int(label)]} {score:.0%}"
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
         place = (left, max(0, top - 12))
