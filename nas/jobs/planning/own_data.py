@@ -68,7 +68,10 @@ def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str
         text = f"{parameter} {value}: the recipe {job.name} has networks of its own; expected own-image-model"
         raise JobError(text, code="recipe.without-model", parameter=parameter)
     if job.data.path is None:
-        recipe_names = "own-images, own-image-model, own-image-labels, own-numbers, own-sentences, minilm-text"
+        recipe_names = (
+            "own-images, own-image-model, own-image-labels, own-detector, own-segmenter, own-numbers, own-sentences, "
+        )
+        recipe_names += "minilm-text"
         with_path = f"{recipe_names}, iso-dates, shakespeare-decoder, shakespeare-experts or smollm2-domain"
         message = f"the recipe {job.name} has data of its own; expected {with_path}"
         raise JobError(f"{where}: {message}", code="recipe.without-path", parameter="data")

@@ -119,7 +119,17 @@ def test_recipes_are_jobs_that_can_be_submitted(client: TestClient) -> None:
             "shakespeare-experts": {"data.path"},
         }
         own["smollm2-domain"] = {"data.path", "supernet.pretrained"}
-        own |= {key: {"data.path"} for key in ("own-image-labels", "own-images", "own-numbers", "own-sentences")}
+        own |= {
+            key: {"data.path"}
+            for key in (
+                "own-detector",
+                "own-segmenter",
+                "own-image-labels",
+                "own-images",
+                "own-numbers",
+                "own-sentences",
+            )
+        }
         assert fields == own.get(name, set())
 
 
