@@ -11,6 +11,8 @@ from typing import Any, Literal
 from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN, CNNSpec
 from supernets.families.convolutional.resnet_spec import RESNET, ResNetSpec
 from supernets.families.decoder.decoder_spec import DECODER, DecoderSpec
+from supernets.families.dense.detector_spec import DETECTOR, DetectorSpec
+from supernets.families.dense.segmenter_spec import SEGMENTER, SegmenterSpec
 from supernets.families.encoder.encoder_spec import ENCODER, EncoderSpec
 from supernets.families.encoder_decoder.encoder_decoder_spec import ENCODER_DECODER, EncoderDecoderSpec
 from supernets.families.mlp_spec import MLP, MLPSpec
@@ -65,6 +67,12 @@ FAMILIES: Mapping[str, FamilyDescription] = {
         CNNSpec, MOBILE_CNN, "supernets.families.convolutional.mobile_cnn_family:MobileCNNFamily"
     ),
     "resnet": FamilyDescription(ResNetSpec, RESNET, "supernets.families.convolutional.resnet_family:ResNetFamily"),
+    "detector": FamilyDescription(
+        DetectorSpec, DETECTOR, "supernets.families.dense.detector_family:DetectorFamily", learning_rate=0.004
+    ),
+    "segmenter": FamilyDescription(
+        SegmenterSpec, SEGMENTER, "supernets.families.dense.segmenter_family:SegmenterFamily", learning_rate=0.004
+    ),
     "vit": FamilyDescription(ViTSpec, VIT, "supernets.families.vision_transformer.vision_transformer_family:ViTFamily"),
     "encoder": FamilyDescription(
         EncoderSpec,

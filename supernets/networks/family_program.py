@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from supernets.errors import LoweringError, SpaceError
 from supernets.networks.capture.blocks import ProgramBlocks
-from supernets.networks.capture.branches import Branch, module_branch
+from supernets.networks.capture.branches import Branch, module_branches
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.program import BATCH, TIED, Call, Program, Ref, needed_calls
 from supernets.networks.capture.program_json import program_from_json, program_to_json
@@ -91,18 +91,14 @@ class FamilyProgram:
     ) -> None:
         self.elastic, self.prefix, self.constants, self._family = elastic, prefix, dict(constants), family
         self.exact = True
-        self._branches: dict[str, Branch | None] = {}
-
-    def branch(self, name: str) -> Branch | None:
-        """The calls of a module that networks may lack; None if it has none."""
-        if name not in self._branches:
-            self._branches[name] = module_branch(self.elastic.program, self.prefix + name, self.elastic.shapes)
-        return self._branches[name]
+        self._branches: dict[str, list[Branch]] = {}
 
     def branches(self, dropped: frozenset[str]) -> list[Branch]:
-        """The branches that a network lacks; single tensors have none."""
-        branches = map(self.branch, sorted(dropped))
-        return [branch for branch in branches if branch is not None]
+        """The branches that a network lacks, one for each call of its modules; single tensors have none."""
+        for name in dropped - self._branches.keys():
+            path = self.prefix + name
+            self._branches[name] = module_branches(self.elastic.program, path, self.elastic.shapes)
+        return [branch for name in sorted(dropped) for branch in self._branches[name]]
 
     def specialised(self, architecture: Architecture) -> Program:
         """The program of one network."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn import functional
 from supernets.families.convolutional.convolutional_spec import Activation
 from supernets.families.shared.spec_family import ImageFamily, Stack, StackedFamily
 from supernets.networks.resizing import resized
-from supernets.space import Choice
+from supernets.space import Choice, Option
 from supernets.space.axes import Axes, Axis, NamedDims
 
 RESOLUTION = "resolution"
@@ -86,18 +87,123 @@ class Resize(nn.Module):
         return f"{self.image_size} -> {self.resolution}"
 
 
-class ConvolutionalFamily(StackedFamily, ImageFamily):
-    """A space of CNNs of which a `ConvolutionalSpec` with the field ``stages`` gives the dimensions.
+class Backbone(ABC):
+    """The stages of blocks between the stem of a network and its head, of one kind of block.
 
-    Depth and width are chosen for each stage, the `elastic` dimensions anew for each of its blocks. The depth keeps the first
-    blocks of a stage. The resolution, if it is elastic, is the first choice, then the width of the stem.
-
-    Raises:
-        SpaceError: the images do not fit the strides.
+    Args:
+        stages: The spec of each stage, with its stride, depth and width and the `elastic` dimensions of its blocks.
     """
 
     elastic: ClassVar[tuple[str, ...]]
     """Dimensions of a stage that each of its blocks chooses."""
+
+    def __init__(self, stages: Sequence[Any]) -> None:
+        self.stages = stages
+
+    def stack(self, s: int, *, before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> Stack:
+        """The blocks of a stage with their choices.
+
+        Args:
+            s: Index of the stage.
+            before, after: Names of the network's blocks before and after those of the stage.
+        """
+        stage = self.stages[s]
+        choices = Choice(f"stage{s}.depth", stage.depth), Choice(f"stage{s}.width", stage.width)
+        options = {name: getattr(stage, name) for name in self.elastic}
+        return Stack(choices, f"stages.{s}", f"stage{s}.block", options, before, after)
+
+    def add_sizes(self, sizes: dict[str, Option], inputs: int) -> None:
+        """Replaces the options of blocks that are ratios by the numbers of channels that they give, in place.
+
+        Args:
+            sizes: The option of each choice but the depths, by name.
+            inputs: Channels that the first stage reads.
+        """
+        for s, stage in enumerate(self.stages):
+            width = cast(int, sizes[f"stage{s}.width"])
+            for b in range(stage.depth[-1]):
+                self.add_block_sizes(sizes, f"stage{s}.block{b}", stage, inputs, width)
+                inputs = width
+
+    def modules(self, sizes: Mapping[str, int], inputs: int) -> nn.Sequential:
+        """The stages of the largest network, each a Sequential of its blocks.
+
+        Args:
+            sizes: The sizes of the axes, by name.
+            inputs: Channels that the first stage reads.
+        """
+        stages = nn.Sequential()
+        for s, stage in enumerate(self.stages):
+            width, blocks = sizes[f"stage{s}.width"], nn.Sequential()
+            for b in range(stage.depth[-1]):
+                blocks.append(self.block(sizes, f"stage{s}.block{b}", stage, inputs, first=b == 0))
+                inputs = width
+            stages.append(blocks)
+        return stages
+
+    @abstractmethod
+    def dims(self, layer: str, width: str, axes: Axes) -> Mapping[str, NamedDims]:
+        """Dimensions of tensors of a block, by their names in its module.
+
+        Args:
+            layer: Beginning of the names of its axes.
+            width: Name of the axis of its outputs.
+            axes: The axes of the family.
+        """
+
+    @abstractmethod
+    def add_block_sizes(self, sizes: dict[str, Option], layer: str, stage: Any, inputs: int, width: int) -> None:
+        """Replaces the ratios of one block, as `add_sizes`.
+
+        Args:
+            sizes: The options, which are changed.
+            layer: Beginning of the names of the block's options.
+            stage: The spec of its stage.
+            inputs: Channels that it reads.
+            width: Channels that it returns.
+        """
+
+    @abstractmethod
+    def block(self, sizes: Mapping[str, int], layer: str, stage: Any, inputs: int, *, first: bool) -> nn.Module:
+        """One block of the largest network.
+
+        Args:
+            sizes: The sizes of the axes, by name.
+            layer: Beginning of the names of its axes.
+            stage: The spec of its stage.
+            inputs: Channels that it reads.
+            first: Whether it is the first block of the stage, which has its stride and changes the width.
+        """
+
+
+class BackboneFamily(StackedFamily, ImageFamily):
+    """A space of networks for images with the stages of a `Backbone`; smaller kernels are the middle of larger ones."""
+
+    @property
+    @abstractmethod
+    def backbone(self) -> Backbone:
+        """The stages of the networks."""
+
+    @cached_property
+    def axes(self) -> Axes:
+        return {
+            name: Axis(name, size, "centre" if name.endswith(".kernel") else "prefix")
+            for name, size in self.sizes(self.space.largest).items()
+        }
+
+    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
+        return self.backbone.dims(layer, stack.choice("width").name, self.axes)
+
+
+class ConvolutionalFamily(BackboneFamily):
+    """A space of CNNs of which a `ConvolutionalSpec` gives the dimensions.
+
+    Depth and width are chosen for each stage, the elastic dimensions of the backbone anew for each of its blocks. The depth
+    keeps the first blocks of a stage. The resolution, if it is elastic, is the first choice, then the width of the stem.
+
+    Raises:
+        SpaceError: the images do not fit the strides.
+    """
 
     def __init__(self, spec: Any, *, image_size: int, channels: int, n_classes: int) -> None:
         super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
@@ -107,20 +213,11 @@ class ConvolutionalFamily(StackedFamily, ImageFamily):
             self.first_choices += (Choice(RESOLUTION, spec.resolution),)
         if isinstance(spec.stem, tuple):
             self.first_choices += (Choice("stem.width", spec.stem),)
-        stages = []
-        for s, stage in enumerate(spec.stages):
-            choices = Choice(f"stage{s}.depth", stage.depth), Choice(f"stage{s}.width", stage.width)
-            options = {name: getattr(stage, name) for name in self.elastic}
-            before, after = ("stem",) if s == 0 else (), self.after_stages() if s == len(spec.stages) - 1 else ()
-            stages.append(Stack(choices, f"stages.{s}", f"stage{s}.block", options, before, after))
-        self.stacks = tuple(stages)
-
-    @cached_property
-    def axes(self) -> Axes:
-        return {
-            name: Axis(name, size, "centre" if name.endswith(".kernel") else "prefix")
-            for name, size in self.sizes(self.space.largest).items()
-        }
+        last = len(self.backbone.stages) - 1
+        self.stacks = tuple(
+            self.backbone.stack(s, before=("stem",) if s == 0 else (), after=self.after_stages() if s == last else ())
+            for s in range(last + 1)
+        )
 
     def after_stages(self) -> tuple[str, ...]:
         """The names of the modules after the stages."""

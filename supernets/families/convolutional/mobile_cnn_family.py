@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import cast
 
 from torch import Tensor, nn
 
 from supernets.families.convolutional.convolutional_family import (
+    Backbone,
     ConvNormAct,
     ConvolutionalFamily,
     SqueezeExcite,
     conv_norm,
 )
 from supernets.families.convolutional.convolutional_spec import Activation, make_divisible
-from supernets.families.convolutional.mobile_cnn_spec import CNNSpec
-from supernets.families.shared.spec_family import Stack
-from supernets.space import Architecture
-from supernets.space.axes import NamedDims, full_sizes
+from supernets.families.convolutional.mobile_cnn_spec import CNNSpec, StageSpec
+from supernets.space import Architecture, Option
+from supernets.space.axes import Axes, NamedDims, full_sizes
 
 
 class InvertedResidual(nn.Module):
@@ -55,6 +56,49 @@ class InvertedResidual(nn.Module):
         return f"residual={self.residual}"
 
 
+class InvertedResiduals(Backbone):
+    """Stages of inverted residuals, of which `StageSpec`s give the dimensions.
+
+    The first block of a stage changes the width and has no skip; the others keep it and have one. The hidden width of a
+    block is its expansion times its input width, so that both axes meet in one: its first units are shared. That of a
+    squeeze-and-excitation is a quarter of the block's, rounded to a multiple of 8.
+    """
+
+    elastic = ("kernel", "expand")
+    stages: Sequence[StageSpec]
+
+    def dims(self, layer: str, width: str, axes: Axes) -> Mapping[str, NamedDims]:
+        return inverted_residual_dims(layer, width, axes)
+
+    def add_block_sizes(self, sizes: dict[str, Option], layer: str, stage: StageSpec, inputs: int, width: int) -> None:
+        hidden = sizes[f"{layer}.hidden"] = _hidden(cast(float, sizes.pop(f"{layer}.expand")), inputs)
+        if stage.squeeze:
+            sizes[f"{layer}.squeeze"] = _squeeze(hidden)
+
+    def block(self, sizes: Mapping[str, int], layer: str, stage: StageSpec, inputs: int, *, first: bool) -> nn.Module:
+        return InvertedResidual(
+            inputs,
+            sizes[f"{layer}.hidden"],
+            sizes[f"{layer.partition('.')[0]}.width"],
+            kernel=sizes[f"{layer}.kernel"],
+            stride=stage.stride if first else 1,
+            residual=not first,
+            squeeze=sizes.get(f"{layer}.squeeze"),
+            activation=stage.activation,
+        )
+
+
+def inverted_residual_dims(layer: str, width: str, axes: Axes) -> Mapping[str, NamedDims]:
+    """Dimensions of tensors of an inverted residual, by their names in its module, see `Backbone.dims`."""
+    kernel = f"{layer}.kernel"
+    dims: dict[str, NamedDims] = {
+        "expand.conv.weight": (f"{layer}.hidden", ...),
+        "filter.conv.weight": (f"{layer}.hidden", 1, kernel, kernel),
+        "project.conv.weight": (width, ...),
+    }
+    return dims | ({"squeeze.reduce.weight": (f"{layer}.squeeze", ...)} if f"{layer}.squeeze" in axes else {})
+
+
 class MobileCNN(nn.Module):
     """Stem, stages, a 1x1 head, global average, an optional layer and a classifier: (n, c, h, w) -> (n, classes).
 
@@ -69,14 +113,13 @@ class MobileCNN(nn.Module):
     def __init__(
         self,
         stem: nn.Module,
-        stages: list[list[InvertedResidual]],
+        stages: nn.Sequential,
         head: nn.Module,
         mix: nn.Module,
         classifier: nn.Module,
     ) -> None:
         super().__init__()
-        self.stem = stem
-        self.stages = nn.Sequential(*(nn.Sequential(*blocks) for blocks in stages))
+        self.stem, self.stages = stem, stages
         self.head, self.mix, self.classifier = head, mix, classifier
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,10 +135,6 @@ class MobileCNN(nn.Module):
 class MobileCNNFamily(ConvolutionalFamily):
     """The family of all networks that a `CNNSpec` spans: MobileNetV2's (arXiv 1801.04381), or V3's (arXiv 1905.02244).
 
-    The first block of a stage changes the width and has no skip; the others keep it and have one. The hidden width of a
-    block is its expansion times its input width, so that both axes meet in one: its first units are shared. That of a
-    squeeze-and-excitation is a quarter of the block's, rounded to a multiple of 8.
-
     Departures from the space of Once-for-All (arXiv 1908.09791, the preset ``ofa``): its first block, of 16 channels, has a
     skip and no expanding convolution; its kernels are transformed (which the sharing does here), and its layer after the
     pooling has no bias.
@@ -106,53 +145,25 @@ class MobileCNNFamily(ConvolutionalFamily):
 
     name = "mobile-cnn"
     spec_type = CNNSpec
-    elastic = ("kernel", "expand")
     spec: CNNSpec
+
+    @cached_property
+    def backbone(self) -> InvertedResiduals:
+        """The stages of the networks."""
+        return InvertedResiduals(self.spec.stages)
 
     def after_stages(self) -> tuple[str, ...]:
         return ("head", "classifier") if self.spec.mix is None else ("head", "mix", "classifier")
 
-    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
-        kernel = f"{layer}.kernel"
-        dims: dict[str, NamedDims] = {
-            "expand.conv.weight": (f"{layer}.hidden", ...),
-            "filter.conv.weight": (f"{layer}.hidden", 1, kernel, kernel),
-            "project.conv.weight": (stack.choice("width").name, ...),
-        }
-        return dims | ({"squeeze.reduce.weight": (f"{layer}.squeeze", ...)} if f"{layer}.squeeze" in self.axes else {})
-
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        sizes, inputs = self.options(architecture), self.spec.stem
-        for stage, stack in zip(self.spec.stages, self.stacks, strict=True):
-            width = cast(int, sizes[stack.choice("width").name])
-            for layer in stack.layers:
-                hidden = sizes[f"{layer}.hidden"] = _hidden(cast(float, sizes.pop(f"{layer}.expand")), inputs)
-                if stage.squeeze:
-                    sizes[f"{layer}.squeeze"] = _squeeze(hidden)
-                inputs = width
+        sizes = self.options(architecture)
+        self.backbone.add_sizes(sizes, self.spec.stem)
         return cast("dict[str, int]", sizes)
 
     def template(self) -> nn.Module:
-        spec, sizes = self.spec, full_sizes(self.axes)
-        stages: list[list[InvertedResidual]] = []
-        inputs = spec.stem
-        for s, stage in enumerate(spec.stages):
-            width = sizes[f"stage{s}.width"]
-            stages.append([])
-            for b in range(stage.depth[-1]):
-                axis = f"stage{s}.block{b}"
-                block = InvertedResidual(
-                    inputs,
-                    sizes[f"{axis}.hidden"],
-                    width,
-                    kernel=sizes[f"{axis}.kernel"],
-                    stride=stage.stride if b == 0 else 1,
-                    residual=b > 0,
-                    squeeze=sizes.get(f"{axis}.squeeze"),
-                    activation=stage.activation,
-                )
-                stages[-1].append(block)
-                inputs = width
+        spec = self.spec
+        sizes = full_sizes(self.axes)
+        stages = self.backbone.modules(sizes, spec.stem)
         mix: nn.Module = nn.Identity()
         if spec.mix is not None:
             mix = nn.Sequential(OrderedDict(linear=nn.Linear(spec.head, spec.mix), act=nn.Hardswish(inplace=True)))
@@ -160,7 +171,7 @@ class MobileCNNFamily(ConvolutionalFamily):
         return MobileCNN(
             self.with_resizing(stem),
             stages,
-            ConvNormAct(inputs, spec.head, 1, activation=spec.activation),
+            ConvNormAct(sizes[f"stage{len(spec.stages) - 1}.width"], spec.head, 1, activation=spec.activation),
             mix,
             nn.Linear(spec.mix or spec.head, self.n_classes),
         )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.families.convolutional.convolutional_family import ConvNormAct, ConvolutionalFamily, conv_norm
+from supernets.families.convolutional.convolutional_family import Backbone, ConvNormAct, ConvolutionalFamily, conv_norm
 from supernets.families.convolutional.convolutional_spec import make_divisible
-from supernets.families.convolutional.resnet_spec import ResNetSpec, bottleneck
-from supernets.families.shared.spec_family import Stack
-from supernets.space import Architecture
-from supernets.space.axes import NamedDims, full_sizes
+from supernets.families.convolutional.resnet_spec import BottleneckStage, ResNetSpec, bottleneck
+from supernets.space import Architecture, Option
+from supernets.space.axes import Axes, NamedDims, full_sizes
 
 
 class Bottleneck(nn.Module):
@@ -39,14 +39,38 @@ class Bottleneck(nn.Module):
         return cast(Tensor, self.act(self.expand(self.filter(self.reduce(x))) + self.shortcut(x)))
 
 
+class Bottlenecks(Backbone):
+    """Stages of bottlenecks, of which `BottleneckStage`s give the dimensions.
+
+    The first block of a stage changes the width and has a projection for a shortcut; the others keep it and have none. So
+    any number of blocks may be dropped from a stage's end.
+    """
+
+    elastic = ("expand",)
+    stages: Sequence[BottleneckStage]
+
+    def dims(self, layer: str, width: str, axes: Axes) -> Mapping[str, NamedDims]:
+        hidden: NamedDims = (f"{layer}.hidden", ...)
+        return {"reduce.conv.weight": hidden, "filter.conv.weight": hidden, "expand.conv.weight": (width, ...)}
+
+    def add_block_sizes(
+        self, sizes: dict[str, Option], layer: str, stage: BottleneckStage, inputs: int, width: int
+    ) -> None:
+        sizes[f"{layer}.hidden"] = bottleneck(width, cast(float, sizes.pop(f"{layer}.expand")))
+
+    def block(
+        self, sizes: Mapping[str, int], layer: str, stage: BottleneckStage, inputs: int, *, first: bool
+    ) -> nn.Module:
+        width, stride = sizes[f"{layer.partition('.')[0]}.width"], stage.stride if first else 1
+        return Bottleneck(inputs, sizes[f"{layer}.hidden"], width, stride=stride, project=first)
+
+
 class ResNet(nn.Module):
     """Stem, stages of bottlenecks, global average and a classifier: (n, c, h, w) -> (n, classes)."""
 
-    def __init__(self, stem: nn.Module, stages: list[list[Bottleneck]], classifier: nn.Module) -> None:
+    def __init__(self, stem: nn.Module, stages: nn.Sequential, classifier: nn.Module) -> None:
         super().__init__()
-        self.stem = stem
-        self.stages = nn.Sequential(*(nn.Sequential(*blocks) for blocks in stages))
-        self.classifier = classifier
+        self.stem, self.stages, self.classifier = stem, stages, classifier
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.classifier(self.stages(self.stem(x)).mean((2, 3))))
@@ -54,9 +78,6 @@ class ResNet(nn.Module):
 
 class ResNetFamily(ConvolutionalFamily):
     """The family of all networks that a `ResNetSpec` spans: ResNet-50's (arXiv 1512.03385) in its variant D (1812.01187).
-
-    The first block of a stage changes the width and has a projection for a shortcut; the others keep it and have none. So
-    any number of blocks may be dropped from a stage's end.
 
     The preset ``ofa-resnet50`` is the space of Once-for-All (arXiv 1908.09791), as its authors published it. Departures:
     the stem always has three convolutions, where theirs may leave out the second, which has a skip; the bottleneck's
@@ -68,40 +89,30 @@ class ResNetFamily(ConvolutionalFamily):
 
     name = "resnet"
     spec_type = ResNetSpec
-    elastic = ("expand",)
     spec: ResNetSpec
+
+    @cached_property
+    def backbone(self) -> Bottlenecks:
+        """The stages of the networks."""
+        return Bottlenecks(self.spec.stages)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         stem: dict[str, NamedDims] = {f"stem.{layer}.conv.weight": ("stem.inner", ...) for layer in ("first", "second")}
         return {**super().named_dims(), **stem, "stem.third.conv.weight": ("stem.width", ...)}
 
-    def layer_dims(self, stack: Stack, layer: str) -> Mapping[str, NamedDims]:
-        hidden: NamedDims = (f"{layer}.hidden", ...)
-        width = stack.choice("width").name
-        return {"reduce.conv.weight": hidden, "filter.conv.weight": hidden, "expand.conv.weight": (width, ...)}
-
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         sizes = self.options(architecture)
-        sizes["stem.inner"] = _inner(cast(int, sizes["stem.width"]))
-        for stack in self.stacks:
-            width = cast(int, sizes[stack.choice("width").name])
-            for layer in stack.layers:
-                sizes[f"{layer}.hidden"] = bottleneck(width, cast(float, sizes.pop(f"{layer}.expand")))
+        stem = cast(int, sizes["stem.width"])
+        sizes["stem.inner"] = _inner(stem)
+        self.backbone.add_sizes(sizes, stem)
         return cast("dict[str, int]", sizes)
 
     def template(self) -> nn.Module:
         sizes = full_sizes(self.axes)
-        inputs = sizes["stem.width"]
-        stem = self._stem(inputs)
-        stages: list[list[Bottleneck]] = []
-        for s, stage in enumerate(self.spec.stages):
-            width = sizes[f"stage{s}.width"]
-            stages.append([])
-            for b in range(stage.depth[-1]):
-                hidden, stride = sizes[f"stage{s}.block{b}.hidden"], stage.stride if b == 0 else 1
-                stages[-1].append(Bottleneck(inputs, hidden, width, stride=stride, project=b == 0))
-                inputs = width
-        return ResNet(self.with_resizing(stem), stages, nn.Linear(inputs, self.n_classes))
+        stem = self._stem(sizes["stem.width"])
+        stages = self.backbone.modules(sizes, sizes["stem.width"])
+        width = sizes[f"stage{len(self.spec.stages) - 1}.width"]
+        return ResNet(self.with_resizing(stem), stages, nn.Linear(width, self.n_classes))
 
     def _stem(self, width: int) -> nn.Sequential:
         inner = _inner(width)

@@ -221,7 +221,7 @@ class Spec:
         try:
             values = {d.name: data[d.name] for d in dimensions(cls) if d.required or data.get(d.name) is not None}
             for d in dimensions(cls):
-                if isinstance(d.kind, Stages):
+                if isinstance(d.kind, Stages) and d.name in values:
                     values[d.name] = tuple(map(d.kind.spec.from_json, values[d.name]))
             return cls(**values)
         except (KeyError, TypeError) as error:

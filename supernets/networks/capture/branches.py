@@ -90,18 +90,31 @@ def _region(
     return tuple(sorted(region))
 
 
-def module_branch(program: Program, path: str, shapes: Mapping[str, tuple[Dim, ...]]) -> Branch | None:
-    """The calls of a module as a branch, in whose place its input goes on; None if it has no calls.
+def module_branches(program: Program, path: str, shapes: Mapping[str, tuple[Dim, ...]]) -> list[Branch]:
+    """The calls of a module as branches, in whose place its inputs go on: one for each time that it is called.
 
     Args:
         shapes: the dimensions of every value; the input that goes on is the first one that has those of the output.
 
     Raises:
-        SpaceError: the module returns several values that others read, or no input has the dimensions of the output.
+        SpaceError: a call of the module returns several values that others read, or no input has the dimensions of the output.
     """
     calls = [i for i, call in enumerate(program.calls) if call.module == path or call.module.startswith(f"{path}.")]
-    if not calls:
-        return None
+    return [_module_branch(program, path, shapes, region) for region in _connected(program, calls)]
+
+
+def _connected(program: Program, calls: Sequence[int]) -> list[list[int]]:
+    """Calls in groups that share no values but the tensors of the network."""
+    regions: list[tuple[list[int], set[str]]] = []
+    for index in calls:
+        names = {*program.calls[index].reads(), *program.calls[index].outputs}.difference(program.tensors)
+        joined = [region for region in regions if not region[1].isdisjoint(names)]
+        regions = [region for region in regions if region[1].isdisjoint(names)]
+        regions.append(([*(i for indices, _ in joined for i in indices), index], names.union(*(n for _, n in joined))))
+    return [sorted(indices) for indices, _ in regions]
+
+
+def _module_branch(program: Program, path: str, shapes: Mapping[str, tuple[Dim, ...]], calls: Sequence[int]) -> Branch:
     within, state = set(calls), program.state_values
     consumers = program.consumers()
     computed = [name for i in calls for name in program.calls[i].outputs if name]

@@ -39,3 +39,22 @@ def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
 def area(boxes: Tensor) -> Tensor:
     """The area of boxes (..., 4), (...); 0 for corners in the wrong order."""
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+
+
+def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
+    """The generalised intersection over union (Rezatofighi et al. 2019, arXiv 1902.09630) of boxes one by one, from -1 to 1.
+
+    Args:
+        first: Boxes (..., 4) by their corners, in the right order.
+        second: Boxes (..., 4).
+
+    Returns:
+        (...); 0 for two empty boxes at the same place.
+    """
+    shared = area(torch.cat([torch.maximum(first, second)[..., :2], torch.minimum(first, second)[..., 2:]], -1))
+    hull = area(torch.cat([torch.minimum(first, second)[..., :2], torch.maximum(first, second)[..., 2:]], -1))
+    union = area(first) + area(second) - shared
+    return shared / union.clamp(min=_EMPTY) - (hull - union) / hull.clamp(min=_EMPTY)
+
+
+_EMPTY = 1e-9
