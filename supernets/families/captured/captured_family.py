@@ -215,10 +215,11 @@ class CapturedProgram(FamilyProgram):
     def __init__(self, family: CapturedFamily, elastic: ElasticProgram, layers: str, division: Division | None) -> None:
         super().__init__(family, elastic)
         self._division = division
-        self._branches = {f"{layers}.{i}": branch for i, branch in enumerate(elastic.branches)}
+        self._branch_by_name = {f"{layers}.{i}": branch for i, branch in enumerate(elastic.branches)}
 
-    def branch(self, name: str) -> Branch | None:
-        return self._branches.get(name)
+    def branches(self, dropped: frozenset[str]) -> list[Branch]:
+        branches = self._branch_by_name
+        return [branches[name] for name in sorted(dropped & branches.keys())]
 
     @cached_property
     def block_of_call(self) -> list[int]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,22 +14,11 @@ from supernets.families.dense.detector_spec import DetectorSpec
 from supernets.families.dense.pyramid_family import HEAD_WIDTH, HeadLayer, Pyramid, PyramidFamily
 from supernets.space.axes import NamedDims
 
-if TYPE_CHECKING:
-    from supernets.tasks.detection.head import DetectionHead
-
 _PRIOR = 0.01
 """The score that a fresh network gives each class everywhere, so that the background does not dominate the first steps (Lin et
 al. 2017, arXiv 1708.02002)."""
 _FIRST_DISTANCE = 2.0
 """The distance, in strides, from a location to each side of the box that a fresh network predicts."""
-
-
-class DetectsObjects(ABC):
-    """A family of detectors, which says how their raw outputs become losses and boxes."""
-
-    @abstractmethod
-    def detection_head(self) -> DetectionHead:
-        """The assignment, losses and decoding of the outputs, the same for all networks of the family."""
 
 
 class AnchorFreeOutputs(nn.Module):
@@ -66,11 +53,8 @@ class AnchorFreeOutputs(nn.Module):
         return torch.cat(outputs, 2).transpose(1, 2)
 
 
-class DetectorFamily(PyramidFamily, DetectsObjects):
-    """The family of all detectors that a `DetectorSpec` spans, whose outputs are (n, locations, 4 + n_classes).
-
-    Its `detection_head` is `supernets.tasks.detection.anchor_free.AnchorFreeHead`.
-    """
+class DetectorFamily(PyramidFamily):
+    """The family of all detectors that a `DetectorSpec` spans, whose outputs are (n, locations, 4 + n_classes)."""
 
     name = "detector"
     spec_type = DetectorSpec
@@ -80,10 +64,16 @@ class DetectorFamily(PyramidFamily, DetectsObjects):
     def n_convolutions(self) -> int:
         return 1 if self.spec.head_shared else self.spec.levels
 
-    def detection_head(self) -> DetectionHead:
-        # By name, as the registry names families: tasks and families do not import each other.
-        make = resolve_name("supernets.tasks.detection.anchor_free:AnchorFreeHead")
-        return cast("DetectionHead", make(self.spec.strides, image_size=self.image_size, n_classes=self.n_classes))
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """The facts of `supernets.tasks.detection.anchor_free.AnchorFreeHead`."""
+        strides = list(self.spec.strides)
+        return {
+            "kind": "anchor-free",
+            "strides": strides,
+            "image_size": self.image_size,
+            "n_classes": self.n_classes,
+        }
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         stems: dict[str, NamedDims] = {
@@ -105,8 +95,9 @@ class DetectorFamily(PyramidFamily, DetectsObjects):
         return self.initialised(self.pyramid(AnchorFreeOutputs(stems, layers, predictors)))
 
     def initialised(self, network: nn.Module) -> nn.Module:
-        for predict in cast(AnchorFreeOutputs, cast(Pyramid, network).head).predictors:
+        for predict in cast("list[nn.Conv2d]", cast(AnchorFreeOutputs, cast(Pyramid, network).head).predictors):
             nn.init.normal_(predict.weight, std=0.01)
-            nn.init.constant_(predict.bias[:4], math.log(math.expm1(_FIRST_DISTANCE)))
-            nn.init.constant_(predict.bias[4:], math.log(_PRIOR / (1 - _PRIOR)))
+            bias = cast(nn.Parameter, predict.bias)
+            nn.init.constant_(bias[:4], math.log(math.expm1(_FIRST_DISTANCE)))
+            nn.init.constant_(bias[4:], math.log(_PRIOR / (1 - _PRIOR)))
         return network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +18,7 @@ from supernets.families.convolutional.mobile_cnn_family import (
 )
 from supernets.families.convolutional.resnet_family import Bottlenecks
 from supernets.families.dense.pyramid_spec import PyramidSpec
+from supernets.families.shared.spec import Spec
 from supernets.families.shared.spec_family import Stack
 from supernets.space import Architecture, Choice
 from supernets.space.axes import NamedDims, full_sizes
@@ -35,7 +36,7 @@ class Lateral(ConvNormAct):
             x: Output of the stage, (n, channels, h, w).
             coarser: The next coarser level, (n, width, h / k, w / k); None for the coarsest.
         """
-        out = super().forward(x)
+        out = cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]  # torch's own
         return out if coarser is None else out + functional.interpolate(coarser, size=out.shape[2:])
 
 
@@ -142,7 +143,7 @@ class PyramidFamily(BackboneFamily):
     """
 
     spec: PyramidSpec
-    spec_type: Any = PyramidSpec
+    spec_type: ClassVar[type[Spec]] = PyramidSpec
 
     def __init__(self, spec: Any, *, image_size: int, channels: int, n_classes: int) -> None:
         super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
@@ -172,7 +173,7 @@ class PyramidFamily(BackboneFamily):
     def backbone(self) -> Backbone:
         """The stages of the networks."""
         spec = self.spec
-        return InvertedResiduals(spec.stages) if spec.bottlenecks is None else Bottlenecks(spec.bottlenecks)
+        return InvertedResiduals(spec.stages or ()) if spec.bottlenecks is None else Bottlenecks(spec.bottlenecks)
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:

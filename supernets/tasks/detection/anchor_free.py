@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from supernets.tasks.detection.boxes import BOX, CLASS, CROWD, NO_BOX, generalised_iou, pairwise_iou
+from supernets.tasks.detection.boxes import BOX, CLASS, CROWD, generalised_iou, pairwise_iou
 from supernets.tasks.detection.head import DetectionHead
 
 _N_SIDES = 4
@@ -112,10 +112,8 @@ class AnchorFreeHead(DetectionHead):
         Args:
             boxes: Predicted boxes in pixels, (n, locations, 4).
             scores: Predicted scores of each class, (n, locations, classes).
-            targets: Labelled boxes, (n, boxes, 7), see `supernets.tasks.detection.boxes`.
+            targets: Labelled boxes, (n, boxes, 8), see `supernets.tasks.detection.boxes`.
         """
-        if not targets.shape[1]:  # data without any box
-            targets = functional.pad(targets, (0, 0, 0, 1), value=NO_BOX)
         classes, corners = targets[..., CLASS], targets[..., BOX]
         crowds = (classes >= 0) & (targets[..., CROWD] > 0)
         inside = self._inside(corners)

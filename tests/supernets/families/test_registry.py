@@ -40,6 +40,8 @@ def test_the_presets() -> None:
     assert {name: set(family.presets) for name, family in FAMILIES.items()} == {
         "mobile-cnn": {"tiny", "mobile", "digits", "ofa", "tiny-v3"},
         "resnet": {"ofa-resnet50", "tiny", "digits"},
+        "detector": {"tiny", "tiny-resnet", "mobile"},
+        "segmenter": {"tiny", "tiny-resnet", "mobile"},
         "vit": {"tiny", "digits", "autoformer-tiny"},
         "encoder": {"tiny", "instatune", "minilm-l6"},
         "vit-encoder": {"tiny", "digits", "instatune"},

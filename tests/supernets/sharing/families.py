@@ -22,6 +22,8 @@ from tests.supernets.families import test_mlp_family as test_mlp
 from tests.supernets.families.convolutional import test_mobile_cnn_family as test_mobile_cnn_v3
 from tests.supernets.families.convolutional import test_resnet_family as test_resnet
 from tests.supernets.families.decoder import test_decoder_family as test_decoder
+from tests.supernets.families.dense import test_detector_family as test_detector
+from tests.supernets.families.dense import test_segmenter_family as test_segmenter
 from tests.supernets.families.encoder import test_encoder_family as test_encoder
 from tests.supernets.families.encoder_decoder import test_encoder_decoder_family as test_encoder_decoder
 from tests.supernets.families.vision_transformer import test_vit_encoder_family as test_vit_encoder
@@ -74,6 +76,9 @@ SLICED: dict[str, Family] = {
     "decoder_gpt2_experts": test_decoder.GPT2_EXPERTS,
     "mlp_residual": test_mlp.FAMILIES["residual"],
     "mlp_plain": test_mlp.FAMILIES["plain"],
+    "detector_shared": test_detector.SHARED,
+    "detector_separate": test_detector.SEPARATE,
+    "segmenter": test_segmenter.FAMILY,
 }
 """Further families, with slices alone."""
 BY_HAND: dict[str, invariants.ByHand] = {
@@ -94,6 +99,8 @@ BY_HAND: dict[str, invariants.ByHand] = {
     **{name: test_decoder.handwritten for name in SLICED if name.startswith("decoder")},
     "mlp_residual": test_mlp.handwritten(residual=True),
     "mlp_plain": test_mlp.handwritten(residual=False),
+    **dict.fromkeys(("detector_shared", "detector_separate"), test_detector.handwritten),
+    "segmenter": test_segmenter.handwritten,
 }
 _OF_ENCODERS = (("width", "embedding.words.weight"), ("width", "embedding.positions"), ("width", "head.pool.weight"))
 _OF_LAYERS = (("layer1.heads", "layers.1.attention.project.weight"), ("layer2.hidden", "layers.2.mlp.2.weight"))
@@ -136,6 +143,16 @@ CONTROLS: dict[str, tuple[tuple[str, str], ...]] = {
         ("encoder.width", "decoder.layers.1.cross.key.weight"),
         ("decoder.width", "decoder.embedding.words.weight"),
         ("decoder.layer1.cross_heads", "decoder.layers.1.cross.project.weight"),
+    ),
+    "detector_shared": (
+        ("neck.width", "neck.1.lateral.conv.weight"),
+        ("stage1.width", "neck.0.lateral.conv.weight"),
+        ("head.width", "head.layers.1.mixers.0.weight"),
+        ("head.width", "head.layers.0.norms.1.bias"),
+    ),
+    "segmenter": (
+        ("head.width", "head.classifier.weight"),
+        ("neck0.block0.hidden", "neck.0.layers.0.filter.norm.bias"),
     ),
     "mlp_residual": _OF_MLPS,
     "mlp_plain": _OF_MLPS,
