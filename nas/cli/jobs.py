@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import nas.engine
 import nas.jobs
 import nas.runs
 import nas.search
+import supernets.data
 from nas.cli.app import (
     DEFAULT_RUNS,
     AcceptPluginVersions,
@@ -39,7 +41,7 @@ from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_one_choice, check_resumable, driving, finish, loaded_job, opened_run
 from nas.engine.formatting import counted, duration, memory_size
-from nas.engine.store.folder import RunsFolder, write_atomically
+from nas.engine.store.folder import RunsFolder, make_folder, write_atomically
 from nas.errors import JobError, UnknownNameError
 from nas.jobs.recipes import list_recipes, read_recipe
 
@@ -130,6 +132,12 @@ def plan(
     address: Address = None,
     time: Annotated[bool, typer.Option(help="Estimate the duration of the job from short measurements.")] = True,
     plot: Plot = None,
+    picture: Annotated[
+        Path | None,
+        option(
+            "--picture", help="Also draw images of the data with their boxes or masks, as a .png file of this name."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show a job's space, costs and expected duration.
@@ -137,6 +145,8 @@ def plan(
     Checks everything that `nas search` checks, and trains nothing.
     """
     check_plot(plot, "nas plan")
+    if picture is not None and picture.suffix != ".png":
+        raise typer.BadParameter(f"--picture {picture}: expected a file that ends in .png")
     resolved = loaded_job(job, runs, kind="search", inline=inline)
     if plot is not None and resolved.config.supernet.model is None:
         raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
@@ -145,6 +155,7 @@ def plan(
         driving(runs, inline=inline, address=address, interruption_note="") as options,
         nas.jobs.preparing_new(resolved, "search", options, planning=True) as (built_job, reuse),
     ):
+        _draw_labels(picture, built_job)
         if sys.stderr.isatty():
             samples = ", and training steps, scores and asks of the algorithm" if time else ""
             print(f"measuring the smallest and the largest network{samples} ...", file=sys.stderr)
@@ -158,6 +169,20 @@ def plan(
         _print_plan(job_plan)
     for error in job_plan.unmeasured.values():  # last: what can be computed is known by now
         raise error
+
+
+def _draw_labels(path: Path | None, built_job: nas.jobs.BuiltJob) -> None:
+    """Writes images of a job's data with their labels, where a path is given."""
+    if path is None:
+        return
+    sheet = supernets.data.contact_sheet(built_job.data.dataset)
+    if sheet is None:
+        raise typer.BadParameter("--picture is for data with boxes or masks, and the job's data have other labels")
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    make_folder(path.absolute().parent)
+    write_atomically(path, content.getvalue())
+    print(f"wrote {path}", file=sys.stderr)
 
 
 def _print_plan(job_plan: nas.jobs.Plan) -> None:
@@ -188,6 +213,9 @@ def _print_plan(job_plan: nas.jobs.Plan) -> None:
     print(f"{job_plan.noun if job_plan.language is None else 'block'}s: {parts}")
     if job_plan.warning:
         print(job_plan.warning)
+    if job_plan.labels is not None:
+        print_table(*job_plan.labels.table())
+        print("\n".join(job_plan.labels.lines()))
     training = (
         "the supernet is already trained"
         if job_plan.epochs is None

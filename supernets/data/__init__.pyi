@@ -9,6 +9,9 @@ from .data_sets import data_set_of as data_set_of
 from .data_sets import images_of as images_of
 from .data_sets import load_data as load_data
 from .data_sets import some_images as some_images
+from .dense.label_pictures import contact_sheet as contact_sheet
+from .dense.label_summary import LabelSummary as LabelSummary
+from .dense.label_summary import label_summary as label_summary
 from .in_memory import DataSet as DataSet
 from .in_memory import Part as Part
 from .in_memory import head as head

@@ -29,7 +29,7 @@ from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all
 from nas.search.algorithms import label_of
 from nas.search.problem.tasks import SERVED_METRICS
-from supernets.data import TextFormat
+from supernets.data import LabelSummary, TextFormat, label_summary
 from supernets.families.captured.captured_family import CapturedFamily
 from supernets.families.captured.inspection import Inspection, inspect_model
 from supernets.networks.module_to_onnx import INPUT, onnx_model
@@ -88,6 +88,8 @@ class Plan:
     """The elastic dimensions of language models and the texts that they read; None for other networks."""
     serving: Serving | None = None
     """The calls by which language models and encoder-decoders are timed; None for other networks."""
+    labels: LabelSummary | None = None
+    """The boxes or pixels of each class; None for other labels."""
     unmeasured: dict[str, Exception] = field(default_factory=dict)
     """Why nothing can be measured on a profile, by its name; a search would end with this."""
 
@@ -143,6 +145,7 @@ class Plan:
             **self.expected,
             **({} if self.model is None else {"model": self.model.to_json()}),
             **({} if self.language is None else {"language_models": self.language.to_json()}),
+            **({} if self.labels is None else {"labels": self.labels.to_json()}),
             **({} if self.serving is None else {"serving": self.serving.to_json()}),
             **(
                 {"unmeasured": {name: str(error) for name, error in self.unmeasured.items()}} if self.unmeasured else {}
@@ -188,6 +191,7 @@ def plan(built_job: BuiltJob, reuse: Reuse, *, time: bool = True, inline: bool =
         warm_start=str(reuse),
         epochs=None if built_job.checkpoint is not None else job.training.epochs,
         language=language_models(built_job),
+        labels=label_summary(data),
         serving=built_job.serving,
         times=times,
         memory=memory,
