@@ -228,7 +228,8 @@ def _read_all(
 ) -> dict[Path, _Read]:
     """The letterboxed images of files; adds those that cannot be read to the faults."""
     problems: Problems = {}
-    files = list(dict.fromkeys(files))
+    # Files that are known to be missing have their fault already.
+    files = [file for file in dict.fromkeys(files) if file not in faults.files or file.is_file()]
     shapes = read_each(read_shape, files, problems, partial(on_progress, "reading the sizes of images"))
     size = options.image_size or DEFAULT_SIZE
     channels = options.channels or (1 if all(shape.grey for shape in shapes.values()) else 3)

@@ -63,7 +63,7 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
     inner = {
         part_of(folder.name): folder for folder in sorted(path.iterdir()) if folder.is_dir() and part_of(folder.name)
     }
-    if "train" in inner:
+    if inner:
         pairs = {part: (folder / "images", folder / "masks") for part, folder in inner.items()}
     else:
         images, masks = path / "images", path / "masks"

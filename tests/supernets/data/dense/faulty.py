@@ -83,7 +83,7 @@ def masks(folder: Path) -> Path:
     """``images``, ``masks`` of the values 0 and 1, and ``classes.csv``."""
     for i in range(N_IMAGES):
         write_image(folder / "images" / f"{i}.png", seed=i)
-        write_mask(folder / "masks" / f"{i}.png")
+    write_masks(folder)
     write_text(folder / "classes.csv", "name,value\nfloor,0\nwall,1\n")
     return folder
 
@@ -94,6 +94,12 @@ def write_mask(file: Path, *, value: int = 1, size: tuple[int, int] = (WIDTH, HE
     values = np.zeros((size[1], size[0]), dtype=np.uint8)
     values[:, size[0] // 2 :] = value
     Image.fromarray(values).convert(mode).save(file)
+
+
+def write_masks(folder: Path, *, value: int = 1, mode: str = "L") -> None:
+    """The masks of all images."""
+    for i in range(N_IMAGES):
+        write_mask(folder / "masks" / f"{i}.png", value=value, mode=mode)
 
 
 def write_text(file: Path, text: str) -> None:
