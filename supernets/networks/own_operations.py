@@ -67,18 +67,22 @@ def own_operation(schema: str, shapes: Callable[..., Any] | None = None) -> Call
         fake = shapes or (lambda *args, **kwargs: _new(function(*args, **kwargs)))
         torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
         operation = getattr(getattr(torch.ops, NAMESPACE), name).default
-        FUNCTIONS[f"{NAMESPACE}.{name}"] = function
+
+        def compute(*args: P.args, **kwargs: P.kwargs) -> R:
+            # torch.compile cannot read variables of a context
+            if not torch.compiler.is_dynamo_compiling() and _RECORDING.get():
+                result: R = operation(*args, **kwargs)
+                return result
+            return function(*args, **kwargs)
+
+        FUNCTIONS[f"{NAMESPACE}.{name}"] = compute
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if torch.compiler.is_dynamo_compiling():  # torch.compile cannot read the variables below
-                return function(*args, **kwargs)
-            if _RECORDING.get():
-                result: R = operation(*args, **kwargs)
-                return result
-            if (observer := _OBSERVER.get()) is not None:
+            is_plain = not torch.compiler.is_dynamo_compiling() and not _RECORDING.get()
+            if is_plain and (observer := _OBSERVER.get()) is not None:
                 observer(name, args, kwargs)
-            return function(*args, **kwargs)
+            return compute(*args, **kwargs)
 
         return call
 

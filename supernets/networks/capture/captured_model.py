@@ -75,7 +75,8 @@ class CapturedModel:
         """The facts of the head of a detector, see `supernets.tasks.detection.heads`; None for other models."""
         if self.dense is None or not self.dense.is_detector:
             return None
-        return {"kind": "torchvision", **self.dense.to_json(), "image_size": self.input_shape[-1]}
+        kind = "torchvision-two-stage" if self.dense.has_two_stages else "torchvision"
+        return {"kind": kind, **self.dense.to_json(), "image_size": self.input_shape[-1]}
 
     @property
     def outputs(self) -> tuple[ValueSpec, ...]:

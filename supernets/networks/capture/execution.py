@@ -13,7 +13,7 @@ from torch import Tensor
 from supernets.errors import CaptureError
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size, ValueSpec
-from supernets.networks.operations import operation
+from supernets.networks.operations import operation, registered
 from supernets.space.axes import size_of
 
 
@@ -136,7 +136,7 @@ def with_shapes(
         for name in (*program.inputs, *program.tensors)
     }
     for call in program.calls:
-        step = _on_meta(operation(call))
+        step = _on_meta(registered(call))
         try:
             values.update(results_of(call, step, values, sizes))
         except Exception as error:  # of the operation, given sizes or arguments that do not fit

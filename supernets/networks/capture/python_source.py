@@ -16,7 +16,8 @@ from torch import nn
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
-from supernets.networks.operations import operation
+from supernets.networks.operations import operation, registered
+from supernets.networks.own_operations import NAMESPACE
 from supernets.space.axes import Concat, Dim, axes_in
 
 CLASS = "Network"
@@ -243,6 +244,11 @@ def _call_text(call: Call, texts: Mapping[str, str]) -> str:
         return f"{texts['self']}[{', '.join(':' if i is None else s for i, s in zip(indices, shown, strict=True))}]"
     if call.op == "aten.slice.Tensor" and isinstance(slice_text := _slice(call, texts), str):
         return slice_text
+    if call.op.startswith(f"{NAMESPACE}."):
+        raise CaptureError(
+            f"the operation {call.name} is this project's own, and torch alone has none such; export the network as ONNX",
+            code="capture.unknown-operation",
+        )
     schema = operation(call)._schema
     method = getattr(torch.Tensor, call.name, None)
     if argument_names[0] == "self" and (isinstance(method, types.MethodDescriptorType) or call.name in _METHODS):
@@ -256,7 +262,7 @@ def _call_text(call: Call, texts: Mapping[str, str]) -> str:
 
 def _returns_several(call: Call) -> bool:
     """Returns whether the operation returns a tuple or a list."""
-    returns = operation(call)._schema.returns
+    returns = registered(call)._schema.returns
     return len(returns) > 1 or isinstance(returns[0].type, torch.ListType)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import CaptureError
+from supernets.networks.capture.two_stage import TwoStageDetector, check_sides
 from supernets.networks.capture.user_model import Preprocessing, library, unusable
 
 ONE_STAGE = (
@@ -38,8 +39,6 @@ SEGMENTERS = (
     "fcn_resnet50",
     "lraspp_mobilenet_v3_large",
 )
-_STRIDE = 32
-"""The images of detectors with a feature pyramid have sides of multiples of this; torchvision pads others."""
 _SEPARATE = ("weights", "weights_backbone", "progress")
 """Arguments of torchvision's functions that name weights."""
 _EPS = 1e-5
@@ -73,12 +72,18 @@ class DenseModel:
     @property
     def has_background(self) -> bool:
         """True if class 0 of the network is the background, so that it has one more class than the data."""
-        return self.name.startswith("ssd") or self.name in TWO_STAGE
+        return self.name.startswith("ssd") or self.has_two_stages
+
+    @property
+    def has_two_stages(self) -> bool:
+        """True for the kinds of Faster R-CNN, whose raw outputs are those of a `TwoStageDetector`."""
+        return self.name in TWO_STAGE
 
     @property
     def unused(self) -> tuple[str, ...]:
         """The first parts of the names of tensors that a file of its weights may have, and that nothing here reads."""
-        return () if self.is_detector else ("aux_classifier.",)
+        branches = ("roi_heads.mask_", "roi_heads.keypoint_")
+        return branches if self.has_two_stages else () if self.is_detector else ("aux_classifier.",)
 
     def build(self) -> nn.Module:
         """torchvision's own module, with random weights.
@@ -90,7 +95,9 @@ class DenseModel:
 
     def module(self, original: nn.Module) -> nn.Module:
         """The parts of torchvision's module that are trained, with their names, as a module with one output tensor."""
-        return JoinedDetector(original, self) if self.is_detector else MapSegmenter(original)
+        if self.has_two_stages:
+            return TwoStageDetector(original, self.name)
+        return JoinedDetector(original, self.name) if self.is_detector else MapSegmenter(original)
 
     def renamed(self, tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
         """The tensors of a file of its weights with the names of today's torchvision."""
@@ -104,7 +111,7 @@ class DenseModel:
     def from_json(cls, data: Mapping[str, Any]) -> DenseModel:
         """Raises `KeyError`, `TypeError` or `ValueError` for data that `to_json` has not written."""
         name, classes = data["name"], data["classes"]
-        if name not in (*ONE_STAGE, *SEGMENTERS):
+        if not is_dense(name):
             raise ValueError(f"the model {str(name)[:100]!r}")
         if type(classes) is not int or not 0 < classes <= 2**16:
             raise ValueError(f"{classes} classes")
@@ -118,15 +125,15 @@ class JoinedDetector(nn.Module):
     classes, the background first where there is one.
     """
 
-    def __init__(self, detector: nn.Module, dense: DenseModel) -> None:
+    def __init__(self, detector: nn.Module, name: str) -> None:
         super().__init__()
         self.backbone: Any = detector.backbone
         self.head: Any = detector.head
-        self._name = dense.name
-        self._stride = 1 if dense.name.startswith("ssd") else _STRIDE
+        self._name = name
 
     def forward(self, images: Tensor) -> Tensor:
-        check_size(self._name, images, self._stride)
+        if not self._name.startswith("ssd"):
+            check_sides(self._name, images)
         outputs = self.head(list(self.backbone(images).values()))
         keys = ("bbox_regression", "bbox_ctrness", "cls_logits")
         return torch.cat([outputs[key] for key in keys if key in outputs], dim=-1)
@@ -147,17 +154,6 @@ class MapSegmenter(nn.Module):
         return nn.functional.interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def check_size(name: str, images: Tensor, stride: int) -> None:
-    """Raises `CaptureError` for images whose sides are no multiples of a network's coarsest stride, in pixels."""
-    if any(side % stride for side in images.shape[-2:]):
-        size = " x ".join(map(str, images.shape[-2:]))
-        raise CaptureError(
-            f"images of {size} for {name}, whose feature pyramid needs sides of a multiple of {stride} pixels; change "
-            "data.image_size",
-            code="capture.example",
-        )
-
-
 def is_dense(name: str) -> bool:
     """Returns whether a function of torchvision's makes a detector or segmenter."""
     return name in (*ONE_STAGE, *TWO_STAGE, *SEGMENTERS)
@@ -173,14 +169,8 @@ def open_dense(
         pretrained: with the library's own weights, from its cache or from the internet.
 
     Raises:
-        CaptureError: it has two stages, or torchvision rejects the arguments.
+        CaptureError: torchvision is not installed, or rejects the arguments, or they cannot be kept.
     """
-    if name in TWO_STAGE:
-        raise CaptureError(
-            f"torchvision:{name} is a detector of two stages, whose second one reads boxes that the first one finds; take one "
-            f"of one stage: {', '.join(ONE_STAGE)}",
-            code="capture.model-unusable",
-        )
     if separate := sorted(set(arguments) & set(_SEPARATE)):
         text = (
             f"torchvision:{name}: the argument {separate[0]} is not taken; name a file of weights in supernet.weights"
@@ -193,7 +183,8 @@ def open_dense(
         raise CaptureError(text, code="job.conflict", parameter="arguments") from None
     original: Any = _call(name, arguments, pretrained=pretrained)
     notes = [_thawed(original)]
-    n_outputs = arguments.get("num_classes") or (21 if name in SEGMENTERS else 91)
+    people = 2 if name.startswith("keypoint") else 91
+    n_outputs = arguments.get("num_classes") or (21 if name in SEGMENTERS else people)
     if name in SEGMENTERS:
         transforms = library("torchvision").models.get_model_weights(name).DEFAULT.transforms()
         size, mean, std = transforms.resize_size[0], transforms.mean, transforms.std
@@ -201,6 +192,8 @@ def open_dense(
             notes.append("the auxiliary classifier, which only torchvision's training reads, is left out")
     else:
         size, mean, std = original.transform.min_size[-1], original.transform.image_mean, original.transform.image_std
+        if branch := next((kind for kind in ("mask", "keypoint") if name.startswith(kind)), None):
+            notes.append(f"the branch of {branch}s is left out: the network detects boxes")
     preprocessing = Preprocessing(int(size), 3, tuple(map(float, mean)), tuple(map(float, std)))
     dense = DenseModel(name, n_outputs, further)
     dense = replace(dense, classes=n_outputs - dense.has_background)

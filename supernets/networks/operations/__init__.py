@@ -14,7 +14,7 @@ from supernets.networks.operations import (  # noqa: F401  # they fill the table
     suppression,
     tokens,
 )
-from supernets.networks.operations.arguments import may_return_view, operation
+from supernets.networks.operations.arguments import may_return_view, operation, registered
 from supernets.networks.operations.registry import LOWERED, RULES, WORK
 
-__all__ = ["LOWERED", "RULES", "WORK", "may_return_view", "operation"]
+__all__ = ["LOWERED", "RULES", "WORK", "may_return_view", "operation", "registered"]

@@ -67,9 +67,14 @@ _NO_SCHEMA = SimpleNamespace(arguments=(), returns=())
 
 def operation(call: Call) -> Any:
     """The ATen operation of a call."""
-    namespace, name, overload = call.op.split(".")
-    if namespace == NAMESPACE:
+    if call.op.startswith(f"{NAMESPACE}."):
         return FUNCTIONS[call.name]
+    return registered(call)
+
+
+def registered(call: Call) -> Any:
+    """The operation of a call in torch's registry, which has a schema, and computes shapes of tensors without values."""
+    namespace, name, overload = call.op.split(".")
     try:
         return getattr(getattr(getattr(torch.ops, namespace), name), overload)
     except AttributeError:

@@ -10,6 +10,7 @@ from supernets.tasks.detection.head import DetectionHead
 
 _HEADS: Mapping[str, str] = {
     "anchor-free": "supernets.tasks.detection.anchor_free:AnchorFreeHead",
+    "torchvision-two-stage": "supernets.tasks.detection.two_stage_head:TwoStageHead",
     "torchvision": "supernets.tasks.detection.torchvision_head:TorchvisionHead",
 }
 """The class of each kind of head, loaded when it is first used: torchvision is an optional part."""

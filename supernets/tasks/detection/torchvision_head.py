@@ -1,16 +1,19 @@
-"""Heads of torchvision's one-stage detectors: their anchors, assignment and losses, and decoding that can be exported."""
+"""Heads of torchvision's detectors of one stage: their anchors, assignment and losses, and decoding that can be exported."""
 
 from __future__ import annotations
 
+import copy
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.networks.capture.torchvision_dense import DenseModel
+from supernets.networks.capture.two_stage import decoded_boxes
 from supernets.networks.capture.user_model import library
 from supernets.networks.suppression import Suppression
 from supernets.tasks.detection.boxes import BOX, CLASS, CROWD
@@ -18,18 +21,15 @@ from supernets.tasks.detection.head import DetectionHead
 
 _BOX, _CENTERNESS = 4, 1
 """Numbers of a location's box and centerness in raw outputs."""
-_CANDIDATES = 300
+CANDIDATES = 300
+"""Locations that suppression compares."""
 
 
-class TorchvisionHead(DetectionHead):
-    """Losses and decoding of a one-stage detector of torchvision, which is rebuilt without weights from its facts.
+class RebuiltHead(DetectionHead):
+    """The head of a detector of torchvision, which is built again without weights from its facts.
 
-    Anchors, box coder, matcher and losses are torchvision's own objects. Raw outputs are those of
-    `supernets.networks.capture.torchvision_dense.JoinedDetector`.
-
-    The losses of a batch have torchvision's loss as their mean: the loss of an image is its sum over anchors, divided by the
-    mean number of foreground anchors of the batch's images where torchvision divides by their total (SSD, FCOS), and by the
-    image's own number in RetinaNet. Regions of crowds and boxes without area are left out of the labels.
+    Anchors, box coder and matchers are torchvision's own objects. Regions of crowds and boxes without area are left out of the
+    labels.
 
     Args:
         name: Name of torchvision's function.
@@ -38,8 +38,10 @@ class TorchvisionHead(DetectionHead):
         image_size: Height and width of images in pixels.
 
     Raises:
-        CaptureError: torchvision is not installed, or rejects the arguments.
+        CaptureError: torchvision is not installed.
     """
+
+    kind: ClassVar[str]
 
     def __init__(self, name: str, classes: int, arguments: Mapping[str, Any], image_size: int) -> None:
         self.dense, self.image_size = DenseModel(name, classes, arguments), image_size
@@ -49,23 +51,73 @@ class TorchvisionHead(DetectionHead):
         return type(self), (self.dense.name, self.dense.classes, self.dense.arguments, self.image_size)
 
     def to_json(self) -> Mapping[str, Any]:
-        return {"kind": "torchvision", **self.dense.to_json(), "image_size": self.image_size}
+        return {"kind": self.kind, **self.dense.to_json(), "image_size": self.image_size}
+
+    @cached_property
+    def detector(self) -> Any:
+        """torchvision's detector without weights, on the device meta."""
+        with torch.device("meta"):
+            return self.dense.build().eval()
+
+    @property
+    @abstractmethod
+    def anchor_generator(self) -> Any:
+        """torchvision's anchor generator."""
+
+    @cached_property
+    def levels(self) -> list[tuple[int, int]]:
+        """Height and width of each level's feature map."""
+        with torch.no_grad(), torch.device("meta"):
+            maps = self.detector.backbone(torch.zeros(1, 3, self.image_size, self.image_size))
+        return [(level.shape[2], level.shape[3]) for level in maps.values()]
+
+    @cached_property
+    def anchors(self) -> Tensor:
+        """The anchors of all levels, (locations, 4), corners in pixels."""
+        image_list = library("torchvision").models.detection.image_list.ImageList
+        side = self.image_size
+        with torch.device("cpu"):
+            images = image_list(torch.zeros(1, 3, side, side), [(side, side)])
+            anchors: Tensor = self.anchor_generator(images, [torch.zeros(1, 1, *level) for level in self.levels])[0]
+        return anchors
+
+    def labels(self, rows: Tensor) -> dict[str, Tensor]:
+        """The labelled boxes of an image (boxes, columns) as torchvision has them."""
+        boxes = rows[:, BOX]
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        rows = rows[(rows[:, CLASS] >= 0) & (rows[:, CROWD] != 1) & has_area]
+        return {"boxes": rows[:, BOX], "labels": rows[:, CLASS].long() + self.dense.has_background}
+
+
+class TorchvisionHead(RebuiltHead):
+    """Losses and decoding of a detector of one stage: SSD, RetinaNet or FCOS.
+
+    Raw outputs are those of `supernets.networks.capture.torchvision_dense.JoinedDetector`, and losses those of torchvision,
+    whose loss of a batch is the mean of the images': the loss of an image is its sum over anchors, divided by the mean number
+    of foreground anchors of the batch's images where torchvision divides by their total (SSD, FCOS), and by the image's own
+    number in RetinaNet.
+
+    Departure from torchvision: the 300 locations with the likeliest classes are compared in suppression, in place of 300 to
+    1,000 of each class or level.
+    """
+
+    kind = "torchvision"
 
     @cached_property
     def suppression(self) -> Suppression:
-        """The thresholds of torchvision's detector; a suppressed box does not count towards its maximum of detections."""
-        detector = self._detector
-        return Suppression(float(detector.score_thresh), float(detector.nms_thresh), _CANDIDATES)
+        """The thresholds of torchvision's detector."""
+        return Suppression(float(self.detector.score_thresh), float(self.detector.nms_thresh), CANDIDATES)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        labels = [self._labels(rows) for rows in targets]
-        anchors = self._anchors.to(outputs.device)
+        labels = [self.labels(rows) for rows in targets]
+        anchors = self.anchors.to(outputs.device)
         parts = self._parts(outputs)
         matches = self._matches(parts, labels, anchors)
+        losing = self.detector if self.dense.has_background else self.detector.head
         sums = []
         for i, (label, match) in enumerate(zip(labels, matches, strict=True)):
             image = {key: part[i : i + 1] for key, part in parts.items()}
-            losses = self._compute_loss([label], image, [anchors], [match])
+            losses = losing.compute_loss([label], image, [anchors], [match])
             sums.append(torch.stack(list(losses.values())).sum())
         losses_by_image = torch.stack(sums)
         if self._is_retinanet:
@@ -74,18 +126,16 @@ class TorchvisionHead(DetectionHead):
         return losses_by_image * foreground.clamp(min=1) * (len(outputs) / foreground.sum().clamp(min=1))
 
     def decoded(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        centres, sizes = (tensor.to(outputs.device) for tensor in self._centres_and_sizes)
+        anchors = self.anchors.to(outputs.device)
         box, logits = outputs[..., :_BOX], outputs[..., self._first_class :]
         if self._is_fcos:
-            sides = box * torch.cat([sizes, sizes], -1)
+            sizes = anchors[:, 2:] - anchors[:, :2]
+            centres, sides = 0.5 * (anchors[:, :2] + anchors[:, 2:]), box * torch.cat([sizes, sizes], -1)
             corners = torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], -1)
             scores = torch.sqrt(torch.sigmoid(logits) * torch.sigmoid(outputs[..., _BOX : _BOX + _CENTERNESS]))
         else:
-            coder = self._detector.box_coder
-            (shift_x, _, scale_x, _), limit = coder.weights, float(coder.bbox_xform_clip)
-            middle = box[..., :2] / shift_x * sizes + centres
-            half = 0.5 * torch.exp((box[..., 2:] / scale_x).clamp(max=limit)) * sizes
-            corners = torch.cat([middle - half, middle + half], -1)
+            coder = self.detector.box_coder
+            corners = decoded_boxes(box, anchors, coder.weights, float(coder.bbox_xform_clip))
             is_softmax = self.dense.has_background
             scores = torch.softmax(logits, -1)[..., 1:] if is_softmax else torch.sigmoid(logits)
         return corners.clamp(0.0, float(self.image_size)), scores
@@ -100,45 +150,16 @@ class TorchvisionHead(DetectionHead):
             log_scores, teacher_log_scores = logits.log_softmax(-1), teacher_logits.log_softmax(-1)
             distance = (teacher_log_scores.exp() * (teacher_log_scores - log_scores)).sum(-1)
         else:
-            distance = _binary_divergence(logits, teacher_logits)
+            distance = binary_divergence(logits, teacher_logits)
         if self._is_fcos:
             centerness = slice(_BOX, _BOX + _CENTERNESS)
-            distance = distance + _binary_divergence(outputs[..., centerness], teacher[..., centerness])
+            distance = distance + binary_divergence(outputs[..., centerness], teacher[..., centerness])
         boxes = functional.smooth_l1_loss(outputs[..., :_BOX], teacher[..., :_BOX], reduction="none").sum(-1)
         return ((weight * (distance + boxes)).sum(1) / weight.sum(1).clamp(min=1)).mean()
 
-    @cached_property
-    def _detector(self) -> Any:
-        """torchvision's detector without weights: its thresholds, matcher, box coder and losses."""
-        with torch.device("meta"):
-            detector: Any = self.dense.build().eval()
-        if not self.dense.has_background:  # it then assigns anchors, and the losses are computed image by image
-            detector.head.compute_loss = lambda targets, outputs, anchors, matches: matches
-        return detector
-
-    @cached_property
-    def _levels(self) -> list[tuple[int, int]]:
-        """Height and width of each level's feature map."""
-        with torch.no_grad(), torch.device("meta"):
-            features = self._detector.backbone(torch.zeros(1, 3, self.image_size, self.image_size))
-        return [(feature.shape[2], feature.shape[3]) for feature in features.values()]
-
-    @cached_property
-    def _anchors(self) -> Tensor:
-        """(locations, 4), corners in pixels."""
-        image_list = library("torchvision").models.detection.image_list.ImageList
-        side = self.image_size
-        with torch.device("cpu"):
-            images = image_list(torch.zeros(1, 3, side, side), [(side, side)])
-            features = [torch.zeros(1, 1, *level) for level in self._levels]
-            anchors: Tensor = self._detector.anchor_generator(images, features)[0]
-        return anchors
-
-    @cached_property
-    def _centres_and_sizes(self) -> tuple[Tensor, Tensor]:
-        """(locations, 2) each: x and y of the anchors' centres, and their widths and heights."""
-        first, second = self._anchors[:, :2], self._anchors[:, 2:]
-        return first + 0.5 * (second - first), second - first
+    @property
+    def anchor_generator(self) -> Any:
+        return self.detector.anchor_generator
 
     @property
     def _is_retinanet(self) -> bool:
@@ -157,18 +178,11 @@ class TorchvisionHead(DetectionHead):
         parts = {"bbox_regression": outputs[..., :_BOX], "cls_logits": outputs[..., self._first_class :]}
         return {**parts, "bbox_ctrness": outputs[..., _BOX : _BOX + _CENTERNESS]} if self._is_fcos else parts
 
-    def _labels(self, rows: Tensor) -> dict[str, Tensor]:
-        """The labelled boxes of an image (boxes, 7) as torchvision has them."""
-        boxes = rows[:, BOX]
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        rows = rows[(rows[:, CLASS] >= 0) & (rows[:, CROWD] != 1) & has_area]
-        return {"boxes": rows[:, BOX], "labels": rows[:, CLASS].long() + self.dense.has_background}
-
     def _matches(self, parts: dict[str, Tensor], labels: list[dict[str, Tensor]], anchors: Tensor) -> list[Tensor]:
         """The box of each anchor by its index, and less than 0 for none, (locations,) for each image."""
-        detector, of_images = self._detector, [anchors] * len(labels)
+        detector, of_images = self._matching, [anchors] * len(labels)
         if self._is_fcos:
-            matches: list[Tensor] = detector.compute_loss(labels, parts, of_images, [h * w for h, w in self._levels])
+            matches: list[Tensor] = detector.compute_loss(labels, parts, of_images, [h * w for h, w in self.levels])
         elif self._is_retinanet:
             matches = detector.compute_loss(labels, parts, of_images)
         else:
@@ -181,17 +195,22 @@ class TorchvisionHead(DetectionHead):
             ]
         return matches
 
-    def _compute_loss(self, *arguments: Any) -> dict[str, Tensor]:
-        """torchvision's losses of labels, raw outputs, anchors and matches."""
-        detector = self._detector
-        if self.dense.has_background:
-            losses: dict[str, Tensor] = detector.compute_loss(*arguments)
-        else:
-            losses = type(detector.head).compute_loss(detector.head, *arguments)
-        return losses
+    @cached_property
+    def _matching(self) -> Any:
+        """The detector, whose losses are its matches: torchvision assigns anchors in the middle of them."""
+        detector = copy.copy(self.detector)
+        detector._modules = {**detector._modules, "head": _Matches()}
+        return detector
 
 
-def _binary_divergence(logits: Tensor, teacher: Tensor) -> Tensor:
+class _Matches(nn.Module):
+    """A head in torchvision's sense that returns the matches of anchors in place of its losses."""
+
+    def compute_loss(self, targets: Any, outputs: Any, anchors: Any, matches: list[Tensor]) -> list[Tensor]:
+        return matches
+
+
+def binary_divergence(logits: Tensor, teacher: Tensor) -> Tensor:
     """The KL divergence of independent scores from a teacher's by their logits (n, locations, numbers), (n, locations)."""
     scores = teacher.sigmoid()
     entropy = functional.binary_cross_entropy_with_logits(teacher, scores, reduction="none")

@@ -190,9 +190,10 @@ def test_a_users_segmenter_gets_an_output_for_each_class_of_the_data() -> None:
 
 
 def check_detections(detected: Tensor, expected: Sequence[Tensor]) -> None:
-    """Checks that the first 50 detections of each image are among the expected ones (detections, 6)."""
-    for rows, others in zip(detected[:, :50], expected, strict=True):
-        assert (rows[:, 4] > 0).all()
+    """Checks that the first detections, up to 50, of each image are among the expected ones (detections, 6)."""
+    for first, others in zip(detected[:, :50], expected, strict=True):
+        rows = first[first[:, 4] > 0]
+        assert len(rows) > 20
         overlaps = pairwise_iou(rows[:, :4], others[:, :4]) * (rows[:, None, 5] == others[None, :, 5])
         best, partner = overlaps.max(1)
         assert (best >= 0.99).all()
@@ -243,16 +244,18 @@ class Decoded(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [LITE, "retinanet_resnet50_fpn"])
+@pytest.mark.parametrize("name", [LITE, "retinanet_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"])
 def test_a_detector_finds_and_learns_what_torchvisions_does(name: str) -> None:
     from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
     model = opened(name)
-    classifier: Any = model.module.get_submodule("head.classification_head")
     with torch.no_grad():  # so that scores are above torchvision's thresholds
-        for layer in [classifier.cls_logits] if name != LITE else [part[1] for part in classifier.module_list]:
-            layer.weight.mul_(30)
-            layer.bias.zero_()
+        for layer_name, layer in model.module.named_modules():
+            if layer_name.endswith(
+                ("cls_logits", "cls_score", *(f"classification_head.module_list.{i}.1" for i in range(6)))
+            ):
+                layer.weight.mul_(30)
+                layer.bias.zero_()
     captured = capture_model(model, model.example((3, SIZE, SIZE)))
     assert captured.head is not None
     assert model.dense is not None
@@ -275,6 +278,8 @@ def test_a_detector_finds_and_learns_what_torchvisions_does(name: str) -> None:
     columns = ("boxes", "scores", "labels")
     check_detections(found, [torch.column_stack([image[key] for key in columns]) for image in expected])
 
+    if model.dense.has_two_stages:  # torchvision draws examples at random in training, see the test of the head
+        return
     boxes = torch.tensor([[3.0, 5, 30, 40], [20, 5, 60, 60]])
     rows = torch.cat([torch.tensor([[2.0], [0.0]]), boxes, torch.zeros(2, 2)], 1)
     targets = torch.stack([rows, rows.flip(0), torch.full_like(rows, -1.0)])

@@ -13,7 +13,7 @@ from supernets.networks.capture.torchvision_dense import ONE_STAGE
 from supernets.networks.suppression import detections
 from supernets.tasks.detection.boxes import DETECTED_CLASS, NO_BOX, SCORE
 from supernets.tasks.detection.heads import head_of
-from supernets.tasks.detection.torchvision_head import TorchvisionHead
+from supernets.tasks.detection.torchvision_head import RebuiltHead, TorchvisionHead
 
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed (the extra download)")
 
@@ -32,7 +32,7 @@ def head(name: str) -> TorchvisionHead:
 
 def raw_outputs(of: TorchvisionHead, n: int, seed: int = 0) -> Tensor:
     numbers = 4 + CLASSES + of.dense.has_background + of.dense.name.startswith("fcos")
-    outputs = torch.randn(n, len(of._anchors), numbers, generator=torch.Generator().manual_seed(seed))
+    outputs = torch.randn(n, len(of.anchors), numbers, generator=torch.Generator().manual_seed(seed))
     outputs[..., :4] *= 0.5
     outputs[..., 4:] *= 2
     return outputs
@@ -50,7 +50,7 @@ def labels() -> Tensor:
     return rows
 
 
-def as_torchvision_has_them(of: TorchvisionHead) -> list[dict[str, Tensor]]:
+def as_torchvision_has_them(of: RebuiltHead) -> list[dict[str, Tensor]]:
     background = int(of.dense.has_background)
     return [
         {
@@ -72,7 +72,7 @@ def parts(of: TorchvisionHead, outputs: Tensor) -> dict[str, Tensor]:
     return {"bbox_regression": outputs[..., :4], "cls_logits": outputs[..., 4:]}
 
 
-def detector(of: TorchvisionHead) -> Any:
+def detector(of: RebuiltHead) -> Any:
     with torch.device("meta"):
         return of.dense.build().eval()
 
@@ -81,17 +81,17 @@ def detector(of: TorchvisionHead) -> Any:
 def test_losses_are_those_of_torchvision(name: str) -> None:
     of = head(name)
     outputs, targets, module = raw_outputs(of, 3).requires_grad_(), as_torchvision_has_them(of), detector(of)
-    anchors = [of._anchors] * 3
+    anchors = [of.anchors] * 3
     if name.startswith("ssd"):
         matches = [
-            module.proposal_matcher(torchvision.ops.box_iou(target["boxes"], of._anchors))
+            module.proposal_matcher(torchvision.ops.box_iou(target["boxes"], of.anchors))
             if len(target["boxes"])
-            else torch.full((len(of._anchors),), -1)
+            else torch.full((len(of.anchors),), -1)
             for target in targets
         ]
         expected = module.compute_loss(targets, parts(of, outputs), anchors, matches)
     elif name.startswith("fcos"):
-        expected = module.compute_loss(targets, parts(of, outputs), anchors, [h * w for h, w in of._levels])
+        expected = module.compute_loss(targets, parts(of, outputs), anchors, [h * w for h, w in of.levels])
     else:
         expected = module.compute_loss(targets, parts(of, outputs), anchors)
     losses = of.losses(outputs, labels())
@@ -110,11 +110,11 @@ def test_detections_are_those_of_torchvision(name: str) -> None:
     outputs[..., of._first_class :] -= 3  # so that few are above the threshold
     if name.startswith("ssd"):
         outputs[..., 4] += 4
-        arguments = parts(of, outputs), [of._anchors] * 2
+        arguments = parts(of, outputs), [of.anchors] * 2
     else:
-        sizes = [h * w * (len(of._anchors) // sum(h * w for h, w in of._levels)) for h, w in of._levels]
+        sizes = [h * w * (len(of.anchors) // sum(h * w for h, w in of.levels)) for h, w in of.levels]
         by_level = {key: list(part.split(sizes, 1)) for key, part in parts(of, outputs).items()}
-        arguments = by_level, [list(of._anchors.split(sizes))] * 2
+        arguments = by_level, [list(of.anchors.split(sizes))] * 2
     expected = module.postprocess_detections(*arguments, [(of.image_size, of.image_size)] * 2)
     found = detections(*of.decoded(outputs), of.suppression)
     first = slice(COMPARED)
