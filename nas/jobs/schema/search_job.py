@@ -300,11 +300,12 @@ class SearchJob(Section):
             raise missing_key(
                 "objectives", f"is missing; name a metric of the task {self.task}, e.g. [METRIC, latency_ms]"
             )
-        for task, names in DATA_BY_TASK.items():
-            if self.data.name in names and self.task in SHIPPED and self.task != task:
-                raise conflict("task", f"{self.task} takes other labels than those of {self.data.name}; write {task}")
-            if self.task == task and self.data.name in DATA_SETS and self.data.name not in names:
-                raise conflict("data.name", f"the task {task} takes {', '.join(names)}; got {self.data.name}")
+        task = next((task for task, names in DATA_BY_TASK.items() if self.data.name in names), self.task)
+        if task != self.task and self.task in SHIPPED:
+            raise conflict("task", f"{self.task} takes other labels than those of {self.data.name}; write {task}")
+        names = DATA_BY_TASK.get(self.task, DATA_SETS)
+        if self.data.name in DATA_SETS and self.data.name not in names:
+            raise conflict("data.name", f"the task {self.task} takes {', '.join(names)}; got {self.data.name}")
         self._check_original()
         self._check_served()
         self._check_choices()
