@@ -63,15 +63,21 @@ class Captured:
 
 
 class _Flat(nn.Module):
-    """The user's module with its outputs as a tuple of tensors."""
+    """The user's module with its outputs as a tuple of tensors.
 
-    def __init__(self, model: nn.Module, call: ModuleCall | None) -> None:
+    Args:
+        decided: True if an output may be what a network decides, a class for each pixel, which has no gradient.
+    """
+
+    def __init__(self, model: nn.Module, call: ModuleCall | None, *, decided: bool = False) -> None:
         super().__init__()
-        self.model, self.call = model, call
+        self.model, self.call, self.decided = model, call, decided
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         with using_onednn():
             outputs = self.model(*inputs) if self.call is None else self.call(self.model, *inputs)
+        if self.decided and isinstance(outputs, Tensor):
+            return (outputs,)
         if not (tensors := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
@@ -116,7 +122,7 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
         CaptureError: as of `capture`.
     """
     with _CAPTURES, evaluating(module), torch.no_grad(), recording():
-        program, tensors = _read(_Flat(module, None).eval(), tuple(inputs), stateless=True)
+        program, tensors = _read(_Flat(module, None, decided=True).eval(), tuple(inputs), stateless=True)
     return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
 
 
