@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,7 +27,8 @@ _ALIKE_PIXELS = 0.95
 """Share of the pixels of equal class from which on two class maps mean the same."""
 _ROUNDED_PIXELS = 1e-3
 """Share of the pixels of an image whose classes may differ between runtimes, since roundings decide between equal logits."""
-_IMAGES_AT_ONCE = 64
+_PIXELS_AT_ONCE = 2**22
+"""Pixels that are counted at once, to save memory."""
 _Floats = NDArray[np.float64]
 
 
@@ -165,11 +166,7 @@ class ClassOverlap:
             n_classes = 1 + max(
                 int(outputs.max(initial=0)), int(np.where(targets == IGNORED, 0, targets).max(initial=0))
             )
-        confusions = [
-            _confusions(outputs[i : i + _IMAGES_AT_ONCE], targets[i : i + _IMAGES_AT_ONCE], n_classes)
-            for i in range(0, len(targets), _IMAGES_AT_ONCE)
-        ]
-        counts = np.concatenate(confusions).astype(np.float64)
+        counts = np.concatenate(list(_confusions(outputs, targets, n_classes))).astype(np.float64)
         return cls(counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2), counts.sum(axis=1))
 
     @property
@@ -200,19 +197,23 @@ def confusion_of_classes(outputs: NDArray[Any], targets: NDArray[Any], n_classes
         targets: (n, h, w), masks.
         n_classes: Number of classes.
     """
-    total = np.zeros((n_classes, n_classes), dtype=np.int64)
-    for i in range(0, len(targets), _IMAGES_AT_ONCE):
-        images = slice(i, i + _IMAGES_AT_ONCE)
-        total += _confusions(outputs[images], targets[images], n_classes).sum(axis=0)
-    return total
+    matrix: NDArray[np.int64] = sum(
+        (counts.sum(axis=0) for counts in _confusions(outputs, targets, n_classes)),
+        np.zeros((n_classes, n_classes), np.int64),
+    )
+    return matrix
 
 
-def _confusions(outputs: NDArray[Any], targets: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
-    """The numbers of pixels by image, class in the mask and class in the class map, (n, classes, classes)."""
-    n, is_counted = len(targets), targets != IGNORED
-    image = np.broadcast_to(np.arange(n).reshape(-1, 1, 1), targets.shape)[is_counted]
-    cell = (image * n_classes + targets[is_counted]) * n_classes + outputs[is_counted].astype(np.int64)
-    return np.bincount(cell, minlength=n * n_classes**2).reshape(n, n_classes, n_classes)
+def _confusions(outputs: NDArray[Any], targets: NDArray[Any], n_classes: int) -> Iterator[NDArray[np.int64]]:
+    """The numbers of pixels by image, class in the mask and class in the class map, (images, classes, classes), of some images
+    at once."""
+    size = max(1, _PIXELS_AT_ONCE // max(1, targets[:1].size))
+    for start in range(0, len(targets), size):
+        masks, maps = targets[start : start + size], outputs[start : start + size]
+        n, is_counted = len(masks), masks != IGNORED
+        image = np.broadcast_to(np.arange(n).reshape(-1, 1, 1), masks.shape)[is_counted]
+        cell = (image * n_classes + masks[is_counted]) * n_classes + maps[is_counted].astype(np.int64)
+        yield np.bincount(cell, minlength=n * n_classes**2).reshape(n, n_classes, n_classes)
 
 
 def _ratio_score(part: _Floats, whole: _Floats) -> Score:
