@@ -183,10 +183,11 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
     Raises:
         ExportFailedError: The network cannot be scored.
     """
-    task = trained.data.job.task
-    metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)))
+    task, data = trained.data.job.task, trained.data.dataset
+    task_metrics = (m for m in task.metrics if trained.data.task.metric_problem(m.name, data) is None)
+    metrics = (*task_metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)))
     variants, store = Variants(), MemoryStore()
-    checkpoint, data = trained.checkpoint, trained.data.dataset
+    checkpoint = trained.checkpoint
     requests = {metric.name: variants.request(network, metric) for metric in metrics}
     scored = task.scored(metrics)
     test = variants.test_request(network, scored)

@@ -123,6 +123,27 @@ class TestDetection(OnPixels):
         return torch.cat([corners, corners + 4, scores, classes], 2)
 
 
+def test_metrics_without_labels_that_count_have_a_problem() -> None:
+    contract = TestDetection()
+    task = contract.make()
+    data = contract.data(task)
+    assert all(task.metric_problem(metric.name, data) is None for metric in task.metrics)
+    for part, column, value in (("validation", 5, 2000.0), ("test", 6, 1.0)):
+        boxes = getattr(data, part).labels.clone()
+        boxes[..., column] = value  # all of a medium size, or crowds
+        changed = replace(data, **{part: replace(getattr(data, part), labels=boxes)})
+        problem = task.metric_problem("map_small", changed)
+        assert problem is not None
+        assert part in problem
+        assert "1024" in problem
+        assert (task.metric_problem("map", changed) is None) is (column == 5)
+    of_masks = TestSegmentation()
+    masks = of_masks.data(Segmentation())
+    ignored = replace(masks, test=replace(masks.test, labels=torch.full_like(masks.test.labels, IGNORED)))
+    assert Segmentation().metric_problem("miou", masks) is None
+    assert "test part" in str(Segmentation().metric_problem("miou", ignored))
+
+
 class Wrong(Classification):
     """The loss of all examples together, and the scores of examples in the order of their size."""
 
