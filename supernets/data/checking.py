@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
@@ -12,6 +12,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from supernets.data.dense.dense_data import dense_source
 from supernets.data.documents import text_documents
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import Problems, Shape, image_folder, read_each, read_image, read_shape, spread
@@ -27,6 +28,8 @@ from supernets.data.text_pairs import text_pairs
 MAX_PIXELS = 2 * 10**9
 """Pixels that are decoded: half a minute of photographs."""
 _DIGEST_BYTES = 16
+_CHECKED_SIDE = 64
+"""Side in pixels of images with boxes or masks: thousands fit in little memory, and stay different."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,9 @@ def check_data(
 ) -> CheckedData:
     """The contents of a data set, which is read and divided by default shares, as `supernets.data.load_data` does it.
 
-    Of images, the header of each is read, and each is decoded in full, JPEG at an eighth of its size; where that would be more
-    than `max_pixels`, so many of them, spread over the set. Copies of a file count as one image; equal pixels in different
-    files are found when a job reads them.
+    Of images with boxes or masks, all are decoded. Of others, the header of each is read, and each is decoded in full, JPEG at
+    an eighth of its size; where that would be more than `max_pixels`, so many of them, spread over the set. Copies of a file
+    count as one image; equal pixels in different files are found when a job reads them.
 
     Args:
         name: The data set, one of those of files.
@@ -78,6 +81,9 @@ def check_data(
             source = image_folder(path, options, read=decoder)
         case "image-table", ImageOptions():
             source = image_table(path, options, targets, read=decoder)
+        case "coco" | "yolo" | "voc" | "segmentation-folder", ImageOptions():
+            source = dense_source(name, path, replace(options, image_size=_CHECKED_SIDE))
+            decoder.n_decoded = _n_examples(source)
         case "fashion-mnist", ImageOptions():
             source = fashion_mnist(path)
         case "number-table", RowOptions():
@@ -92,7 +98,7 @@ def check_data(
             raise invalid_option(f"{name} is no data set of files with {type(options).__name__}")
     split(source, validation=None, test=None, seed=0)
     side = median(decoder.short_sides) if decoder.short_sides else None
-    n_decoded = decoder.n_decoded if decoder.short_sides else None
+    n_decoded = decoder.n_decoded or None
     return CheckedData(_n_examples(source), source.noun, source.class_names, n_decoded, side)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from supernets.data.dense.kinds import dense_kind
 from supernets.data.fashion_mnist import FILES, files_of
 from supernets.data.image_folder import SUFFIXES as IMAGE_SUFFIXES
 from supernets.data.image_table import IMAGES
@@ -17,10 +18,20 @@ from supernets.data.targets import CLASSES, NUMBERS, SETS
 from supernets.data.text_files import read_texts
 from supernets.data.text_pairs import SOURCES, TARGETS
 
-KINDS = ("image-folder", "image-table", "text-classification", "number-table", "text", "text-pairs", "fashion-mnist")
+_OF_BOXES_OR_MASKS = ("coco", "yolo", "voc", "segmentation-folder")
+KINDS = (
+    "image-folder",
+    "image-table",
+    "text-classification",
+    "number-table",
+    "text",
+    "text-pairs",
+    "fashion-mnist",
+    *_OF_BOXES_OR_MASKS,
+)
 """Data sets of files."""
 _OF_ONE_TABLE = ("image-table", "number-table")
-_OF_FOLDERS = ("image-folder", "fashion-mnist")
+_OF_FOLDERS = ("image-folder", "fashion-mnist", *_OF_BOXES_OR_MASKS)
 _MAX_CLASSES = 20
 """Different whole numbers that are classes; more are numbers."""
 _N_ROWS = 10_000
@@ -101,6 +112,8 @@ def _kind_of_files(
     if len(files_of(folder)) == len(FILES):
         return "fashion-mnist"
     has_images = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
+    if has_images and (kind := dense_kind(folder)) is not None:
+        return kind
     if has_images:
         return "image-table" if any(table.parent == folder for table in tables) else "image-folder"
     if tables:

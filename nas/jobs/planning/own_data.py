@@ -16,10 +16,12 @@ from PIL import Image
 import nas.jobs
 from nas.errors import JobError
 from nas.jobs.schema import SearchJob, parse_job
+from nas.jobs.schema.data import DATA_BY_TASK
 from nas.jobs.schema.job_edit import Path as KeyPath
 from nas.jobs.schema.job_edit import edit_job
 from nas.jobs.schema.supernet import training_of_model
 from nas.search.problem.tasks import SHIPPED
+from supernets.data.dense.kinds import dense_kind
 from supernets.networks.capture.model_names import HUB
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -84,10 +86,24 @@ def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str
         if (name := model or job.supernet.model) is not None:
             del changes["supernet", "preset"]
             changes |= _for_model(name, weights, n_files, changes["data", "image_size"])
+    if job.data.of_boxes_or_masks:
+        kind = dense_kind(data)
+        if kind not in next(names for names in DATA_BY_TASK.values() if job.data.name in names):
+            message = f"the recipe {job.name} takes {job.task}'s data, and these are {kind or 'of another kind'}"
+            raise JobError(f"{where}: {message}", code="recipe.unfit-data", parameter="data")
+        changes |= _for_boxes(job, str(kind))
     if job.data.name == "number-table" and _has_words(data):
         for of_numbers, of_words in _CLASSIFICATION.items():
             text = text.replace(of_numbers, of_words)
     return edit_job(text, changes, source="recipe")
+
+
+def _for_boxes(job: SearchJob, name: str) -> dict[KeyPath, Any]:
+    """The format of a recipe's boxes; images are looked for beside the annotations, and not in the recipe's folder."""
+    if not job.data.of_boxes_or_masks:
+        return {}
+    changes: dict[KeyPath, Any] = {} if name == job.data.name else {("data", "name"): name}
+    return changes if job.data.images is None else {**changes, ("data", "images"): None}
 
 
 def _has_words(table: Path) -> bool:
@@ -144,10 +160,12 @@ def fill_known(
     job = parse_job(text, source="recipe")
     changes: dict[KeyPath, Any] = {}
     if data is not None:
-        if data.name != job.data.name:
+        same_task = any({data.name, job.data.name} <= set(names) for names in DATA_BY_TASK.values())
+        if data.name != job.data.name and not same_task:
             message = f"the recipe {job.name} takes data of the kind {job.data.name}, and these are of {data.name}"
             raise JobError(f"data {data.path}: {message}", code="recipe.unfit-data", parameter="data")
         changes |= {("data", "path"): data.path, **{("data", key): value for key, value in data.options.items()}}
+        changes |= _for_boxes(job, data.name)
         if data.short_side is not None:
             changes |= _for_images(data.n_examples, data.short_side)
         if data.task != job.task:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nas.errors import JobError, NasError, TooLargeError, quoted
-from nas.jobs.schema.data import DataConfig
+from nas.jobs.schema.data import DATA_BY_TASK, DataConfig
 from nas.jobs.schema.errors import translate
 from supernets.data.checking import check_data
 from supernets.data.options import DocumentOptions, ImageOptions, RowOptions, TextOptions
@@ -115,7 +115,8 @@ def _data_section(kind: str, path: Path, options: Mapping[str, Any]) -> DataConf
 def _task(kind: str, path: Path, data: DataConfig) -> str:
     if kind in _WITH_TASKS:
         return _TASKS[recognise_targets(path, kind, label_column=data.label_column)]
-    return _LANGUAGE if data.of_documents else "classification"
+    dense = next((task for task, names in DATA_BY_TASK.items() if kind in names), "classification")
+    return _LANGUAGE if data.of_documents else dense
 
 
 def limit_resources(memory: int, seconds: int) -> None:

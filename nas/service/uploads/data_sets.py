@@ -188,15 +188,18 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, str | bool]:
 
 def chooser(kind: str) -> Chooser:
     """The files that are stored of a data set of a kind: text files have any name, all others a suffix of what they are."""
-    suffixes = (*FORMATS, *TABLES, ".txt")
+    suffixes = (*FORMATS, *TABLES, ".txt", ".json", ".xml", ".yaml", ".yml")
 
     def chooses(path: Path) -> bool:
         shown = repr(str(path)[:80])
         if any(part.startswith(".") for part in path.parts):
             raise ArchiveError(f"holds {shown}, a hidden file; remove it")
-        if kind in TEXT_KINDS or path.suffix.lower() in suffixes or path.name.removesuffix(".gz") in FASHION_MNIST:
+        if kind in TEXT_KINDS:
             return True
-        if path.name in (CONFIG, WEIGHTS) or path.suffix == GGUF:
+        is_of_network = path.name in (CONFIG, WEIGHTS) or path.suffix == GGUF
+        if not is_of_network and (path.suffix.lower() in suffixes or path.name.removesuffix(".gz") in FASHION_MNIST):
+            return True
+        if is_of_network:
             raise ArchiveError(f"holds {shown}, a file of a pretrained network; send it to POST /api/v1/models")
         raise ArchiveError(f"holds {shown}; expected {', '.join(suffixes)} files only")
 

@@ -32,6 +32,7 @@ from tests.nas.service.conftest import HERE
 from tests.nas.service.made_runs import Jobs
 from tests.nas.service.sent_files import packed
 from tests.nas.service.test_real_jobs import Network
+from tests.supernets.data.dense.faulty import coco, masks, zipped
 from tests.supernets.families.decoder.test_decoder_pretrained import saved as saved_decoder
 from tests.supernets.networks.capture.encoders import saved as saved_encoder
 
@@ -65,6 +66,8 @@ def labelled() -> bytes:
 DATA = {
     "image-folder": ("photos.zip", packed(images())),
     "image-table": ("labels.zip", labelled()),
+    "coco": ("boxes.zip", zipped(coco)),
+    "segmentation-folder": ("masks.zip", zipped(masks)),
     "text-classification": ("reviews.csv", table("text,label", "a {h} sentence of the number {i},{h}")),
     "number-table": ("numbers.csv", table("a,b,target", "{i},1.{i},{i}.5")),
     "text": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from supernets.data import DocumentOptions, ImageOptions, RowOptions, TextOption
 from supernets.data.checking import CheckedData, check_data
 from supernets.data.recognition import recognise, recognise_targets
 from tests.errors import raises
+from tests.supernets.data.dense.faulty import coco, masks, voc, yolo
 from tests.supernets.data.test_image_folder import write_images
 
 IMAGES = ImageOptions()
@@ -129,6 +131,19 @@ def test_folders_are_recognised(pets: Path, tmp_path: Path) -> None:
     for part in ("train", "validation"):
         write(texts / f"{part}.txt", DOCUMENTS)
     assert recognise(texts, columns={}, encoding="utf-8") == ("text", texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("coco", coco), ("yolo", yolo), ("voc", voc), ("segmentation-folder", masks)]
+)
+def test_boxes_and_masks_are_recognised_and_counted(tmp_path: Path, name: str, make: Callable[[Path], Path]) -> None:
+    make(tmp_path)
+    assert recognise(tmp_path, columns={}, encoding="utf-8") == (name, tmp_path)
+    checked = check_data(name, tmp_path, options=IMAGES)
+    assert (checked.n_examples, checked.n_decoded, len(checked.class_names)) == (12, 12, 2)
+    next(tmp_path.rglob("3.png")).write_bytes(b"no image")
+    with raises("data.unreadable", "3.png"):
+        check_data(name, tmp_path, options=IMAGES)
 
 
 def test_what_cannot_be_recognised_says_what_to_name(tmp_path: Path) -> None:

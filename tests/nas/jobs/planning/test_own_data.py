@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from supernets.networks.capture.captured_model import captured_for, save_capture
 from supernets.networks.capture.opening import open_model
 from tests.errors import raises
 from tests.nas.users_networks import NAME, installed
+from tests.supernets.data.dense.faulty import coco, masks, voc, yolo
 
 IMAGES = read_recipe("own-images")
 
@@ -134,6 +136,26 @@ def test_the_task_of_a_table_follows_from_its_labels(tmp_path: Path, name: str, 
     assert job.task == task
     assert job.objectives == (("accuracy", "macs") if task == "classification" else ("mae", "macs"))
     assert filled.count("#") == recipe.count("#")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "recipe"),
+    [
+        (coco, "coco", "own-detector"),
+        (yolo, "yolo", "own-detector"),
+        (voc, "voc", "own-detector"),
+        (masks, "segmentation-folder", "own-segmenter"),
+    ],
+)
+def test_the_format_of_boxes_and_masks_is_recognised(
+    tmp_path: Path, make: Callable[[Path], Path], name: str, recipe: str
+) -> None:
+    path = make(tmp_path)
+    data = parse_job(fill_recipe(read_recipe(recipe), path), source="job").data
+    assert (data.name, data.path, data.images) == (name, path, None)
+    other = {"own-detector": "own-segmenter", "own-segmenter": "own-detector"}[recipe]
+    with raises("recipe.unfit-data", name):
+        fill_recipe(read_recipe(other), path)
 
 
 def test_what_cannot_be_filled_in(tmp_path: Path) -> None:

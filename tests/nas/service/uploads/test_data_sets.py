@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nas.service.uploads.content_check import UploadedContent, check_content
 from tests.errors import raises
 from tests.nas.service.sent_files import flowers, image, packed
 from tests.nas.service.uploads.checks_without_process import check_without_process
+from tests.supernets.data.dense.faulty import coco, masks, voc, yolo, zipped
 from tests.supernets.data.test_checking import DOCUMENTS, NUMBERS, PAIRS, SENTENCES
 
 DATA = "/api/v1/data"
@@ -47,6 +48,8 @@ UPLOADS: dict[str, tuple[bytes, str, str, str]] = {
     "text-pairs": (PAIRS.encode(), "pairs.csv", "uploads/mine/pairs.csv", "language-modelling"),
     "text": (DOCUMENTS.encode(), "corpus.txt", "uploads/mine/corpus.txt", "language-modelling"),
     "image-folder": (packed(flowers()), "flowers.zip", "uploads/mine", "classification"),
+    "coco": (zipped(coco), "boxes.zip", "uploads/mine", "detection"),
+    "segmentation-folder": (zipped(masks), "masks.zip", "uploads/mine", "segmentation"),
     "image-table": (labelled_images(), "flowers.zip", "uploads/mine/labels.csv", "multi-label"),
 }
 
@@ -73,6 +76,15 @@ def test_each_kind_is_recognised_stored_and_named_by_a_recipe(
     client.post(f"/api/v1/runs/{run}/cancel")
     assert client.delete(f"{DATA}/mine").status_code == 204
     assert list(settings.uploaded_data.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "make"), [("yolo", yolo), ("voc", voc)])
+def test_a_recipe_takes_other_formats_of_its_task(client: TestClient, kind: str, make: Callable[[Path], Path]) -> None:
+    made = add(client, zipped(make), "boxes.zip").json()
+    assert (made["kind"], made["task"], made["examples"]) == (kind, "detection", 12)
+    job = client.get("/api/v1/recipes/own-detector", params={"data": "mine"}).json()["job"]
+    assert f"name: {kind}" in job
+    assert client.post("/api/v1/jobs/check", json={"job": job}).json()["ok"]
 
 
 def test_columns_are_named_and_written_into_recipes(client: TestClient) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -106,3 +109,13 @@ def write_text(file: Path, text: str) -> None:
     """A text file, with its folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
+
+
+def zipped(make: Callable[[Path], Path]) -> bytes:
+    """A zip archive of one of these data sets."""
+    out = io.BytesIO()
+    with TemporaryDirectory() as folder, zipfile.ZipFile(out, "w") as archive:
+        make(Path(folder))
+        for file in sorted(Path(folder).rglob("*.*")):
+            archive.write(file, file.relative_to(folder))
+    return out.getvalue()
