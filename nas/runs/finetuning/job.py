@@ -21,6 +21,7 @@ _INHERITED_KEYS = (
     "adapters",
     "top_k",
     "weight_decay",
+    "class_weights",
     "clip_norm",
     "augment",
     "threads",
