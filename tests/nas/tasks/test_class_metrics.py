@@ -69,6 +69,12 @@ def test_the_exported_file_has_the_metrics_that_the_run_measured(shell: Shell) -
         assert measured == pytest.approx({name: expected[name] for name in measured}, abs=1e-6)
         assert "macro_f1" in measured
 
+    finetuned = shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline", "--json")
+    assert finetuned.code == 0, finetuned.err
+    assert finetuned.data["gain"]["validation"]["before"] == figures["values"]["macro_f1"]
+    job = yaml.safe_load((shell.folder / "runs" / finetuned.data["run"] / "job.yaml").read_text())
+    assert job["training"]["class_weights"] == "balanced"
+
 
 def test_metrics_that_a_job_does_not_name_are_not_scored(tmp_path: Path) -> None:
     job = ResolvedJob(parse_job(SMALL_JOB, source="job.yaml"), RunsFolder(tmp_path / "runs"))
