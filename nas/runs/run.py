@@ -11,13 +11,14 @@ import nas.jobs
 import nas.results
 import nas.runs
 from nas.engine.formatting import wait_text
+from nas.engine.predictions import Predictions
 from nas.engine.run_listing import next_step
 from nas.engine.run_usage import usage_json
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
-from nas.errors import SelectionError
+from nas.errors import SelectionError, StoreError
 from nas.jobs.run.run_options import RunOptions
 from nas.results.analysis.failures import FailedNetwork, failed_networks
 from nas.results.analysis.finetuned_runs import Finetuning, finetunings_of
@@ -127,8 +128,20 @@ class Run(StoredRun):
                 report = within(report, limits)
             insight = insight_of(report, store, steps)
             finetunings = finetunings_of(self.runs, self.id, report, store)
-        folder = folder or self.folder.plots
-        return nas.results.write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)
+        predictions, remarks = None, []
+        try:
+            predictions = Predictions.read(self.folder.predictions_file)
+        except StoreError as error:
+            remarks = [str(error)]
+        return nas.results.write_plots(
+            report,
+            folder or self.folder.plots,
+            limits=limits,
+            insight=insight,
+            finetunings=finetunings,
+            predictions=predictions,
+            remarks=remarks,
+        )
 
     def solve(self, select: str, *, accept_plugin_versions: bool = False, data: object = None) -> dict[str, Any]:
         """Measures the network that is best within limits by all measurements of a finished search, which keeps it.

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from supernets.data import DataSet, Part, augment
 from supernets.tasks.divergence import Divergence
+from supernets.tasks.illustration import Illustration
 
 if TYPE_CHECKING:
     from supernets.tasks.agreement import OriginalOutputs
@@ -96,6 +97,8 @@ class Task(ABC):
     """True if the outputs that are scored have no losses: boxes after suppression, or a class for each pixel."""
     needs_head: ClassVar[bool] = False
     """True if a head trains and decodes the networks' outputs, see `with_head`."""
+    illustrates: ClassVar[bool] = False
+    """True if outputs are shown on images; see `illustrated`."""
     of_network: frozenset[str] = frozenset()
     """Metrics that are computed from a network's own forward (`network_scores`), not from its outputs."""
     scored_together: int = 100
@@ -210,6 +213,11 @@ class Task(ABC):
         detections does, takes the reference's there.
         """
         return outputs
+
+    def illustrated(self, outputs: NDArray[Any], targets: NDArray[Any], n_classes: int) -> Illustration:
+        """What pictures and charts show of a network's scored outputs (n, ...) to a part with these targets (n, ...), of a task
+        that `illustrates`."""
+        raise NotImplementedError(f"the task {self.name} has no pictures")
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
         """The facts about the outputs that a deployment needs, JSON-able; part of an export's manifest."""

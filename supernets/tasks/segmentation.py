@@ -20,6 +20,7 @@ from supernets.networks.family_program import View, ViewInput
 from supernets.networks.network import viewed
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tasks.divergence import Divergence, divergence
+from supernets.tasks.illustration import Illustration, varied_examples
 
 _CAPTURED_BATCH = 5
 """The batch size of captured inputs: no usual size of a layer."""
@@ -29,6 +30,8 @@ _ROUNDED_PIXELS = 1e-3
 """Share of the pixels of an image whose classes may differ between runtimes, since roundings decide between equal logits."""
 _PIXELS_AT_ONCE = 2**22
 """Pixels that are counted at once, to save memory."""
+_SHOWN_IMAGES, _SHOWN_PIXELS = 6, 0.01
+"""Images that are shown, and the share of an image's pixels from which on it shows a class."""
 _Floats = NDArray[np.float64]
 
 
@@ -50,6 +53,7 @@ class Segmentation(Task):
     metrics = (Metric("miou", "share"), Metric("pixel_accuracy", "share"))
     targets = "masks"
     decodes = True
+    illustrates = True
     verbs = ("segments", "segmented")
 
     def __init__(self, image: tuple[int, int] | None = None) -> None:
@@ -109,6 +113,13 @@ class Segmentation(Task):
         """Class maps of images of which at most one pixel in 1,000 differs are the reference's."""
         is_rounded = _share_of_equal_pixels(outputs, reference) >= 1 - _ROUNDED_PIXELS
         return np.where(is_rounded[:, None, None], reference, outputs)
+
+    def illustrated(self, outputs: NDArray[Any], targets: NDArray[Any], n_classes: int) -> Illustration:
+        """Class maps of six images, and the table ``confusion`` of `confusion_of_classes`."""
+        shares = np.stack([(targets == label).mean(axis=(1, 2)) for label in range(n_classes)], axis=1)
+        examples = varied_examples(shares >= _SHOWN_PIXELS, _SHOWN_IMAGES)
+        maps = outputs[examples].astype(np.uint8)
+        return Illustration(examples, maps, {"confusion": confusion_of_classes(outputs, targets, n_classes)})
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
         return {

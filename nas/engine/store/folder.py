@@ -90,6 +90,11 @@ class RunFolder:
         return self.path / "model.tokenizer.json"
 
     @property
+    def predictions_file(self) -> Path:
+        """Predictions of its best networks; not there before it ends, and for tasks without pictures."""
+        return self.path / "predictions.npz"
+
+    @property
     def logs(self) -> Path:
         """The output of the drivers that a server started, a file each."""
         return self.path / "logs"

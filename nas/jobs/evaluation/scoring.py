@@ -29,6 +29,7 @@ from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Score, Task
+from supernets.tasks.illustration import Illustration
 from supernets.training.recalibration import Extraction
 
 CALIBRATION_BATCH = 250
@@ -204,6 +205,16 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
         if max(map(len, (shipped or b"", *served.values()))) > _LARGE_BYTES:
             release_free_memory()
         return Scored(task, scores, shipped, served, seconds, environment=scoring_environment(task.variant.runtime))
+
+    def illustrate(self, architecture: Architecture, variant: Variant, n_classes: int) -> Illustration:
+        """What is shown of a network's outputs on the part, of a task that `illustrates`.
+
+        Raises:
+            Exception: whatever its extraction, its conversion or its runtime raises.
+        """
+        model = self._build(self._extraction(architecture), variant.precision)
+        outputs = answers(model, self._batched(self._part), variant.runtime)
+        return self._task.illustrated(outputs, self._part.labels.numpy(), n_classes)
 
     def _scores(self, model: bytes, task: ScoringTask) -> dict[str, ExampleScores]:
         """A task's metrics; the model runs once on the examples of several."""

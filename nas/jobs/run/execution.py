@@ -33,6 +33,7 @@ from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.evaluation.scoring import InlineScoring, Scoring
 from nas.jobs.resolve.resolved_job import ResolvedJob
+from nas.jobs.run.kept_predictions import measured_front, predictions_of
 from nas.jobs.run.preparation import is_trained
 from nas.jobs.run.run_options import RunOptions
 from nas.search.problem.objectives import Evaluation
@@ -181,6 +182,7 @@ class SearchExecution:
             evaluations = self._search()
         with self.run.usage.phase("final"):
             self._measure_finalists(evaluations)
+            self._keep_predictions(evaluations)
 
     def measure(self, candidates: Sequence[Architecture]) -> None:
         """Measures candidates as the search does, then with the finalists by the longer protocol; records them as a step."""
@@ -201,6 +203,20 @@ class SearchExecution:
                 evaluations, built_job.job.objectives, [space.smallest, space.largest], built_job.job.constraints
             )
         )
+
+    def _keep_predictions(self, evaluations: Sequence[Evaluation]) -> None:
+        """Writes what networks of the front predict on the validation part, where the task has pictures of that."""
+        built_job, store = self.run.built_job, self.run.store
+        front = measured_front(
+            evaluations, store.state().finalists, built_job.job.objectives, built_job.job.variants, store
+        )
+        validation = built_job.data.dataset.validation
+        try:
+            predictions = predictions_of(built_job, front, self._scoring_here.on(validation))
+            if predictions is not None:
+                predictions.write(self.run.folder.predictions_file)
+        except Exception as error:  # its results are complete without pictures
+            self.run.observer.note(f"no predictions are kept for pictures: {type(error).__name__}: {error}")
 
     def _measure_again(self, chosen: Sequence[Architecture], earlier: Sequence[Architecture] = ()) -> None:
         built_job = self.run.built_job

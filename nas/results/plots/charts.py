@@ -136,7 +136,36 @@ class Cells:
     rank: int = 1
 
 
-Mark = Series | Bars | Cells
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A rectangle around an object in a picture, with a text.
+
+    Attributes:
+        corners: Left, top, right and bottom, in pixels of the picture.
+        colour: Red, green and blue, 0 to 255.
+    """
+
+    corners: tuple[float, float, float, float]
+    colour: tuple[int, int, int]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An image that fills its panel, with outlines of objects; pages show pictures in their own way.
+
+    Attributes:
+        pixels: (height, width, 3), uint8.
+        outlines: Objects in it, the most important first.
+    """
+
+    pixels: NDArray[np.uint8]
+    outlines: Sequence[Outline] = ()
+    name: str = ""
+    rank: int = 1
+
+
+Mark = Series | Bars | Cells | Picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from nas.engine.formatting import (
     title_of,
     title_on_test,
 )
+from nas.engine.predictions import Predictions
 from nas.results.analysis.block_table import TOTAL_TITLE, BlockRow, block_table
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_values import Point
@@ -27,6 +28,7 @@ from nas.results.analysis.search_steps import SearchStep, shown_steps
 from nas.results.plots.charts import Chart
 from nas.results.plots.front_chart import heading
 from nas.results.plots.plotly_charts import figure_of, script
+from nas.results.plots.prediction_section import network_names, predictions_section, shown_first
 
 
 def page(
@@ -36,6 +38,8 @@ def page(
     *,
     finetunings: Sequence[Finetuning] = (),
     pictures: Mapping[str, str] = MappingProxyType({}),
+    predictions: Predictions | None = None,
+    remarks: Sequence[str] = (),
 ) -> str:
     """The page as text; it needs no network and holds plotly's script (about 5 MB).
 
@@ -45,6 +49,8 @@ def page(
         curve: The chart of its convergence.
         finetunings: Runs that fine-tuned networks of the report.
         pictures: Further pictures, as the texts of SVG files by their titles.
+        predictions: Predictions of some networks; None for none.
+        remarks: Further lines below the heading.
     """
     title, line = heading(report)
     convergence = ""
@@ -58,14 +64,21 @@ def page(
     return Template(template).substitute(
         title=escape(title),
         line=escape(line),
-        notes=_notes(report, finetunings),
+        notes=_notes(report, finetunings, remarks),
         script=script(),
         front="" if front is None else f'<h2>Pareto front</h2>\n{figure_of(front).div("front")}\n<p id="selected"></p>',
         convergence=convergence,
+        predictions=_predictions(predictions, report),
         pictures=_pictures(pictures),
         steps=_steps(report),
         table=_table(report),
     )
+
+
+def _predictions(predictions: Predictions | None, report: RunReport) -> str:
+    if predictions is None:
+        return ""
+    return predictions_section(predictions, network_names(predictions, report), shown_first(predictions, report))
 
 
 def _pictures(pictures: Mapping[str, str]) -> str:
@@ -103,8 +116,8 @@ def _step_cells(step: SearchStep) -> str:
     return f"{cells}<td>{models or '–'}</td>"
 
 
-def _notes(report: RunReport, finetunings: Sequence[Finetuning]) -> str:
-    """The limits, the nearest network where none satisfies them, and the fine-tuned networks."""
+def _notes(report: RunReport, finetunings: Sequence[Finetuning], remarks: Sequence[str]) -> str:
+    """The limits, the nearest network where none satisfies them, the fine-tuned networks, and further remarks."""
     lines = []
     if report.constraints:
         lines.append(f"Limits: {', '.join(constraint_text(c) for c in report.constraints)}.")
@@ -113,7 +126,7 @@ def _notes(report: RunReport, finetunings: Sequence[Finetuning]) -> str:
     for finetuning in finetunings:
         network = finetuning.of.key or finetuning.of.network.key
         lines.append(f"Network {network} was fine-tuned by {finetuning.run}: {', '.join(finetuning.summary)}.")
-    return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
+    return "\n".join(f"<p>{escape(line)}</p>" for line in [*lines, *remarks])
 
 
 def _table(report: RunReport) -> str:

@@ -11,9 +11,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from nas.results.plots.charts import Axis, Bars, Cells, Chart, Guide, Mark, Panel, Series
+from nas.results.plots.charts import Axis, Bars, Cells, Chart, Guide, Mark, Panel, Picture, Series
 
 INK, SOFT, RULE = "#22262B", "#5F6770", "#E4E7EA"
 STYLE: dict[Any, Any] = {
@@ -125,6 +127,8 @@ def _set_axis(axis: Axes, side: str, shown: Axis, *, is_small: bool) -> None:
     if shown.is_rows:
         axis.tick_params(axis="y", length=0, labelsize=8)
         axis.grid(visible=False, axis="y")
+    elif horizontal and shown.labels:
+        axis.tick_params(axis="x", length=0, labelsize=8, rotation=90)
     if shown.range != (None, None):
         start, end = shown.range
         (axis.set_xlim if horizontal else axis.set_ylim)(start, end)
@@ -144,6 +148,8 @@ def _draw(axis: Axes, mark: Mark) -> Artist:
             ).patches[0]
         case Cells():
             return _draw_cells(axis, mark)
+        case Picture():
+            return _draw_picture(axis, mark)
 
 
 def _draw_series(axis: Axes, series: Series) -> Artist:
@@ -219,6 +225,31 @@ def _draw_cells(axis: Axes, cells: Cells) -> Artist:
             axis.text(column, row, text, ha="center", va="center", fontsize=7, color=colour, in_layout=False)
     for row, text in enumerate(cells.remarks):
         axis.text(n_columns - 0.4, row, text, va="center", fontsize=7, color=SOFT, clip_on=False)
+    return drawn
+
+
+def _draw_picture(axis: Axes, picture: Picture) -> Artist:
+    axis.grid(visible=False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    height, width = picture.pixels.shape[:2]
+    drawn = axis.imshow(picture.pixels, extent=(0, width, height, 0), interpolation="nearest")
+    for outline in picture.outlines[::-1]:  # the most important on top
+        (left, top, right, bottom), colour = outline.corners, tuple(level / 255 for level in outline.colour)
+        axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.3))
+        is_right = left > 0.55 * width
+        place: dict[str, Any] = {"ha": "right" if is_right else "left", "va": "bottom" if top > 0.1 * height else "top"}
+        text = axis.text(
+            right if is_right else left,
+            top,
+            outline.text,
+            fontsize=6.5,
+            color="white",
+            clip_on=True,
+            in_layout=False,
+            **place,
+        )
+        text.set_path_effects([Stroke(linewidth=1.6, foreground=INK), Normal()])
     return drawn
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from nas.results.analysis.network_values import keys_of
-from nas.results.plots.charts import Array, Axis, Chart, Guide, Panel, Series
+from nas.results.plots import colours
+from nas.results.plots.charts import Array, Axis, Cells, Chart, Guide, Panel, Series
 
 _CONFIG = {"displayModeBar": False, "responsive": True}  # a double click resets the zoom
 _DIV = Template("""<div style="height:$height; width:100%;"><div id="$name" class="plotly-graph-div" \
@@ -56,13 +57,14 @@ def script() -> str:
 
 
 def figure_of(chart: Chart) -> Figure:
-    """The figure of a chart of series, with at most two panels beside each other."""
+    """The figure of a chart of series and cells, with at most two panels beside each other."""
     n_columns = min(2, len(chart.panels))
     n_rows = math.ceil(len(chart.panels) / n_columns)
     layout, traces = _layout(), []
     for number, panel in enumerate(chart.panels):
         place = str(number + 1) if number else ""  # plotly's suffix of the panel's axes
         panel_axes = {"xaxis": f"x{place}", "yaxis": f"y{place}"}
+        traces += [_heatmap(mark, panel) | panel_axes for mark in panel.marks if isinstance(mark, Cells)]
         traces += [trace(chart, panel, series) | panel_axes for series in panel.series]
         row, column = divmod(number, n_columns)
         across, along = _share(column, n_columns, gap=0.1), _share(n_rows - 1 - row, n_rows, gap=0.32 / n_rows)
@@ -110,6 +112,27 @@ def trace(chart: Chart, panel: Panel, series: Series, *, has_values: bool = True
     return data | _values(chart, panel, series) if has_values else data
 
 
+def _heatmap(cells: Cells, panel: Panel) -> dict[str, Any]:
+    """The plotly trace of cells, whose colour covers what is behind it by their shares, so that it fits any page."""
+    colour, rows, columns = colours.FRONT, panel.y.labels, panel.x.labels
+    red, green, blue = (int(colour.light[i : i + 2], 16) for i in (1, 3, 5))
+    data: dict[str, Any] = {
+        "type": "heatmap",
+        "z": [_numbers(row) for row in 100 * cells.shares],
+        "zmin": 0,
+        "zmax": 100,
+        "colorscale": [[0, f"rgba({red},{green},{blue},0)"], [1, f"rgba({red},{green},{blue},0.6)"]],
+        "showscale": False,
+        "showlegend": False,
+        "xgap": 1,
+        "ygap": 1,
+        "customdata": [[f"{escape(row)} as {escape(column)}" for column in columns] for row in rows],
+        "hovertemplate": "%{customdata}: %{z:.1f} %<extra></extra>",
+        "meta": asdict(colour) | {"errors": "00"},
+    }
+    return data | ({"text": cells.texts, "texttemplate": "%{text}"} if cells.texts else {})
+
+
 def _marker(series: Series) -> dict[str, Any]:
     look, is_thin = series.look, series.look.symbol == "x-thin"
     return {
@@ -155,6 +178,9 @@ def axis_layout(axis: Axis) -> dict[str, Any]:
     layout: dict[str, Any] = {"title": title, "showline": True, "zeroline": False}
     if axis.is_log:
         layout |= {"type": "log", "tickvals": list(axis.ticks), "ticktext": [f"{tick:g}" for tick in axis.ticks]}
+    elif axis.labels:
+        texts = [escape(label) for label in axis.labels]
+        layout |= {"tickvals": list(axis.ticks), "ticktext": texts, "showgrid": False, "automargin": True}
     if axis.range != (None, None):
         layout["range"] = [None if end is None else math.log10(end) if axis.is_log else end for end in axis.range]
     return layout

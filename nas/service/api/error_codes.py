@@ -220,6 +220,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "preset.unknown": "There is no preset with this name; the message lists the known ones.",
     "pretrained.mismatch": "A pretrained network does not fit the space, family, images or tokenizer that it is used with.",
     "pretrained.not-found": "There is no pretrained network with this name in an installed package or on the Hugging Face hub.",
+    "predictions.damaged": "The file of a run's predictions is damaged, or of another version.",
     "pretrained.unusable": "A file of a pretrained network is missing, damaged, or of another kind of network.",
     "profile.access-denied": "An ssh host denies access, or its host key is unknown.",
     "profile.host-output": "The shell of an ssh host prints text into the worker's output.",

@@ -17,17 +17,28 @@ from supernets.networks.family_program import View, ViewInput
 from supernets.networks.network import viewed
 from supernets.networks.suppression import Suppression, detections
 from supernets.tasks.base import Score, Task
-from supernets.tasks.detection.average_precision import METRICS, area_range_of, n_counted_boxes, scored
-from supernets.tasks.detection.boxes import BOX, CLASS, DETECTED_CLASS, SCORE, X0, X1, Y0, Y1, pairwise_iou
+from supernets.tasks.detection.average_precision import (
+    METRICS,
+    area_range_of,
+    average_precisions,
+    n_counted_boxes,
+    precision_recall,
+    scored,
+)
+from supernets.tasks.detection.boxes import BOX, CLASS, CROWD, DETECTED_CLASS, SCORE, X0, X1, Y0, Y1, pairwise_iou
 from supernets.tasks.detection.head import DetectionHead
 from supernets.tasks.detection.heads import head_of
 from supernets.tasks.divergence import Divergence
+from supernets.tasks.illustration import Illustration, varied_examples
 
 _CAPTURED_BATCH = 5
 """The batch size of captured inputs: no usual size of a layer."""
 _SAME_IOU, _SAME_SCORE, _CONFIDENT = 0.99, 1e-4, 0.5
 """Overlap and difference of scores of the same detection by two runtimes, and the score of detections that a user sees."""
 _ALIKE_IOU = 0.9
+_SHOWN_IMAGES, _SHOWN_DETECTIONS = 6, 30
+_SHOWN_THRESHOLDS = (0, 5)
+"""Positions in `average_precision.THRESHOLDS` of the curves that are shown: overlaps of 0.5 and 0.75."""
 
 
 class Detection(Task):
@@ -47,6 +58,7 @@ class Detection(Task):
     metrics = METRICS
     targets = "boxes"
     decodes = True
+    illustrates = True
     needs_head = True
     verbs = ("detects objects in", "searched for objects")
 
@@ -111,6 +123,23 @@ class Detection(Task):
     def aligned(self, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
         rows = [_aligned(a, b, self.suppression.threshold) for a, b in zip(outputs, reference, strict=True)]
         return np.stack(rows)
+
+    def illustrated(self, outputs: NDArray[Any], targets: NDArray[Any], n_classes: int) -> Illustration:
+        """The first 30 detections in six images, and tables by class: ``precision`` at each recall (2, classes, recalls), for
+        overlaps of 0.5 and 0.75; ``average_precision`` by size (4, classes), as `average_precisions` has them; and the number
+        of ``labelled`` boxes (classes,). NaN for classes without labelled boxes."""
+        labels = targets[..., CLASS]
+        shows = (labels[..., None] == np.arange(n_classes)).any(axis=1)
+        examples = varied_examples(shows, _SHOWN_IMAGES)
+        precision = [precision_recall(outputs, targets, n_classes, threshold=t) for t in _SHOWN_THRESHOLDS]
+        by_size = average_precisions(outputs, targets, n_classes)
+        is_counted = (labels >= 0) & (targets[..., CROWD] == 0)
+        tables = {
+            "precision": np.stack(precision).astype(np.float32),
+            "average_precision": np.stack(list(by_size.values())).astype(np.float32),
+            "labelled": np.bincount(labels[is_counted].astype(np.int64), minlength=n_classes),
+        }
+        return Illustration(examples, outputs[examples, :_SHOWN_DETECTIONS], tables)
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
         settings = self.suppression

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import colorsys
 import json
 import signal
 import sys
@@ -133,12 +132,6 @@ def described_parser(description: str, metavar: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("examples", nargs="+", metavar=metavar)
     return parser
-
-
-def colour_of(label: int) -> tuple[int, int, int]:
-    """A colour for a class, far from those of the classes before it: hues in steps of the golden ratio."""
-    red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.75, 0.85)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def predict(network: Network, examples: Iterable[str], preprocess: Callable[[str], NDArray[Any]]) -> None:
