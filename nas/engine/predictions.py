@@ -59,14 +59,13 @@ class Predictions:
         n, k, classes = len(self.networks), len(self.images), len(self.classes)
         maps, boxes = (self.side, self.side), (self.labels.shape[1], 8)
         output = (self.outputs.shape[2], 6) if self.kind == "boxes" and self.outputs.ndim == 4 else maps
-        tables = {
-            "boxes": {"precision": (2, classes, 101), "average_precision": (4, classes), "labelled": (classes,)},
-            "masks": {"confusion": (classes, classes)},
-        }[self.kind]
+        by_class: dict[str, tuple[int, ...]] = {"confusion": (classes, classes)}
+        if self.kind == "boxes":
+            by_class = {"precision": (2, classes, 101), "average_precision": (4, classes), "labelled": (classes,)}
         shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
             "labels": (self.labels.shape, (k, *(boxes if self.kind == "boxes" else maps))),
             "outputs": (self.outputs.shape, (n, k, *output)),
-            **{name: (self.tables[name].shape, (n, *shape)) for name, shape in tables.items()},
+            **{name: (self.tables[name].shape, (n, *shape)) for name, shape in by_class.items()},
         }
         for name, (shape, expected) in shapes.items():
             if shape != expected:

@@ -71,7 +71,7 @@ def overlap_by_class(confusion: NDArray[np.int64]) -> Array:
 
 def _size(panel: Panel) -> tuple[float, float]:
     rows = len(panel.y.labels)
-    if isinstance(panel.marks[0], Cells):
+    if panel.marks and isinstance(panel.marks[0], Cells):
         return 3.2 + 0.42 * rows, 2.4 + 0.36 * rows
     return 8.0, _INCHES_AROUND + _INCHES_A_ROW * rows if rows else 4.8
 
@@ -130,7 +130,7 @@ def _rows(x: Axis, rows: Sequence[str], values: dict[str, Array]) -> Panel:
     for (name, shares), look in zip(values.items(), looks, strict=False):
         texts = [f"{row}, {name}: {100 * share:.1f} %" for row, share in zip(rows, shares, strict=True)]
         marks.append(Series(name, 100 * shares.astype(np.float64), places, look, texts=texts, is_clipped=False))
-    return Panel(x, Axis.of_rows(rows), marks, note="" if len(rows) else "no labels")
+    return Panel(x, Axis.of_rows(rows) if rows else Axis(is_empty=True), marks, note="" if rows else "no labels")
 
 
 def _confusion(predictions: Predictions, network: int) -> Panel:
@@ -139,11 +139,13 @@ def _confusion(predictions: Predictions, network: int) -> Panel:
     counts = confusions[network][np.ix_(chosen, chosen)]
     shares = counts / np.maximum(confusions[network][chosen].sum(axis=1, keepdims=True), 1)
     names = [_short(predictions.classes[i]) for i in chosen]
+    if not names:
+        return Panel(Axis(is_empty=True), Axis(is_empty=True), note="no labelled pixels")
     has_texts = len(names) <= _MAX_TEXTS
     texts = [[f"{100 * share:.0f}" for share in row] for row in shares] if has_texts else ()
     cells = Cells(shares, texts, scale_title="" if has_texts else "Pixels of the class (%)")
     x = Axis("Predicted class (% of the pixels of a labelled class)", range(len(names)), names)
-    return Panel(x, Axis.of_rows(names), [cells], note="" if names else "no labelled pixels")
+    return Panel(x, Axis.of_rows(names), [cells])
 
 
 def _most_labelled(labelled: NDArray[np.int64], n: int) -> NDArray[np.int64]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas.engine.predictions import Predictions
-from nas.results.analysis.class_colours import colour_of
 from nas.results.plots.charts import Axis, Chart, Look, Outline, Panel, Picture, Series
 from nas.results.plots.colours import Colour
+from supernets.data.class_colours import colour_of
 
 SHOWN_SCORE = 0.3
 """Detections of a lower score are not drawn."""
@@ -107,14 +107,14 @@ def words_of(predictions: Predictions, network: int | None, i: int) -> str:
     if predictions.kind == "boxes":
         outlines = _outlines(predictions, network, i)
         if network is None:
-            counts = Counter(outline.text for outline in outlines)
-            return ", ".join(f"{n} {text}" for text, n in counts.most_common()) or "no object"
+            objects = Counter(outline.text for outline in outlines)
+            return ", ".join(f"{n} {text}" for text, n in objects.most_common()) or "no object"
         return ", ".join(outline.text for outline in outlines) or "no object"
     classes = _map(predictions, network, i)
-    counts = np.bincount(classes[classes != IGNORED], minlength=len(predictions.classes)) / classes.size
-    most_first = [label for label in np.argsort(-counts, kind="stable") if counts[label] > 0]
-    shares = [f"{predictions.classes[label]} {100 * counts[label]:.0f} %" for label in most_first[:_MAX_NAMES]]
-    return ", ".join(shares) or "nothing labelled"
+    shares = np.bincount(classes[classes != IGNORED], minlength=len(predictions.classes)) / classes.size
+    most_first = [label for label in np.argsort(-shares, kind="stable") if shares[label] > 0]
+    texts = [f"{predictions.classes[label]} {100 * shares[label]:.0f} %" for label in most_first[:_MAX_NAMES]]
+    return ", ".join(texts) or "nothing labelled"
 
 
 def _picture(predictions: Predictions, network: int | None, i: int) -> Picture:

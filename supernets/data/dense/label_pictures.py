@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from supernets.data.class_colours import colour_of
 from supernets.data.in_memory import DataSet
 from supernets.data.targets import BOXES, IGNORED, MASKS, present_classes
 
@@ -47,7 +47,7 @@ def contact_sheet(data: DataSet, *, n: int = 24) -> Image.Image | None:
     for place, tile in enumerate(tiles):
         sheet.paste(tile, (_MARGIN + place % N_COLUMNS * side, _MARGIN + place // N_COLUMNS * side))
     return _with_legend(
-        sheet, [(data.class_names[label], colour_of_class(label)) for label in shown if label or data.targets == BOXES]
+        sheet, [(data.class_names[label], colour_of(label)) for label in shown if label or data.targets == BOXES]
     )
 
 
@@ -65,7 +65,7 @@ def labelled_picture(pixels: NDArray[np.uint8], labels: NDArray[Any], class_name
     scale = max(1, -(-_TILE // side))
     image = Image.fromarray(np.broadcast_to(pixels, (3, side, side)).transpose(1, 2, 0))
     if labels.dtype == np.uint8:
-        table = np.array([colour_of_class(label) for label in range(IGNORED + 1)], dtype=np.uint8)
+        table = np.array([colour_of(label) for label in range(IGNORED + 1)], dtype=np.uint8)
         is_painted = (labels > 0) & (labels != IGNORED)
         mixed = np.asarray(image) // 2 + table[labels] // 2
         image = Image.fromarray(np.where(is_painted[:, :, None], mixed, np.asarray(image)))
@@ -76,20 +76,13 @@ def labelled_picture(pixels: NDArray[np.uint8], labels: NDArray[Any], class_name
     for row in labels[labels[:, 0] >= 0].tolist():
         label, is_crowd = int(row[0]), bool(row[6])
         x0, y0, x1, y1 = (scale * corner for corner in row[1:5])
-        colour = colour_of_class(label)
+        colour = colour_of(label)
         draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=1 if is_crowd else 2)
         text = class_names[label] + (" (ignored)" if is_crowd else "")
         left, top, right, bottom = draw.textbbox((x0 + 2, y0 + 1), text)
         draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=colour)
         draw.text((x0 + 2, y0 + 1), text, fill="white")
     return image
-
-
-def colour_of_class(label: int) -> tuple[int, int, int]:
-    """A colour for a class, far from those of the classes before it: hues in steps of the golden ratio, as in scripts of
-    exports."""
-    red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.75, 0.85)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _chosen(has_class: NDArray[np.bool_], n: int) -> list[int]:

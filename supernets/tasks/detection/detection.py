@@ -134,7 +134,7 @@ class Detection(Task):
         precision = [precision_recall(outputs, targets, n_classes, threshold=t) for t in _SHOWN_THRESHOLDS]
         by_size = average_precisions(outputs, targets, n_classes)
         is_counted = (labels >= 0) & (targets[..., CROWD] == 0)
-        tables = {
+        tables: dict[str, NDArray[Any]] = {
             "precision": np.stack(precision).astype(np.float32),
             "average_precision": np.stack(list(by_size.values())).astype(np.float32),
             "labelled": np.bincount(labels[is_counted].astype(np.int64), minlength=n_classes),

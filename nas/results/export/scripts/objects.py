@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from nas.results.analysis.class_colours import colour_of
 from nas.results.export.scripts.prediction import Network, described_parser, network_beside
+from supernets.data.class_colours import colour_of
 from supernets.data.preprocessing import decode, letterbox, letterbox_window, normalised
 
 SHOWN = 0.3

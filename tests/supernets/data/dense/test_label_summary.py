@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from supernets.data import ImageOptions, contact_sheet, label_summary, load_data
-from supernets.data.dense.label_pictures import colour_of_class, labelled_picture
+from supernets.data.class_colours import colour_of
+from supernets.data.dense.label_pictures import labelled_picture
 from tests.dense_scenes import MASK_CLASSES, Parts, make_parts, write_coco, write_masks
 from tests.supernets.data.dense.faulty import change_json, coco
 
@@ -89,7 +90,7 @@ def test_a_sheet_shows_every_class(parts: Parts, tmp_path: Path) -> None:
     assert sheet.height > 2 * side
     legend = np.asarray(sheet)[2 * side + 6 :].reshape(-1, 3)
     colours = {tuple(colour) for colour in np.unique(legend, axis=0).tolist()}
-    assert {colour_of_class(label) for label in range(10)} <= colours
+    assert {colour_of(label) for label in range(10)} <= colours
     assert contact_sheet(data, n=1) is not None
 
 
@@ -98,10 +99,10 @@ def test_boxes_and_masks_are_drawn_at_their_places() -> None:
     boxes = np.array([[1, 10, 20, 30, 40, 400, 0, 1], [-1, 0, 0, 0, 0, 0, 0, 1]], dtype=np.float32)
     drawn = np.asarray(labelled_picture(pixels, boxes, ("a", "b")))
     assert drawn.shape == (240, 240, 3)
-    assert tuple(drawn[159, 60]) == colour_of_class(1)
+    assert tuple(drawn[159, 60]) == colour_of(1)
     assert tuple(drawn[130, 80]) == (40, 40, 40)
     mask = np.zeros((60, 60), dtype=np.uint8)
     mask[:30, :30], mask[30:, 30:] = 1, 255
     painted = Image.fromarray(np.asarray(labelled_picture(pixels, mask, ("a", "b"))))
-    assert painted.getpixel((10, 10)) == tuple(20 + channel // 2 for channel in colour_of_class(1))
+    assert painted.getpixel((10, 10)) == tuple(20 + channel // 2 for channel in colour_of(1))
     assert painted.getpixel((200, 10)) == painted.getpixel((200, 200)) == (40, 40, 40)
