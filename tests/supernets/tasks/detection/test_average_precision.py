@@ -176,6 +176,15 @@ def at_the_thresholds(rng: np.random.Generator) -> tuple[_Floats, _Floats]:
     return detections, labels
 
 
+def of_any_scale(rng: np.random.Generator) -> tuple[_Floats, _Floats]:
+    """Corners between pixels, and scales by which areas are rounded: overlaps are never equal, which roundings would decide."""
+    detections, labels = scenes(rng, 40)
+    labels[..., 1:5] += rng.uniform(0, 0.5, labels[..., 1:5].shape)
+    detections[..., :4] += rng.uniform(0, 0.5, detections[..., :4].shape)
+    labels[..., 7] = rng.uniform(0.3, 4, (len(labels), 1))
+    return detections, labels
+
+
 def many_of_one_class(rng: np.random.Generator) -> tuple[_Floats, _Floats]:
     """More detections of a class than count."""
     return scenes(rng, 4, n_classes=1, n_predictions=260, noise=3)
@@ -196,6 +205,7 @@ CASES: dict[str, _Case] = {
     "without area": without_area,
     "at thresholds": at_the_thresholds,
     "more than count": many_of_one_class,
+    "any scale": of_any_scale,
     "one image": lambda rng: scenes(rng, 1),
 }
 
