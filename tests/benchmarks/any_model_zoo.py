@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 SIZES = (64, 96, 224, 256)
 """Image sizes to try, the smallest that the model accepts; then timm's own."""
+BACKBONES = "backbones of detectors"
+"""The collection of the first feature maps of detectors' backbones; `any_model_dense` checks whole detectors and segmenters."""
 Inputs = Callable[[int], Tensor]
 
 
@@ -56,7 +58,7 @@ def _torchvision() -> Iterator[Entry]:
     for name in models.list_models(models.video):
         yield Entry("video", name)
     for name in models.list_models(models.detection):
-        yield Entry("detection", name)
+        yield Entry(BACKBONES, name)
 
 
 def _timm() -> Iterator[Entry]:
@@ -96,7 +98,7 @@ def build(entry: Entry) -> tuple[nn.Module, Inputs]:
         return First(model), _smallest(model, [*shapes, tuple(own)])
     from torchvision import models
 
-    if entry.collection == "detection":
+    if entry.collection == BACKBONES:
         detector = models.get_model(entry.name, weights=None, weights_backbone=None)
         return First(detector.backbone.eval()), _smallest(detector.backbone, [(3, size, size) for size in (128, 320)])
     options: dict[str, Any] = {"weights": None}

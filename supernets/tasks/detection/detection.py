@@ -33,8 +33,9 @@ from supernets.tasks.illustration import Illustration, varied_examples
 
 _CAPTURED_BATCH = 5
 """The batch size of captured inputs: no usual size of a layer."""
-_SAME_IOU, _SAME_SCORE, _CONFIDENT = 0.99, 1e-4, 0.5
-"""Overlap and difference of scores of the same detection by two runtimes, and the score of detections that a user sees."""
+_SAME_IOU, _SAME_PIXEL, _SAME_SCORE, _CONFIDENT = 0.99, 0.01, 1e-4, 0.5
+"""Overlap, or difference of corners in pixels, and difference of scores of the same detection by two runtimes, and the score
+of detections that a user sees."""
 _ALIKE_IOU = 0.9
 _SHOWN_IMAGES, _SHOWN_DETECTIONS = 6, 30
 _SHOWN_THRESHOLDS = (0, 5)
@@ -200,8 +201,12 @@ def _same_objects(first: NDArray[np.float32], second: NDArray[np.float32]) -> bo
 def _matches(
     first: NDArray[np.float32], second: NDArray[np.float32], *, iou: float, score: float
 ) -> list[tuple[int, int]]:
-    """The rows of detections (k, 6) and (m, 6) that are the same object, each used once, in the order of the first."""
+    """The rows of detections (k, 6) and (m, 6) that are the same object, each used once, in the order of the first.
+
+    Boxes whose corners are as near as a hundredth of a pixel count as equal: at the edge of an image, boxes may have no area.
+    """
     overlaps = pairwise_iou(torch.from_numpy(first[:, :4]), torch.from_numpy(second[:, :4])).numpy().copy()
+    overlaps[np.abs(first[:, None, :4] - second[None, :, :4]).max(axis=2) <= _SAME_PIXEL] = 1.0
     overlaps[first[:, None, DETECTED_CLASS] != second[None, :, DETECTED_CLASS]] = 0.0
     overlaps[np.abs(first[:, None, SCORE] - second[None, :, SCORE]) > score] = 0.0
     pairs = []
