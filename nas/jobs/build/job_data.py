@@ -150,7 +150,8 @@ def load_job_data(
         else:
             options = _data_options(job, of_text=data.of_text, pretrained=folder, model=model)
     task, dataset = task_for(job, load(options=options))
-    if examples is None and isinstance(options, ImageOptions) and trained_on not in (None, dataset.train.digest):
+    is_resized = examples is None and not data.of_boxes_or_masks
+    if is_resized and isinstance(options, ImageOptions) and trained_on not in (None, dataset.train.digest):
         of_earlier, earlier = task_for(job, load(options=replace(options, as_in_0_1=True)))
         task, dataset = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, dataset)
     _check_shift(job, dataset)

@@ -46,7 +46,7 @@ def standalone(name: str) -> str:
     ]
     lines.sort(key=lambda line: "__future__" not in line)  # which Python expects first
     docstring = ast.get_docstring(ast.parse(_source_of(name)))
-    return "\n\n\n".join([f'"""{docstring}\n"""\n\n' + "\n".join(lines), *definitions]) + "\n"
+    return "\n\n\n".join([f'"""{docstring}\n"""\n\n' + "\n".join(lines), *dict.fromkeys(definitions)]) + "\n"
 
 
 def _definitions(module: str, names: set[str] | None, imports: dict[str, set[str]]) -> list[str]:

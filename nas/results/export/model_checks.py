@@ -81,7 +81,11 @@ def parity_in_runtime(model: bytes | Path, inputs: NDArray[Any], runtime: str, t
 
 
 def parity_on_images(
-    plain: bytes, with_preprocessing: bytes, format: ImageFormat, images: Sequence[Image.Image]
+    plain: bytes,
+    with_preprocessing: bytes,
+    format: ImageFormat,
+    images: Sequence[Image.Image],
+    task: Task = CLASSIFICATION,
 ) -> float:
     """The largest difference between a model that preprocesses decoded images itself and one that gets them preprocessed as
     in training, over the deviation of the latter's outputs.
@@ -96,6 +100,7 @@ def parity_on_images(
         [logits for (logits,) in run_calls(with_preprocessing, ({IMAGE: pixels} for pixels in raw))]
     )
     (expected,) = run_model(plain, {INPUT: inputs})
+    outputs = task.aligned(outputs, expected)
     problem = "outputs with preprocessing in the graph differ from those with the training's"
     return checked_difference(outputs, expected, problem)
 

@@ -188,7 +188,7 @@ def network_bundle(
     if in_graph:
         files[path] = add_preprocessing(files[model], data.images)
         images = trained.data.some_images(_RAW_IMAGES)
-        checks["parity_on_raw_images"] = parity_on_images(files[model], files[path], data.images, images)
+        checks["parity_on_raw_images"] = parity_on_images(files[model], files[path], data.images, images, task)
     elif lowered.continuation is not None:
         source = lowered.continuation.source.shape[1]
         checks["served_as_scored"] = served_as_scored(location, files.locations(served), inputs[:1], source=source)

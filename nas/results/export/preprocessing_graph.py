@@ -19,6 +19,8 @@ STEPS = ("crop", "resize", "scale", "mean", "std")
 """The steps that the graph does; files are still decoded, turned upright and converted to grey or RGB before it."""
 _PRECISION_BITS = 22
 """Of the fixed-point weights with which Pillow resizes bytes (``PRECISION_BITS`` in its Resample.c)."""
+_PADDING = 114.0
+"""The grey of a letterbox."""
 
 
 def check_available(format: Format) -> None:
@@ -28,7 +30,7 @@ def check_available(format: Format) -> None:
     if isinstance(format, RowFormat):
         problem = "a model takes images as they are where it is of images, and this run is of rows of numbers"
         raise ExportFailedError(f"{problem}; its manifest has their means", code="export.preprocessing-unavailable")
-    if format.resizing != "pillow":
+    if format.resizing not in ("pillow", "letterbox"):
         problem = f"version 0.1 resized the images of this run in another way ({format.resizing})"
         raise ExportFailedError(f"{problem}; train again with this version", code="export.preprocessing-unavailable")
     if format.interpolation not in _FILTERS:
@@ -84,11 +86,38 @@ def _resize(add: _Steps, image: str, format: ImageFormat) -> str:
     """
     shape = add("Shape", image)
     height, width = (add("Gather", shape, add.constant(axis, np.int64)) for axis in (1, 2))
-    side = add("Min", height, width)
     pixels = add("Cast", add("Transpose", image, perm=[0, 3, 1, 2]), to=TensorProto.DOUBLE)
-    narrow = _bytes(add, add("MatMul", pixels, _weights(add, width, side, format)))
-    down = add("Transpose", _weights(add, height, side, format), perm=[1, 0])
-    return _bytes(add, add("MatMul", down, narrow))
+    if format.resizing == "letterbox":
+        return _letterbox(add, pixels, height, width, format)
+    side, size = add("Min", height, width), add.constant(format.image_size, np.int64)
+    across, down = (_weights(add, length, _box(add, length, side, format), size, format) for length in (width, height))
+    return _two_passes(add, pixels, across, down)
+
+
+def _two_passes(add: _Steps, pixels: str, across: str, down: str) -> str:
+    """Pixels (batch, channels, height, width) resized by weights (width, new width), and then (height, new height)."""
+    narrow = _bytes(add, add("MatMul", pixels, across))
+    return _bytes(add, add("MatMul", add("Transpose", down, perm=[1, 0]), narrow))
+
+
+def _letterbox(add: _Steps, pixels: str, height: str, width: str, format: ImageFormat) -> str:
+    """Whole images in a grey square; as `supernets.data.preprocessing.letterbox`."""
+    two, size, one = (add.constant(number, np.int64) for number in (2, format.image_size, 1))
+    longest, zero = add("Max", height, width), add.constant(0.0)
+    weights, margins = [], []
+    for length in (width, height):
+        doubled = add("Add", add("Mul", add("Mul", length, size), two), longest)
+        new = add("Max", add("Div", doubled, add("Mul", longest, two)), one)
+        whole = zero, add("Cast", length, to=TensorProto.DOUBLE)
+        weights.append(_weights(add, length, whole, new, format))
+        first = add("Div", add("Sub", size, new), two)
+        margins.append((first, add("Sub", add("Sub", size, new), first)))
+    resized = _two_passes(add, pixels, *weights)
+    (left, right), (top, bottom) = margins
+    none, axes = add.constant(np.zeros(2), np.int64), add.constant(np.array([0]), np.int64)
+    firsts, lasts = ((add("Unsqueeze", side, axes) for side in sides) for sides in ((top, left), (bottom, right)))
+    pads = add("Concat", none, *firsts, none, *lasts, axis=0)
+    return add("Pad", resized, pads, add.constant(_PADDING))
 
 
 def _box(add: _Steps, length: str, side: str, format: ImageFormat) -> tuple[str, str]:
@@ -111,19 +140,23 @@ def _box(add: _Steps, length: str, side: str, format: ImageFormat) -> tuple[str,
     return add("Cast", ends[0], to=TensorProto.DOUBLE), add("Cast", add("Sub", *reversed(ends)), to=TensorProto.DOUBLE)
 
 
-def _weights(add: _Steps, length: str, side: str, format: ImageFormat) -> str:
+def _weights(add: _Steps, length: str, box: tuple[str, str], size: str, format: ImageFormat) -> str:
     """The fixed-point weight of each old pixel of a dimension for each new one, (length, size).
 
     The filter around the new pixel's centre, stretched by the distance of new pixels where these are farther apart than the old
     ones (antialiasing).
+
+    Args:
+        length, size: Numbers of old and of new pixels, int64.
+        box: Start and length of the part that is resized, in float64.
     """
-    half, unit, size = add.constant(0.5), add.constant(1.0), format.image_size
-    first, extent = _box(add, length, side, format)
-    scale = add("Div", extent, add.constant(size))
+    half, unit = add.constant(0.5), add.constant(1.0)
+    first, extent = box
+    scale = add("Div", extent, add("Cast", size, to=TensorProto.DOUBLE))
     reach = add("Max", scale, unit)
-    centre = add("Add", first, add("Mul", add.constant(np.arange(size) + 0.5), scale))
     zero, step = add.constant(0, np.int64), add.constant(1, np.int64)
-    places = add("Cast", add("Range", zero, length, step), to=TensorProto.DOUBLE)
+    places, new_places = (add("Cast", add("Range", zero, end, step), to=TensorProto.DOUBLE) for end in (length, size))
+    centre = add("Add", first, add("Mul", add("Add", new_places, half), scale))
     column = add("Unsqueeze", places, add.constant(np.array([1]), np.int64))
     distance = add("Mul", add("Add", add("Sub", column, centre), half), add("Div", unit, reach))
     weight = _FILTERS[format.interpolation](add, add("Abs", distance))

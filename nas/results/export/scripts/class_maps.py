@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas.results.export.scripts.images import inputs_of
 from nas.results.export.scripts.prediction import Network, described_parser, network_beside
 from supernets.data.class_colours import colour_of
-from supernets.data.preprocessing import decode, letterbox, letterbox_window, normalised
+from supernets.data.preprocessing import decode, letterbox_window
 
 
 def class_map(network: Network, image: Image.Image) -> NDArray[np.uint8]:
     """The class of each pixel of a decoded image, (height, width)."""
     size = network.how["size"][0]
-    pixels = letterbox(image, size)
-    classes, _ = network.answer(
-        normalised(pixels, network.how["levels"], network.how["mean"], network.how["std"])[None]
-    )
+    classes, _ = network.answer(inputs_of(network.how, image))
     left, top, width, height = letterbox_window(*image.size, size)
     part = Image.fromarray(classes.astype(np.uint8)[top : top + height, left : left + width])
     return np.asarray(part.resize(image.size, Image.Resampling.NEAREST))

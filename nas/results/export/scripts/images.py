@@ -8,7 +8,7 @@ images that torch resized; Pillow's bytes may differ from those by 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +25,27 @@ def preprocessor(network: Network) -> Callable[[str], NDArray[Any]]:
 
     Where the network itself resizes and normalises, its input is the bytes of the image.
     """
-    how = network.how
 
     def preprocess(file: str) -> NDArray[Any]:
         with Image.open(file) as image:
-            decoded = decode(image, len(how["mean"]))
-        if "in_graph" in how:
-            return np.asarray(decoded).reshape(1, decoded.height, decoded.width, -1)
-        if "crop_share" in how:
-            pixels = centre(decoded, how["size"][0], how["crop_share"], how["filter"])
-        elif how["resizing"] == "letterbox":
-            pixels = letterbox(decoded, how["size"][0])
-        elif how["resizing"] == "pillow-in-one-call":
-            pixels = square_in_one_call(decoded, how["size"][0])
-        else:
-            pixels = square(decoded, how["size"][0])
-        return normalised(pixels, how["levels"], how["mean"], how["std"])[None]
+            return inputs_of(network.how, decode(image, len(network.how["mean"])))
 
     return preprocess
+
+
+def inputs_of(how: Mapping[str, Any], image: Image.Image) -> NDArray[Any]:
+    """The input of a network with this preprocessing for a decoded image, a batch of 1."""
+    if "in_graph" in how:
+        return np.asarray(image).reshape(1, image.height, image.width, -1)
+    if "crop_share" in how:
+        pixels = centre(image, how["size"][0], how["crop_share"], how["filter"])
+    elif how["resizing"] == "letterbox":
+        pixels = letterbox(image, how["size"][0])
+    elif how["resizing"] == "pillow-in-one-call":
+        pixels = square_in_one_call(image, how["size"][0])
+    else:
+        pixels = square(image, how["size"][0])
+    return normalised(pixels, how["levels"], how["mean"], how["std"])[None]
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from nas.results.export.scripts.images import inputs_of
 from nas.results.export.scripts.prediction import Network, described_parser, network_beside
 from supernets.data.class_colours import colour_of
-from supernets.data.preprocessing import decode, letterbox, letterbox_window, normalised
+from supernets.data.preprocessing import decode, letterbox_window
 
 SHOWN = 0.3
 """Default of the smallest score of an object that is printed and drawn."""
@@ -30,8 +31,7 @@ def detected(network: Network, image: Image.Image) -> NDArray[np.float32]:
     Boxes may reach out of the image, as those do that the network's average precision was scored on.
     """
     size = network.how["size"][0]
-    pixels = letterbox(image, size)
-    rows, _ = network.answer(normalised(pixels, network.how["levels"], network.how["mean"], network.how["std"])[None])
+    rows, _ = network.answer(inputs_of(network.how, image))
     rows = rows[rows[:, 4] > 0].copy()
     left, top, width, height = letterbox_window(*image.size, size)
     rows[:, [0, 2]] = (rows[:, [0, 2]] - left) * (image.width / width)

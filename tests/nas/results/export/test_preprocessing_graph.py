@@ -35,6 +35,8 @@ def identity(format: ImageFormat) -> bytes:
         ImageFormat((0.4,), (0.2,), 12, 1, crop=0.875),
         ImageFormat((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 12, 3, crop=0.9, interpolation="bicubic"),
         ImageFormat((0.4,), (0.2,), 12, 1, interpolation="bicubic"),
+        ImageFormat((0.4,), (0.2,), 12, 1, resizing="letterbox"),
+        ImageFormat((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 12, 3, resizing="letterbox"),
     ],
 )
 def test_images_of_every_size_are_preprocessed_to_the_bit(format: ImageFormat, size: int) -> None:

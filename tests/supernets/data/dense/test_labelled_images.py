@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from supernets.data import DataSet, Examples, ImageOptions, Source, checked_source, data_set_of, load_data
+from supernets.data import (
+    DataSet,
+    Examples,
+    ImageOptions,
+    Source,
+    checked_source,
+    data_set_of,
+    load_data,
+    some_images,
+)
 from supernets.data.dense.coco import _area
 from supernets.data.preprocessing import ImageFormat, letterbox, letterbox_window
 from supernets.errors import DataError
@@ -274,6 +284,18 @@ class TestLabels:
         expected[5:35, 20:] = 0
         assert np.array_equal(data.train.labels[0], expected)
         assert data.class_names == ("floor", "wall")
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("coco", coco), ("yolo", yolo), ("voc", voc), ("segmentation-folder", masks)]
+)
+def test_some_images_are_those_of_the_files(name: str, make: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = make(tmp_path)
+    next(tmp_path.rglob("0.png")).write_bytes(b"no image")
+    images = some_images(name, path, channels=3, n=4)
+    assert 3 <= len(images) <= 4
+    pixels = {np.asarray(Image.open(file)).tobytes() for file in tmp_path.rglob("*.png") if file.stem != "0"}
+    assert {np.asarray(image).tobytes() for image in images} <= pixels
 
 
 class TestSplits:
