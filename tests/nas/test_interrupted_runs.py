@@ -16,6 +16,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.engine.store.run_state import RunState
 from nas.errors import NasError
 from nas.runs.run import Run
+from tests.dense_scenes import make_parts, write_coco
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Shell
 
@@ -87,9 +88,26 @@ def state_of(runs: RunsFolder, run: str) -> RunState:
         return RunState()
 
 
+_CLASSIFIER = _JOB.replace("guided, evaluations: 30", "random, evaluations: 12")
+_DETECTOR = """
+name: small
+seed: 3
+task: detection
+data: {name: coco, path: scenes/annotations, image_size: 64, channels: 3}
+supernet: {family: detector, preset: tiny}
+training: {epochs: 3, batch_size: 16, random_subnets: 1}
+objectives: [map, latency_ms]
+search: {algorithm: random, evaluations: 12, batch: 4, workers: 2}
+calibration_images: 32
+"""
+
+
 @pytest.mark.slow
-def test_kills_in_training_and_in_the_final_stage(shell: Shell, tmp_path: Path) -> None:
-    shell.job(_JOB.replace("guided, evaluations: 30", "random, evaluations: 12"))
+@pytest.mark.parametrize("job", [_CLASSIFIER, _DETECTOR], ids=["classifier", "detector"])
+def test_kills_in_training_and_in_the_final_stage(shell: Shell, tmp_path: Path, job: str) -> None:
+    if job is _DETECTOR:
+        write_coco(make_parts(64, 24, 24, sides=(64, 80)), tmp_path / "scenes")
+    shell.job(job)
     whole = shell.nas("train", "job.yaml", "--json").data
     driver = nas(tmp_path, "search", "job.yaml", "--inline")
     runs = RunsFolder(tmp_path / "runs")
