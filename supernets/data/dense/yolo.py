@@ -24,6 +24,16 @@ _SHARES = (-0.5, 1.5)
 """Numbers outside of these are no shares of a width or a height."""
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """A safe loader without aliases, by which a small file describes values of any size."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Raises `YAMLError` for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias (*), which is not read")
+        return super().compose_node(parent, index)
+
+
 def read_yolo(path: Path, faults: Faults) -> tuple[tuple[str, ...], list[LabelledImage]]:
     """The names of the classes, and the images with their boxes.
 
@@ -76,7 +86,7 @@ def _text(file: Path) -> str:
 
 def _yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(_text(file))
+        content = yaml.load(_text(file), _PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise unreadable(f"{file}: is no YAML ({reason:.200}); expected train, val and names") from None
@@ -89,7 +99,13 @@ def _names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
     names = content.get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names or sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+    are_texts = isinstance(names, dict) and all(isinstance(name, str | int | float) for name in names.values())
+    if (
+        not isinstance(names, dict)
+        or not names
+        or not are_texts
+        or sorted(map(str, names)) != sorted(map(str, range(len(names))))
+    ):
         raise malformed_labels(f"{file}: names is {names!r:.100}; expected a name for each class 0, 1, 2 and so on")
     by_class = {int(key): str(name) for key, name in names.items()}
     texts = tuple(by_class[label] for label in range(len(by_class)))
@@ -116,7 +132,7 @@ def _image_files(description: Path, content: dict[str, Any], key: str, faults: F
             raise missing(f"{description}: {key} is {entry!r:.100}, which is not in {folder}; {expected}")
         files += _listed_files(place, bases, faults) if place.is_file() else _files_in(place, SUFFIXES)
     if not files:
-        raise misplaced(f"{description}: {key} has no images; expected {', '.join(SUFFIXES)} files in {entries}")
+        raise misplaced(f"{description}: {key} has no images; expected {', '.join(SUFFIXES)} files in {entries!r:.100}")
     return list(dict.fromkeys(files))
 
 

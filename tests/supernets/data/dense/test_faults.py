@@ -129,6 +129,8 @@ YOLO: dict[str, Case] = {
     "no names": (text("data.yaml", "train: images/train\n"), LABELS, "names is None"),
     "no train": (text("data.yaml", "names: [cat, dog]\n"), LABELS, "has no train"),
     "folder above": (text("data.yaml", "train: ../../x\nnames: [cat, dog]"), MISSING, "'../../x'"),
+    "aliases": (text("data.yaml", "a: &a [x]\ntrain: images/train\nnames: [*a, *a]"), UNREADABLE, "no YAML | alias"),
+    "names of lists": (text("data.yaml", "train: images/train\nnames: [[cat], dog]"), LABELS, "names is {0: ['cat']"),
     "no YAML": (text("data.yaml", "train: [\n"), UNREADABLE, "data.yaml | no YAML"),
     "no labels": (lambda f: (f / "labels").rename(f / "boxes"), LAYOUT, "none of 12 train images has labels"),
     "missing in a list": (
