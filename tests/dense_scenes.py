@@ -70,7 +70,7 @@ def make_scenes(
     n_garments: tuple[int, int] = (1, MAX_GARMENTS),
     prefix: str = "scene",
 ) -> Scenes:
-    """`n` scenes, which depend on the arguments alone; about 700 a second.
+    """`n` scenes, which depend on the arguments alone; about 500 a second.
 
     Garments overlap; one whose visible share is below 40 %, or that is smaller than 9 pixels, has no box and stays in the mask.
 

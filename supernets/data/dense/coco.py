@@ -151,7 +151,10 @@ def _images(
         images[key] = LabelledImage(image, part, f"{where} ({name})", size=size if has_size else None)
         if not image.is_file():
             faults.add(
-                f"{where} ({name})", f"is not in {roots[0]}; expected the image", image=image, code="data.missing"
+                f"{where} ({name})",
+                f"is not in {roots[0]}; expected it there, or its folder as images",
+                image=image,
+                code="data.missing",
             )
     _add_boxes(file, content["annotations"], images, keys, faults)
     return list(images.values())
