@@ -21,6 +21,8 @@ _FOCUS = 2
 """Exponent of the error in the quality focal loss."""
 _BOX_WEIGHT = 2.0
 """Weight of the loss of boxes beside that of classes, as in TOOD."""
+_CONFIDENCE_POWER = 2
+"""Exponent of a teacher's greatest score in the weight of a location, which leaves nothing of the background's."""
 
 
 class Assignment(NamedTuple):
@@ -55,8 +57,8 @@ class AnchorFreeHead(DetectionHead):
     batch's, so that an image's loss does not depend on the others.
 
     **Distillation** puts the teacher's scores and boxes in place of the assignment, with the same two losses (as CrossKD, Wang
-    et al. 2023, arXiv 2306.11369, does, on other features). So locations count by the teacher's confidence, and where it sees
-    background only a subnet that disagrees has a loss.
+    et al. 2023, arXiv 2306.11369, does, on other features). The weights are the squares of the teacher's greatest scores, so
+    that the background counts where a subnet disagrees, and not in the sum by which the losses are divided.
 
     Args:
         strides: Pixels of the image between neighbouring locations of each level, in the order of the outputs.
@@ -80,13 +82,15 @@ class AnchorFreeHead(DetectionHead):
         boxes, logits = self._boxes(outputs), outputs[..., _N_SIDES:]
         with torch.no_grad():
             assignment = self.assigned(boxes, logits.sigmoid(), targets)
-        return _losses(boxes, logits, assignment)
+        return _losses(boxes, logits, assignment, assignment.scores.amax(-1))
 
     def distance(self, outputs: Tensor, teacher: Tensor) -> Tensor:
         with torch.no_grad():
             scores = teacher[..., _N_SIDES:].sigmoid()
             target = Assignment(scores, self._boxes(teacher), torch.ones_like(scores[..., 0]))
-        return _losses(self._boxes(outputs), outputs[..., _N_SIDES:], target).mean()
+        return _losses(
+            self._boxes(outputs), outputs[..., _N_SIDES:], target, scores.amax(-1) ** _CONFIDENCE_POWER
+        ).mean()
 
     def decoded(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         return self._boxes(outputs).clamp(0, self.image_size), outputs[..., _N_SIDES:].sigmoid()
@@ -147,13 +151,19 @@ class AnchorFreeHead(DetectionHead):
         }
 
 
-def _losses(boxes: Tensor, logits: Tensor, target: Assignment) -> Tensor:
-    """The losses of images, (n,), of predicted boxes (n, locations, 4) and logits (n, locations, classes)."""
+def _losses(boxes: Tensor, logits: Tensor, target: Assignment, weights: Tensor) -> Tensor:
+    """The losses of images, (n,).
+
+    Args:
+        boxes: Predicted boxes, (n, locations, 4).
+        logits: Predicted classes, (n, locations, classes).
+        target: What they should be.
+        weights: Weights of the boxes, (n, locations), by whose sum over an image both losses are divided.
+    """
     errors = (logits.sigmoid() - target.scores).abs() ** _FOCUS
     of_classes = errors * functional.binary_cross_entropy_with_logits(logits, target.scores, reduction="none")
-    weights = target.scores.amax(-1)
     of_boxes = weights * (1 - generalised_iou(boxes, target.boxes))
-    return ((of_classes.sum(-1) * target.counted) + _BOX_WEIGHT * of_boxes).sum(1) / weights.sum(1).clamp(min=1)
+    return (of_classes.sum(-1) * target.counted + _BOX_WEIGHT * of_boxes).sum(1) / weights.sum(1).clamp(min=1)
 
 
 def _top(alignment: Tensor) -> Tensor:

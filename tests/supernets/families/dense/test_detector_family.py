@@ -9,14 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from hardware_profiles.runtime import run_model
 from nas.plugins.testing import FamilyContract
 from supernets.families.dense.detector_family import DetectorFamily
 from supernets.families.dense.detector_spec import DETECTOR, DetectorSpec
+from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys
 from supernets.space import Option
+from supernets.tasks.detection.detection import Detection
 from supernets.tasks.detection.heads import head_of
 from supernets.training.checkpoint import make_supernet
+from supernets.training.recalibration import recalibrate
 from tests.supernets import invariants
 from tests.supernets.families import by_hand
 from tests.supernets.families.dense.small_pyramids import (
@@ -87,6 +91,18 @@ def test_every_network_has_the_locations_of_its_head(supernet: Supernet) -> None
         assert outputs.shape == (2, 4 * 4 + 2 * 2, 4 + CLASSES)
         boxes, scores = head.decoded(outputs)
         assert (boxes.shape, scores.shape) == ((2, 20, 4), (2, 20, CLASSES))
+
+
+@torch.no_grad()
+def test_detections_in_onnx_are_those_of_torch(supernet: Supernet) -> None:
+    task = Detection(image=(1, SIDE)).with_head(supernet.family.head)
+    images = torch.randn(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    for architecture in invariants.architectures(supernet):
+        network = task.scored(recalibrate(supernet.extract(architecture), [images]))
+        (came,) = run_model(onnx_model(network, images[:2]), {INPUT: images.numpy()})
+        expected = network(images)
+        assert (expected[..., 4] > 0).any()
+        torch.testing.assert_close(torch.from_numpy(came), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
