@@ -38,6 +38,7 @@ class FamilyDescription:
         pretrained: ``module:function`` that reads the `PretrainedConfig` of a folder, if supernets can be made of pretrained
             networks.
         learning_rate: The peak that a job without one gets in place of the general default.
+        distills: Whether networks of a job that does not say so learn from the largest one in place of the labels.
     """
 
     spec: type[Spec]
@@ -46,6 +47,7 @@ class FamilyDescription:
     data: Literal["images", "sentences", "rows", "texts", "pairs"] = "images"
     pretrained: str | None = None
     learning_rate: float | None = None
+    distills: bool = True
 
     def load(self) -> Any:
         """The class of the family."""
@@ -68,7 +70,11 @@ FAMILIES: Mapping[str, FamilyDescription] = {
     ),
     "resnet": FamilyDescription(ResNetSpec, RESNET, "supernets.families.convolutional.resnet_family:ResNetFamily"),
     "detector": FamilyDescription(
-        DetectorSpec, DETECTOR, "supernets.families.dense.detector_family:DetectorFamily", learning_rate=0.004
+        DetectorSpec,
+        DETECTOR,
+        "supernets.families.dense.detector_family:DetectorFamily",
+        learning_rate=0.004,
+        distills=False,  # a largest network that sees nothing yet holds the others back, and itself through shared weights
     ),
     "segmenter": FamilyDescription(
         SegmenterSpec, SEGMENTER, "supernets.families.dense.segmenter_family:SegmenterFamily", learning_rate=0.004

@@ -137,7 +137,7 @@ class SearchJob(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """Sets the default of the objectives, which depends on the task, and of the learning rate, on the supernet."""
+        """Sets the defaults that depend on the task (objectives) or on the supernet (learning rate, distillation)."""
         if not isinstance(data, dict):
             return data
         task = SHIPPED.get(str(data.get("task")))
@@ -153,9 +153,13 @@ class SearchJob(Section):
             of_text = isinstance(of, Mapping) and of.get("name") == TEXT
             tuned = {"rate": _PRETRAINED_RATE} if of_text else {}
             return {**data, "training": training_of_model(supernet, training, size, **tuned)}
+        family = FAMILIES.get(str(supernet.get("family")))
+        has_teacher = training.get("teacher") is not None or training.get("strategy") == "instatune"
+        if family is not None and not family.distills and not has_teacher:
+            training = {"distill": "none", **training}
+            data = {**data, "training": training}
         if training.get("learning_rate") is not None:
             return data
-        family = FAMILIES.get(str(supernet.get("family")))
         rate = family and family.learning_rate
         if supernet.get("pretrained") is not None:
             of_decoder, adapters = supernet.get("family") == _DECODER, training.get("adapters") is not None

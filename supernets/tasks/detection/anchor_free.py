@@ -58,7 +58,8 @@ class AnchorFreeHead(DetectionHead):
 
     **Distillation** puts the teacher's scores and boxes in place of the assignment, with the same two losses (as CrossKD, Wang
     et al. 2023, arXiv 2306.11369, does, on other features). The weights are the squares of the teacher's greatest scores, so
-    that the background counts where a subnet disagrees, and not in the sum by which the losses are divided.
+    that the background counts where a subnet disagrees, and not in the sum by which the losses are divided. It is for trained
+    teachers: from the first step of a training on, all networks learn more from the labels (`distill: none`, the default).
 
     Args:
         strides: Pixels of the image between neighbouring locations of each level, in the order of the outputs.

@@ -338,6 +338,17 @@ def test_constraints_of_a_profile_file_are_checked_when_its_name_is_known() -> N
 
 
 @pytest.mark.parametrize(
+    ("training", "distill"),
+    [("{}", "none"), ("{distill: largest}", "largest"), ("{strategy: instatune}", "largest")],
+)
+def test_detectors_learn_from_labels_unless_a_job_says_otherwise(training: str, distill: str) -> None:
+    job = "name: a\ndata: {name: coco, path: a.json}\ntask: detection\nsupernet: {family: detector, preset: tiny}\n"
+    parsed = parse_job(f"{job}training: {training}\n", source="job.yaml")
+    assert parsed.training.distill == distill
+    assert parse_job(parsed.to_yaml(), source="again") == parsed
+
+
+@pytest.mark.parametrize(
     ("data", "supernet", "rate"),
     [
         ("{name: digits}", "{preset: digits}", 0.003),
