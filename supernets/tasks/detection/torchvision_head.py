@@ -46,6 +46,7 @@ class RebuiltHead(DetectionHead):
     def __init__(self, name: str, classes: int, arguments: Mapping[str, Any], image_size: int) -> None:
         self.dense, self.image_size = DenseModel(name, classes, arguments), image_size
         library("torchvision")
+        _ = self.anchors  # with values: in a trace that calls `decoded` first, they would have none
 
     def __reduce__(self) -> tuple[Any, ...]:  # torchvision's objects are built again by other processes
         return type(self), (self.dense.name, self.dense.classes, self.dense.arguments, self.image_size)

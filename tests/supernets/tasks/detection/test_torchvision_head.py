@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from supernets.networks.capture.torchvision_dense import ONE_STAGE
 from supernets.networks.suppression import detections
@@ -136,6 +136,23 @@ def test_the_distance_is_zero_for_equal_outputs_and_grows_with_confident_differe
         outputs[0, location, :4] += 1
     sure, unsure = (float(of.distance(outputs, teacher)) for outputs in changed)
     assert sure > 10 * unsure > 0
+
+
+class Decoded(nn.Module):
+    def __init__(self, of: TorchvisionHead) -> None:
+        super().__init__()
+        self._head = of
+
+    def forward(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return self._head.decoded(outputs)
+
+
+def test_a_new_head_can_be_traced_before_it_is_called() -> None:
+    of = head("fcos_resnet50_fpn")
+    outputs = torch.randn(2, len(of.anchors), 4 + 1 + CLASSES)
+    traced = torch.export.export(Decoded(head("fcos_resnet50_fpn")), (outputs,), strict=False).module()
+    for expected, same in zip(of.decoded(outputs), traced(outputs), strict=True):
+        torch.testing.assert_close(expected, same)
 
 
 def test_a_head_is_built_again_from_its_facts_and_by_other_processes() -> None:
