@@ -181,6 +181,8 @@ def axis_layout(axis: Axis) -> dict[str, Any]:
     elif axis.labels:
         texts = [escape(label) for label in axis.labels]
         layout |= {"tickvals": list(axis.ticks), "ticktext": texts, "showgrid": False, "automargin": True}
+        if not axis.is_rows:
+            layout["tickangle"] = 90
     if axis.range != (None, None):
         layout["range"] = [None if end is None else math.log10(end) if axis.is_log else end for end in axis.range]
     return layout

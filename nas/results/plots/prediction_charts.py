@@ -14,8 +14,8 @@ from nas.results.plots.charts import Array, Axis, Cells, Chart, Look, Mark, Pane
 LARGEST_NAME = "largest network"
 TITLES = {
     "precision_recall": "Precision and recall",
-    "ap_by_class": "Average precision by class",
-    "ap_by_size": "Average precision by size",
+    "ap_by_class": "Average precision by class (labelled boxes)",
+    "ap_by_size": "Average precision by size (pixels of the original image)",
     "iou_by_class": "Intersection over union by class",
     "confusion": "Confusion of classes",
     "confusion_largest": "Confusion of classes, largest network",
@@ -23,6 +23,8 @@ TITLES = {
 """Titles of the charts, by file name."""
 MAX_CLASSES = 40
 """Rows of classes that are drawn at most: those with most labelled boxes or pixels."""
+_CLASSES = "each class"
+"""Begin of the name of the curves of single classes."""
 _MAX_CURVES = 12
 _MAX_CONFUSED = 30
 _MAX_TEXTS = 14
@@ -54,11 +56,28 @@ def prediction_charts(predictions: Predictions, network: int, name: str) -> dict
         }
     else:
         panels = {
-            "iou_by_class": _overlap_by_class(predictions, networks),
             "confusion": _confusion(predictions, network),
             "confusion_largest": _confusion(predictions, predictions.largest),
+            "iou_by_class": _overlap_by_class(predictions, networks),
         }
     return {key: Chart(TITLES[key], line, [panel], _size(panel)) for key, panel in panels.items()}
+
+
+def chart_words(chart: Chart) -> str:
+    """The values of one of these charts in words, for readers who do not see it."""
+    texts = []
+    for mark in chart.panels[0].marks:
+        if isinstance(mark, Series) and mark.texts:
+            texts += [text for text, x in zip(mark.texts, mark.x, strict=True) if np.isfinite(x)]
+        elif isinstance(mark, Series) and not mark.name.startswith(_CLASSES):
+            texts.append(f"{mark.name}: area {np.mean(mark.y):.1f} %")
+        elif isinstance(mark, Cells):
+            names = chart.panels[0].y.labels
+            for name, shares in zip(names, mark.shares, strict=True):
+                first, second = np.argsort(-shares, kind="stable")[[0, -1 if len(shares) == 1 else 1]]
+                shown = dict.fromkeys((first, second))
+                texts.append(f"{name}: {', '.join(f'{100 * shares[i]:.0f} % as {names[i]}' for i in shown)}")
+    return f"{chart.title}: {'; '.join(texts) or chart.panels[0].note}"
 
 
 def overlap_by_class(confusion: NDArray[np.int64]) -> Array:
@@ -85,7 +104,7 @@ def _precision_recall(predictions: Predictions, networks: dict[str, int]) -> Pan
         look = Look(colours.MEASURED, line="solid", width=1, opacity=0.6)
         hover = f"{predictions.classes[label]}: precision {{y:.0f}} % at recall {{x:.0f}} %"
         curve = curves[networks[list(networks)[-1]], 0, label]
-        marks.append(Series(f"each class, {list(networks)[-1]}", recall, curve, look, hover=hover))
+        marks.append(Series(f"{_CLASSES}, {list(networks)[-1]}", recall, curve, look, hover=hover))
     for name, colour in zip(networks, (colours.LARGEST, colours.FRONT), strict=False):
         for i, (overlap, line) in enumerate(_OVERLAPS):
             look = Look(colour, line="solid" if line == "solid" else "dash", width=2.4)
@@ -100,7 +119,7 @@ def _average_precision_by_class(predictions: Predictions, networks: dict[str, in
     labelled, values = predictions.tables["labelled"][0], predictions.tables["average_precision"][:, 0]
     chosen = _most_labelled(labelled, MAX_CLASSES)
     rows = [f"{_short(predictions.classes[i])} ({labelled[i]:,})" for i in chosen]
-    x = Axis("Average precision (%), class (labelled boxes)", range=(0.0, None))
+    x = _share_axis("Average precision (%)", values[:, chosen])
     return _rows(x, rows, {name: values[place, chosen] for name, place in networks.items()})
 
 
@@ -110,16 +129,22 @@ def _average_precision_by_size(predictions: Predictions, networks: dict[str, int
     rows = [size if defined else f"{size} (no boxes)" for size, defined in zip(_SIZES, is_defined, strict=True)]
     means = np.full(values.shape[:2], np.nan)
     means[:, is_defined] = np.nanmean(values[:, is_defined], axis=2)
-    x = Axis("Average precision (%), by pixels of the original image", range=(0.0, None))
+    x = _share_axis("Average precision (%)", means)
     return _rows(x, rows, {name: means[place] for name, place in networks.items()})
 
 
 def _overlap_by_class(predictions: Predictions, networks: dict[str, int]) -> Panel:
     confusions = predictions.tables["confusion"]
     chosen = _most_labelled(confusions[0].sum(axis=1), MAX_CLASSES)
-    values = {name: overlap_by_class(confusions[place])[chosen] for name, place in networks.items()}
+    values = np.stack([overlap_by_class(confusion)[chosen] for confusion in confusions])
     rows = [_short(predictions.classes[i]) for i in chosen]
-    return _rows(Axis("Intersection over union (%)", range=(0.0, None)), rows, values)
+    x = _share_axis("Intersection over union (%)", values)
+    return _rows(x, rows, {name: values[place] for name, place in networks.items()})
+
+
+def _share_axis(title: str, shares: Array) -> Axis:
+    """An axis from 0 to the largest share of any network, in per cent; it stays when another network is shown."""
+    return Axis(title, range=(0.0, 106 * max(float(np.nanmax(shares, initial=0.0)), 0.001)))
 
 
 def _rows(x: Axis, rows: Sequence[str], values: dict[str, Array]) -> Panel:
@@ -144,7 +169,7 @@ def _confusion(predictions: Predictions, network: int) -> Panel:
     has_texts = len(names) <= _MAX_TEXTS
     texts = [[f"{100 * share:.0f}" for share in row] for row in shares] if has_texts else ()
     cells = Cells(shares, texts, scale_title="" if has_texts else "Pixels of the class (%)")
-    x = Axis("Predicted class (% of the pixels of a labelled class)", range(len(names)), names)
+    x = Axis("Predicted class (% of the labelled)", range(len(names)), names)
     return Panel(x, Axis.of_rows(names), [cells])
 
 

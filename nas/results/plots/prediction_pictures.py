@@ -16,6 +16,7 @@ from PIL import Image
 from nas.engine.predictions import Predictions
 from nas.results.plots.charts import Axis, Chart, Look, Outline, Panel, Picture, Series
 from nas.results.plots.colours import Colour
+from nas.results.plots.prediction_charts import LARGEST_NAME
 from supernets.data.class_colours import colour_of
 
 SHOWN_SCORE = 0.3
@@ -37,9 +38,7 @@ def pictures_chart(predictions: Predictions, network: int, name: str) -> Chart:
         network: Position of the network among them.
         name: Title of the network's row.
     """
-    rows: dict[str, int | None] = {LABELS_NAME: None, name: network, "largest network": predictions.largest}
-    if network == predictions.largest:
-        del rows[name]
+    rows = _shown(predictions, network, name)
     panels = []
     for row, (title, place) in enumerate(rows.items()):
         for i in range(len(predictions.images)):
@@ -87,9 +86,7 @@ def pictures_html(predictions: Predictions, network: int, name: str) -> str:
         network: Position of the network among them.
         name: The network in captions.
     """
-    columns: dict[str, int | None] = {LABELS_NAME: None, name: network, "largest network": predictions.largest}
-    if network == predictions.largest:
-        del columns[name]
+    columns = _shown(predictions, network, name)
     groups = []
     for i in range(len(predictions.images)):
         title = predictions.names[i] if predictions.names else f"image {i + 1}"
@@ -115,6 +112,12 @@ def words_of(predictions: Predictions, network: int | None, i: int) -> str:
     most_first = [label for label in np.argsort(-shares, kind="stable") if shares[label] > 0]
     texts = [f"{predictions.classes[label]} {100 * shares[label]:.0f} %" for label in most_first[:_MAX_NAMES]]
     return ", ".join(texts) or "nothing labelled"
+
+
+def _shown(predictions: Predictions, network: int, name: str) -> dict[str, int | None]:
+    """What is shown of an image, by title: its labels (None), and the positions of the network and the largest one."""
+    networks = {} if network == predictions.largest else {name: network}
+    return {LABELS_NAME: None, **networks, LARGEST_NAME: predictions.largest}
 
 
 def _picture(predictions: Predictions, network: int | None, i: int) -> Picture:

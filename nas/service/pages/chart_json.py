@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.engine.formatting import format_value, shown_scale, shown_unit, title_of, title_on_test
+from nas.engine.predictions import Predictions
 from nas.results.analysis.network_values import Point, errors_of, keys_of, values_of
 from nas.results.analysis.report import RunReport
 from nas.results.plots import colours
 from nas.results.plots.charts import Axis, Chart, Look, Panel, Series, distinct_staircase
 from nas.results.plots.front_chart import MEASURED_NAME, PREDICTED_NAME, Networks
 from nas.results.plots.plotly_charts import axis_layout, figure_of, trace
+from nas.results.plots.prediction_charts import chart_words, prediction_charts
+from nas.results.plots.prediction_pictures import pictures_html
+from nas.results.plots.prediction_section import network_names
 from nas.results.plots.search_charts import convergence_chart, scores
 from nas.search.problem.objectives import Objective
 from nas.service.api import schemas
@@ -201,6 +205,34 @@ def _predictors_chart(report: RunReport) -> Chart | None:
     lowest = float(np.nanmin(values, initial=0.0))
     x, y = Axis("Step of the search", is_integer=True), Axis("Kendall's τ, held out", range=(lowest, 1.03))
     return Chart("", "", [Panel(x, y, marks)], (0.0, 0.0))
+
+
+def prediction_data(predictions: Predictions, report: RunReport, key: str) -> dict[str, Any]:
+    """The predictions of a network beside the largest one's: ``pictures`` as a part of the page, and ``charts``.
+
+    Without predictions of the network, there are none of both, and a ``note``.
+    """
+    place = predictions.place(key)
+    if place is None or key not in report.numbers:
+        n = len(predictions.networks) - 1
+        note = f"No predictions are kept of this network, only of {n} of the front and of the largest network."
+        return {"note": note, "pictures": "", "charts": []}
+    name = network_names(predictions, report)[key]
+    charts = prediction_charts(predictions, place, name)
+    return {
+        "note": "",
+        "pictures": pictures_html(predictions, place, name),
+        "charts": [
+            {
+                "name": chart_name,
+                "title": chart.title,
+                "words": chart_words(chart),
+                "height": figure_of(chart).height,
+                "figure": figure_json(chart),
+            }
+            for chart_name, chart in charts.items()
+        ],
+    }
 
 
 def comparison_data(comparison: schemas.Comparison, metrics: Sequence[Objective]) -> dict[str, Any]:

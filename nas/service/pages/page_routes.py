@@ -9,11 +9,14 @@ from typing import Annotated, Any, get_args
 from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Query, Request
+from markupsafe import Markup
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from nas.engine.formatting import title_of, title_on_test
-from nas.errors import JobError, NasError, UnknownNameError
+from nas.engine.predictions import Predictions
+from nas.errors import JobError, NasError, StoreError, UnknownNameError
 from nas.results.analysis.search_steps import shown_steps
+from nas.results.plots.prediction_pictures import images_html, note_on
 from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
 from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
@@ -21,7 +24,7 @@ from nas.service.audit import AuditLog
 from nas.service.ownership import Thing, ThingKind
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
-from nas.service.pages.chart_json import chart_data, comparison_data, training_figures
+from nas.service.pages.chart_json import chart_data, comparison_data, prediction_data, training_figures
 from nas.service.pages.network_filters import ranges_of, selection_of
 from nas.service.people import current_caller
 from nas.service.service import Service
@@ -174,6 +177,20 @@ def _add_run(pages: APIRouter, page: _Page, page_in_parts: _Page, service: Servi
     def insight(run: str) -> Response:
         """The importance of the space's genes, and the diversity of the front."""
         return JSONResponse(service.results.genes(run), headers={"Cache-Control": "no-store"})
+
+    @pages.get("/runs/{run}/predictions.json")
+    def predictions(run: str, network: Annotated[str, Query(max_length=2000)]) -> Response:
+        """The pictures and charts of a network's predictions; of those of the run that have some, see `prediction_data`."""
+        data = prediction_data(_kept_predictions(settings, run), service.results.report(run), network)
+        return JSONResponse(data, headers={"Cache-Control": "no-store"})
+
+    @pages.get("/runs/{run}/predictions/{image}.jpg")
+    def predicted_image(run: str, image: int) -> Response:
+        """One of the images that predictions are shown for."""
+        images = _kept_predictions(settings, run).images
+        if not 0 <= image < len(images):
+            raise UnknownNameError("file", f"{image}.jpg", [], where=run)
+        return Response(images[image], media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
     @pages.get(f"/runs/{{run}}/{_EXPERTS}")
     def experts(run: str) -> Response:
@@ -397,9 +414,37 @@ def _results(service: Service, settings: ServiceSettings, run: str, parameters: 
         "artifacts": service.artifacts.list(run),
         "finetuned": service.runs.finetuned(run, report),
         "profiles": service.hardware.list(),
+        "predictions": _predictions_part(settings, run) if report else None,
         "experts": (settings.runs.get(run).plots / _EXPERTS).is_file(),
         "images": report is not None and _takes_images(service, run),
     }
+
+
+def _kept_predictions(settings: ServiceSettings, run: str) -> Predictions:
+    """The predictions that a run keeps.
+
+    Raises:
+        UnknownNameError: There is no such run, or it keeps none.
+        StoreError: Their file is damaged.
+    """
+    file = settings.runs.get(run).predictions_file
+    predictions = Predictions.read(file)
+    if predictions is None:
+        raise UnknownNameError("file", file.name, [], where=run)
+    return predictions
+
+
+def _predictions_part(settings: ServiceSettings, run: str) -> dict[str, object] | None:
+    """What the page of a run has of its predictions before a network is chosen; None without any."""
+    try:
+        predictions = _kept_predictions(settings, run)
+    except UnknownNameError:
+        return None
+    except StoreError:
+        return {"images": "", "note": "", "is_damaged": True}
+    addresses = [f"/runs/{quote(run)}/predictions/{i}.jpg" for i in range(len(predictions.images))]
+    images = Markup(images_html(predictions, addresses))
+    return {"images": images, "note": note_on(predictions), "is_damaged": False}
 
 
 def _takes_images(service: Service, run: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,10 +13,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from nas.engine.predictions import Kind, Predictions
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_facts import RunFacts, SearchFacts
+from nas.results.analysis.report import build_report
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Objective
 from nas.search.problem.tasks import SHIPPED
@@ -23,6 +26,7 @@ from nas.service.jobs.job_runner import JobState
 from tests.contracts.run_facts import training_facts
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import PROFILE, SPACE, TWO, example_run, measure
+from tests.nas.results.made_predictions import made_predictions
 
 _TEMPORARY = TemporaryDirectory(prefix="made-runs-")  # removed when this process ends
 
@@ -41,6 +45,17 @@ def searched(
     bounds = tuple((limits or {}).items())
     shutil.copyfile(_searched(name, tuple(names), n, final, bounds).database, folder.database)
     return folder
+
+
+def predicted(runs: RunsFolder, kind: Kind, *, name: str) -> tuple[RunFolder, Predictions]:
+    """A finished search that keeps predictions of two members of its front and of the largest network."""
+    folder = searched(runs, name=name)
+    with closing(open_store(folder)) as store:
+        report = build_report(store, run=folder.id)
+    keys = (report.front[0].key, report.front[1].key, report.space.largest.key)
+    predictions = made_predictions(kind, keys).predictions
+    predictions.write(folder.predictions_file)
+    return folder, predictions
 
 
 @cache

@@ -83,7 +83,8 @@ def test_every_address_of_another_persons_thing_answers_as_that_of_nothing(priva
     routes = [(m, path) for path, operations in described.items() for m in operations if "{" in path]
     routes += [("get", page) for page in ("/runs/{run}", "/runs/{run}/evaluations", "/runs/{run}/networks.json")]
     routes += [("get", page) for page in ("/runs/{run}/insight.json", "/runs/{run}/experts.svg", "/hardware/{profile}")]
-    assert len(routes) > 35
+    routes += [("get", f"/runs/{{run}}/predictions{rest}") for rest in (".json?network=0", "/0.jpg")]
+    assert len(routes) > 37
     for method, path in routes:
         if "{recipe}" in path:
             continue

@@ -28,6 +28,9 @@ export function axes({ xaxis, yaxis }) {
 /** A trace that the server described, in its colour on this page. */
 export function themed(trace) {
   const color = shade(trace.meta);
+  if (trace.type === "heatmap") {
+    return { ...trace, colorscale: [[0, faded(color, 0)], [1, faded(color, 0.6)]], textfont: { color: colour("--ink") } };
+  }
   const bars = ["error_x", "error_y"].filter((side) => trace[side]).map((side) => [side, { ...trace[side], color: color + trace.meta.errors }]);
   return {
     ...trace, line: { ...trace.line, color }, ...(trace.marker ? { marker: { ...trace.marker, color } } : {}), ...Object.fromEntries(bars),
@@ -40,7 +43,7 @@ export function shade({ light, dark: onDark }) {
 
 /** The symbol of a trace's points, and whether it is hollow; a line has none. */
 export function symbolOf({ marker, line }) {
-  const symbol = marker?.symbol ?? (line.dash === "dot" ? "dots" : "");
+  const symbol = marker?.symbol ?? ({ dot: "dots", dash: "dashes" }[line.dash] ?? "");
   return { symbol: symbol.replace("-open", ""), hollow: symbol.endsWith("-open") };
 }
 
@@ -114,7 +117,7 @@ export function escapeText(text) {
 const PATHS = {
   circle: "M8 3a5 5 0 1 0 .01 0z", square: "M3.5 3.5h9v9h-9z", diamond: "M8 2l6 6-6 6-6-6z", "triangle-up": "M8 2.5l6 10.5H2z",
   "triangle-down": "M8 13.5L2 3h12z", x: "M3.5 3.5l9 9m0-9l-9 9", "x-thin": "M3.5 3.5l9 9m0-9l-9 9", "": "M1 8h14", cross: "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z",
-  star: "M8 1.5l2 4.4 4.7.5-3.5 3.2 1 4.7L8 11.9l-4.2 2.4 1-4.7L1.300 6.400l4.700-.5z", dots: "M1 8h3m2.500 0h3m2.500 0h3", hexagon: "M4.500 2h7l3.500 6-3.500 6h-7L1 8z",
+  star: "M8 1.5l2 4.4 4.7.5-3.5 3.2 1 4.7L8 11.9l-4.2 2.4 1-4.7L1.300 6.400l4.700-.5z", dots: "M1 8h3m2.500 0h3m2.500 0h3", dashes: "M1 8h6m3 0h5", hexagon: "M4.500 2h7l3.500 6-3.500 6h-7L1 8z",
 };
 
 /** Writes a legend: items of `{name, colour, symbol, hollow, opacity}`. */
@@ -137,5 +140,5 @@ export function legend(list, items) {
 }
 
 function isLine({ hollow, symbol }) {
-  return hollow || ["", "x", "x-thin", "dots"].includes(symbol);
+  return hollow || ["", "x", "x-thin", "dots", "dashes"].includes(symbol);
 }

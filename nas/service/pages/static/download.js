@@ -46,12 +46,18 @@ function buttons(after, name, formats) {
   after.after(line);
 }
 
-/** The points of a chart, with their errors where it has some. */
+/** The points of a chart, with their errors where it has some; or its cells. */
 function table({ data, layout }) {
+  if (data[0]?.type === "heatmap") {
+    const [rows, columns] = [layout.yaxis.ticktext, layout.xaxis.ticktext];
+    return address([["row", "column", "share (%)"], ...data[0].z.flatMap((shares, i) => shares.map((share, j) => [rows[i], columns[j], share]))]);
+  }
+  const { type, tickvals, ticktext } = layout.yaxis; // of rows, the points have their names
+  const rowOf = (y) => (type === "log" || !ticktext ? y : ticktext[tickvals.indexOf(y)] ?? y);
   const titles = [layout.xaxis.title.text || "time", layout.yaxis2 ? "value" : layout.yaxis.title.text]; // of two axes, the series have the units
   const hasErrors = data.some((trace) => trace.error_y);
   const rows = data.flatMap((trace) => Array.from(trace.x, (x, i) => [
-    trace.name ?? "", x, trace.y[i], ...(hasErrors ? [trace.error_x?.array[i], trace.error_y?.array[i]] : []),
+    trace.name ?? "", x, rowOf(trace.y[i]), ...(hasErrors ? [trace.error_x?.array[i], trace.error_y?.array[i]] : []),
   ]));
   return address([["series", ...titles, ...(hasErrors ? titles.map((title) => `${title} error`) : [])], ...rows]);
 }

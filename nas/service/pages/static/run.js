@@ -10,6 +10,7 @@ import { chooser } from "./choose.js";
 import { downloadable, downloadableSvg } from "./download.js";
 import { FrontChart, factsOf } from "./front.js";
 import { insightOf } from "./insight.js";
+import { predictionsOf } from "./predictions.js";
 import { Limit } from "./limit.js";
 import { described, duration } from "./metrics.js";
 import { refresh, repeat } from "./live.js";
@@ -131,6 +132,7 @@ async function showResults() {
   }, () => select(null));
   chart.onPick = (place) => select(data.measured.keys[place]);
   const insight = insightOf(run, at);
+  const predictions = predictionsOf(run, at);
   const axis = at("axis");
   axis.replaceChildren(...data.views.map((view, i) => new Option(view.title, i)));
   axis.addEventListener("change", show);
@@ -182,6 +184,7 @@ async function showResults() {
     if (!isNone) showArchitecture();
     markRow();
     insight.mark(chosen);
+    predictions.show(isNone ? null : data.measured.keys[chosen]);
     if (data.views.length) chart.mark(chosen);
     clearTimeout(announcement);
     announcement = setTimeout(() => {

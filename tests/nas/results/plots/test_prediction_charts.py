@@ -12,7 +12,7 @@ from nas.engine.predictions import Kind
 from nas.results.plots.charts import Cells, Chart, Series
 from nas.results.plots.matplotlib_charts import figure_of as drawn_by_matplotlib
 from nas.results.plots.plotly_charts import figure_of as drawn_by_plotly
-from nas.results.plots.prediction_charts import LARGEST_NAME, TITLES, overlap_by_class, prediction_charts
+from nas.results.plots.prediction_charts import LARGEST_NAME, TITLES, chart_words, overlap_by_class, prediction_charts
 from supernets.tasks.detection.average_precision import RECALLS, matched, scored
 from supernets.tasks.segmentation import Segmentation, iou_by_class
 from tests.nas.results.made_predictions import made_predictions
@@ -68,6 +68,20 @@ def test_overlaps_and_shares_follow_from_the_confusion() -> None:
     for row in range(11):
         predicted = np.bincount(outputs[labels == row], minlength=11)
         np.testing.assert_allclose(cells.shares[row], predicted / predicted.sum())
+
+
+def test_words_have_the_values_of_charts() -> None:
+    charts = _charts("boxes")
+    made = made_predictions("boxes")
+    area = 100 * scored("map_50", made.outputs["1-0"], made.labels).value
+    assert f"{NAME}, overlap 0.50: area {area:.1f} %" in chart_words(charts["precision_recall"])
+    first = _series(charts["ap_by_class"])[NAME]
+    words = chart_words(charts["ap_by_class"])
+    assert f"{charts['ap_by_class'].panels[0].y.labels[0]}, {NAME}: {first.x[0]:.1f} %" in words
+    assert "nan" not in chart_words(charts["ap_by_size"])
+    confusion = made_predictions("masks").predictions.tables["confusion"][1]
+    share = 100 * confusion[3, 3] / confusion[3].sum()
+    assert f"{share:.0f} % as pullover" in chart_words(_charts("masks")["confusion"])
 
 
 def test_the_largest_network_stands_alone() -> None:

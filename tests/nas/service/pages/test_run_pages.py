@@ -11,11 +11,13 @@ import math
 import pytest
 
 from nas.engine.formatting import format_value, miss_text
+from nas.engine.predictions import Kind
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder, write_all
 from nas.engine.store.opening import open_store
 from nas.errors import StoreError
 from nas.results.analysis.report import RunReport
+from nas.results.plots.prediction_pictures import words_of
 from nas.search.problem.budget import Budget
 from nas.service.api import schemas
 from nas.service.pages import assets, page_routes, rendering
@@ -23,7 +25,7 @@ from nas.service.service import Service
 from nas.service.state import TaskStatus
 from tests.contracts.run_facts import search_facts
 from tests.nas.results.export.runs import BOARD, PROFILE, SPACE, TWO, fail
-from tests.nas.service.made_runs import queued, regressed, searched, trained
+from tests.nas.service.made_runs import predicted, queued, regressed, searched, trained
 from tests.nas.service.pages.conftest import HOSTILE, Browser
 from tests.nas.service.pages.outline import Outline
 
@@ -73,6 +75,38 @@ def test_experts_are_on_the_page_of_a_run_once_they_are_drawn(browser: Browser, 
     assert "active experts" in (picture.attributes["alt"] or "")
     drawn = browser.get(picture.attributes["src"] or "")
     assert (drawn.status_code, drawn.headers["content-type"], drawn.content) == (200, "image/svg+xml", b"<svg/>")
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_the_page_of_a_run_shows_the_predictions_that_it_keeps(browser: Browser, runs: RunsFolder, kind: Kind) -> None:
+    searched(runs)
+    assert not browser.page("/runs/made-1").all("section", id="predictions")
+    assert browser.get("/runs/made-1/predictions.json?network=0").status_code == 404
+    _, predictions = predicted(runs, kind, name="dense")
+    addresses = [e.attributes["href"] or "" for e in browser.page("/runs/dense-1").all("image")]
+    assert [browser.get(address).content for address in addresses] == list(predictions.images)
+    assert browser.get("/runs/dense-1/predictions/6.jpg").status_code == 404
+    for place, key in enumerate(predictions.networks):
+        shown = browser.get(f"/runs/dense-1/predictions.json?network={key}").json()
+        assert shown["note"] == ""
+        assert shown["pictures"].count('role="img"') == (18 if place < 2 else 12)
+        assert words_of(predictions, place, 0) in shown["pictures"]
+        assert all(chart["words"].startswith(chart["title"]) for chart in shown["charts"])
+    other = browser.get("/runs/dense-1/predictions.json?network=9-9-9").json()
+    assert (other["charts"], other["pictures"]) == ([], "")
+    assert other["note"].startswith("No predictions are kept of this network")
+
+
+def test_a_damaged_file_of_predictions_leaves_the_rest_of_the_page(browser: Browser, runs: RunsFolder) -> None:
+    folder, predictions = predicted(runs, "boxes", name="dense")
+    folder.predictions_file.write_bytes(b"PK damaged")
+    page = browser.page("/runs/dense-1")
+    (notice,) = [text for text in page.texts("p", class_="notice") if "predictions" in text]
+    assert notice.startswith("The file of this run's predictions cannot be read. Remove predictions.npz")
+    assert page.all("div", id="front-chart")
+    answer = browser.get(f"/runs/dense-1/predictions.json?network={predictions.networks[0]}")
+    assert answer.status_code == 503
+    assert "predictions.damaged" in answer.text
 
 
 def test_runs_are_filtered_and_what_was_asked_stays_in_the_form(browser: Browser, runs: RunsFolder) -> None:
