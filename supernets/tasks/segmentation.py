@@ -116,8 +116,8 @@ class Segmentation(Task):
 
     def illustrated(self, outputs: NDArray[Any], targets: NDArray[Any], n_classes: int) -> Illustration:
         """Class maps of six images, and the table ``confusion`` of `confusion_of_classes`."""
-        shares = np.stack([(targets == label).mean(axis=(1, 2)) for label in range(n_classes)], axis=1)
-        examples = varied_examples(shares >= _SHOWN_PIXELS, _SHOWN_IMAGES)
+        counts = np.stack([np.bincount(mask.ravel(), minlength=IGNORED + 1)[:n_classes] for mask in targets])
+        examples = varied_examples(counts >= _SHOWN_PIXELS * targets[0].size, _SHOWN_IMAGES)
         maps = outputs[examples].astype(np.uint8)
         return Illustration(examples, maps, {"confusion": confusion_of_classes(outputs, targets, n_classes)})
 

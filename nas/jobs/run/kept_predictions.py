@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas.engine.predictions import Predictions
+from nas.engine.predictions import Kind, Predictions
 from nas.engine.store.base import RunStore
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.evaluation.scoring import InlineScoring
@@ -23,8 +24,8 @@ from supernets.space import Architecture
 
 MAX_NETWORKS = 12
 """Networks whose predictions are kept, beside the largest one; evenly spaced along a larger front."""
-_QUALITY = 90
-"""Of the JPEG files of images: six of 320 pixels are about 200 kB."""
+_QUALITY, _MAX_SIDE = 90, 400
+"""Of the JPEG files of images, and their largest side in pixels: six are at most some 300 kB."""
 
 
 def measured_front(
@@ -71,7 +72,8 @@ def predictions_of(built_job: BuiltJob, front: Sequence[Architecture], scoring: 
         scoring: Scoring on the validation part.
     """
     data, largest = built_job.data.dataset, built_job.space.largest
-    if not built_job.data.task.illustrates or not isinstance(data.format, ImageFormat):
+    is_shown = built_job.data.task.illustrates and data.targets in get_args(Kind)
+    if not is_shown or not isinstance(data.format, ImageFormat):
         return None
     smaller = [a for a in front if a != largest]
     candidates = [*(smaller[i] for i in evenly_spaced(len(smaller), MAX_NETWORKS)), largest]
@@ -82,7 +84,7 @@ def predictions_of(built_job: BuiltJob, front: Sequence[Architecture], scoring: 
     examples, names = illustrations[0].examples, data.validation.names
     labels: NDArray[np.generic] = data.validation.labels.numpy()[examples]
     return Predictions(
-        kind="boxes" if data.targets == "boxes" else "masks",
+        kind=cast(Kind, data.targets),
         classes=data.class_names,
         side=data.format.image_size,
         n_examples=len(data.validation),
@@ -103,6 +105,7 @@ def _jpeg(part: Part, index: int, how: ImageFormat) -> bytes:
     mean, std = (np.reshape(numbers, (-1, 1, 1)) for numbers in (how.mean, how.std))
     levels = np.rint(255 * (part.inputs[index].numpy() * std + mean)).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0))
+    image.thumbnail((_MAX_SIDE, _MAX_SIDE))
     file = io.BytesIO()
     image.save(file, "jpeg", quality=_QUALITY, subsampling=0)
     return file.getvalue()

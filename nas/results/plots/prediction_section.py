@@ -10,7 +10,7 @@ from nas.engine.predictions import Predictions
 from nas.results.analysis.network_selection import knee
 from nas.results.analysis.report import RunReport
 from nas.results.plots.plotly_charts import figure_of
-from nas.results.plots.prediction_charts import LARGEST_NAME, prediction_charts
+from nas.results.plots.prediction_charts import LARGEST_NAME, chart_words, prediction_charts
 from nas.results.plots.prediction_pictures import images_html, note_on, pictures_html
 
 
@@ -51,8 +51,14 @@ def predictions_section(predictions: Predictions, names: Mapping[str, str], firs
     )
     pictures = {key: pictures_html(predictions, place, names[key]) for key, place in places.items()}
     templates = "".join(f'<template data-pictures="{escape(key)}">{text}</template>' for key, text in pictures.items())
-    traces = {key: {name: f.traces for name, f in of_network.items()} for key, of_network in figures.items()}
-    traces_text = json.dumps(traces, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    data = {
+        key: {
+            name: {"traces": figures[key][name].traces, "words": chart_words(chart)}
+            for name, chart in of_network.items()
+        }
+        for key, of_network in charts.items()
+    }
+    data_text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     drawn = "".join(
         f"<h3>{escape(chart.title)}</h3>\n{figures[first][name].div(f'predictions-{name}')}"
         for name, chart in charts[first].items()
@@ -61,5 +67,5 @@ def predictions_section(predictions: Predictions, names: Mapping[str, str], firs
         f"<h2>Predictions</h2>\n<p>{escape(note_on(predictions))}</p>\n{images_html(predictions)}"
         f'<p><label>Network <select id="predictions-network">{options}</select></label></p>'
         f'<div id="predictions-pictures">{pictures[first]}</div>{templates}\n'
-        f'<script type="application/json" id="predictions-traces">{traces_text}</script>\n{drawn}'
+        f'<script type="application/json" id="predictions-data">{data_text}</script>\n{drawn}'
     )

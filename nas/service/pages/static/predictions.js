@@ -9,7 +9,7 @@ const PAUSE = 250; // milliseconds without another choice, as while a limit move
 /** Shows predictions once the section is near the window. Returns an object whose `show` changes the network, by its key. */
 export function predictionsOf(run, at) {
   const place = at("predictions-pictures");
-  if (!place) return { show() {} };
+  if (!place) return { show() {}, forget() {} };
   let [wanted, shown, isSeen, timer] = [null, null, false, null];
   const drawings = new Map(); // of the charts, by their names
 
@@ -62,5 +62,7 @@ export function predictionsOf(run, at) {
       clearTimeout(timer);
       timer = setTimeout(load, PAUSE);
     },
+    /** The run may keep others now. */
+    forget() { shown = null; },
   };
 }

@@ -104,9 +104,9 @@ function showProgress(summary) {
 /** Shows what changed on the server. */
 async function update() {
   const changed = await refresh();
-  const { charts: hasCharts, epoch } = at("head").dataset;
-  // The first results, or the first epoch: the page has other parts now.
-  if ((hasCharts && !results) || (Number(epoch) && !updateTraining)) return location.reload();
+  const { charts: hasCharts, predictions: hasPredictions, epoch } = at("head").dataset;
+  // The first results, the first epoch, or the predictions at the end: the page has other parts now.
+  if ((hasCharts && !results) || (Number(epoch) && !updateTraining) || (hasPredictions && !at("predictions"))) return location.reload();
   if (Number(epoch) !== shownEpoch) {
     shownEpoch = Number(epoch);
     await updateTraining();
@@ -278,6 +278,7 @@ async function showResults() {
     async update() {
       data = await fetchNetworks();
       choose = chooser(data);
+      predictions.forget();
       show();
       showCurves();
       await insight.update(data, chosen);

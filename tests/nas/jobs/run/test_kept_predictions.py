@@ -15,7 +15,7 @@ from nas.results.plots.prediction_charts import overlap_by_class
 from nas.search.problem.objectives import Evaluation
 from nas.search.problem.variants import Variants
 from tests.dense_scenes import make_parts, write_coco, write_masks
-from tests.nas.commands import Shell
+from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.results.export.runs import example_run
 
 DETECTOR = """
@@ -78,6 +78,24 @@ def test_a_run_of_each_task_ends_with_the_predictions_that_were_scored(
     assert shell.nas("plot", "dense-1", "-o", "damaged").code == 0
     assert "not readable as predictions" in (tmp_path / "damaged" / "front.html").read_text()
     assert not (tmp_path / "damaged" / "predictions.png").exists()
+
+
+@pytest.mark.slow
+def test_a_search_ends_without_predictions_where_they_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no memory is left")
+
+    shell = Shell(tmp_path, capsys, monkeypatch)
+    monkeypatch.setattr("nas.jobs.run.execution.predictions_of", fail)
+    shell.job(
+        SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("evaluations: 30, batch: 7", "evaluations: 3, batch: 3")
+    )
+    answer = shell.nas("search", "job.yaml", "--inline")
+    assert answer.code == 0
+    assert "no predictions are kept for pictures: RuntimeError: no memory is left" in answer.out + answer.err
+    assert not (tmp_path / "runs" / "small-1" / "predictions.npz").exists()
 
 
 def test_the_front_is_that_of_the_final_values() -> None:

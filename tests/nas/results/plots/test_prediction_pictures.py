@@ -16,7 +16,9 @@ from PIL import Image
 
 from nas.engine.predictions import Kind, Predictions
 from nas.results.analysis.report import RunReport, build_report
+from nas.results.plots import html_page
 from nas.results.plots.charts import Picture
+from nas.results.plots.front_chart import front_chart
 from nas.results.plots.matplotlib_charts import figure_of
 from nas.results.plots.plot_files import write_plots
 from nas.results.plots.prediction_pictures import (
@@ -31,6 +33,8 @@ from nas.results.plots.prediction_section import network_names, predictions_sect
 from supernets.data.class_colours import colour_of
 from tests.nas.results.export.runs import example_run
 from tests.nas.results.made_predictions import SIDE, made_predictions
+from tests.nas.service.pages import axe
+from tests.nas.service.pages.chromium import running_chromium
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -145,12 +149,40 @@ def test_the_page_has_pictures_and_charts_of_each_network(kind: Kind, report: Ru
     first = shown_first(predictions, report)
     section = predictions_section(predictions, names, first)
     assert list(names.values())[-1] == "largest network"
-    traces = json.loads(section.partition('id="predictions-traces">')[2].partition("</script>")[0])
+    data = json.loads(section.partition('id="predictions-data">')[2].partition("</script>")[0])
     for key, name in names.items():
         assert f'<option value="{key}"{" selected" if key == first else ""}>{name}</option>' in section
         assert section.count(f'data-pictures="{key}"') == 1
-        assert {f'id="predictions-{chart}"' in section for chart in traces[key]} == {True}
+        assert {f'id="predictions-{chart}"' in section for chart in data[key]} == {True}
     assert section.count('id="example-0"') == 1
+
+
+@pytest.mark.slow
+def test_the_page_shows_the_network_that_is_chosen_or_clicked(report: RunReport, tmp_path: Path) -> None:
+    predictions = _of("boxes", report)
+    page = html_page.page(report, front_chart(report), None, predictions=predictions)
+    (tmp_path / "front.html").write_text(page)
+    first, second, largest = predictions.networks
+    with running_chromium(tmp_path) as chromium:
+        chromium.open(f"file://{tmp_path / 'front.html'}")
+
+        def shows(key: str) -> bool:
+            labels = chromium.run(
+                "return [...document.querySelectorAll('.examples svg')].map((svg) => svg.getAttribute('aria-label'))"
+            )
+            name = network_names(predictions, report)[key]
+            words = f"{name}: {words_of(predictions, predictions.networks.index(key), 0)}"
+            drawn = chromium.run("return document.getElementById('predictions-ap_by_class').data.map((t) => t.name)")
+            chosen = chromium.run("return document.getElementById('predictions-network').value")
+            return any(label.endswith(words) for label in labels) and name in drawn and chosen == key
+
+        for key in (second, first):
+            chromium.click(f"tr[data-key='{key}'] td")
+            chromium.until(lambda: shows(key))  # noqa: B023
+        chromium.click(f"#predictions-network option[value='{largest}']")
+        chromium.until(lambda: shows(largest))
+        assert not axe.found(chromium)["grave"]
+        assert not chromium.complaints()
 
 
 def test_without_predictions_plots_show_nothing_new(report: RunReport, tmp_path: Path) -> None:

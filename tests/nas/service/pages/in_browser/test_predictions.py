@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from nas.engine.predictions import Kind
+from nas.engine.store.base import RunStatus
+from nas.engine.store.opening import open_store
 from nas.results.plots.prediction_charts import TITLES
 from nas.results.plots.prediction_pictures import words_of
 from tests.nas.service.made_runs import predicted
@@ -72,6 +74,20 @@ def test_axe_finds_nothing_serious_and_predictions_fit_a_phone(
         grave = axe.found(chromium)["grave"]
         assert not grave, json.dumps(grave, indent=1)
         assert not chromium.complaints()
+
+
+def test_predictions_appear_when_the_run_ends(chromium: Chromium, server: Server) -> None:
+    folder, predictions = predicted(server.runs, "boxes", name="dense")
+    folder.predictions_file.unlink()
+    store = open_store(folder, driver=True)  # this process is its driver
+    store.set_status(RunStatus.RUNNING)
+    open_run(chromium, server, "dense-1")
+    assert not chromium.all("#predictions")
+    predictions.write(folder.predictions_file)
+    store.set_status(RunStatus.FINISHED)
+    store.close()
+    chromium.until(lambda: chromium.all("#predictions"))
+    assert not chromium.complaints()
 
 
 def test_tables_of_the_charts_have_the_names_of_classes(chromium: Chromium, server: Server) -> None:
