@@ -19,6 +19,8 @@ from supernets.files import ZIP_ERRORS
 
 FORMAT = 1
 """Version of the file's format."""
+MAX_NETWORKS = 12
+"""Networks whose predictions are kept, beside the largest one; evenly spaced along a larger front."""
 _MAX_BYTES = 2**28
 """Size of an unpacked file that is read at most."""
 Kind = Literal["boxes", "masks"]

@@ -16,6 +16,7 @@ from hardware_profiles.base import HardwareProfile
 from hardware_profiles.measuring.profiler import batches_of
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
+from nas.engine.predictions import MAX_NETWORKS
 from nas.engine.process_memory import PeakMemory
 from nas.errors import EvaluationError
 from nas.jobs.build.built_job import BuiltJob
@@ -358,8 +359,11 @@ def _final(built_job: BuiltJob, scored: Sequence[Scored], timed: dict[str, list[
     timing = sum(float(np.mean(seconds_each)) for seconds_each in timed.values())
     score = validation_s * len(data.test.labels) / len(data.validation.labels)
     each = score + timing * LEAST_LONGER_ROUNDS / LEAST_ROUNDS
-    low, usual, high = (max(2.0, min(share * n, MAX_FINALISTS)) * each for share in _FINALISTS)
-    origin = f"estimated: {usual / each:.0f} finalists, {each:.2g} s each by the measurements above"
+    counts = [max(2.0, min(share * n, MAX_FINALISTS)) for share in _FINALISTS]
+    shown = validation_s if built_job.data.task.illustrates else 0.0
+    low, usual, high = (count * each + min(count, MAX_NETWORKS + 1) * shown for count in counts)
+    pictures = f", and {shown:.2g} s for the predictions of each that are kept" if shown else ""
+    origin = f"estimated: {counts[1]:.0f} finalists, {each:.2g} s each by the measurements above{pictures}"
     return Span(usual, low * (1 - _SPREAD), high * (1 + _SPREAD + _REPEATED), origin)
 
 

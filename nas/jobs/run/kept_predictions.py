@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas.engine.predictions import Kind, Predictions
+from nas.engine.predictions import MAX_NETWORKS, Kind, Predictions
 from nas.engine.store.base import RunStore
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.evaluation.scoring import InlineScoring
@@ -22,8 +22,6 @@ from supernets.data import Part
 from supernets.data.preprocessing import ImageFormat
 from supernets.space import Architecture
 
-MAX_NETWORKS = 12
-"""Networks whose predictions are kept, beside the largest one; evenly spaced along a larger front."""
 _QUALITY, _MAX_SIDE = 90, 400
 """Of the JPEG files of images, and their largest side in pixels: six are at most some 300 kB."""
 
