@@ -83,9 +83,9 @@ class Predictions:
             lowest = 0
         if not np.isfinite(values).all():
             raise ValueError("a box is not finite")
-        for found in (labels, detected):
-            if found.size and not (lowest <= found.min() and found.max() < classes):
-                raise ValueError(f"classes from {found.min():g} to {found.max():g}, expected below {classes}")
+        for values in (labels, detected):
+            if values.size and not (lowest <= values.min() and values.max() < classes):
+                raise ValueError(f"classes from {values.min():g} to {values.max():g}, expected below {classes}")
 
     def place(self, network: str) -> int | None:
         """The position of a network by its key; None if it has no predictions here."""

@@ -84,11 +84,11 @@ def auroc(outputs: NDArray[np.float32], classes: _Ints) -> Score:
     odds, areas, influence = _log_odds(outputs), np.zeros(len(shown)), np.zeros(n)
     for i, label in enumerate(shown.tolist()):
         is_member = classes == label
-        members, others = odds[is_member, label], odds[~is_member, label]
-        of_members, of_others = _share_below(members, others), 1 - _share_below(others, members)
+        members, rivals = odds[is_member, label], odds[~is_member, label]
+        of_members, of_others = _share_below(members, rivals), 1 - _share_below(rivals, members)
         areas[i] = of_members.mean()
         influence[is_member] += n * (of_members - areas[i]) / len(members)
-        influence[~is_member] += n * (of_others - areas[i]) / len(others)
+        influence[~is_member] += n * (of_others - areas[i]) / len(rivals)
     value = float(areas.mean())
     return Score.of_share(value, value + influence / len(shown))
 
@@ -101,9 +101,9 @@ def _log_odds(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
     logits = outputs.astype(np.float64)
     log_p = logits - _log_sum_exp(logits)
     largest = logits.argmax(axis=1)[:, None]
-    others = np.array(logits)
-    np.put_along_axis(others, largest, -np.inf, axis=1)
-    largest_odds = np.take_along_axis(logits, largest, axis=1) - _log_sum_exp(others)
+    rivals = np.array(logits)
+    np.put_along_axis(rivals, largest, -np.inf, axis=1)
+    largest_odds = np.take_along_axis(logits, largest, axis=1) - _log_sum_exp(rivals)
     odds = log_p - np.log1p(-np.exp(np.minimum(log_p, np.log(0.5))))  # of all but the largest, at most one half
     np.put_along_axis(odds, largest, largest_odds, axis=1)
     return odds.astype(np.float32)
@@ -116,8 +116,8 @@ def _log_sum_exp(logits: _Floats) -> _Floats:
     return sums
 
 
-def _share_below(values: NDArray[np.float32], others: NDArray[np.float32]) -> _Floats:
-    """The share of the others that are smaller than each value, where equal ones count half, (n,)."""
-    ordered = np.sort(others)
+def _share_below(values: NDArray[np.float32], rivals: NDArray[np.float32]) -> _Floats:
+    """The share of the rivals that are smaller than each value, where equal ones count half, (n,)."""
+    ordered = np.sort(rivals)
     below, up_to = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
-    return np.asarray((below + up_to) / (2 * len(others)), dtype=np.float64)
+    return np.asarray((below + up_to) / (2 * len(rivals)), dtype=np.float64)

@@ -99,11 +99,11 @@ class Segmentation(Task):
     def score(self, metric: str, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
         overlap = ClassOverlap.measure(outputs, targets)
         if metric == "pixel_accuracy":
-            part, whole = overlap.shared.sum(axis=1, keepdims=True), overlap.labelled.sum(axis=1, keepdims=True)
+            shared, total = overlap.shared.sum(axis=1, keepdims=True), overlap.labelled.sum(axis=1, keepdims=True)
         else:
             is_shown = overlap.labelled.any(axis=0)
-            part, whole = overlap.shared[:, is_shown], overlap.union[:, is_shown]
-        return _ratio_score(part, whole)
+            shared, total = overlap.shared[:, is_shown], overlap.union[:, is_shown]
+        return _ratio_score(shared, total)
 
     def alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Images in which at least 95 % of the pixels have the same class."""
@@ -227,21 +227,21 @@ def _confusions(outputs: NDArray[Any], targets: NDArray[Any], n_classes: int) ->
         yield np.bincount(cell, minlength=n * n_classes**2).reshape(n, n_classes, n_classes)
 
 
-def _ratio_score(part: _Floats, whole: _Floats) -> Score:
+def _ratio_score(shared: _Floats, total: _Floats) -> Score:
     """The mean over columns of the ratio of sums over images, with its influence function.
 
     With the ratio r = sum of p / sum of w, an image's influence is n (p - r w) / sum of w. NaN without any pixel.
 
     Args:
-        part: (n, columns).
-        whole: (n, columns), of positive sums.
+        shared: (n, columns).
+        total: (n, columns), of positive sums.
     """
-    n, sums = len(part), whole.sum(axis=0)
+    n, sums = len(shared), total.sum(axis=0)
     if not sums.size or not sums.all():
         return Score(float("nan"), float("nan"), np.full(n, np.nan))
-    ratios = part.sum(axis=0) / sums
+    ratios = shared.sum(axis=0) / sums
     value = float(ratios.mean())
-    return Score.of_share(value, value + n * ((part - ratios * whole) / sums).mean(axis=1))
+    return Score.of_share(value, value + n * ((shared - ratios * total) / sums).mean(axis=1))
 
 
 def _share_of_equal_pixels(first: NDArray[Any], second: NDArray[Any]) -> _Floats:

@@ -23,7 +23,7 @@ from supernets.data.preprocessing import ImageFormat
 from supernets.space import Architecture
 
 _QUALITY, _MAX_SIDE = 90, 400
-"""Of the JPEG files of images, and their largest side in pixels: six are at most some 300 kB."""
+"""Quality of the JPEG files of images, and their largest side in pixels: six are at most some 300 kB."""
 
 
 def measured_front(

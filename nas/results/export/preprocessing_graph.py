@@ -102,21 +102,21 @@ def _two_passes(add: _Steps, pixels: str, across: str, down: str) -> str:
 
 def _letterbox(add: _Steps, pixels: str, height: str, width: str, format: ImageFormat) -> str:
     """Whole images in a grey square; as `supernets.data.preprocessing.letterbox`."""
-    two, size, one = (add.constant(number, np.int64) for number in (2, format.image_size, 1))
+    two, size, unit = (add.constant(number, np.int64) for number in (2, format.image_size, 1))
     longest, zero = add("Max", height, width), add.constant(0.0)
     weights, margins = [], []
     for length in (width, height):
         doubled = add("Add", add("Mul", add("Mul", length, size), two), longest)
-        new = add("Max", add("Div", doubled, add("Mul", longest, two)), one)
-        whole = zero, add("Cast", length, to=TensorProto.DOUBLE)
-        weights.append(_weights(add, length, whole, new, format))
+        new = add("Max", add("Div", doubled, add("Mul", longest, two)), unit)
+        span = zero, add("Cast", length, to=TensorProto.DOUBLE)
+        weights.append(_weights(add, length, span, new, format))
         first = add("Div", add("Sub", size, new), two)
         margins.append((first, add("Sub", add("Sub", size, new), first)))
     resized = _two_passes(add, pixels, *weights)
     (left, right), (top, bottom) = margins
-    none, axes = add.constant(np.zeros(2), np.int64), add.constant(np.array([0]), np.int64)
+    no_pixels, axes = add.constant(np.zeros(2), np.int64), add.constant(np.array([0]), np.int64)
     firsts, lasts = ((add("Unsqueeze", side, axes) for side in sides) for sides in ((top, left), (bottom, right)))
-    pads = add("Concat", none, *firsts, none, *lasts, axis=0)
+    pads = add("Concat", no_pixels, *firsts, no_pixels, *lasts, axis=0)
     return add("Pad", resized, pads, add.constant(_PADDING))
 
 

@@ -53,12 +53,12 @@ _MARKERS = {
     "star": "*",
     "x-thin": "x",
 }
-"""By plotly's names."""
+"""Matplotlib's styles by plotly's names."""
 _LINES: dict[str, Any] = {"": "none", "solid": "-", "dash": (0, (4, 2.5)), "dot": ":"}
 _STEPS = {"": "default", "after": "steps-post", "before": "steps-pre"}
 _GUIDE: dict[str, Any] = {"color": INK, "linewidth": 1, "linestyle": (0, (5, 4)), "zorder": 1.5}
 _POINTS_A_PIXEL = 0.66
-"""Of the size of a symbol."""
+"""Points of a symbol's size, for a CSS pixel."""
 _LINE_POINTS_A_PIXEL = 0.8
 _BAND_OPACITY = 0.16
 _SPAN = "#EAF2F8"

@@ -24,7 +24,7 @@ SHOWN_SCORE = 0.3
 LABELS_NAME = "labels"
 IGNORED = 255
 _OPACITY = 0.55
-"""Of the colours of classes over an image."""
+"""Opacity of the colours of classes over an image."""
 _INCHES, _INCHES_AROUND = 2.1, 1.1
 _MAX_NAMES = 6
 """Classes that the text of a class map names."""

@@ -36,7 +36,8 @@ _TURNS = {
     7: (True, True, True),
     8: (True, False, True),
 }
-"""By the EXIF orientation: whether x is mirrored, whether y is, and whether they are then exchanged, to turn points upright."""
+"""Changes that turn points upright, by the EXIF orientation: whether x is mirrored, whether y is, and whether they
+are then exchanged."""
 _PARTS = {**PARTS, "valid": "validation", "training": "train", "testing": "test"}
 
 
@@ -122,27 +123,27 @@ def boxes_source(
         DataError: there are faults, unless they are of images to be skipped; or the data would take too much memory.
     """
     size = options.image_size or DEFAULT_SIZE
-    read = _read_all(path, [image.file for image in images], options, faults, on_progress)
+    image_by_file = _read_all(path, [image.file for image in images], options, faults, on_progress)
     rows: dict[Path, NDArray[np.float32]] = {}
     for image in images:
-        if image.file in read:
-            rows[image.file] = _rows(image, read[image.file], size, faults)
+        if image.file in image_by_file:
+            rows[image.file] = _rows(image, image_by_file[image.file], size, faults)
     usable = [image for image in images if image.file not in faults.files]
     _stop(faults, images, usable, options)
-    most = max([1, *(len(rows[image.file]) for image in usable)])
-    if (gib := len(usable) * most * COLUMNS * 4 / 2**30) > MAX_GIB:
-        boxes = f"{len(usable)} images with up to {most} boxes take {gib:.1f} GiB of memory"
+    max_boxes = max([1, *(len(rows[image.file]) for image in usable)])
+    if (gib := len(usable) * max_boxes * COLUMNS * 4 / 2**30) > MAX_GIB:
+        boxes = f"{len(usable)} images with up to {max_boxes} boxes take {gib:.1f} GiB of memory"
         raise too_large(f"{path}: {boxes}; expected at most {MAX_GIB} GiB; remove the images with so many boxes")
 
     def labels_of(files: Sequence[Path]) -> NDArray[np.float32]:
-        labels = np.zeros((len(files), most, COLUMNS), dtype=np.float32)
+        labels = np.zeros((len(files), max_boxes, COLUMNS), dtype=np.float32)
         labels[:, :, 0] = _NO_BOX
         for i, file in enumerate(files):
-            labels[i, :, -1] = read[file].scale(size)
+            labels[i, :, -1] = image_by_file[file].scale(size)
             labels[i, : len(rows[file])] = rows[file]
         return labels
 
-    return _source(path, class_names, images, usable, read, BOXES, labels_of)
+    return _source(path, class_names, images, usable, image_by_file, BOXES, labels_of)
 
 
 def masks_source(
@@ -163,15 +164,15 @@ def masks_source(
         DataError: as `boxes_source`.
     """
     size = options.image_size or DEFAULT_SIZE
-    read = _read_all(path, [image.file for image in images], options, faults, on_progress)
+    image_by_file = _read_all(path, [image.file for image in images], options, faults, on_progress)
     masks: dict[Path, NDArray[np.uint8]] = {}
     for image in images:
         mask = read_mask(image.file)
-        if mask is None or image.file not in read:
+        if mask is None or image.file not in image_by_file:
             continue
-        turned = _turned_mask(mask, read[image.file])
+        turned = _turned_mask(mask, image_by_file[image.file])
         if turned is None:
-            width, height = read[image.file].stored
+            width, height = image_by_file[image.file].stored
             text = f"its mask has {mask.shape[1]}x{mask.shape[0]} pixels, and the image {width}x{height}; expected the same"
             faults.add(image.where, text, image=image.file)
         else:
@@ -182,7 +183,7 @@ def masks_source(
     def labels_of(files: Sequence[Path]) -> NDArray[np.uint8]:
         return np.stack([masks[file] for file in files])
 
-    return _source(path, class_names, images, usable, read, MASKS, labels_of)
+    return _source(path, class_names, images, usable, image_by_file, MASKS, labels_of)
 
 
 def letterboxed_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -235,28 +236,28 @@ def _read_all(
     channels = options.channels or (1 if all(shape.grey for shape in shapes.values()) else 3)
     check_memory(len(shapes), channels=channels, image_size=size, where=str(path))
 
-    def read(file: Path) -> _Read:
+    def read_image(file: Path) -> _Read:
         with opened_image(file) as image:
             stored, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
             pixels = letterbox(decode(image, channels), size)
             return _Read(pixels, stored, orientation if orientation in _TURNS else 1)
 
-    images = read_each(read, list(shapes), problems, partial(on_progress, "reading images"))
+    images = read_each(read_image, list(shapes), problems, partial(on_progress, "reading images"))
     for file, error in problems.items():
         text = str(error).removeprefix(f"{file}: ").partition("; ")[0]
         faults.add(file, text, image=file, code=error.code)
     return images
 
 
-def _rows(image: LabelledImage, read: _Read, size: int, faults: Faults) -> NDArray[np.float32]:
+def _rows(image: LabelledImage, decoded: _Read, size: int, faults: Faults) -> NDArray[np.float32]:
     """The boxes of an image as labels, (boxes, `COLUMNS`); adds those that are wrong to the faults."""
-    if image.size not in (None, read.stored, read.upright):
-        (width, height), (real_width, real_height) = image.size or (0, 0), read.stored
+    if image.size not in (None, decoded.stored, decoded.upright):
+        (width, height), (real_width, real_height) = image.size or (0, 0), decoded.stored
         text = f"is of {width}x{height} pixels by its annotation, and {image.file.name} has {real_width}x{real_height}"
         faults.add(image.where, f"{text}; expected the image that was labelled", image=image.file)
         return np.zeros((0, COLUMNS), dtype=np.float32)
-    is_upright = image.relative or (image.size is not None and image.size != read.stored)
-    width, height = read.upright if is_upright else read.stored
+    is_upright = image.relative or (image.size is not None and image.size != decoded.stored)
+    width, height = decoded.upright if is_upright else decoded.stored
     scale = np.array([width, height] * 2 if image.relative else [1] * 4, dtype=np.float64)
     corners = np.array([box.corners for box in image.boxes], dtype=np.float64).reshape(-1, 4) * scale
     clipped: NDArray[np.float64] = corners.clip(0, [width, height] * 2)
@@ -284,15 +285,15 @@ def _rows(image: LabelledImage, read: _Read, size: int, faults: Faults) -> NDArr
     if image.file in faults.files:
         return np.zeros((0, COLUMNS), dtype=np.float32)
     if not is_upright:
-        clipped = turned(clipped, (width, height), read.orientation)
-    left, top, new_width, new_height = letterbox_window(*read.upright, size)
-    ratios = new_width / read.upright[0], new_height / read.upright[1]
+        clipped = turned(clipped, (width, height), decoded.orientation)
+    left, top, new_width, new_height = letterbox_window(*decoded.upright, size)
+    ratios = new_width / decoded.upright[0], new_height / decoded.upright[1]
     rows = np.empty((len(image.boxes), COLUMNS), dtype=np.float32)
     rows[:, 0] = [box.label for box in image.boxes]
     rows[:, 1:5] = clipped * (ratios * 2) + (left, top) * 2
     rows[:, 5] = areas
     rows[:, 6] = [box.crowd for box in image.boxes]
-    rows[:, 7] = read.scale(size)
+    rows[:, 7] = decoded.scale(size)
     return rows
 
 
@@ -301,7 +302,7 @@ def _source(
     class_names: tuple[str, ...],
     images: Sequence[LabelledImage],
     usable: Sequence[LabelledImage],
-    read: dict[Path, _Read],
+    image_by_file: dict[Path, _Read],
     kind: str,
     labels_of: Callable[[Sequence[Path]], NDArray[Any]],
 ) -> Source:
@@ -318,7 +319,7 @@ def _source(
             continue
         labels = labels_of(files)
         groups = set_groups(present_classes(labels, len(class_names)).astype(np.float32))
-        pixels = np.stack([read[file].pixels for file in files])
+        pixels = np.stack([image_by_file[file].pixels for file in files])
         examples[part] = Examples(pixels, labels, tuple(map(name, files)), groups)
     usable_files = {image.file for image in usable}
     skipped = tuple(dict.fromkeys(name(image.file) for image in images if image.file not in usable_files))

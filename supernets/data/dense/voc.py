@@ -14,7 +14,7 @@ from supernets.data.labelled_examples import misplaced, missing, unreadable
 _ANNOTATIONS, _IMAGES, _SETS = "Annotations", "JPEGImages", "ImageSets/Main"
 _CLASSES = "classes.txt"
 _MAX_BYTES = 2**22
-"""Of a file: a thousand times a usual one."""
+"""Largest size of a file: a thousand times a usual one."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -70,10 +70,10 @@ def _parts(path: Path, images: Mapping[str, Path], faults: Faults) -> dict[str, 
         sets.pop("val")
     if not sets["train"].is_file():
         annotated = {file.stem: str(file) for file in sorted((path / _ANNOTATIONS).glob("*.xml"))}
-        both = annotated | {name: str(file) for name, file in images.items() if name not in annotated}
-        if not both:
+        file_by_name = annotated | {name: str(file) for name, file in images.items() if name not in annotated}
+        if not file_by_name:
             raise misplaced(f"{path}: holds no annotations; expected an .xml file for each image in {_ANNOTATIONS}")
-        return {"train": dict(sorted(both.items()))}
+        return {"train": dict(sorted(file_by_name.items()))}
     parts: dict[str, dict[str, str]] = {}
     for name, file in sets.items():
         if not file.is_file():

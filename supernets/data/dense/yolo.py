@@ -18,7 +18,7 @@ from supernets.errors import DataError
 
 _PARTS = {"train": "train", "val": "validation", "test": "test"}
 _MAX_BYTES = 2**24
-"""Of a file of labels or of ``data.yaml``: a hundred times the largest ones."""
+"""Largest size of a file of labels or of ``data.yaml``: a hundred times the largest ones."""
 _NUMBERS = "expected a class and x y width height of the box, or a class and x y of each corner of a polygon"
 _SHARES = (-0.5, 1.5)
 """Numbers outside of these are no shares of a width or a height."""
@@ -175,8 +175,8 @@ def _images(
     by_label_file: dict[Path, Path] = {}
     for file, label_file in label_files.items():
         if label_file in by_label_file:
-            other = by_label_file[label_file].name
-            faults.add(file, f"has the labels of {other}, too ({label_file.name}); rename one of them", image=file)
+            first = by_label_file[label_file].name
+            faults.add(file, f"has the labels of {first}, too ({label_file.name}); rename one of them", image=file)
         by_label_file[label_file] = file
     if not any(label_file.exists() for label_file in label_files.values()):
         example = next(iter(label_files.values()))

@@ -119,11 +119,11 @@ def with_classes(model: UserModel | CapturedModel, classes: int, *, seed: int) -
     if isinstance(model, CapturedModel):
         state |= {alias: model.tensors[name] for alias, name in model.program.aliases.items()}
     expected = module.state_dict()
-    kept = {
+    fitting = {
         name: state[name] for name, tensor in expected.items() if name in state and state[name].shape == tensor.shape
     }
-    module.load_state_dict({**expected, **kept})
-    layers = dict.fromkeys(name.rpartition(".")[0] for name, _ in module.named_parameters() if name not in kept)
+    module.load_state_dict({**expected, **fitting})
+    layers = dict.fromkeys(name.rpartition(".")[0] for name, _ in module.named_parameters() if name not in fitting)
     note = f"it has outputs for {model.dense.classes} classes and the data {classes}: {', '.join(layers)} " + (
         "are replaced by fresh layers" if len(layers) > 1 else "is replaced by a fresh layer"
     )

@@ -244,7 +244,7 @@ class _Matching:
         place = np.empty(len(n_turns), dtype=np.int64)
         place[np.argsort(-n_turns, kind="stable")] = np.arange(len(n_turns))
         group = place[group]
-        taken = np.zeros((len(n_turns), self.n_thresholds, len(slots)), dtype=np.bool_)
+        is_matched = np.zeros((len(n_turns), self.n_thresholds, len(slots)), dtype=np.bool_)
         # The rank of each overlap, of which equal ones are ranked by position, and boxes that count come before all others.
         ranks = np.argsort(np.argsort(overlaps, axis=1, kind="stable"), axis=1) + 1
         ranks += len(slots) * ~self.ignored[box]
@@ -252,7 +252,7 @@ class _Matching:
         for i in range(int(n_turns.max())):
             turns = np.flatnonzero(turn == i)
             turns = turns[np.argsort(group[turns])]
-            used = taken[: len(turns)]
+            used = is_matched[: len(turns)]
             is_free = (overlaps[turns, None] >= THRESHOLDS[: self.n_thresholds, None]) & (~used | is_crowd[turns, None])
             choices = np.where(is_free, ranks[turns, None], 0)
             chosen = choices.argmax(axis=2)
@@ -269,8 +269,8 @@ def _overlaps(predictions: _Floats, boxes: _Floats) -> _Floats:
     edges = np.minimum(detected[..., 2:], labelled[..., 2:]) - np.maximum(detected[..., :2], labelled[..., :2])
     shared = np.where((edges > 0).all(axis=-1), edges.prod(axis=-1), 0.0)
     areas, box_areas = ((sides[..., 2:] - sides[..., :2]).prod(axis=-1) for sides in (detected, labelled))
-    whole = areas + np.where(boxes[..., CROWD] > 0, 0.0, box_areas - shared)
-    overlaps: _Floats = np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
+    union = areas + np.where(boxes[..., CROWD] > 0, 0.0, box_areas - shared)
+    overlaps: _Floats = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
     return overlaps
 
 
