@@ -87,7 +87,9 @@ def suppressed(
 
 def _kept_scores(boxes: Tensor, scores: Tensor, threshold: float, iou: float, n_detections: int) -> Tensor:
     """The scores (n, classes, locations) of the boxes that stay; 0 for others. At most `n_detections` stay of each class."""
-    overlaps = _overlaps(boxes) > iou
+    overlaps = torch.empty(*boxes.shape[:2], boxes.shape[1], dtype=torch.bool, device=boxes.device)
+    for i, image in enumerate(boxes):  # one by one, because of the memory of the pairs' values
+        overlaps[i] = _overlaps(image) > iou
     left = torch.where(scores > threshold, scores, 0.0)
     final = torch.zeros_like(left)
     images = torch.arange(len(left), device=left.device)[:, None]
@@ -101,10 +103,10 @@ def _kept_scores(boxes: Tensor, scores: Tensor, threshold: float, iou: float, n_
 
 
 def _overlaps(boxes: Tensor) -> Tensor:
-    """The intersection over union of all pairs of boxes (n, k, 4), (n, k, k); 0 of boxes without area."""
-    left_top = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    right_bottom = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    shared = (right_bottom - left_top).clamp(min=0).prod(3)
-    areas = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(2)
-    union = areas[:, :, None] + areas[:, None, :] - shared
+    """The intersection over union of all pairs of boxes (k, 4), (k, k); 0 of boxes without area."""
+    left_top = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    right_bottom = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = (right_bottom - left_top).clamp(min=0).prod(2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
+    union = areas[:, None] + areas[None, :] - shared
     return torch.where(union > 0, shared / union, 0.0)

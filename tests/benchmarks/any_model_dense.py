@@ -6,9 +6,11 @@
 Needs torchvision. Each model is checked in its own process with limits of CPU time and address space; a second run continues
 the first.
 
-Method. Weights are random, and varied as in `any_model`; the last layers are scaled, so that logits have a deviation of 2 and
-codes of boxes one of 0.5: scores differ, and exceed torchvision's thresholds. Five classes; three images of 128 pixels (300 for
-SSD300, whose maps have no pixels left for smaller ones); detectors of two stages propose 100 boxes. A model counts if
+Method. Weights are random, and varied as in `any_model`; the last layers are scaled, so that the largest logit is 4 and the
+largest code of a box 1: scores differ, exceed torchvision's thresholds, and do not round to 1, where they would tie. Five
+classes; three scenes of garments of 128 pixels (300 for SSD300, whose maps have no pixels left for smaller ones). In images of
+noise, all places would have nearly the same features, and scaled differences would be those of roundings. Detectors of two
+stages propose 100 boxes. A model counts if
 
 - *trains*: a step with the losses of the largest, the smallest and a random network has finite losses, and every gradient is
   finite; it lists the share of the weights that get one;
@@ -57,17 +59,18 @@ from tests.benchmarks.any_model import in_process, tame
 from tests.benchmarks.any_model_table import read
 from tests.benchmarks.json_lines import Row, append_row
 from tests.benchmarks.markdown import table_head, table_row
+from tests.dense_scenes import make_scenes
 
 CLASSES, IMAGES, COMPARED = 5, 3, 50
 SUBNETS = 1
 """Random networks that are exported, beside the largest."""
 SAME_IOU, SAME_SCORE, SAME_PIXELS, SAME_PIXEL = 0.99, 1e-4, 0.999, 0.01
 _LEVELS = range(6)
-_DEVIATIONS = {
-    2.0: ("cls_logits", "cls_score", "bbox_ctrness", *(f"classification_head.module_list.{i}" for i in _LEVELS)),
-    0.5: ("bbox_reg", "bbox_pred", *(f"regression_head.module_list.{i}" for i in _LEVELS)),
+_LARGEST = {
+    4.0: ("cls_logits", "cls_score", "bbox_ctrness", *(f"classification_head.module_list.{i}" for i in _LEVELS)),
+    1.0: ("bbox_reg", "bbox_pred", *(f"regression_head.module_list.{i}" for i in _LEVELS)),
 }
-"""The ends of the names of detectors' last layers, by the deviation of their outputs."""
+"""The ends of the names of detectors' last layers, by the largest of their outputs."""
 
 
 def build(name: str) -> tuple[UserModel, int]:
@@ -83,28 +86,29 @@ def build(name: str) -> tuple[UserModel, int]:
 
 
 def _scale_last_layers(module: nn.Module, x: Tensor) -> None:
-    """Gives the outputs of a detector's last layers their deviations for some images; biases become 0."""
+    """Gives the outputs of a detector's last layers their largest values for some images; biases become 0."""
     outputs: dict[nn.Module, list[Tensor]] = {}
-    deviations = {
-        layer: deviation
+    values = {
+        layer: largest
         for path, layer in module.named_modules()
-        for deviation, ends in _DEVIATIONS.items()
+        for largest, ends in _LARGEST.items()
         if path.removesuffix(".1").endswith(ends) and isinstance(layer, nn.Conv2d | nn.Linear)
     }
-    for layer in deviations:
-        layer.register_forward_hook(lambda layer, _, output: outputs.setdefault(layer, []).append(output.flatten()))
+    for layer in values:
+        layer.register_forward_hook(lambda layer, _, output: outputs.setdefault(layer, []).append(output.abs().max()))
     with torch.no_grad():
         module(x)
-        for layer, deviation in deviations.items():
+        for layer, largest in values.items():
             layer._forward_hooks.clear()
-            layer.weight.mul_(deviation / torch.cat(outputs[layer]).std())
+            layer.weight.mul_(largest / max(outputs[layer]))
             if layer.bias is not None:
                 layer.bias.zero_()
 
 
 def images(n: int, side: int) -> Tensor:
-    """Random images with values from 0 to 1, (n, 3, side, side)."""
-    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(n))
+    """Scenes of garments with values from 0 to 1, (n, 3, side, side)."""
+    scenes = make_scenes(n, seed=n, sides=(side, side)).scenes
+    return torch.from_numpy(np.stack([scene.image for scene in scenes])).movedim(3, 1) / 255
 
 
 def inputs(model: UserModel, pixels: Tensor) -> Tensor:
@@ -172,7 +176,9 @@ def _against_torchvision(
     from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
     old = original.transform
-    original.transform = GeneralizedRCNNTransform(side, side, old.image_mean, old.image_std, fixed_size=(side, side))
+    original.transform = GeneralizedRCNNTransform(
+        side, side, old.image_mean, old.image_std, fixed_size=(side, side), size_divisible=1
+    )
     with torch.no_grad():
         found = original(list(pixels))
         expected = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -29,8 +30,8 @@ class TwoStageDetector(nn.Module):
     of the feature pyramid below one another, so that one sampling serves the proposals of all levels. Branches of masks and
     keypoints are left out.
 
-    Departures from torchvision: the anchors of all levels share one limit on their number before suppression, and training
-    sees these proposals, too, without the labelled boxes among them.
+    Departures from torchvision: the anchors of all levels share one limit on their number before suppression, the sum of the
+    levels' limits, and training sees these proposals, too, without the labelled boxes among them.
 
     The numbers of an image are, one after another (`Layout.split`): the proposals with their scores, the logits of classes
     (the background first) and the boxes of classes of each proposal, and the logit and the box of each anchor.
@@ -93,16 +94,20 @@ class TwoStageDetector(nn.Module):
         is_box = (corners[..., 2:] - corners[..., :2]).amin(-1, keepdim=True) >= _MIN_SIDE
         level = torch.cat([torch.full((len(rows),), i) for i, rows in enumerate(anchors)])
         of_level = functional.one_hot(level, len(anchors)).to(logits.dtype)
+        n_candidates = sum(min(self.settings.candidates, len(rows)) for rows in anchors)
         with recording():
-            rows = detections(corners, torch.sigmoid(logits) * is_box * of_level, self.settings)
+            settings = replace(self.settings, candidates=n_candidates)
+            rows = detections(corners, torch.sigmoid(logits) * is_box * of_level, settings)
         return rows[..., : _BOX + 1]
 
     def _pooled(self, maps: list[Tensor], proposals: Tensor, side: int) -> Tensor:
         """The features of each proposal (n * proposals, channels, height, width), averaged over samples in each cell."""
         lowest, highest = (round(math.log2(side / level.shape[-1])) for level in (maps[0], maps[-1]))
         maps = maps[: highest - lowest + 1]
-        width = maps[0].shape[-1]
+        width = maps[0].shape[-1] + 1
         atlas = torch.cat([functional.pad(level, (0, width - level.shape[-1])) for level in maps], 2)
+        atlas = functional.pad(atlas, (0, 0, 0, 1))  # its last row and column are zeros
+        height = atlas.shape[2]
         first_rows = [sum(level.shape[2] for level in maps[:i]) for i in range(len(maps))]
         table = torch.tensor(
             [[0.5 ** (lowest + i), level.shape[-1] - 1.0, first_rows[i]] for i, level in enumerate(maps)]
@@ -119,10 +124,12 @@ class TwoStageDetector(nn.Module):
         start, extent = corners[..., :2] * zoom, (sizes * zoom).clamp(min=1.0)
         n_samples = self._side * self._ratio
         offsets = (torch.arange(n_samples, dtype=corners.dtype) + 0.5) / n_samples
-        columns = torch.minimum((start[..., :1] + offsets * extent[..., :1]).clamp(min=0.0), last)
-        rows = torch.minimum((start[..., 1:] + offsets * extent[..., 1:]).clamp(min=0.0), last) + first_row
-        across = (columns * (2.0 / max(width - 1, 1)) - 1.0).unsqueeze(2).expand(-1, -1, n_samples, -1)
-        down = (rows * (2.0 / max(atlas.shape[2] - 1, 1)) - 1.0).unsqueeze(3).expand(-1, -1, -1, n_samples)
+        columns, rows = start[..., :1] + offsets * extent[..., :1], start[..., 1:] + offsets * extent[..., 1:]
+        # Boxes of less than a pixel of their level are widened to one, which may end outside of the image: zeros there.
+        columns = torch.where(columns > last + 1.0, width - 1.0, torch.minimum(columns, last))
+        rows = torch.where(rows > last + 1.0, height - 1.0, torch.minimum(rows, last) + first_row)
+        across = (columns * (2.0 / (width - 1)) - 1.0).unsqueeze(2).expand(-1, -1, n_samples, -1)
+        down = (rows * (2.0 / (height - 1)) - 1.0).unsqueeze(3).expand(-1, -1, -1, n_samples)
         grid = torch.stack([across, down], -1).flatten(1, 2)
         sampled = functional.grid_sample(atlas, grid, padding_mode="border", align_corners=True)
         cells = functional.avg_pool2d(sampled, self._ratio)
@@ -177,7 +184,7 @@ class Layout:
 
 
 def proposal_settings(detector: Any) -> Suppression:
-    """The thresholds and numbers by which a detector of torchvision proposes boxes in evaluation mode."""
+    """The thresholds and numbers by which torchvision's detector proposes boxes in evaluation; candidates are a level's."""
     rpn = detector.rpn
     before, after = (int(numbers["testing"]) for numbers in (rpn._pre_nms_top_n, rpn._post_nms_top_n))
     return Suppression(float(rpn.score_thresh), float(rpn.nms_thresh), before, after)
