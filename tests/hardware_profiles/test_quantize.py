@@ -288,3 +288,24 @@ def _runs(precision: str, provider: str) -> bool:
     except PrecisionError:
         return False
     return True
+
+
+def test_what_follows_the_last_layer_of_weights_is_computed_in_fp32() -> None:
+    rng = np.random.default_rng(0)
+    nodes, weights, at = features(16, rng)
+    weight = rng.standard_normal((64, 4)).astype(np.float32) / 8
+    nodes += [
+        helper.make_node("MatMul", [at, "head"], ["sides"]),
+        helper.make_node("Mul", ["sides", "stride"], ["distances"]),
+        helper.make_node("Add", ["distances", "centre"], ["corners"]),
+        helper.make_node("Clip", ["corners", "zero", "side"], ["boxes"]),
+    ]
+    numbers = {"head": weight, "stride": np.float32(8), "centre": np.float32(300), "side": np.float32(640)}
+    weights += [numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()]
+    content = convert(model(nodes, weights, "boxes", ["batch", 4]), "int8", [{"x": images()[:100]}])
+    quantized = onnx.load_from_string(content)
+    maker_by_name = {name: node.op_type for node in quantized.graph.node for name in node.output}
+    input_by_result = {node.output[0]: node.input[0] for node in quantized.graph.node}
+    assert [input_by_result[name] for name in ("boxes", "corners")] == ["corners", "distances"]
+    assert maker_by_name["boxes"] == "Clip"
+    assert maker_by_name["corners"] == "Add"
