@@ -24,6 +24,8 @@ class Suppression:
         iou: Intersection over union from which on (above it) a box is suppressed by a likelier one of its class.
         candidates: Number of locations that are compared: those with the likeliest classes.
         detections: Maximum number of detections of an image.
+        pairs: Number of pairs of a location and a class that are compared, those of the highest scores; 0 for all. Suppression
+            takes longer than a small network where each class is likely enough at each location.
 
     Raises:
         SupernetError: a value is out of its range.
@@ -33,31 +35,40 @@ class Suppression:
     iou: float = 0.6
     candidates: int = 300
     detections: int = 100
+    pairs: int = 300
 
     def __post_init__(self) -> None:
         for name, share in (("threshold", self.threshold), ("iou", self.iou)):
             if not 0 <= share <= 1:
                 raise SupernetError(f"{name} is {share}; expected a number from 0 to 1")
-        for name, n in (("candidates", self.candidates), ("detections", self.detections)):
-            if n < 1:
-                raise SupernetError(f"{name} is {n}; expected at least 1")
+        for name, n, lowest in (
+            ("candidates", self.candidates, 1),
+            ("detections", self.detections, 1),
+            ("pairs", self.pairs, 0),
+        ):
+            if n < lowest:
+                raise SupernetError(f"{name} is {n}; expected at least {lowest}")
 
 
 def detections(boxes: Tensor, scores: Tensor, settings: Suppression) -> Tensor:
     """The detections of each image, (n, detections, 6), see `suppressed`."""
-    return suppressed(boxes, scores, settings.threshold, settings.iou, settings.candidates, settings.detections)
+    limits = settings.candidates, settings.detections, settings.pairs
+    return suppressed(boxes, scores, settings.threshold, settings.iou, *limits)
 
 
-def _shapes(boxes: Tensor, scores: Tensor, threshold: float, iou: float, candidates: int, n_detections: int) -> Tensor:
+def _shapes(
+    boxes: Tensor, scores: Tensor, threshold: float, iou: float, candidates: int, n_detections: int, pairs: int
+) -> Tensor:
     return boxes.new_empty((boxes.shape[0], n_detections, COLUMNS))
 
 
 @own_operation(
-    "(Tensor boxes, Tensor scores, float threshold, float iou, int candidates, int n_detections) -> Tensor", _shapes
+    "(Tensor boxes, Tensor scores, float threshold, float iou, int candidates, int n_detections, int pairs) -> Tensor",
+    _shapes,
 )
 @torch.no_grad()
 def suppressed(
-    boxes: Tensor, scores: Tensor, threshold: float, iou: float, candidates: int, n_detections: int
+    boxes: Tensor, scores: Tensor, threshold: float, iou: float, candidates: int, n_detections: int, pairs: int
 ) -> Tensor:
     """The likeliest boxes of each image that no likelier box of the same class overlaps.
 
@@ -66,7 +77,7 @@ def suppressed(
     Args:
         boxes: (n, locations, 4): left, top, right, bottom.
         scores: (n, locations, classes), from 0 to 1.
-        threshold, iou, candidates, n_detections: See `Suppression`.
+        threshold, iou, candidates, n_detections, pairs: See `Suppression`.
 
     Returns:
         (n, n_detections, 6): the box, its score and its class, by descending score; zeros where there are fewer.
@@ -76,6 +87,9 @@ def suppressed(
         chosen = chosen[:, :candidates, None]
         boxes, scores = boxes.take_along_dim(chosen, 1), scores.take_along_dim(chosen, 1)
     n_locations = scores.shape[1]
+    if 0 < pairs < scores[0].numel():
+        lowest = scores.flatten(1).topk(pairs, dim=1).values[:, -1, None, None]
+        scores = torch.where(scores >= lowest, scores, 0.0)
     final = _kept_scores(boxes, scores.transpose(1, 2), threshold, iou, n_detections).flatten(1)
     final = functional.pad(final, (0, max(0, n_detections - final.shape[1])))
     ordered, order = final.sort(dim=1, descending=True, stable=True)

@@ -187,7 +187,7 @@ def proposal_settings(detector: Any) -> Suppression:
     """The thresholds and numbers by which torchvision's detector proposes boxes in evaluation; candidates are a level's."""
     rpn = detector.rpn
     before, after = (int(numbers["testing"]) for numbers in (rpn._pre_nms_top_n, rpn._post_nms_top_n))
-    return Suppression(float(rpn.score_thresh), float(rpn.nms_thresh), before, after)
+    return Suppression(float(rpn.score_thresh), float(rpn.nms_thresh), before, after, pairs=0)
 
 
 def decoded_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...], clip: float) -> Tensor:

@@ -13,7 +13,7 @@ from supernets.networks.operations.registry import ResultDims, onnx_of, own, rul
 from supernets.networks.suppression import COLUMNS
 
 
-@rule_of(own("suppressed"), neutral=("threshold", "iou", "candidates"))
+@rule_of(own("suppressed"), neutral=("threshold", "iou", "candidates", "pairs"))
 def _suppressed_dims(ctx: Inference, call: Call) -> ResultDims:
     boxes, scores = ctx.tensor_dims(call.arguments["boxes"]), ctx.tensor_dims(call.arguments["scores"])
     for dimension, name in (
@@ -29,7 +29,14 @@ def _suppressed_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @onnx_of("suppressed")
 def suppressed(
-    low: Lowering, boxes: Value, scores: Value, threshold: float, iou: float, candidates: int, n_detections: int
+    low: Lowering,
+    boxes: Value,
+    scores: Value,
+    threshold: float,
+    iou: float,
+    candidates: int,
+    n_detections: int,
+    pairs: int,
 ) -> Value:
     """`supernets.networks.suppression.suppressed`, by `NonMaxSuppression`, whose rows of indices are scattered into the scores,
     so that a batch has as many detections of each image."""
@@ -39,6 +46,12 @@ def suppressed(
         _, chosen = low.add_many("TopK", [likeliest, low.numbers([candidates])], 2, axis=1)
         boxes, scores = _rows(low, boxes, chosen), _rows(low, scores, chosen)
         n_locations = candidates
+    if 0 < pairs < n_classes * n_locations:
+        flat = low.add("Reshape", scores, low.numbers([0, -1]))
+        highest, _ = low.add_many("TopK", [flat, low.numbers([pairs])], 2, axis=1)
+        bounds = [low.numbers([end]) for end in (pairs - 1, pairs, 1)]
+        lowest = low.add("Unsqueeze", low.add("Slice", highest, *bounds), low.numbers([2]))
+        scores = low.add("Where", low.add("GreaterOrEqual", scores, lowest), scores, low.scalar(0.0))
     by_class = low.add("Transpose", scores, perm=(0, 2, 1))
     settings = (low.numbers([n_detections]), low.floats([iou]), low.floats([threshold]))
     indices = low.add("NonMaxSuppression", boxes, by_class, *settings)

@@ -151,6 +151,7 @@ class Detection(Task):
             "score_threshold": settings.threshold,
             "iou_threshold": settings.iou,
             "candidates": settings.candidates,
+            "pairs": settings.pairs,
             "detections": settings.detections,
             "head": dict(self.head.to_json()) if self._head is not None else {},
         }

@@ -107,7 +107,7 @@ class TorchvisionHead(RebuiltHead):
     @cached_property
     def suppression(self) -> Suppression:
         """The thresholds of torchvision's detector."""
-        return Suppression(float(self.detector.score_thresh), float(self.detector.nms_thresh), CANDIDATES)
+        return Suppression(float(self.detector.score_thresh), float(self.detector.nms_thresh), CANDIDATES, pairs=0)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         labels = [self.labels(rows) for rows in targets]

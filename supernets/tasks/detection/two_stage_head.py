@@ -43,7 +43,8 @@ class TwoStageHead(RebuiltHead):
     def suppression(self) -> Suppression:
         """The thresholds of torchvision's detector."""
         roi = self.detector.roi_heads
-        return Suppression(float(roi.score_thresh), float(roi.nms_thresh), CANDIDATES, int(roi.detections_per_img))
+        n_detections = int(roi.detections_per_img)
+        return Suppression(float(roi.score_thresh), float(roi.nms_thresh), CANDIDATES, n_detections, pairs=0)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         proposals, logits, boxes, anchor_logits, anchor_boxes = self._layout.split(outputs)

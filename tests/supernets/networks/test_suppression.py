@@ -18,6 +18,8 @@ SETTINGS = [
     Suppression(threshold=0.3, iou=0.5, candidates=300, detections=100),
     Suppression(threshold=0.01, iou=0.6, candidates=40, detections=60),
     Suppression(threshold=0.9, iou=0.0, candidates=5, detections=100),
+    Suppression(threshold=0.2, iou=0.5, candidates=300, detections=50, pairs=70),
+    Suppression(threshold=0.01, iou=0.6, candidates=200, detections=100, pairs=0),
     Suppression(threshold=0.001, iou=1.0, candidates=50, detections=7),
 ]
 
@@ -48,12 +50,19 @@ def one_by_one(x: Tensor, settings: Suppression) -> NDArray[np.float32]:
     boxes = torch.cat([corner, corner + x[:, 2:4].abs() * 30], 1).tolist()
     scores = x[:, 4:].sigmoid().tolist()
     likeliest = sorted(range(len(boxes)), key=lambda i: -max(scores[i]))[: settings.candidates]
+    ranked = sorted((scores[i][label] for i in likeliest for label in range(CLASSES)), reverse=True)
+    lowest = ranked[min(settings.pairs or len(ranked), len(ranked)) - 1]
     rows = []
     for label in range(CLASSES):
         kept: list[int] = []
         for i in sorted(likeliest, key=lambda i: -scores[i][label]):
             is_free = all(iou(boxes[i], boxes[j]) <= settings.iou for j in kept)
-            if is_free and scores[i][label] > settings.threshold and len(kept) < settings.detections:
+            if (
+                is_free
+                and scores[i][label] >= lowest
+                and scores[i][label] > settings.threshold
+                and len(kept) < settings.detections
+            ):
                 kept.append(i)
         rows += [[*boxes[i], scores[i][label], label] for i in kept]
     rows.sort(key=lambda row: -row[4])
