@@ -70,6 +70,9 @@ FINISHED = [(version, run) for version, runs in VERSIONS.items() for run in runs
 def shell(version: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A folder with the runs of an earlier version."""
     VERSIONS[version].unpack(tmp_path)
+    # Its measurements and lookup tables are of the machine of that time.
+    for module in ("hardware_profiles.lookup_table_file", "nas.jobs.evaluation.environments"):
+        monkeypatch.setattr(f"{module}.differences", lambda was, now: [])
     return Shell(tmp_path, capsys, monkeypatch)
 
 
