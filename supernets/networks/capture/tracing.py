@@ -76,7 +76,7 @@ class _Flat(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         with using_onednn():
             outputs = self.model(*inputs) if self.call is None else self.call(self.model, *inputs)
-        if self.decided and isinstance(outputs, Tensor):
+        if self.decided and isinstance(outputs, Tensor) and outputs.dtype == torch.uint8:
             return (outputs,)
         if not (tensors := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
