@@ -44,8 +44,11 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 @pytest.mark.slow
 def test_a_network_is_solved_measured_exported_and_kept(shell: Shell) -> None:
     before = shell.nas("show", "solved-1", "--json").data
-    largest = before["anchors"]["largest"]["values"]["latency_ms@cpu-1-thread"]
-    select = f"latency_ms<={0.8 * largest}, macs<=300000"
+    smallest, largest = (
+        before["anchors"][name]["values"]["latency_ms@cpu-1-thread"] for name in ("smallest", "largest")
+    )
+    # On some processors a call takes longer than these networks do, so that they hardly differ.
+    select = f"latency_ms<={max(0.8 * largest, 1.1 * smallest)}, macs<=300000"
     answer = shell.nas("export", "solved-1", "--select", select, "--solve", "-o", "net.onnx", "--json").data
     solved = answer["solved"]
     assert solved["select"] == select
