@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from supernets.families.convolutional.mobile_cnn_spec import StageSpec
-from supernets.families.convolutional.resnet_spec import BottleneckStage
-from supernets.families.dense.pyramid_spec import PyramidSpec
+from supernets.families.dense.pyramid_spec import MOBILE_STAGES, TINY_BOTTLENECKS, TINY_STAGES, PyramidSpec
 
 
 @dataclass(frozen=True)
@@ -27,11 +25,7 @@ DETECTOR: Mapping[str, DetectorSpec] = {
     "tiny": DetectorSpec(
         stem=16,
         stem_stride=2,
-        stages=(
-            StageSpec(stride=2, depth=(1, 2), width=(16, 24), kernel=(3, 5), expand=(1, 2, 3)),
-            StageSpec(stride=2, depth=(1, 2, 3), width=(24, 32, 48), kernel=(3, 5), expand=(2, 3, 4)),
-            StageSpec(stride=2, depth=(1, 2, 3, 4), width=(48, 64, 96), kernel=(3, 5), expand=(2, 3, 4)),
-        ),
+        stages=TINY_STAGES,
         levels=2,
         neck_width=(24, 32, 48, 64),
         neck_depth=(1, 2),
@@ -45,11 +39,7 @@ DETECTOR: Mapping[str, DetectorSpec] = {
     "tiny-resnet": DetectorSpec(
         stem=16,
         stem_stride=2,
-        bottlenecks=(
-            BottleneckStage(stride=2, depth=(1, 2), width=(16, 32), expand=(0.5, 1)),
-            BottleneckStage(stride=2, depth=(1, 2, 3), width=(32, 48, 64), expand=(0.25, 0.5)),
-            BottleneckStage(stride=2, depth=(1, 2, 3), width=(64, 96, 128), expand=(0.25, 0.5)),
-        ),
+        bottlenecks=TINY_BOTTLENECKS,
         levels=2,
         neck_width=(24, 32, 48, 64),
         neck_depth=(1, 2),
@@ -63,13 +53,7 @@ DETECTOR: Mapping[str, DetectorSpec] = {
     "mobile": DetectorSpec(
         stem=16,
         stem_stride=2,
-        stages=(
-            StageSpec(stride=2, depth=(1, 2), width=(16, 24), kernel=(3, 5), expand=(2, 3, 4)),
-            StageSpec(stride=2, depth=(1, 2, 3), width=(24, 32, 40), kernel=(3, 5), expand=(3, 4, 6)),
-            StageSpec(stride=2, depth=(2, 3, 4), width=(48, 64, 80), kernel=(3, 5), expand=(3, 4, 6)),
-            StageSpec(stride=1, depth=(1, 2, 3), width=(64, 96, 112), kernel=(3, 5), expand=(3, 4, 6)),
-            StageSpec(stride=2, depth=(1, 2, 3), width=(96, 128, 160), kernel=(3, 5), expand=(3, 4, 6)),
-        ),
+        stages=MOBILE_STAGES,
         levels=3,
         neck_width=(48, 64, 96),
         neck_depth=(1, 2),

@@ -94,3 +94,25 @@ class PyramidSpec(Spec):
             nearest = max(1, round(side / self.strides[-1])) * self.strides[-1]
             problem = f"images of {side} pixels do not fit a pyramid whose coarsest stride is {self.strides[-1]}"
             raise SpaceError(f"{problem}; use a multiple of it, e.g. {nearest}")
+
+
+TINY_STAGES = (
+    StageSpec(stride=2, depth=(1, 2), width=(16, 24), kernel=(3, 5), expand=(1, 2, 3)),
+    StageSpec(stride=2, depth=(1, 2, 3), width=(24, 32, 48), kernel=(3, 5), expand=(2, 3, 4)),
+    StageSpec(stride=2, depth=(1, 2, 3, 4), width=(48, 64, 96), kernel=(3, 5), expand=(2, 3, 4)),
+)
+"""Backbone of presets for images of 96 to 160 pixels."""
+TINY_BOTTLENECKS = (
+    BottleneckStage(stride=2, depth=(1, 2), width=(16, 32), expand=(0.5, 1)),
+    BottleneckStage(stride=2, depth=(1, 2, 3), width=(32, 48, 64), expand=(0.25, 0.5)),
+    BottleneckStage(stride=2, depth=(1, 2, 3), width=(64, 96, 128), expand=(0.25, 0.5)),
+)
+"""The same with the blocks of a ResNet."""
+MOBILE_STAGES = (
+    StageSpec(stride=2, depth=(1, 2), width=(16, 24), kernel=(3, 5), expand=(2, 3, 4)),
+    StageSpec(stride=2, depth=(1, 2, 3), width=(24, 32, 40), kernel=(3, 5), expand=(3, 4, 6)),
+    StageSpec(stride=2, depth=(2, 3, 4), width=(48, 64, 80), kernel=(3, 5), expand=(3, 4, 6)),
+    StageSpec(stride=1, depth=(1, 2, 3), width=(64, 96, 112), kernel=(3, 5), expand=(3, 4, 6)),
+    StageSpec(stride=2, depth=(1, 2, 3), width=(96, 128, 160), kernel=(3, 5), expand=(3, 4, 6)),
+)
+"""Backbone of presets for colour images of 320 pixels; widths are multiples of 8, as runtimes like."""

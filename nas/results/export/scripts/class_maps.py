@@ -36,6 +36,12 @@ def painted(image: Image.Image, classes: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(mixed.astype(np.uint8))
 
 
+def save(picture: Image.Image, path: Path) -> None:
+    """Writes a picture, into a new folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
 def main(script: Path) -> int:
     """Runs the command line; 1 if an image could not be read."""
     parser = described_parser(__doc__, "FILE")
@@ -55,11 +61,10 @@ def main(script: Path) -> int:
         shares = np.bincount(classes.ravel(), minlength=len(network.classes)) / classes.size
         shown = [i for i in shares.argsort()[::-1] if shares[i] > 0]
         print(f"{file}: {', '.join(f'{network.classes[i]} {shares[i]:.1%}' for i in shown)}")
-        pictures = {options.maps: Image.fromarray(classes), options.pictures: painted(image, classes)}
-        for folder, picture in pictures.items():
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                picture.save(folder / f"{index}-{Path(file).stem}.png")
+        if options.maps is not None:
+            save(Image.fromarray(classes), options.maps / f"{index}-{Path(file).stem}.png")
+        if options.pictures is not None:
+            save(painted(image, classes), options.pictures / f"{index}-{Path(file).stem}.painted.png")
     return int(failed)
 
 
