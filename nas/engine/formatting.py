@@ -190,6 +190,10 @@ def _grouped(options: Mapping[str, Option], titles: Mapping[str, str]) -> list[s
     return parts if hidden <= 0 else [*parts[:_PARTS], f"and {counted(hidden, 'other')}"]
 
 
+SKIPPED = {"heads": "no\N{NO-BREAK SPACE}attention", "hidden": "no\N{NO-BREAK SPACE}MLP"}
+"""The texts of the option 0 of these choices: the layer is without this part."""
+
+
 def option_texts(options: Mapping[str, Option], titles: Mapping[str, str]) -> list[str]:
     """All options of an architecture, those of one part of the network together: ``stage 0, block 1: kernel 3, expand 4``.
 
@@ -200,7 +204,12 @@ def option_texts(options: Mapping[str, Option], titles: Mapping[str, str]) -> li
     texts_by_place: dict[str, list[str]] = {}
     for name, option in options.items():
         place, _, quantity = titles[name].rpartition(SEPARATOR)
-        texts_by_place.setdefault(place, []).append(f"{quantity}\N{NO-BREAK SPACE}{option}")
+        text = (
+            f"{quantity}\N{NO-BREAK SPACE}{option}"
+            if option
+            else SKIPPED.get(quantity, f"{quantity}\N{NO-BREAK SPACE}0")
+        )
+        texts_by_place.setdefault(place, []).append(text)
     return [f"{place}: {', '.join(texts)}" if place else ", ".join(texts) for place, texts in texts_by_place.items()]
 
 

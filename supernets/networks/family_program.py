@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from supernets.errors import LoweringError, SpaceError
 from supernets.networks.capture.blocks import ProgramBlocks
-from supernets.networks.capture.branches import Branch, module_branches
+from supernets.networks.capture.branches import Branch, module_branches, sums, sums_without_branch
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.program import BATCH, TIED, Call, Program, Ref, needed_calls
 from supernets.networks.capture.program_json import program_from_json, program_to_json
@@ -98,7 +98,12 @@ class FamilyProgram:
         for name in dropped - self._branches.keys():
             path = self.prefix + name
             self._branches[name] = module_branches(self.elastic.program, path, self.elastic.shapes)
-        return [branch for name in sorted(dropped) for branch in self._branches[name]]
+        branches = [branch for name in sorted(dropped) for branch in self._branches[name]]
+        return [*branches, *sums_without_branch(self.elastic.program, self._sums, branches)]
+
+    @cached_property
+    def _sums(self) -> list[Branch]:
+        return sums(self.elastic.program)
 
     def specialised(self, architecture: Architecture) -> Program:
         """The program of one network."""

@@ -55,7 +55,7 @@ class LanguageModels:
         """A description in sentences."""
         spec, head = self.spec, "the embeddings' weights" if self.spec.tied else "weights of its own"
         order = "in a given order" if spec.order is not None else f"kept: {spec.kept}"
-        groups = f"{_options(spec.heads)} groups of {_options(spec.queries)} heads"
+        groups = f"{_options(spec.heads, none='no attention')} groups of {_options(spec.queries)} heads"
         if spec.attention_experts is not None:
             groups = f"{_options(spec.attention_experts)} attention experts of {groups}"
         length_limit = f"the networks read texts of at most {self.positions:,} tokens"
@@ -64,7 +64,7 @@ class LanguageModels:
         return [
             f"layout: {spec.layout} ({_LAYOUTS[spec.layout]}), output with {head}",
             f"elastic: {_options(spec.depth)} layers ({order}), width {_options(spec.width)}; in each layer {groups}, and "
-            f"{_options(spec.hidden)} hidden channels{_experts(spec)}",
+            f"{_options(spec.hidden, none='no MLP')} hidden channels{_experts(spec)}",
             f"tokenizer: {self.tokenizer}"
             + (
                 "" if self.vocabulary is None else f", {self.vocabulary:,} tokens; {self.separator} separates documents"
@@ -197,8 +197,14 @@ def _experts(spec: DecoderSpec) -> str:
     return f" of each of {_options(spec.experts)} experts{base}, {active}{shared}"
 
 
-def _options(values: Sequence[int]) -> str:
-    """The options of a dimension: ``2``, ``2 or 4``, ``15 to 30`` for all between."""
+def _options(values: Sequence[int], *, none: str = "0") -> str:
+    """The options of a dimension: ``2``, ``2 or 4``, ``15 to 30`` for all between.
+
+    Args:
+        none: Text of the option 0.
+    """
+    if values[0] == 0:
+        return f"{none} or {_options(values[1:])}"
     if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
         return f"{values[0]} to {values[-1]}"
     *initial, last = map(str, values)

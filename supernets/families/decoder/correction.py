@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.activations import inputs_of, ridged, some_tokens
-from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Layer
+from supernets.families.decoder.decoder_network import CausalAttention, Decoder, Layer
 from supernets.networks.threads import one_thread
 from supernets.networks.tokens import causal_mask
 
 MAX_TOKENS = 2**13
 """Number of tokens on which the largest network's activations are measured."""
 SUBNET_TOKENS, GAP_TOKENS = 2**9, 2**12
-"""Numbers of the first ones of these tokens: those on which each subnet runs, and on which missing layers are replaced."""
+"""Numbers of the first ones of these tokens: those on which each subnet runs, and on which missing parts are replaced."""
 LARGEST_WEIGHT = 10.0
 """The weight of the largest network's activations beside the subnet's."""
 RIDGE = 1e-2
@@ -67,10 +67,10 @@ class Correction:
     - for the subnet's own inputs, on few tokens and after the layers before have been corrected, what brings its residual
       stream to the largest network's.
 
-    After the last layer before others that are left out, the stream is that after these; moments of the largest network are
-    then taken for each subnet. Tokens are weighted by one over the mean square of the largest network's stream, as what follows
-    reads it normalised. Layers whose inputs and sizes are the largest network's are not changed, so that the largest network
-    is not.
+    After the last attention or MLP before others that are left out, the stream is that after these; moments of the largest
+    network are then taken for each subnet. Tokens are weighted by one over the mean square of the largest network's stream, as
+    what follows reads it normalised. Layers whose inputs and sizes are the largest network's are not changed, so that the
+    largest network is not.
 
     One such fit for each layer, on the activations of the whole network, is the correction of Frantar and Alistarh (2022, arXiv
     2208.11580) for groups; fits in turn, on the pruned network's own activations, are SparseGPT's (2023, arXiv 2301.00774).
@@ -89,32 +89,33 @@ class Correction:
         self._ids = some_tokens([ids], SUBNET_TOKENS)[0]
         self._width = network.embedding.words.embedding_dim
         layers = [cast(Layer, layer) for layer in network.layers.values()]
-        self._sizes = [(layer.attention.project.in_features, cast(MLP, layer.mlp).down.in_features) for layer in layers]
         self._queries = [_queries(layer.attention) for layer in layers]
         streams: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(2 * len(layers) + 1)]
         moments: list[_Moments | None] = [None] * (2 * len(layers))
+        self._sizes: list[int] = [0] * (2 * len(layers))
         with one_thread():
             for texts in ids.split(_BATCH_SIZE):
                 mask, turn, x = causal_mask(texts), network.turn(texts), network.embedding(texts)
                 records_stream = len(streams[0]) * _BATCH_SIZE * texts.shape[1] < GAP_TOKENS
                 if records_stream:
                     streams[0].append(_normalised(x))
-                for i, (module, name, norm, arguments) in enumerate(_parts(layers, mask, turn)):
-                    inputs, linear = inputs_of(module, name, norm(x), *arguments), getattr(module, name)
-                    outputs = linear(inputs)
+                for i, part in _parts(network, mask, turn).items():
+                    inputs, linear = part.inputs(x), part.linear
+                    self._sizes[i], outputs = linear.in_features, linear(inputs)
                     x = x + outputs
                     stream = _normalised(x)
                     if records_stream:
                         streams[i + 1].append(stream)
                     batch_moments = _Moments.from_values(inputs, outputs, stream[1], bias=linear.bias is not None)
                     moments[i] = batch_moments.added_to(moments[i], len(texts) / len(ids))
+        self._gap_ids = ids[: sum(len(x) for x, _ in streams[0])]
         self._moments = cast(list[_Moments], moments)
         self._streams: list[tuple[Tensor, ...]] = []
         streams.reverse()
         while streams:  # no parts are held beside the whole of them
             self._streams.append(tuple(map(torch.cat, zip(*streams.pop(), strict=True))))
-        """2 i before layer i, 2 i + 1 before its MLP, and at last before the head: the stream (n, tokens, width) in half
-        precision, divided by its root mean square, and that, (n, tokens, 1)."""
+        """Before each part (see `_parts`), and at last before the head: the stream (n, tokens, width) in half precision,
+        divided by its root mean square, and that, (n, tokens, 1)."""
 
     @torch.no_grad()
     def __call__(self, network: Decoder) -> Decoder:
@@ -128,42 +129,44 @@ class Correction:
         return network
 
     def _correct(self, network: Decoder) -> None:
-        numbers, total = [int(name) for name in network.layers], len(self._sizes)
         mask, turn, x = causal_mask(self._ids), network.turn(self._ids), network.embedding(self._ids)
-        same = x.shape[-1] == self._width and numbers[0] == 0
-        for number, after in zip(numbers, [*numbers[1:], total], strict=True):
-            layer, (heads, hidden) = cast(Layer, network.layers[str(number)]), self._sizes[number]
-            attention, mlp = layer.attention, cast(MLP, layer.mlp)
-            same = same and attention.project.in_features == heads
-            inputs = inputs_of(attention, "project", layer.norm1(x), mask, turn)
-            input_indices = _kept_heads(attention, heads, self._queries[number])
-            moments = self._moments[2 * number]
-            x = self._fitted(x, inputs, attention.project, 2 * number + 1, moments, input_indices, same=same)
-            same = same and mlp.down.in_features == hidden and after == number + 1
-            inputs, input_indices = inputs_of(mlp, "down", layer.norm2(x)), torch.arange(mlp.down.in_features)
-            moments = self._moments[2 * number + 1]
-            if after > number + 1:
-                moments = self._before_missing(layer, number, after)
-            x = self._fitted(x, inputs, mlp.down, 2 * after, moments, input_indices, same=same)
+        parts, end = _parts(network, mask, turn), len(self._sizes)
+        same = x.shape[-1] == self._width and min(parts) == 0
+        for number, after in zip(parts, [*list(parts)[1:], end], strict=True):
+            part = parts[number]
+            same = same and part.linear.in_features == self._sizes[number] and after == number + 1
+            if after == number + 1:
+                moments, input_indices = self._moments[number], self._kept_inputs(part, number)
+            else:
+                moments = self._before_missing(network, number, after)
+                input_indices = torch.arange(part.linear.in_features)
+            x = self._fitted(x, part.inputs(x), part.linear, after, moments, input_indices, same=same)
 
-    def _before_missing(self, layer: Layer, number: int, after: int) -> _Moments:
-        """Returns moments of the largest network for the last layer before missing ones, whose outputs it should add, too.
+    def _kept_inputs(self, part: _Part, number: int) -> Tensor:
+        """The indices, among the inputs of the largest network's linear layer, of those that a subnet's part has."""
+        n, attention = self._sizes[number], part.module
+        if isinstance(attention, CausalAttention):
+            return _kept_heads(attention, n, self._queries[number // 2])
+        return torch.arange(part.linear.in_features)
+
+    def _before_missing(self, network: Decoder, number: int, after: int) -> _Moments:
+        """Returns moments of the largest network for the last part before missing ones, whose outputs it should add, too.
 
         Args:
-            layer: The subnet's layer.
-            number: Its number in the largest network.
-            after: Number of the next layer that is not missing.
+            network: The subnet.
+            number: Number of its part, see `_parts`.
+            after: Number of its next part.
         """
-        (before, before_scale), (target, scale) = self._streams[2 * number + 1], self._streams[2 * after]
-        mlp = cast(MLP, layer.mlp)
-        width = mlp.down.out_features
+        (before, before_scale), (target, scale) = self._streams[number], self._streams[after]
         moments: _Moments | None = None
-        for texts in torch.arange(len(before)).split(_BATCH_SIZE):
-            x = before[texts].float() * before_scale[texts]
-            outputs = target[texts].float() * scale[texts] - x
-            inputs = inputs_of(mlp, "down", layer.norm2(x[..., :width]))
-            batch_moments = _Moments.from_values(inputs, outputs, scale[texts], bias=mlp.down.bias is not None)
-            moments = batch_moments.added_to(moments, len(texts) / len(before))
+        for rows in torch.arange(len(before)).split(_BATCH_SIZE):
+            texts = self._gap_ids[rows]
+            part = _parts(network, causal_mask(texts), network.turn(texts))[number]
+            x = before[rows].float() * before_scale[rows]
+            outputs = target[rows].float() * scale[rows] - x
+            inputs, biased = part.inputs(x[..., : part.linear.out_features]), part.linear.bias is not None
+            batch_moments = _Moments.from_values(inputs, outputs, scale[rows], bias=biased)
+            moments = batch_moments.added_to(moments, len(rows) / len(before))
         return cast(_Moments, moments)
 
     def _fitted(
@@ -202,16 +205,42 @@ class Correction:
         return x + cast(Tensor, linear(inputs))
 
 
-def _parts(layers: Sequence[Layer], mask: Tensor, turn: Any) -> list[tuple[nn.Module, str, nn.Module, tuple[Any, ...]]]:
-    """Attention and MLP of each layer, with the names of their last linear layers, their norms and further arguments."""
-    return [
-        part
-        for layer in layers
-        for part in (
-            (layer.attention, "project", layer.norm1, (mask, turn)),
-            (layer.mlp, "down", layer.norm2, ()),
-        )
-    ]
+@dataclass(frozen=True)
+class _Part:
+    """The attention or the MLP of a layer.
+
+    Attributes:
+        module: The attention or the MLP.
+        last: Name of its last linear layer.
+        norm: The norm of its inputs.
+        arguments: Further arguments of its forward.
+    """
+
+    module: nn.Module
+    last: str
+    norm: nn.Module
+    arguments: tuple[Any, ...] = ()
+
+    @property
+    def linear(self) -> nn.Linear:
+        """Its last linear layer."""
+        return cast(nn.Linear, getattr(self.module, self.last))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """The inputs of the last linear layer for tokens (n, tokens, width) of the residual stream."""
+        return inputs_of(self.module, self.last, self.norm(x), *self.arguments)
+
+
+def _parts(network: Decoder, mask: Tensor, turn: Any) -> dict[int, _Part]:
+    """The parts of a network by number, in their order: 2 i is the attention of layer i, and 2 i + 1 its MLP."""
+    parts = dict[int, _Part]()
+    for name, module in network.layers.items():
+        layer, number = cast(Layer, module), 2 * int(name)
+        if layer.has_attention:
+            parts[number] = _Part(layer.attention, "project", layer.norm1, (mask, turn))
+        if layer.has_mlp:
+            parts[number + 1] = _Part(layer.mlp, "down", layer.norm2)
+    return parts
 
 
 def _queries(attention: CausalAttention) -> int:

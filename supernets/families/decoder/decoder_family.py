@@ -3,7 +3,7 @@ hidden channels layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from supernets.families.shared.transformer_family import INITIAL_STD, SHARED, Tr
 from supernets.networks.family_program import View
 from supernets.networks.language_models import SCORED
 from supernets.networks.rotary import frequencies
+from supernets.space import Architecture, Choice
 from supernets.space.axes import NamedDims
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
@@ -27,6 +28,8 @@ _ROUTER = "router"
 """The block of the router that all layers have in common."""
 ATTENTION_EXPERTS = "attention_experts"
 """The choice of the number of attention experts in a layer."""
+PARTS: Mapping[str, tuple[str, ...]] = {"heads": ("norm1", "attention"), "hidden": ("norm2", "mlp")}
+"""Choices whose option 0 skips a part of a layer, and the modules of that part."""
 _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
@@ -121,6 +124,32 @@ class DecoderFamily(TransformerFamily):
     def layers_of_depth(self, stack: Stack, depth: int) -> tuple[int, ...]:
         order = self.spec.order
         return super().layers_of_depth(stack, depth) if order is None else tuple(sorted(order[len(order) - depth :]))
+
+    def layer_choices(self, stack: Stack, layer: str, requires: tuple[str, int] | None) -> Iterable[Choice]:
+        choices, heads = list(super().layer_choices(stack, layer, requires)), self.spec.heads
+        if heads[0] > 0:
+            return choices
+        choices.sort(key=lambda choice: choice.kind != "heads")  # which others require
+        first = stack.layers[self.layers_of_depth(stack, stack.depths[0])[0]]
+        if layer == first:
+            return [replace(choices[0], options=heads[1:]), *choices[1:]]
+        skipped = {ATTENTION_EXPERTS, "queries"}
+        return [replace(c, requires=(f"{layer}.heads", 1)) if c.kind in skipped else c for c in choices]
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        """The layers that the depth drops, and those of which both parts are skipped; of others, the modules of one part."""
+        dropped, options = set(super().dropped(architecture)), self.space.values(architecture)
+        (stack,) = self.stacks
+        for layer, module in zip(stack.layers, stack.modules, strict=True):
+            skipped = [names for kind, names in PARTS.items() if options.get(f"{layer}.{kind}") == 0]
+            if module not in dropped:
+                names = (f"{module}.{name}" for part in skipped for name in part)
+                dropped.update([module] if len(skipped) == len(PARTS) else names)
+        return frozenset(dropped)
+
+    def layer_numbers(self, architecture: Architecture) -> tuple[int, ...]:
+        dropped = self.dropped(architecture)
+        return tuple(i for i, module in enumerate(self.stacks[0].modules) if module not in dropped)
 
     def constructed(self) -> nn.Module:
         spec, biased, width = self.spec, self.biased, self.spec.width[-1]

@@ -110,7 +110,7 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then an MLP or experts, each on normalised tokens and with a skip."""
+    """Attention, then an MLP or experts, each on normalised tokens and with a skip; a subnet's may be without one of them."""
 
     mlp: Any
     """An `MLP` or an `ExpertLayer`."""
@@ -135,13 +135,25 @@ class Layer(nn.Module):
             mask, turn, past, filled: Arguments of `CausalAttention`.
             routed: Outputs of the network's router; None without one.
         """
-        router_outputs = () if routed is None else (routed,)
-        if past is None:
-            x = x + self.attention(self.norm1(x), mask, turn)
-            return x + self.mlp(self.norm2(x), *router_outputs)
-        attended, key, value = self.attention(self.norm1(x), mask, turn, past, filled)
-        x = x + attended
-        return x + self.mlp(self.norm2(x), *router_outputs), key, value
+        cache: list[Tensor] = []
+        if self.has_attention:
+            attended = self.attention(self.norm1(x), mask, turn, past, filled)
+            if past is not None:
+                attended, *cache = attended
+            x = x + attended
+        if self.has_mlp:
+            x = x + self.mlp(self.norm2(x), *(() if routed is None else (routed,)))
+        return x if past is None else (x, *cache)
+
+    @property
+    def has_attention(self) -> bool:
+        """False for a layer of a subnet that skips its attention, and has no cache."""
+        return "attention" in self._modules
+
+    @property
+    def has_mlp(self) -> bool:
+        """False for a layer of a subnet that skips its MLP."""
+        return "mlp" in self._modules
 
 
 class Embedding(nn.Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import onnx
 import torch
@@ -17,7 +17,7 @@ from supernets.networks.onnx_graph.ir import OUTPUT
 from supernets.networks.tokens import causal_mask, last_token
 
 if TYPE_CHECKING:  # a decoder has its served models
-    from supernets.families.decoder.decoder_network import Decoder
+    from supernets.families.decoder.decoder_network import Decoder, Layer
 
 PREFILL, STEP, PORTABLE_STEP = "prefill", "step", "portable-step"
 """Names of the models: of prompts; of steps, with the cache in place if heads have a multiple of `_CHANNELS` channels; and of
@@ -38,7 +38,7 @@ class Served(nn.Module):
         self.network = network
 
     def forward(self, ids: Tensor, padding: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-        """Logits of the token after the last one (n, vocabulary); then keys and values of each layer, by turns.
+        """Logits of the token after the last one (n, vocabulary); then keys and values of each layer with attention, by turns.
 
         Args:
             ids: (n, tokens), int64, at least one; prompts of different lengths are padded at their beginnings with any token.
@@ -75,14 +75,14 @@ def _served(
     x = network.embedding(ids, padding, before, filled)
     routed = None if network.router is None else network.router(x)
     cache: list[Tensor] = []
-    for i, layer in enumerate(network.layers.values()):
-        x, key, value = layer(x, mask, turn, past[2 * i : 2 * i + 2], filled, routed)
-        cache += [key, value]
+    for layer in network.layers.values():
+        x, *layer_cache = layer(x, mask, turn, past[len(cache) : len(cache) + 2], filled, routed)
+        cache += layer_cache
     return network.head(last_token(x), network.table), *cache
 
 
 def cache_names(n: int, prefix: str) -> list[str]:
-    """The names of the keys and values of each of n layers, in the order of `Served`.
+    """The names of the keys and values of each of n layers with attention, in the order of `Served`.
 
     Args:
         prefix: ``past`` for inputs, ``present`` for outputs.
@@ -92,7 +92,7 @@ def cache_names(n: int, prefix: str) -> list[str]:
 
 def lower_prefill(network: Decoder) -> bytes:
     """The ONNX model that reads prompts: `IDS` (n, tokens) and `PADDING` (n,), int64, -> `OUTPUT` (n, vocabulary), and for each
-    layer ``present.I.key`` and ``present.I.value`` (n, groups, tokens, head_size).
+    layer with attention ``present.I.key`` and ``present.I.value`` (n, groups, tokens, head_size).
 
     Prompts of a batch are padded at their beginnings, with any token; `PADDING` counts these.
 
@@ -108,7 +108,7 @@ def lower_prefill(network: Decoder) -> bytes:
 def lower_step(network: Decoder) -> bytes:
     """The ONNX model that reads one more token of each text: as of `lower_prefill`, with `IDS` (n, 1) and ``past.I.key`` and
     ``past.I.value``, which are what the call before returned as present."""
-    return _lowered(network, STEPS, [IDS, PADDING, *cache_names(len(network.layers), "past")])
+    return _lowered(network, STEPS, [IDS, PADDING, *cache_names(len(cache_shapes(network)), "past")])
 
 
 def lower_step_in_place(network: Decoder) -> bytes:
@@ -120,7 +120,7 @@ def lower_step_in_place(network: Decoder) -> bytes:
     Its attention is an operation of ONNX Runtime, GroupQueryAttention, which copies the cache unless outputs are bound to the
     memory of inputs (`hardware_profiles.runtimes.onnx_runtime`).
     """
-    return _lowered(network, STEPS_IN_PLACE, [IDS, PADDING, FILLED, *cache_names(len(network.layers), "past")])
+    return _lowered(network, STEPS_IN_PLACE, [IDS, PADDING, FILLED, *cache_names(len(cache_shapes(network)), "past")])
 
 
 class ServedModels(Mapping[str, bytes]):
@@ -158,8 +158,9 @@ def is_in_place_step(step: bytes) -> bool:
 
 
 def cache_shapes(network: Decoder) -> list[tuple[int, int]]:
-    """Returns, for each layer, the numbers of heads and of channels of its keys, which its values have, too."""
-    attentions: list[Any] = [layer.attention for layer in network.layers.values()]
+    """Returns, for each layer with attention, the numbers of heads and of channels of its keys, which its values have, too."""
+    layers = cast("Iterable[Layer]", network.layers.values())
+    attentions = [layer.attention for layer in layers if layer.has_attention]
     return [(attention.key.out_features // attention.head_size, attention.head_size) for attention in attentions]
 
 
@@ -189,4 +190,4 @@ STEPS_IN_PLACE = View(
 
 
 def _lowered(network: Decoder, view: View, inputs: Sequence[str]) -> bytes:
-    return view_of(network, view).served_onnx(inputs, [OUTPUT, *cache_names(len(network.layers), "present")])
+    return view_of(network, view).served_onnx(inputs, [OUTPUT, *cache_names(len(cache_shapes(network)), "present")])

@@ -18,7 +18,9 @@ class DecoderSpec(LayersSpec):
     """A whole space of the family.
 
     Attributes:
-        heads: numbers of heads of keys and values of a layer's attention, each with its heads of queries: a group.
+        heads: numbers of heads of keys and values of a layer's attention, each with its heads of queries: a group. 0 is a layer
+            without attention, and without its norm; the first layer that all networks have is never without.
+        hidden: channels of a layer's MLP. 0 is a layer without an MLP, and without its norm.
         queries: heads of queries of a group; with one, every head has its own keys and values.
         layout: ``llama`` has root-mean-square norms, rotary positions, a gated MLP and no biases; ``gpt2`` has layer norms,
             learned positions, a plain MLP and biases.
@@ -38,6 +40,8 @@ class DecoderSpec(LayersSpec):
             with shared keys and values. None for one attention and no router.
     """
 
+    heads: Annotated[tuple[int, ...], Options(128, minimum=0)]
+    hidden: Annotated[tuple[int, ...], Options(65536, minimum=0)]
     queries: Annotated[tuple[int, ...], Options(128)] = (1,)
     layout: Literal["llama", "gpt2"] = "llama"
     tied: bool = True
@@ -50,6 +54,13 @@ class DecoderSpec(LayersSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, part in (("heads", "attention"), ("hidden", "MLP")):
+            if getattr(self, name) == (0,):
+                raise DimensionError(name, f"[0] is no {part} in any layer; end it in a larger number")
+        if self.experts is not None and self.hidden[0] == 0:
+            raise DimensionError(
+                "hidden", "0 is a layer without an MLP, and these layers have experts; begin it with 1 or more"
+            )
         if self.order is not None and sorted(self.order) != list(range(self.depth[-1])):
             layers = f"each of the layers 0 to {self.depth[-1] - 1} once"
             raise DimensionError("order", f"expected {layers}, got {list(self.order)}")

@@ -25,10 +25,10 @@ TOKENS = 2**12
 class RemovedEnergy:
     """The energy of what subnets of a decoder lack, layer by layer, on texts.
 
-    For missing heads, queries and hidden channels it is the square of what they add to the residual stream in the whole
-    network, as a share of the stream's square after the layer, the mean over tokens; for a missing layer that of all that it
-    adds. Nothing is trained or corrected, and errors of different layers count as independent of each other. Channels of the
-    stream that are missing do not count.
+    For missing heads, queries and hidden channels, to all of a layer's, it is the square of what they add to the residual
+    stream in the whole network, as a share of the stream's square after the layer, the mean over tokens; for a missing layer
+    that of all that it adds. Nothing is trained or corrected, and errors of different layers count as independent of each
+    other. Channels of the stream that are missing do not count.
 
     The logarithm of a corrected one-shot subnet's perplexity is about linear in the sum over layers: a line through 20 subnets
     of SmolLM2-135M predicts the perplexities of others with errors of 8 %, one by multiply-accumulates with 12 %.
@@ -43,6 +43,7 @@ class RemovedEnergy:
     @torch.no_grad()
     def __init__(self, family: DecoderFamily, network: Decoder, batches: Iterable[Tensor]) -> None:
         self._family, options = family, family.layer_options()
+        self._smallest_queries = options["queries"][0]
         self._attention: list[dict[tuple[Option, Option], float]] = []
         self._hidden: list[dict[Option, float]] = []
         with one_thread():
@@ -63,7 +64,8 @@ class RemovedEnergy:
         for row, architecture in zip(energies, architectures, strict=True):
             values = self._family.space.values(architecture)
             for i in self._family.layer_numbers(architecture):
-                heads, queries, hidden = (values[f"layer{i}.{name}"] for name in ("heads", "queries", "hidden"))
+                heads, hidden = values[f"layer{i}.heads"], values[f"layer{i}.hidden"]
+                queries = values.get(f"layer{i}.queries", self._smallest_queries)  # none without attention
                 row[i] = self._attention[i][heads, queries] + self._hidden[i][hidden]
         return energies
 

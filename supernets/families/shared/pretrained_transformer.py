@@ -319,12 +319,18 @@ def uniform_options(family: TransformerFamily, architecture: Architecture, *, no
     """The options that all layers of a network have, by name; raises `ExportError` if they differ, and names them."""
     values, layer_numbers = family.space.values(architecture), family.layer_numbers(architecture)
     chosen = {
-        name: [cast(int, values[f"{family.layer}{i}.{name}"]) for i in layer_numbers] for name in family.layer_options()
+        name: [cast(int, values.get(f"{family.layer}{i}.{name}", 0)) for i in layer_numbers]
+        for name in family.layer_options()
     }
     if differing := [f"{name} {options}" for name, options in chosen.items() if len(set(options)) > 1]:
         raise not_writable(
             f"the transformers library has no {noun} whose layers differ, and the layers {list(layer_numbers)} of this "
             f"network have {' and '.join(differing)}; choose one whose layers are alike (a search of a nested space has no "
             "others), or export ONNX"
+        )
+    if skipped := [name for name, options in chosen.items() if options[0] == 0 and name in ("heads", "hidden")]:
+        raise not_writable(
+            f"the transformers library has no {noun} of which all layers have {skipped[0]} 0; choose another network, or "
+            "export ONNX"
         )
     return {name: options[0] for name, options in chosen.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from supernets.errors import SpaceError
-from supernets.networks.capture.program import Call, Program, Ref, is_constant
+from supernets.networks.capture.program import Call, Program, Ref, is_constant, replacement
 from supernets.space.axes import Dim
 
 _INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
@@ -131,6 +131,34 @@ def _module_branch(program: Program, path: str, shapes: Mapping[str, tuple[Dim, 
         raise SpaceError(problem, code="family.inconsistent")
     end = next(i for i in calls if results[0] in program.calls[i].outputs)
     return Branch(tuple(calls), end, skips[0])
+
+
+def sums(program: Program) -> list[Branch]:
+    """The sums of two values of a program, each as a branch without calls in whose place the first value goes on."""
+    branches = []
+    for index, call in enumerate(program.calls):
+        if call.name == "add" and call.arguments.get("alpha", 1) == 1:
+            first, *others = call.reads()
+            branches += [Branch((), index, first)] if len(others) == 1 else []
+    return branches
+
+
+def sums_without_branch(program: Program, every_sum: Sequence[Branch], dropped: Sequence[Branch]) -> list[Branch]:
+    """The sums of a value and a residual branch whose calls are all left out: in the place of each, the value goes on.
+
+    Args:
+        every_sum: The `sums` of the program.
+        dropped: Branches that are left out, for instance the norm and the attention of a layer.
+    """
+    skips = {program.calls[branch.sum].outputs[0]: branch.skip for branch in dropped}
+    lost, lone_sums = {i for branch in dropped for i in (*branch.calls, branch.sum)}, list[Branch]()
+    for branch in every_sum if skips else ():
+        call = program.calls[branch.sum]
+        first, second = call.reads()
+        if branch.sum not in lost and first != second and replacement(first, skips) == replacement(second, skips):
+            lone_sums.append(branch)
+            skips[call.outputs[0]] = branch.skip
+    return lone_sums
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,15 @@ def test_options_of_one_part_of_the_network_are_together() -> None:
     ]
 
 
+def test_parts_that_a_layer_skips_are_named() -> None:
+    options = {"layer3.heads": 0, "layer3.hidden": 64, "layer4.heads": 2, "layer4.hidden": 0}
+    texts = option_texts(options, {name: title_of_name(name) for name in options})
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts] == [
+        "layer 3: no attention, hidden 64",
+        "layer 4: heads 2, no MLP",
+    ]
+
+
 def test_times_have_their_zone() -> None:
     moment = datetime(2026, 12, 1, 16, 7, 59, tzinfo=timezone(timedelta(hours=1)))
     assert moment_text(moment) == "2026-12-01 15:07 UTC"

@@ -71,6 +71,8 @@ SLICED: dict[str, Family] = {
     "encoder_experts": test_encoder.EXPERTS,
     "decoder_ordered": test_decoder.ORDERED,
     "decoder_attention_experts": test_decoder.ATTENTION_EXPERTS,
+    "decoder_skips": test_decoder.SKIPS,
+    "decoder_gpt2_skips": test_decoder.GPT2_SKIPS,
     "decoder_low_rank": test_decoder.LOW_RANK,
     "decoder_one_router": test_decoder.ONE_ROUTER,
     "decoder_gpt2_experts": test_decoder.GPT2_EXPERTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import onnx
@@ -15,12 +16,15 @@ from nas.jobs.evaluation.served_memory import ServedMemory
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.data import DataSet, head, load_data
 from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
+from supernets.families.decoder.decoder_serving import cache_shapes
 from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.sharing.base import Supernet
 from supernets.tasks import LanguageModelling
 from supernets.training.checkpoint import make_supernet
 from tests.nas.jobs.evaluation.test_measuring_evaluator import Listening
 from tests.supernets.data.test_documents import BLOCK, OPTIONS, document
+from tests.supernets.families.decoder.test_decoder_family import SKIPS
 
 BATCH, CONTEXT, PROMPT = 3, 9, 5
 PRECISIONS = ("fp32", "int8", "int4")
@@ -111,6 +115,18 @@ def test_memory_is_computed_and_activations_stay_in_fp32(evaluator: MeasuringEva
     assert values["kv_cache_mib"] == [2 * 2 * 2 * 8 * 4 * BATCH * CONTEXT / 2**20] * 3
     assert values["activation_bytes"] == [supernet.cost(network).activation_bytes] * 3
     assert values["model_mib"][0] > 3 * values["model_mib"][1] > 3.5 * values["model_mib"][2] > 0
+
+
+def test_layers_without_attention_have_no_cache() -> None:
+    supernet = make_supernet(SKIPS)
+    networks = [supernet.space.smallest, supernet.space.largest, supernet.space.sample(np.random.default_rng(3))]
+    memory = ServedMemory(supernet, CONTEXT, BATCH)
+    shapes = [cache_shapes(cast(Decoder, supernet.extract(network))) for network in networks]
+    assert len(set(map(len, shapes))) > 1
+    expected = [sum(2 * 4 * BATCH * CONTEXT * heads * size for heads, size in own) / 2**20 for own in shapes]
+    assert memory.mib("kv_cache_mib", networks, ["fp32"] * 3).tolist() == pytest.approx(expected)
+    stored = [sum(4 * t.numel() for t in supernet.extract(network).parameters()) / 2**20 for network in networks]
+    assert memory.mib("model_mib", networks, ["fp32"] * 3).tolist() == pytest.approx(stored)
 
 
 def test_memory_of_networks_that_are_not_served_fails(supernet: Supernet, data: DataSet) -> None:

@@ -14,7 +14,7 @@ from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, texts
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, SKIPS, texts
 
 IDS = texts(80)
 
@@ -84,6 +84,26 @@ def test_the_layer_before_a_missing_one_does_its_work(supernet: Supernet) -> Non
     network = corrector(supernet)(extracted(supernet, architecture))
     kept, missing = (0, 1) if "2" in network.layers else (1, 2)
     assert error_after(network, whole, kept, missing) < 0.9 * error_after(plain, whole, kept, missing)
+
+
+@pytest.mark.parametrize(
+    ("levels", "end", "fitted"),
+    [
+        ({"layer2_heads": 0}, 2, "layers.1.mlp.down.weight"),
+        ({"layer1_hidden": 0}, 1, "layers.1.attention.project.weight"),
+    ],
+    ids=str,
+)
+def test_the_part_before_a_missing_one_does_its_work(levels: dict[str, int], end: int, fitted: str) -> None:
+    supernet = invariants.randomised(make_supernet(SKIPS))
+    architecture = changed(supernet, **levels)
+    whole, plain = extracted(supernet, supernet.space.largest), extracted(supernet, architecture)
+    network = corrector(supernet)(extracted(supernet, architecture))
+    assert error_after(network, whole, end, end) < 0.9 * error_after(plain, whole, end, end)
+    before = plain.state_dict()
+    assert (
+        next(name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])) == fitted
+    )
 
 
 def test_networks_of_all_sizes_are_corrected(supernet: Supernet) -> None:

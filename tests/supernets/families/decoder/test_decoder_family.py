@@ -37,6 +37,11 @@ SCALED = DecoderFamily(SPEC, **SIZES, scaling=(4.0, 1.0, 4.0, 8.0))
 """With frequencies as Llama 3 scales them."""
 ATTENTION_EXPERTS = DecoderFamily(replace(SPEC, attention_experts=(1, 2, 3)), **SIZES)
 """With queries and projections as in BAM."""
+SKIPS = DecoderFamily(replace(SPEC, heads=(0, 2, 3), hidden=(0, 16, 28), order=(0, 2, 1)), **SIZES)
+"""Without attention or MLP in some layers; all networks have the layer 1."""
+GPT2_SKIPS = DecoderFamily(
+    replace(SPEC, heads=(0, 3), hidden=(0, 28), queries=(1,), layout="gpt2", attention_experts=(1, 2)), **SIZES
+)
 EXPERTS = DecoderFamily(
     replace(SPEC, experts=(2, 3, 5), active_experts=(1, 2, 5), gates="softmax-all", shared_hidden=6, shared_gate=True),
     **SIZES,
@@ -130,10 +135,12 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
         numbers = [i for i in range(3) if f"layer{i}.heads" in values]
         assert len(numbers) == values["depth"]
         for i in numbers:
-            heads, queries = int(values[f"layer{i}.heads"]), int(values[f"layer{i}.queries"])
-            x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
+            if heads := int(values[f"layer{i}.heads"]):
+                queries = int(values[f"layer{i}.queries"])
+                x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
             k, top_p = int(values.get(f"layer{i}.active_experts", 0)), float(values.get(f"layer{i}.top_p", 1))
-            x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k, top_p, common)
+            if values[f"layer{i}.hidden"]:
+                x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k, top_p, common)
         words = weights.get("head.words.weight", weights["embedding.words.weight"])
         out.append(norm(x, "head.norm") @ words.T)
     return torch.stack(out)
@@ -160,6 +167,27 @@ class TestDescription:
             for layers in map(ORDERED.layer_numbers, invariants.architectures(make_supernet(ORDERED), 6))
         }
         assert numbers == {1: (0,), 2: (0, 2), 3: (0, 1, 2)}
+
+    def test_the_first_layer_of_all_networks_has_attention(self) -> None:
+        options = {choice.name: choice.options for choice in SKIPS.space.choices}
+        assert [options[f"layer{i}.heads"] for i in range(3)] == [(0, 2, 3), (2, 3), (0, 2, 3)]
+        levels = [0 if c.kind == "heads" else len(c.options) - 1 for c in SKIPS.space.choices]
+        values = SKIPS.space.values(SKIPS.space.canonical(levels))
+        assert [values.get(f"layer{i}.queries") for i in range(3)] == [None, 2, None]
+
+    def test_a_layer_without_both_parts_is_none(self) -> None:
+        space, skipped = SKIPS.space, ("layer2.heads", "layer2.hidden", "layer0.hidden")
+        network = space.canonical([0 if c.name in skipped else len(c.options) - 1 for c in space.choices])
+        assert SKIPS.dropped(network) == {"layers.2", "layers.0.norm2", "layers.0.mlp"}
+        assert SKIPS.layer_numbers(network) == (0, 1)
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [({"heads": (0,)}, "no attention"), ({"hidden": (0,)}, "no MLP"), ({"hidden": (0, 5)}, "experts")],
+    )
+    def test_parts_that_no_layer_has_are_rejected(self, changes: dict[str, tuple[int, ...]], words: str) -> None:
+        with raises("space.invalid-dimension", f"{next(iter(changes))}: ", words):
+            replace(EXPERTS.spec if words == "experts" else SPEC, **changes)
 
     def test_one_attention_is_none_of_several(self) -> None:
         with raises("space.invalid-dimension", "attention_experts: ", "[1]"):

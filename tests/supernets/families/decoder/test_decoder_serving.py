@@ -42,10 +42,12 @@ from tests.supernets import invariants
 from tests.supernets.families.decoder.test_decoder_family import (
     ATTENTION_EXPERTS,
     GPT2,
+    GPT2_SKIPS,
     LLAMA,
     ORDERED,
     SCALED,
     SIZES,
+    SKIPS,
     texts,
 )
 
@@ -57,8 +59,8 @@ Call = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 @pytest.fixture(
     scope="module",
-    params=[LLAMA, GPT2, ORDERED, SCALED, ATTENTION_EXPERTS],
-    ids=["llama", "gpt2", "ordered", "scaled", "attention-experts"],
+    params=[LLAMA, GPT2, ORDERED, SCALED, ATTENTION_EXPERTS, SKIPS],
+    ids=["llama", "gpt2", "ordered", "scaled", "attention-experts", "skips"],
 )
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     return invariants.randomised(make_supernet(request.param))
@@ -86,7 +88,7 @@ def by_runtime(network: Decoder) -> Call:
     models = {False: lower_prefill(network), True: lower_step(network)}
     for model in models.values():
         onnx.checker.check_model(model, full_check=True)
-    names = cache_names(len(network.layers), "past")
+    names = cache_names(len(cache_shapes(network)), "past")
 
     def call(ids: Tensor, padding: Tensor, past: list[Tensor]) -> list[Tensor]:
         cache = {name: own.numpy() for name, own in zip(names, past, strict=bool(past))}
@@ -150,7 +152,7 @@ def in_place_by_torch(network: Decoder) -> Call:
 def in_place_by_runtime(network: Decoder) -> Call:
     model = lower_step_in_place(network)
     onnx.checker.check_model(model, full_check=True)
-    names = [FILLED, *cache_names(len(network.layers), "past")]
+    names = [FILLED, *cache_names(len(cache_shapes(network)), "past")]
 
     def call(ids: Tensor, padding: Tensor, past: list[Tensor]) -> list[Tensor]:
         cache = {name: own.numpy() for name, own in zip(names, past, strict=True)}
@@ -164,7 +166,9 @@ def in_place_by_runtime(network: Decoder) -> Call:
 @pytest.mark.parametrize("n", LENGTHS)
 @pytest.mark.parametrize("made", [in_place_by_torch, in_place_by_runtime])
 @pytest.mark.parametrize(
-    "family", [LLAMA, GPT2, ORDERED, ATTENTION_EXPERTS], ids=["llama", "gpt2", "ordered", "attention-experts"]
+    "family",
+    [LLAMA, GPT2, ORDERED, ATTENTION_EXPERTS, GPT2_SKIPS],
+    ids=["llama", "gpt2", "ordered", "attention-experts", "gpt2-skips"],
 )
 @torch.no_grad()
 def test_steps_in_place_equal_the_whole_forward(family: DecoderFamily, n: int, made: Callable[[Decoder], Call]) -> None:

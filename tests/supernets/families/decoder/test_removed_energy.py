@@ -17,7 +17,7 @@ from supernets.space import Option
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_activations import observed
-from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, texts
+from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, SKIPS, texts
 
 
 def by_hand(
@@ -33,11 +33,11 @@ def by_hand(
     heads, queries, hidden = (
         cast("int | None", values.get(f"layer{i}.{name}")) for name in ("heads", "queries", "hidden")
     )
-    if hidden is None:
+    if hidden is None or (heads, hidden) == (0, 0):
         return ((after - before).square().mean(-1) / stream).mean().item()
     attended, neurons = (seen[f"layers.{i}.{name}"][0].clone() for name in ("attention.project", "mlp.down"))
     spec = family.spec
-    attended.view(len(stream), spec.heads[-1], spec.queries[-1], spec.head_size)[:, :heads, :queries] = 0
+    attended.view(len(stream), spec.heads[-1], spec.queries[-1], spec.head_size)[:, :heads, : queries or 0] = 0
     neurons[:, :hidden] = 0
     parts = [
         inputs @ network.get_parameter(f"layers.{i}.{name}.weight").T
@@ -47,7 +47,7 @@ def by_hand(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "ordered"])
+@pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SKIPS], ids=["llama", "gpt2", "ordered", "skips"])
 def test_it_is_what_missing_parts_add_to_the_stream(family: DecoderFamily) -> None:
     supernet, ids = invariants.randomised(make_supernet(family)), texts(40)
     network = cast(Decoder, supernet.extract(family.space.largest))
