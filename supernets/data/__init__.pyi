@@ -15,6 +15,8 @@ from .dense.label_summary import label_summary as label_summary
 from .in_memory import DataSet as DataSet
 from .in_memory import Part as Part
 from .in_memory import head as head
+from .kept_tokens import CutVocabulary as CutVocabulary
+from .kept_tokens import KeptTokens as KeptTokens
 from .labelled_examples import Examples as Examples
 from .labelled_examples import OnProgress as OnProgress
 from .labelled_examples import Source as Source

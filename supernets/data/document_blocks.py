@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from supernets.data.in_memory import DataSet, Part
+from supernets.data.kept_tokens import KeptTokens
 from supernets.data.labelled_examples import Examples, Source, malformed
 from supernets.data.multiple_choice import choice_part, read_questions
 from supernets.data.options import DocumentOptions
 from supernets.data.preprocessing import BlockFormat
 from supernets.data.splitting import Split
 from supernets.data.tokenizing import DocumentTokenizer, tokenizer_for
+from supernets.data.vocabulary import choose_tokens, cut_tokenizer, cut_vocabulary
 
 NOTHING = -1
 """The number of the document of positions that fill the last block."""
@@ -27,10 +30,30 @@ def block_data_set(name: str, source: Source, split: Split, options: DocumentOpt
     (n, block - 1, 3): the next token, the number of its document and the bytes of text that it has; `NOTHING` is the document
     where a block is filled up. Questions on which networks are scored belong to the validation and the test part.
 
+    Where the options cut the tokenizer's vocabulary, the data set has the tokens of the largest of them.
+
     Raises:
         DataError: the tokenizer or the questions cannot be used, or the training part is shorter than a block.
     """
-    tokenizer = tokenizer_for(split.train.inputs.tolist(), options)
+    texts = split.train.inputs.tolist()
+    whole = tokenizer_for(texts, options)
+    if options.kept is None:
+        return _tokenized(name, source, split, options, whole)
+    kept = (
+        options.kept
+        if isinstance(options.kept, KeptTokens)
+        else choose_tokens(whole, texts, options.kept, source.where)
+    )
+    tokenizers = [cut_tokenizer(whole, kept.tokens[:size]) for size in kept.sizes]
+    effect = cut_vocabulary(whole, kept, tokenizers, split.validation.inputs.tolist(), source.where)
+    *smaller, data = (_tokenized(name, source, split, options, tokenizer) for tokenizer in tokenizers)
+    return replace(data, vocabulary=effect, by_vocabulary=dict(zip(kept.sizes, smaller, strict=False)))
+
+
+def _tokenized(
+    name: str, source: Source, split: Split, options: DocumentOptions, tokenizer: DocumentTokenizer
+) -> DataSet:
+    """The data set in a tokenizer's tokens."""
     questions = {} if options.choices is None else read_questions(options.choices, encoding=options.encoding)
     choices = {part: choice_part(members, tokenizer, block=options.block) for part, members in questions.items()}
     train, validation, test = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torch import Tensor
 
+from supernets.data.kept_tokens import CutVocabulary
 from supernets.data.labelled_examples import listed, wrong_kind
 from supernets.data.preprocessing import BlockFormat, Format, ImageFormat, RowFormat, TextFormat
 
@@ -108,6 +110,8 @@ class DataSet:
         format: Form of the examples and their preprocessing, which deployments repeat.
         skipped: names of files that cannot be used and were left out.
         targets: the kind of the labels: ``classes``, or another for which there is a task.
+        vocabulary: the vocabulary that was cut from the tokenizer's, and what that does to the texts; None where it is whole.
+        by_vocabulary: the same texts in the tokens of smaller vocabularies, by their numbers of tokens.
     """
 
     name: str
@@ -118,6 +122,8 @@ class DataSet:
     format: Format
     skipped: tuple[str, ...] = ()
     targets: str = "classes"
+    vocabulary: CutVocabulary | None = None
+    by_vocabulary: Mapping[int, DataSet] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:

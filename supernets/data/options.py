@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from supernets.data.kept_tokens import KeptTokens
 from supernets.data.labelled_examples import invalid_option
 
 ENCODINGS = (
@@ -154,6 +155,8 @@ class DocumentOptions:
         text_column: Column of a table; None takes the column with a usual name.
         source_column, target_column: Columns of a table of pairs, as `text_column`; each side has at most `block` tokens.
         encoding: Encoding of the files, as in `TextOptions`.
+        kept: Vocabularies that are cut from the tokenizer's, see `supernets.data.vocabulary`: shares of its tokens (at most 1)
+            or numbers of them, chosen by the training part; or the tokens that were chosen before. None for all tokens.
 
     Raises:
         DataError: a number is out of its range, or the encoding is unknown.
@@ -169,6 +172,7 @@ class DocumentOptions:
     source_column: str | None = None
     target_column: str | None = None
     encoding: str = "utf-8"
+    kept: tuple[float, ...] | KeptTokens | None = None
 
     def __post_init__(self) -> None:
         if self.block < 2:

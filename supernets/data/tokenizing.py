@@ -184,7 +184,7 @@ class DocumentTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, where: str, text: str, separator: str | None) -> None:
-        self._where, self.json = where, text
+        self.where, self.json = where, text
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
@@ -225,9 +225,25 @@ class DocumentTokenizer:
         """The rows of a table of embeddings, see `_rows`."""
         return _rows(self._tokenizer)
 
+    @property
+    def n_tokens(self) -> int:
+        """The number of tokens, with added ones."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def described_by(self, text: str) -> DocumentTokenizer:
+        """The tokenizer that the text of a ``tokenizer.json`` describes, with the name and the separator of this one."""
+        from tokenizers import Tokenizer
+
+        return DocumentTokenizer(Tokenizer.from_str(text), where=self.where, text=text, separator=self.separator_token)
+
+    def spans(self, document: str, name: str) -> Counter[tuple[int, int, int]]:
+        """The counts of a document's tokens by first character, character after the last one, and id."""
+        encoding = _encoded(self._tokenizer, document, name, self.where, add_special_tokens=False)
+        return Counter((*span, id) for span, id in zip(encoding.offsets, encoding.ids, strict=True))
+
     def encode(self, document: str, name: str) -> tuple[list[int], list[int]]:
         """The ids of a document's tokens, and the bytes of text of each, whose sum may lack what no token has."""
-        encoding = _encoded(self._tokenizer, document, name, self._where, add_special_tokens=False)
+        encoding = _encoded(self._tokenizer, document, name, self.where, add_special_tokens=False)
         ends = np.fromiter((end for _, end in encoding.offsets), dtype=np.int64, count=len(encoding.offsets))
         widths = np.array([len(character.encode()) for character in document], dtype=np.int64)
         up_to = np.concatenate([[0], np.cumsum(widths)])[np.maximum.accumulate(ends)] if len(ends) else ends
@@ -336,6 +352,13 @@ def _setting(path: Path, key: str) -> Any:
         return None
 
 
+def byte_characters() -> list[str]:
+    """The characters that stand for the 256 bytes in tokenizers of bytes, sorted."""
+    from tokenizers import pre_tokenizers
+
+    return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
 def train_byte_pairs(texts: Sequence[str], *, vocabulary: int, special: str) -> Tokenizer:
     """A tokenizer of pairs of bytes that can restore every text, with one special token; the same in every process."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -348,7 +371,7 @@ def train_byte_pairs(texts: Sequence[str], *, vocabulary: int, special: str) -> 
         show_progress=False,
         special_tokens=[special],
         min_frequency=_MIN_FREQUENCY,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        initial_alphabet=byte_characters(),
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer

@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "pretrained"
 
     @property
+    def vocabulary_file(self) -> Path:
+        """The tokens that its networks have of the pretrained network's; not there where they have all, and for other data."""
+        return self.path / "vocabulary.json"
+
+    @property
     def model_file(self) -> Path:
         """The user's model that the run's supernet is made of, captured; not there where it is made of none."""
         return self.path / "model.capture"

@@ -38,6 +38,7 @@ from nas.jobs.schema.supernet import PARTITION
 from nas.jobs.schema.training import TrainingConfig, own_teacher
 from supernets.data import DataSet, OnProgress, batches, no_progress
 from supernets.data.targets import NO_LABELS
+from supernets.errors import CheckpointError
 from supernets.families.decoder.activations import activation_importance, measure_activations
 from supernets.families.decoder.decoder_network import Decoder
 from supernets.families.single_network import SingleFamily
@@ -361,6 +362,11 @@ def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress) -> Bui
     pretrained, user_model = load_pretrained(job), load_model(job)
     trained_on = training_digest(origin, job.run)
     data = load_job_data(job, pretrained=pretrained, model=user_model, trained_on=trained_on, on_progress=on_progress)
+    if pretrained is not None and data.dataset.vocabulary is not None:
+        try:
+            pretrained = pretrained.with_vocabulary(data.dataset.vocabulary)
+        except CheckpointError as error:
+            raise JobError(f"{job.source}: supernet: {error}", code="job.unfit-data") from None
     if origin is not None:
         check_training_data(origin, data.dataset, key="supernet.from")
     n_outputs = data.task.n_outputs(data.dataset)

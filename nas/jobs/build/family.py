@@ -11,12 +11,13 @@ from torch import Tensor
 
 from nas.errors import JobError, PluginError
 from nas.jobs.build.job_data import JobData
-from nas.jobs.build.pretrained import Pretrained
+from nas.jobs.build.pretrained import Pretrained, check_vocabulary
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema.errors import reported
 from nas.jobs.schema.supernet import SupernetConfig
 from nas.plugins import calling, load
 from supernets.data import BlockFormat, DataSet, PairFormat, RowFormat, TextFormat
+from supernets.data.vocabulary import cut_description
 from supernets.errors import CheckpointError, SpaceError, SupernetError
 from supernets.families.decoder.activations import block_influence
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -41,8 +42,6 @@ from supernets.training.checkpoint import Checkpoint, has_checkpoint, stored_fam
 
 _HIGHEST_RATE = 100
 """Highest peak learning rate, as in job files."""
-_MIN_VOCABULARY_SHARE = 0.95
-"""Share of a language model's vocabulary that its tokenizer has: the rest fills tables up to a multiple of some hundreds."""
 
 
 def with_rate_of_family(job: ResolvedJob) -> ResolvedJob:
@@ -97,6 +96,9 @@ def find_family(
             pretrained,
             data.calibration.inputs,
         )
+        if isinstance(spec, DecoderSpec) and spec.vocabulary is not None:
+            vocabularies = () if dataset.vocabulary is None else dataset.vocabulary.kept.sizes
+            spec = replace(spec, vocabulary=vocabularies if len(vocabularies) > 1 else None)
     except SpaceError as error:
         raise JobError(f"{source}: supernet.space.{error}", code="job.invalid-value") from None
 
@@ -258,12 +260,14 @@ def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
 
 def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
     """Raises `CheckpointError` unless the pretrained network takes such tokens and as many."""
-    if (tokenizer := config.own_tokenizer()) is not None and tokenizer != blocks.tokenizer:
+    tokenizer = config.own_tokenizer()
+    if tokenizer is not None and config.tokens is not None:
+        tokenizer = cut_description(tokenizer, config.tokens, where=str(config.folder))
+    if tokenizer not in (None, blocks.tokenizer):
         fault = "has a tokenizer of its own, and the data were read with another; leave data.tokenizer out"
         raise mismatch(f"pretrained: {config.folder} {fault}")
-    if not _MIN_VOCABULARY_SHARE * config.vocabulary <= blocks.vocabulary <= config.vocabulary:
-        fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {blocks.vocabulary}"
-        raise mismatch(f"pretrained: {config.folder} {fault}; give the tokenizer that the network was trained with")
+    if config.tokens is None:
+        check_vocabulary(config, blocks.vocabulary)
     if blocks.block > (positions := config.positions):
         fault = f"has {positions} positions, and the blocks {blocks.block} tokens"
         raise mismatch(f"pretrained: {config.folder} {fault}; set data.max_tokens to {positions} or less")

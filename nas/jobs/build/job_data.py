@@ -15,7 +15,7 @@ from PIL import Image
 from hardware_profiles.base import HardwareProfile
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import JobError, PluginError, UnknownNameError
-from nas.jobs.build.pretrained import Pretrained, find_preprocessing
+from nas.jobs.build.pretrained import Pretrained, find_preprocessing, stored_vocabulary
 from nas.jobs.build.task import task_for
 from nas.jobs.build.user_model import JobModel, stored_model
 from nas.jobs.resolve.resolved_job import ResolvedJob
@@ -30,6 +30,7 @@ from supernets.data import (
     DocumentOptions,
     ImageFormat,
     ImageOptions,
+    KeptTokens,
     LabelledData,
     OnProgress,
     PairFormat,
@@ -255,10 +256,32 @@ def _document_options(job: ResolvedJob, *, pretrained: Path | None) -> DocumentO
         "choices",
     )
     section_options = _section_options(data, keys)
-    options = {"tokenizer": tokenizer, **fixed, **section_options}
+    options = {"tokenizer": tokenizer, **fixed, **section_options, "kept": _kept_tokens(job)}
     if options["tokenizer"] is not None:
         options.pop("vocabulary", None)
     return DocumentOptions(block=data.max_tokens or DocumentOptions().block, **options)
+
+
+def _kept_tokens(job: ResolvedJob) -> KeptTokens | tuple[float, ...] | None:
+    """The tokens that its networks have of a tokenizer's: those of the run, or of the run that it starts from, else the
+    vocabularies that the job gives; None for all.
+
+    Raises:
+        JobError: a run that it starts from does not exist.
+        CheckpointError: a run's file is damaged.
+    """
+    supernet = job.config.supernet
+    runs = [] if job.run is None else [job.run]
+    if (run_id := supernet.from_) is not None:
+        try:
+            origin = job.runs.get(run_id) if supernet.from_path is None else _run_of(supernet.from_path)
+        except UnknownNameError as error:
+            raise JobError(f"{job.source}: supernet.from: {error}", code=error.code) from None
+        runs += [] if origin is None else [origin]
+    for run in runs:
+        if run.vocabulary_file.is_file():
+            return stored_vocabulary(run)
+    return None if supernet.vocabularies in ((), (1,)) else supernet.vocabularies
 
 
 def _keys(of_text: bool) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ from torch import Tensor
 from nas.engine.store.folder import RunFolder, write_atomically
 from nas.errors import JobError, StoreError
 from nas.jobs.resolve.resolved_job import ResolvedJob
+from supernets.data import CutVocabulary, KeptTokens
 from supernets.errors import CheckpointError
+from supernets.families.decoder.decoder_pretrained import DecoderConfig
 from supernets.families.shared.pretrained_experts import (
     Partition,
     dense_family,
@@ -31,6 +33,8 @@ from supernets.training.checkpoint import has_checkpoint, weights_digest
 
 _WEIGHTS, _DIGEST = "weights.json", "digest"
 """File with the digest of the weights, written last: where it exists, the other files are complete."""
+_MIN_VOCABULARY_SHARE = 0.95
+"""Share of a language model's vocabulary that its tokenizer has: the rest fills tables up to a multiple of some hundreds."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,21 @@ class Pretrained:
         network = self.config.read(find_pretrained(name))
         return network, weights_digest(network.tensors)
 
+    def with_vocabulary(self, vocabulary: CutVocabulary) -> Pretrained:
+        """The same network with the rows of some tokens.
+
+        Raises:
+            CheckpointError: the tokens are of another network's tokenizer, or the weights cannot be read.
+        """
+        if not isinstance(self.config, DecoderConfig):
+            raise mismatch(
+                f"pretrained: {self.config.folder}: vocabularies are cut of decoders; remove space.vocabulary"
+            )
+        check_vocabulary(self.config, vocabulary.n_whole)
+        config = self.config.keeping(vocabulary.kept.tokens)
+        digest = self.digest if self.weights is None else weights_digest(config.read(self.weights).tensors)
+        return Pretrained(config, digest, self.weights)
+
     def keep(self, run: RunFolder) -> None:
         """Copies the network's config and preprocessing into a run's folder, in place of an earlier copy.
 
@@ -92,6 +111,13 @@ class Pretrained:
         for name, content in content_by_name.items():
             write_atomically(run.pretrained / name, content)
         write_atomically(run.pretrained / _WEIGHTS, json.dumps({_DIGEST: self.digest}).encode())
+
+
+def check_vocabulary(config: DecoderConfig, n_tokens: int) -> None:
+    """Raises `CheckpointError` unless a pretrained network has rows for as many tokens, and few more."""
+    if not _MIN_VOCABULARY_SHARE * config.vocabulary <= n_tokens <= config.vocabulary:
+        fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {n_tokens}"
+        raise mismatch(f"pretrained: {config.folder} {fault}; give the tokenizer that the network was trained with")
 
 
 def load_pretrained(job: ResolvedJob) -> Pretrained | None:
@@ -126,6 +152,17 @@ def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
     if run is not None and (run.pretrained / _WEIGHTS).is_file():
         return run.pretrained
     return find_pretrained(pretrained)
+
+
+def stored_vocabulary(run: RunFolder) -> KeptTokens:
+    """The tokens that a run keeps of its tokenizer; raises `CheckpointError` where its file is damaged."""
+    try:
+        return KeptTokens.from_json(json.loads(run.vocabulary_file.read_bytes()))
+    except (OSError, ValueError, CheckpointError) as error:
+        raise CheckpointError(
+            f"{run.vocabulary_file}: cannot be read ({error}); expected the tokens that the run's networks have; restore it "
+            "from a copy, or start a new run"
+        ) from None
 
 
 def _stored_digest(run: RunFolder) -> str:

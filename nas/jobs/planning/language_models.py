@@ -10,7 +10,7 @@ import torch
 
 from nas.errors import JobError
 from nas.jobs.build.built_job import BuiltJob
-from supernets.data import BlockFormat
+from supernets.data import BlockFormat, CutVocabulary
 from supernets.data.tokenizing import DocumentTokenizer
 from supernets.errors import CheckpointError, DataError
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -40,6 +40,7 @@ class LanguageModels:
         block: Number of tokens of a text in training; None without data.
         tokens: Number of tokens that are predicted, by part of the data.
         questions: Number of multiple-choice questions, by part; empty without any.
+        cut: Effect of a vocabulary that is cut from the tokenizer's; None where it is whole.
     """
 
     spec: DecoderSpec
@@ -50,6 +51,7 @@ class LanguageModels:
     block: int | None = None
     tokens: Mapping[str, int] = field(default_factory=dict)
     questions: Mapping[str, int] = field(default_factory=dict)
+    cut: CutVocabulary | None = None
 
     def lines(self) -> list[str]:
         """A description in sentences."""
@@ -69,6 +71,7 @@ class LanguageModels:
             + (
                 "" if self.vocabulary is None else f", {self.vocabulary:,} tokens; {self.separator} separates documents"
             ),
+            *([] if self.cut is None else self.cut.lines()),
             length_limit if self.block is None else f"tokens: {counted}, in blocks of {self.block}; {length_limit}",
             *([f"questions: {questions}"] if questions else []),
         ]
@@ -84,6 +87,7 @@ class LanguageModels:
             "positions": self.positions,
             "tokens": dict(self.tokens),
             "questions": dict(self.questions),
+            **({} if self.cut is None else {"cut_vocabulary": self.cut.to_json()}),
         }
 
 
@@ -108,6 +112,7 @@ def language_models(built_job: BuiltJob) -> LanguageModels | None:
             for name, part_questions in questions.items()
             if part_questions is not None
         },
+        data.vocabulary,
     )
 
 

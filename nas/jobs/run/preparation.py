@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -281,6 +282,8 @@ def describe(
     """Records what a new run is, and keeps what it needs of its pretrained network."""
     if built_job.pretrained is not None:
         built_job.pretrained.keep(folder)
+    if (vocabulary := built_job.data.dataset.vocabulary) is not None:
+        write_atomically(folder.vocabulary_file, json.dumps(vocabulary.kept.to_json()).encode())
     if (model := built_job.model) is not None:
         save_capture(folder.model_file, model)
         if isinstance(format := built_job.data.dataset.format, TextFormat):

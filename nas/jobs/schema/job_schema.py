@@ -19,7 +19,7 @@ from nas.jobs.schema.search_job import SearchJob
 from nas.jobs.schema.space import space_config
 from nas.search.problem.objectives import known_objectives
 from supernets.families.registry import FAMILIES
-from supernets.families.shared.spec import Options, Spec, Stages, dimensions
+from supernets.families.shared.spec import Options, Spec, Stages, Vocabularies, dimensions
 
 SCHEMA_FILE = "job.schema.json"
 """The name that the modelines of the recipes refer to."""
@@ -126,6 +126,8 @@ def _allow_none(definitions: dict[str, Any], ref: Mapping[str, str], spec: type[
         key_schema = properties[dimension.name]
         if dimension.optional and isinstance(dimension.kind, Options):
             key_schema["anyOf"] = [*key_schema["anyOf"], {"enum": ["none", 0]}]
+            if isinstance(dimension.kind, Vocabularies):
+                key_schema["anyOf"].append(key_schema["anyOf"][0]["items"])
         if isinstance(dimension.kind, Stages):
             stages = key_schema.get("anyOf", [key_schema])[0]["items"]
             _allow_none(definitions, stages, dimension.kind.spec)

@@ -19,6 +19,7 @@ from supernets.families.shared.spec import (
     Ratios,
     Spec,
     Stages,
+    Vocabularies,
     Word,
     dimensions,
 )
@@ -103,10 +104,18 @@ def _annotation(dimension: Dimension, *, required: bool) -> Any:
     return Annotated[described, BeforeValidator(read_options), serializer]
 
 
+def _as_list(written: object) -> object:
+    """A list of what a job has; a number alone is one option."""
+    return (written,) if isinstance(written, int | float) else written
+
+
 def _value_type(kind: Kind, *, min_length: int = 1) -> Any:
     match kind:
         case Number():
             return Annotated[int, Field(strict=True)]
+        case Vocabularies():
+            number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
+            return Annotated[tuple[number, ...], Field(min_length=min_length), BeforeValidator(_as_list)]
         case Ratios():
             return Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=min_length)]
         case Order():

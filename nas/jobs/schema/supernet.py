@@ -213,7 +213,18 @@ class SupernetConfig(Section):
             raise conflict("sort", f"{fault}; take weights or taylor")
         return self
 
+    @property
+    def vocabularies(self) -> tuple[float, ...]:
+        """Shares or numbers of a pretrained network's tokens that the space has; () for all."""
+        vocabulary = getattr(self.space, "vocabulary", None) if isinstance(self.space, SpaceConfig) else None
+        return tuple(sorted(vocabulary or ()))
+
     def _check_without_pretrained(self) -> None:
+        if self.from_ is None and self.vocabularies:
+            raise conflict(
+                "space.vocabulary",
+                "is of a pretrained network's tokens; name it in pretrained, or write data.vocabulary for a trained tokenizer",
+            )
         if self.partition is not None:
             raise conflict(
                 "partition", "experts are made of a pretrained network's MLPs; name it in pretrained, or remove it"

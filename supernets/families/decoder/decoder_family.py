@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supernets.errors import SpaceError
 from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
 from supernets.families.decoder.decoder_serving import PROMPTS, STEPS, STEPS_IN_PLACE
-from supernets.families.decoder.decoder_spec import DecoderSpec
+from supernets.families.decoder.decoder_spec import MAX_VOCABULARY, DecoderSpec
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import Numbers, Stack
 from supernets.families.shared.transformer_family import INITIAL_STD, SHARED, TransformerFamily
@@ -31,7 +31,7 @@ ATTENTION_EXPERTS = "attention_experts"
 PARTS: Mapping[str, tuple[str, ...]] = {"heads": ("norm1", "attention"), "hidden": ("norm2", "mlp")}
 """Choices whose option 0 skips a part of a layer, and the modules of that part."""
 _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
-_LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
+_LIMITS = {"vocabulary": MAX_VOCABULARY, "positions": 2**20, "tokens": 2**20}
 
 
 class DecoderFamily(TransformerFamily):

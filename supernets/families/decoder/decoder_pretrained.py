@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError
@@ -71,6 +72,7 @@ class DecoderConfig(PretrainedConfig):
         activation: Activation of the MLP.
         qkv_bias: Whether queries, keys and values have biases.
         mixture: Its experts; None for a network without.
+        tokens: Ids of the tokens whose rows are read, in the order of their new ids; None for all.
     """
 
     other_files: ClassVar[tuple[str, ...]] = (TOKENIZER, TOKENIZER_CONFIG)
@@ -86,6 +88,7 @@ class DecoderConfig(PretrainedConfig):
     activation: Activation
     qkv_bias: bool
     mixture: Mixture | None = None
+    tokens: tuple[int, ...] | None = None
 
     @property
     def head_size(self) -> int:
@@ -109,7 +112,12 @@ class DecoderConfig(PretrainedConfig):
     def fixed(self) -> dict[str, Any]:
         names = ("vocabulary", "positions", "epsilon", "theta", "scaling")
         scale = self.width**0.5 if self.kind == "gemma" else 1.0
-        return {**{name: getattr(self, name) for name in names}, "embedding_scale": scale}
+        rows = {} if self.tokens is None else {"vocabulary": len(self.tokens)}
+        return {**{name: getattr(self, name) for name in names}, **rows, "embedding_scale": scale}
+
+    def keeping(self, tokens: tuple[int, ...]) -> DecoderConfig:
+        """The network with the rows of these tokens, which have the numbers from 0 then."""
+        return replace(self, tokens=tokens)
 
     def own_tokenizer(self) -> str | None:
         """The text of its ``tokenizer.json``; None if there is none, or none that is read here.
@@ -133,7 +141,11 @@ class DecoderConfig(PretrainedConfig):
         return settings | ({} if tokenizer is None else {TOKENIZER: tokenizer.encode()})
 
     def read(self, folder: Path) -> PretrainedTransformer:
-        return PretrainedTransformer(self, _read(self, folder))
+        tensors = _read(replace(self, tokens=None), folder)
+        if self.tokens is not None:
+            rows = torch.tensor(self.tokens)
+            tensors |= {name: tensors[name][rows] for name in (WORDS, HEAD) if name in tensors}
+        return PretrainedTransformer(self, tensors)
 
     def space(self) -> DecoderSpec:
         return space_within(**self.as_space(), features=self._features)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from supernets.errors import DimensionError
-from supernets.families.shared.spec import Options, Order
+from supernets.families.shared.spec import Options, Order, Vocabularies
 from supernets.families.shared.transformer_spec import LayersSpec, sixths
 
 Activation = Literal["silu", "gelu", "gelu-tanh"]
+MAX_VOCABULARY = 2**24
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class DecoderSpec(LayersSpec):
             its own, for all heads of queries; keys and values are those of the layer. Each token has the outputs of all, by the
             softmax of a router's outputs for it: the soft mixture of attention of BAM (Zhang et al. 2024, arXiv 2408.08274)
             with shared keys and values. None for one attention and no router.
+        vocabulary: numbers of tokens, of which networks have the first ones; in a job shares, too, of the tokens of a
+            pretrained network, which are chosen by the job's training text. None for all tokens.
     """
 
     heads: Annotated[tuple[int, ...], Options(128, minimum=0)]
@@ -49,6 +52,7 @@ class DecoderSpec(LayersSpec):
     qkv_bias: bool = False
     order: Annotated[tuple[int, ...], Order()] | None = None
     attention_experts: Annotated[tuple[int, ...], Options(64)] | None = field(default=None, kw_only=True)
+    vocabulary: Annotated[tuple[float, ...], Vocabularies(MAX_VOCABULARY)] | None = field(default=None, kw_only=True)
     kept: Literal["first", "spread", "importance"] = field(default="first", kw_only=True)  # type: ignore[assignment]  # one more
     routers: Literal["learned", "random", "shared"] = field(default="learned", kw_only=True)  # type: ignore[assignment]  # one more
 

@@ -78,6 +78,27 @@ class Ratios(Options):
 
 
 @dataclass(frozen=True)
+class Vocabularies(Options):
+    """An elastic number of tokens: shares (at most 1) of a pretrained network's, or numbers of them; one or more, sorted.
+
+    A family has numbers alone: shares become numbers once the tokenizer is known.
+    """
+
+    expected: str = "a share of the tokens, a number of them, or a list of these, e.g. 0.5 or [0.25, 0.5, 1.0]"
+
+    def checked(self, name: str, value: Any) -> Any:
+        values = value if isinstance(value, list | tuple) else (value,)
+        return super().checked(name, sorted(self.option(name, option) for option in values))
+
+    def option(self, name: str, value: Any) -> float:
+        if isinstance(value, float) and value > 1 and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and value != 1:
+            return int(Number(self.maximum, minimum=2).checked(name, value))
+        return float(Ratios(1).option(name, value))
+
+
+@dataclass(frozen=True)
 class Order(Kind):
     """An order of the whole numbers from 0, each once; not an elastic dimension."""
 
