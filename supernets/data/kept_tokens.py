@@ -60,8 +60,8 @@ class CutVocabulary:
         """One sentence for each vocabulary."""
         before = self.tokens_whole / max(1, self.n_texts)
         return [
-            f"vocabulary: {size:,} of {self.n_whole:,} tokens; {after / max(1, self.n_texts):,.1f} tokens a text where all "
-            f"have {before:,.1f} ({after / max(1, self.tokens_whole) - 1:+.1%}), {lost / max(1, after):.1%} of them in "
+            f"vocabulary: {size:,} of {self.n_whole:,} tokens; {after / max(1, self.n_texts):,.1f} tokens a text, "
+            f"{before:,.1f} with all ({after / max(1, self.tokens_whole) - 1:+.1%}), {lost / max(1, after):.1%} of them in "
             "place of lost ones (validation)"
             for size, after, lost in zip(self.kept.sizes, self.tokens, self.fallbacks, strict=True)
         ]

@@ -157,7 +157,7 @@ def test_tokens_are_chosen_by_counts() -> None:
     tokenizers = [cut_tokenizer(whole, kept.tokens[:size]) for size in kept.sizes]
     effect = cut_vocabulary(whole, kept, tokenizers, ["abcd", "cd", "xcd"], "here")
     assert (effect.tokens_whole, effect.tokens, effect.fallbacks) == (2 + 1 + 2, (2 + 2 + 3, 5), (4, 0))
-    assert "vocabulary: 259 of 261 tokens; 2.3 tokens a text where all have 1.7 (+40.0%), 57.1% of" in effect.lines()[0]
+    assert "vocabulary: 259 of 261 tokens; 2.3 tokens a text, 1.7 with all (+40.0%), 57.1% of" in effect.lines()[0]
 
 
 def test_data_are_in_the_tokens_of_each_vocabulary(tmp_path: Path) -> None:
