@@ -188,12 +188,8 @@ class SearchJob(Section):
                 "data.vocabulary",
                 "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a data.tokenizer",
             )
-        if len(self.supernet.vocabularies) > 1 and self.supernet.trains and self.training.epochs > 0:
-            raise conflict(
-                "supernet.space.vocabulary",
-                "has several options, whose networks read different tokens, so that none is trained with another; give one, or "
-                "write training: {epochs: 0}",
-            )
+        if len(self.supernet.vocabularies) > 1:
+            raise conflict("supernet.space.vocabulary", "has several options, and networks have one vocabulary; give one")
         if self.supernet.model is not None:
             self._check_model()
         self._check_training()
