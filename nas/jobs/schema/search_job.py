@@ -189,7 +189,9 @@ class SearchJob(Section):
                 "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a data.tokenizer",
             )
         if len(self.supernet.vocabularies) > 1:
-            raise conflict("supernet.space.vocabulary", "has several options, and networks have one vocabulary; give one")
+            raise conflict(
+                "supernet.space.vocabulary", "has several options, and networks have one vocabulary; give one"
+            )
         if self.supernet.model is not None:
             self._check_model()
         self._check_training()
