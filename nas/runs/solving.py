@@ -23,6 +23,7 @@ from nas.results.analysis.network_selection import Limit, names_network, parse_t
 from nas.results.analysis.network_values import Point, values_of
 from nas.results.analysis.report import RunReport, build_report
 from nas.results.export.provenance import SOLVED
+from nas.search.budgets.additive_scores import additive_losses, value_of_loss
 from nas.search.budgets.fitting import SolverFitting
 from nas.search.budgets.linear_costs import MIN_MEASURED
 from nas.search.budgets.solver import BudgetSolver, CostLimit, Solution
@@ -110,7 +111,8 @@ class _Solving:
             if solution is None:
                 break
             point = measured.get(solution.network) or self._measured(solution.network)
-            proposals.append(_Proposal(solution, report.primary.sign * (largest_loss + solution.score), point))
+            quality = value_of_loss(report.primary.metric, largest_loss + solution.score)
+            proposals.append(_Proposal(solution, report.primary.sign * quality, point))
             if self._keeps(point):
                 break
             bounds = {name: self._tightened(bound, point) for name, bound in bounds.items()}
@@ -127,7 +129,7 @@ class _Solving:
     def _fitting(self) -> SolverFitting:
         built_job = self.execution.run.built_job
         parts = cost_parts(built_job, self.execution.supernet)
-        return SolverFitting(built_job.space, parts, built_job.job.config.seed)
+        return SolverFitting(built_job.space, parts, built_job.job.config.seed, self.execution.option_losses())
 
     def _report(self) -> RunReport:
         return build_report(self.store, run=self.run)
@@ -164,7 +166,8 @@ class _Solving:
             raise EvaluationError(
                 f"{problem}; retry what failed", remedy=Remedy("resume", self.run, {"retry_failed": True})
             )
-        losses = report.primary.sign * values_of(points, report.primary.name)
+        values = report.primary.sign * values_of(points, report.primary.name)
+        losses = additive_losses(report.primary.metric, values)
         timed = {metric.name: _final_values(report, metric.name) for metric in report.metrics if metric.profile}
         networks = [point.architecture for point in points]
         solver = self._fitting.solver(networks, losses.tolist(), timed)

@@ -41,6 +41,9 @@ class SearchProblem:
         costs: Parts of each cost by name, see `nas.search.budgets`.
         n_reduced: Number of networks with one choice reduced that are asked for before others, at most; networks are solved
             from them, and asked for next. 0: none.
+        losses: What each level of each choice alone adds to the loss, up to a factor of all, (n_levels,) each: with them, as
+            many networks at most are solved for limits on multiply-accumulates, in place of reduced ones. () where nothing is
+            known.
         known_architectures: Architectures of the warm start that lack no measurement: the loop evaluates them first, with the
             smallest and the largest.
     """
@@ -56,6 +59,7 @@ class SearchProblem:
     first: Sequence[Architecture] = ()
     costs: Mapping[str, Values] = field(default_factory=dict)
     n_reduced: int = 0
+    losses: Sequence[Array] = ()
 
 
 class SearchAlgorithm(Protocol):

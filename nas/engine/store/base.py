@@ -18,6 +18,8 @@ from supernets.errors import SpaceError
 from supernets.space import Architecture
 
 _ValueT = TypeVar("_ValueT")
+OPTION_LOSSES = "option_losses"
+"""The stored key of `RunStore.option_losses`."""
 
 
 class RunStatus(StrEnum):
@@ -128,7 +130,7 @@ class RunStore(Protocol):
 
     def facts(self) -> RunFacts | None:
         """The facts of the run; None until `describe`."""
-        return self._parsed(RunFacts.from_json, self._values(without=(*STATE_KEYS, BLOCK_COSTS)))
+        return self._parsed(RunFacts.from_json, self._values(without=(*STATE_KEYS, BLOCK_COSTS, OPTION_LOSSES)))
 
     def search_facts(self) -> SearchFacts:
         """The facts of the search; `StoreError` where the run is a training, or was not described."""
@@ -149,6 +151,18 @@ class RunStore(Protocol):
     def record_block_costs(self, costs: BlockCosts) -> None:
         """Records the costs by block of some networks, beside those of others."""
         self._keep({BLOCK_COSTS: costs.with_earlier(self.block_costs()).to_json()})
+
+    def option_losses(self) -> dict[str, list[float]]:
+        """What each option of each choice alone adds to the loss of the largest network, by choice; empty where that was not
+        measured."""
+        return {
+            str(choice): [float(loss) for loss in losses]
+            for choice, losses in self._values(only=(OPTION_LOSSES,)).get(OPTION_LOSSES, {}).items()
+        }
+
+    def record_option_losses(self, losses: Mapping[str, Sequence[float]]) -> None:
+        """Records the losses of options by choice."""
+        self._keep({OPTION_LOSSES: {choice: list(values) for choice, values in losses.items()}})
 
     def describe(self, facts: RunFacts, **state: Unpack[StateUpdate]) -> None:
         """Records what the run is and the first values of its state, all or none; replaces an earlier description."""

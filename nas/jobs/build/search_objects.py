@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table_file import load_lookup
@@ -22,13 +24,17 @@ from nas.jobs.evaluation.served_memory import ServedMemory
 from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.budgets.additive_scores import reduced_networks
 from nas.search.problem.objectives import EXACT_METRICS, Evaluation
+from nas.search.problem.pareto import Array
 from nas.search.problem.tasks import SERVED_MEMORY
 from nas.search.problem.variants import Variants, environment_name, exact_value
 from nas.search.registry import make_algorithm, models_from
 from supernets.data import Part
+from supernets.families.decoder.correction import Correction
 from supernets.families.decoder.decoder_family import DecoderFamily
+from supernets.families.decoder.decoder_network import Decoder
+from supernets.families.decoder.part_losses import PartLosses
 from supernets.sharing.base import Supernet
-from supernets.space import Architecture
+from supernets.space import INACTIVE, Architecture
 
 _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
 """Metrics that the latencies of blocks help to predict."""
@@ -43,6 +49,7 @@ def build_algorithm(
     *,
     known_candidates: Sequence[Architecture] = (),
     first: Sequence[Architecture] = (),
+    losses: Sequence[Array] = (),
 ) -> SearchAlgorithm:
     """The job's search algorithm over this supernet's space, given the evaluations of other runs.
 
@@ -50,6 +57,7 @@ def build_algorithm(
         warm_start: Evaluations of other runs, on which models are fitted from the beginning.
         known_candidates: Candidates of the warm start that the search evaluates first.
         first: Networks that the algorithm asks for before others, in every variant.
+        losses: Losses of options, see `SearchProblem.losses`.
     """
     job, config = built_job.job, built_job.job.config
     exact = {
@@ -69,6 +77,7 @@ def build_algorithm(
         first=job.variants.candidates(first),
         costs=cost_parts(built_job, supernet) if config.search.start == "solved" else {},
         n_reduced=config.search.evaluations // 2 if config.search.start == "solved" else 0,
+        losses=losses,
     )
     implementation, settings = job.objects.get("search.algorithm"), config.search.settings
     return make_algorithm(
@@ -88,6 +97,8 @@ def first_modelled(
     With the start `solved`, of the first network that the search solves for.
     """
     search, space = built_job.job.config.search, built_job.space
+    if search.start == "solved" and has_option_losses(built_job):
+        return len({space.smallest, space.largest}) + 1
     if search.start == "solved":
         return len({space.smallest, space.largest, *reduced_networks(space, search.evaluations // 2)}) + 1
     return models_from(
@@ -98,6 +109,38 @@ def first_modelled(
         known_architectures=known_candidates,
         n_prior=n_prior,
     )
+
+
+def has_option_losses(built_job: BuiltJob) -> bool:
+    """Returns True if the losses of options can be measured one by one, which is so for decoders that are corrected."""
+    is_decoder = isinstance(built_job.family, DecoderFamily)
+    return is_decoder and built_job.sharing.correction is not None
+
+
+def measured_option_losses(
+    built_job: BuiltJob, supernet: Supernet, note: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """What each option of each choice alone adds to the loss of the largest network, by choice; see `PartLosses`.
+
+    Args:
+        supernet: Supernet of a job that `has_option_losses`.
+        note: Called with the progress, some ten times.
+    """
+    calibration, train = built_job.data.calibration, built_job.data.dataset.train.inputs
+    texts = train[len(calibration.inputs) :] if len(train) > len(calibration.inputs) else train
+    largest, networks = supernet.space.largest, reduced_networks(supernet.space)
+    losses = {choice.name: [0.0] * len(choice.options) for choice in supernet.space.choices}
+    note(f"measuring the loss of each of {len(networks)} options alone")
+    with torch.no_grad():
+        correction = Correction(cast(Decoder, supernet.subnet(largest).eval()), calibration.split(CALIBRATION_BATCH))
+    loss_of = PartLosses(supernet, correction, texts)
+    for n, network in enumerate(networks):
+        if n and n % -(-len(networks) // 10) == 0:
+            note(f"measured the losses of {n} of {len(networks)} options")
+        for choice, gene, whole in zip(supernet.space.choices, network.genes, largest.genes, strict=True):
+            if gene not in (whole, INACTIVE):
+                losses[choice.name][gene] = loss_of(network)
+    return losses
 
 
 def metric_features(built_job: BuiltJob, supernet: Supernet) -> dict[str, FeatureSource]:

@@ -28,7 +28,12 @@ from nas.engine.store.folder import RunFolder
 from nas.engine.stored_progress import RecordedPace, VisibleWaits
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
-from nas.jobs.build.search_objects import build_algorithm, build_evaluator
+from nas.jobs.build.search_objects import (
+    build_algorithm,
+    build_evaluator,
+    has_option_losses,
+    measured_option_losses,
+)
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.features import LatencyFeatures
 from nas.jobs.evaluation.scoring import InlineScoring, Scoring
@@ -37,6 +42,7 @@ from nas.jobs.run.kept_predictions import measured_front, predictions_of
 from nas.jobs.run.preparation import is_trained
 from nas.jobs.run.run_options import RunOptions
 from nas.search.problem.objectives import Evaluation
+from nas.search.problem.pareto import Array
 from supernets.data import Part
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
@@ -196,6 +202,18 @@ class SearchExecution:
             remeasuring.last()
         self._measure_again(candidates, earlier=store.state().finalists)
 
+    def option_losses(self) -> list[Array]:
+        """What each option of each choice alone adds to the loss of the largest network, (n_levels,) each, which the run keeps
+        once it is measured; [] for networks of which it is not measured."""
+        run, space = self.run, self.run.built_job.space
+        if not has_option_losses(run.built_job):
+            return []
+        if not (losses := run.store.option_losses()):
+            losses = measured_option_losses(run.built_job, self.supernet, run.observer.note)
+            run.store.record_option_losses(losses)
+        # Choices of variants, as of precisions, are not measured so.
+        return [np.array(losses.get(choice.name, [0.0] * len(choice.options))) for choice in space.choices]
+
     def _measure_finalists(self, evaluations: Sequence[Evaluation]) -> None:
         built_job, space = self.run.built_job, self.run.built_job.space
         self._measure_again(
@@ -250,6 +268,7 @@ class SearchExecution:
                     prior_evaluations(facts),
                     known_candidates=facts.known_candidates,
                     first=self.run.learnt_networks,
+                    losses=self.option_losses() if built_job.job.config.search.start == "solved" else (),
                 ),
                 evaluator=evaluator,
                 store=store,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from nas.search.budgets.least_squares import nonnegative_weights
+from nas.search.problem.objectives import LOGARITHMIC_METRICS
 from nas.search.problem.pareto import Array
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
@@ -44,8 +46,18 @@ def _reduced(space: SearchSpace, choice: int, level: int) -> Architecture:
     return space.canonical(genes)
 
 
+def additive_losses(metric: str, values: Array) -> Array:
+    """Values of a metric, smaller is better, as what adds up over choices: logarithms of those whose ratios count."""
+    return np.log(values) if metric in LOGARITHMIC_METRICS else values
+
+
+def value_of_loss(metric: str, loss: float) -> float:
+    """The inverse of `additive_losses` of one value."""
+    return math.exp(loss) if metric in LOGARITHMIC_METRICS else loss
+
+
 def additive_scores(
-    space: SearchSpace, networks: Sequence[Architecture], losses: Sequence[float], shares: Sequence[Array]
+    space: SearchSpace, networks: Sequence[Architecture], losses: Sequence[float], prior: Sequence[Array]
 ) -> list[Array]:
     """What each level of each choice adds to the loss of the largest network, (n_levels,) each; 0 for the last level.
 
@@ -56,8 +68,9 @@ def additive_scores(
     Args:
         networks: Measured networks, the largest among them.
         losses: Their losses, (n,), smaller is better.
-        shares: The share of the costs that each level of each choice alone removes from the largest network: scores that no
-            measured network tells apart are in proportion to them.
+        prior: What each level of each choice alone adds, up to a factor of all, (n_levels,) each: what it was measured to do on
+            few examples, or the share of the costs that it removes. Scores that no measured network tells apart are in
+            proportion to it.
 
     Raises:
         ValueError: the largest network is not among them.
@@ -73,7 +86,8 @@ def additive_scores(
         for i, gene in enumerate(network.genes):
             if gene != INACTIVE:
                 row[places[i] + gene : places[i + 1]] = 1  # steps down from the last level
-    removed = np.concatenate([np.maximum(-np.diff(share), 0.0) for share in shares]) if places[-1] else np.zeros(0)
+    steps_of_prior = [-np.diff(np.maximum.accumulate(values[::-1])[::-1]) for values in prior]
+    removed = np.concatenate(steps_of_prior) if places[-1] else np.zeros(0)
     precision = 1 / (y + max(_FLOOR * float(np.ptp(y)), 1e-12))
     design, y = design * precision[:, None], y * precision
     predicted = design @ removed

@@ -28,11 +28,14 @@ class SolverFitting:
         space: Space of candidates.
         parts: Parts of each cost by name, multiply-accumulates among them; see `FittedParts` for timed ones.
         seed: A number of at least 0.
+        losses: What each level of each choice alone adds to the loss, up to a factor of all, (n_levels,) each; without them,
+            choices that no measured network tells apart lose in proportion to the multiply-accumulates that they remove.
     """
 
     space: SearchSpace
     parts: Mapping[str, Parts | FittedParts]
     seed: int
+    losses: Sequence[Array] = ()
     _terms: dict[str, CostTerms] = field(default_factory=dict, init=False, repr=False)
 
     def solver(
@@ -46,7 +49,7 @@ class SolverFitting:
             timed: Values of timed costs, (n,) each, by name; NaN where a network has none.
         """
         costs = {_SHARES: self._computed(_SHARES)}
-        scores = additive_scores(self.space, networks, losses, self._shares(costs[_SHARES]))
+        scores = additive_scores(self.space, networks, losses, self.losses or self._shares(costs[_SHARES]))
         for name in self.parts:
             if name.partition("@")[0] in EXACT_METRICS:
                 costs[name] = self._computed(name)

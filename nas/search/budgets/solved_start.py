@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nas.search.base import SearchAlgorithm, SearchProblem
-from nas.search.budgets.additive_scores import reduced_networks
+from nas.search.budgets.additive_scores import additive_losses, reduced_networks
 from nas.search.budgets.fitting import SolverFitting
 from nas.search.budgets.solver import CostLimit
 from nas.search.problem.objectives import Evaluation, Goal, minimised
@@ -14,11 +14,18 @@ from supernets.space import Architecture
 
 N_SOLVED = 12
 """Limits that are solved for, at most, over all objectives that are costs."""
+N_FIRST = 8
+"""Limits that are solved for, at most, before any network is measured, where the losses of choices are known."""
+_COUNTED = "macs"
+"""The cost of these limits, which needs no measurement."""
 
 
 class SolvedStart(SearchAlgorithm):
     """Another algorithm that first asks for the largest network with one choice reduced each, and then for the solutions of
     limits from the smallest to the largest cost of each objective that is a cost; it learns from all of them.
+
+    Where the problem has the losses of choices, the first networks are solutions of limits on multiply-accumulates in place of
+    reduced ones, so that timed costs are fitted to networks of all sizes.
 
     Args:
         problem: The input of the inner algorithm; without a metric of the task or without costs among its objectives, nothing
@@ -29,9 +36,10 @@ class SolvedStart(SearchAlgorithm):
         self._inner, self._problem = inner, problem
         self._qualities = [o for o in problem.objectives if o.of_task]
         self._costs = [o for o in problem.objectives if o.name in problem.costs and o.goal is Goal.MINIMIZE]
-        self._is_solved = not (self._qualities and self._costs)
-        networks = [] if self._is_solved else reduced_networks(problem.space, problem.n_reduced)
-        self._queue = dict.fromkeys(networks)
+        self._stages: list[Callable[[], list[Architecture]]] = [self._reduced_or_counted, self._solved_costs]
+        if not (self._qualities and self._costs):
+            self._stages = []
+        self._queue = dict[Architecture, None]()
         self._known: set[Architecture] = set()
         self._evaluations = list[Evaluation]()
 
@@ -45,7 +53,7 @@ class SolvedStart(SearchAlgorithm):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Passes the evaluations on."""
-        if not self._is_solved:
+        if self._stages:
             self._evaluations += evaluations
         self._forget([e.architecture for e in evaluations])
         self._inner.tell(evaluations)
@@ -67,9 +75,9 @@ class SolvedStart(SearchAlgorithm):
 
     def _first(self, n: int) -> list[Architecture]:
         """The next reduced or solved networks, up to `n`; none when all were asked for."""
-        if not self._queue and not self._is_solved:
-            self._is_solved = True
-            self._queue = dict.fromkeys(a for a in self._solved() if a not in self._known)
+        while not self._queue and self._stages:
+            networks = self._stages.pop(0)()
+            self._queue = dict.fromkeys(network for network in networks if network not in self._known)
         return list(self._queue)[:n]
 
     def _forget(self, architectures: Sequence[Architecture]) -> None:
@@ -77,8 +85,21 @@ class SolvedStart(SearchAlgorithm):
         for architecture in architectures:
             self._queue.pop(architecture, None)
 
-    def _solved(self) -> list[Architecture]:
-        """The solutions of the sweeps, the objectives in turns."""
+    def _reduced_or_counted(self) -> list[Architecture]:
+        problem = self._problem
+        if not problem.losses:
+            return reduced_networks(problem.space, problem.n_reduced)
+        return self._solved([_COUNTED], min(N_FIRST, problem.n_reduced))
+
+    def _solved_costs(self) -> list[Architecture]:
+        return self._solved([cost.name for cost in self._costs], N_SOLVED)
+
+    def _solved(self, costs: Sequence[str], n: int) -> list[Architecture]:
+        """The solutions of sweeps of limits on costs, the costs in turns.
+
+        Args:
+            n: Number of limits in all.
+        """
         problem, (quality, *_) = self._problem, self._qualities
         losses = minimised(self._evaluations, [quality])[:, 0]
         usable = [e for e, loss in zip(self._evaluations, losses.tolist(), strict=True) if loss == loss]
@@ -88,14 +109,15 @@ class SolvedStart(SearchAlgorithm):
         metrics = [*problem.objectives, *(c.metric for c in problem.constraints)]
         timed = {m.name: [e.value(m) for e in usable] for m in metrics if m.profile is not None}
         parts = {
-            name: part for name, part in problem.costs.items() if name == "macs" or name in {m.name for m in metrics}
+            name: part for name, part in problem.costs.items() if name == _COUNTED or name in {m.name for m in metrics}
         }
-        fitting = SolverFitting(problem.space, parts, problem.seed)
-        solver = fitting.solver(networks, minimised(usable, [quality])[:, 0].tolist(), timed)
+        fitting = SolverFitting(problem.space, parts, problem.seed, problem.losses)
+        losses = additive_losses(quality.metric, minimised(usable, [quality])[:, 0])
+        solver = fitting.solver(networks, losses.tolist(), timed)
         limits = [
             CostLimit(c.metric.name, c.minimum, c.maximum) for c in problem.constraints if c.metric.name in solver.costs
         ]
-        costs = [cost.name for cost in self._costs if cost.name in solver.costs]
-        sweeps = [solver.sweep(name, max(1, N_SOLVED // len(costs)), limits) for name in costs]
+        costs = [name for name in costs if name in solver.costs]
+        sweeps = [solver.sweep(name, max(1, n // len(costs)), limits) for name in costs]
         longest = max(map(len, sweeps), default=0)
         return [sweep[i].network for i in range(longest) for sweep in sweeps if i < len(sweep)]

@@ -79,6 +79,48 @@ def inputs_of(module: nn.Module, name: str, *arguments: Any) -> Tensor:
         setattr(module, name, last)
 
 
+@dataclass(frozen=True)
+class Part:
+    """The attention or the MLP of a layer.
+
+    Attributes:
+        module: The attention or the MLP.
+        last: Name of its last linear layer.
+        norm: The norm of its inputs.
+        arguments: Further arguments of its forward.
+    """
+
+    module: nn.Module
+    last: str
+    norm: nn.Module
+    arguments: tuple[Any, ...] = ()
+
+    @property
+    def linear(self) -> nn.Linear:
+        """Its last linear layer."""
+        return cast(nn.Linear, getattr(self.module, self.last))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """The inputs of the last linear layer for tokens (n, tokens, width) of the residual stream."""
+        return inputs_of(self.module, self.last, self.norm(x), *self.arguments)
+
+
+def parts_of(network: Decoder, ids: Tensor | None = None) -> dict[int, Part]:
+    """The parts of a network without experts by number, in their order: 2 i is the attention of layer i, and 2 i + 1 its MLP.
+
+    Args:
+        ids: Token ids (n, tokens) of texts for which `Part.inputs` is called; None where it is not.
+    """
+    parts, arguments = dict[int, Part](), () if ids is None else (causal_mask(ids), network.turn(ids))
+    for name, module in network.layers.items():
+        layer, number = cast(Layer, module), 2 * int(name)
+        if layer.has_attention:
+            parts[number] = Part(layer.attention, "project", layer.norm1, arguments)
+        if layer.has_mlp:
+            parts[number + 1] = Part(layer.mlp, "down", layer.norm2)
+    return parts
+
+
 @torch.no_grad()
 def measure_activations(network: Decoder, batches: Iterable[Tensor], *, max_tokens: int = MAX_TOKENS) -> Activations:
     """The second moments of a decoder's activations on texts.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from supernets.families.decoder.activations import inputs_of, ridged, some_tokens
+from supernets.families.decoder.activations import parts_of, ridged, some_tokens
 from supernets.families.decoder.decoder_network import CausalAttention, Decoder, Layer
 from supernets.networks.threads import one_thread
-from supernets.networks.tokens import causal_mask
 
 MAX_TOKENS = 2**13
 """Number of tokens on which the largest network's activations are measured."""
@@ -56,6 +55,14 @@ class _Moments:
         """Returns the moments of the inputs with these indices, (k,), and of the first `width` outputs."""
         return _Moments(self.inputs[inputs[:, None], inputs], self.outputs[inputs, :width])
 
+    def fitted(self, linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """Returns the weight and the bias of a linear layer, changed towards least squares."""
+        bias, weight = linear.bias, linear.weight
+        weight = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
+        residual = self.outputs - self.inputs @ weight.T
+        weight = weight + torch.cholesky_solve(residual, torch.linalg.cholesky(ridged(self.inputs, RIDGE))).T
+        return weight[:, : linear.in_features], None if bias is None else weight[:, -1]
+
 
 class Correction:
     """Corrects subnets of one decoder.
@@ -95,11 +102,11 @@ class Correction:
         self._sizes: list[int] = [0] * (2 * len(layers))
         with one_thread():
             for texts in ids.split(_BATCH_SIZE):
-                mask, turn, x = causal_mask(texts), network.turn(texts), network.embedding(texts)
+                x = network.embedding(texts)
                 records_stream = len(streams[0]) * _BATCH_SIZE * texts.shape[1] < GAP_TOKENS
                 if records_stream:
                     streams[0].append(_normalised(x))
-                for i, part in _parts(network, mask, turn).items():
+                for i, part in parts_of(network, texts).items():
                     inputs, linear = part.inputs(x), part.linear
                     self._sizes[i], outputs = linear.in_features, linear(inputs)
                     x = x + outputs
@@ -114,7 +121,7 @@ class Correction:
         streams.reverse()
         while streams:  # no parts are held beside the whole of them
             self._streams.append(tuple(map(torch.cat, zip(*streams.pop(), strict=True))))
-        """Before each part (see `_parts`), and at last before the head: the stream (n, tokens, width) in half precision,
+        """Before each part (see `parts_of`), and at last before the head: the stream (n, tokens, width) in half precision,
         divided by its root mean square, and that, (n, tokens, 1)."""
 
     @torch.no_grad()
@@ -129,118 +136,76 @@ class Correction:
         return network
 
     def _correct(self, network: Decoder) -> None:
-        mask, turn, x = causal_mask(self._ids), network.turn(self._ids), network.embedding(self._ids)
-        parts, end = _parts(network, mask, turn), len(self._sizes)
+        x, parts = network.embedding(self._ids), parts_of(network, self._ids)
         same = x.shape[-1] == self._width and min(parts) == 0
-        for number, after in zip(parts, [*list(parts)[1:], end], strict=True):
+        for number, after in self.places(network):
             part = parts[number]
-            same = same and part.linear.in_features == self._sizes[number] and after == number + 1
-            if after == number + 1:
-                moments, input_indices = self._moments[number], self._kept_inputs(part, number)
-            else:
-                moments = self._before_missing(network, number, after)
-                input_indices = torch.arange(part.linear.in_features)
-            x = self._fitted(x, part.inputs(x), part.linear, after, moments, input_indices, same=same)
+            same = same and self._is_whole(part.linear, number, after)
+            inputs, linear = part.inputs(x), part.linear
+            if not same:
+                stream, scale = (values[: len(x)] for values in self._streams[after])
+                missing, biased = stream[..., : x.shape[-1]].float() * scale - x, linear.bias is not None
+                moments = _Moments.from_values(inputs, missing, scale, bias=biased)
+                moments = self._largest_moments(network, number, after).added_to(moments, LARGEST_WEIGHT)
+                weight, bias = moments.fitted(linear)
+                linear.weight.copy_(weight)
+                if bias is not None:
+                    linear.bias.copy_(bias)
+            x = x + cast(Tensor, linear(inputs))
 
-    def _kept_inputs(self, part: _Part, number: int) -> Tensor:
-        """The indices, among the inputs of the largest network's linear layer, of those that a subnet's part has."""
-        n, attention = self._sizes[number], part.module
-        if isinstance(attention, CausalAttention):
-            return _kept_heads(attention, n, self._queries[number // 2])
-        return torch.arange(part.linear.in_features)
+    def places(self, network: Decoder) -> list[tuple[int, int]]:
+        """The number of each part of a network (see `parts_of`), and that of the part after it, or of the head."""
+        numbers = list(parts_of(network))
+        return list(zip(numbers, [*numbers[1:], len(self._sizes)], strict=True))
+
+    def _is_whole(self, linear: nn.Linear, number: int, after: int) -> bool:
+        """Returns True if a part's last layer has the inputs of the largest network's, and no parts after it are missing."""
+        return linear.in_features == self._sizes[number] and after == number + 1
+
+    @torch.no_grad()
+    def fitted_alone(self, network: Decoder, number: int, after: int) -> tuple[Tensor, Tensor | None]:
+        """The weight and the bias of the last linear layer of a part, fitted to activations of the largest network alone; as
+        they are, where the part and the next are that network's.
+
+        Args:
+            network: A subnet of the same decoder, in evaluation mode, which is not changed.
+            number, after: One of `places`.
+        """
+        linear = parts_of(network)[number].linear
+        if linear.out_features == self._width and self._is_whole(linear, number, after):
+            return linear.weight, linear.bias
+        return self._largest_moments(network, number, after).fitted(linear)
+
+    def _largest_moments(self, network: Decoder, number: int, after: int) -> _Moments:
+        """Returns moments of the largest network for the last linear layer of a subnet's part."""
+        if after > number + 1:
+            return self._before_missing(network, number, after)
+        part, n = parts_of(network)[number], self._sizes[number]
+        inputs = torch.arange(part.linear.in_features)
+        if isinstance(part.module, CausalAttention):
+            inputs = _kept_heads(part.module, n, self._queries[number // 2])
+        if part.linear.bias is not None:
+            inputs = torch.cat([inputs, torch.tensor([n])])
+        return self._moments[number].selected(inputs, part.linear.out_features)
 
     def _before_missing(self, network: Decoder, number: int, after: int) -> _Moments:
         """Returns moments of the largest network for the last part before missing ones, whose outputs it should add, too.
 
         Args:
             network: The subnet.
-            number: Number of its part, see `_parts`.
+            number: Number of its part, see `parts_of`.
             after: Number of its next part.
         """
         (before, before_scale), (target, scale) = self._streams[number], self._streams[after]
         moments: _Moments | None = None
         for rows in torch.arange(len(before)).split(_BATCH_SIZE):
-            texts = self._gap_ids[rows]
-            part = _parts(network, causal_mask(texts), network.turn(texts))[number]
+            part = parts_of(network, self._gap_ids[rows])[number]
             x = before[rows].float() * before_scale[rows]
-            outputs = target[rows].float() * scale[rows] - x
-            inputs, biased = part.inputs(x[..., : part.linear.out_features]), part.linear.bias is not None
+            width, biased = part.linear.out_features, part.linear.bias is not None
+            inputs, outputs = part.inputs(x[..., :width]), (target[rows].float() * scale[rows] - x)[..., :width]
             batch_moments = _Moments.from_values(inputs, outputs, scale[rows], bias=biased)
             moments = batch_moments.added_to(moments, len(rows) / len(before))
         return cast(_Moments, moments)
-
-    def _fitted(
-        self,
-        x: Tensor,
-        inputs: Tensor,
-        linear: nn.Linear,
-        target: int,
-        largest_moments: _Moments,
-        input_indices: Tensor,
-        *,
-        same: bool,
-    ) -> Tensor:
-        """The stream after a linear layer, which is fitted to a stream of the largest network (see `_streams`).
-
-        Args:
-            target: Index of that stream.
-            largest_moments: Moments of the largest network's layer.
-            input_indices: Indices, among that layer's inputs, of the inputs that the layer has.
-            same: Whether its inputs and its size are the largest network's, and it is not changed.
-        """
-        if same:
-            return x + cast(Tensor, linear(inputs))
-        stream, scale = (values[: len(x)] for values in self._streams[target])
-        missing, biased = stream[..., : x.shape[-1]].float() * scale - x, linear.bias is not None
-        if biased:
-            input_indices = torch.cat([input_indices, torch.tensor([len(largest_moments.inputs) - 1])])
-        subnet_moments = _Moments.from_values(inputs, missing, scale, bias=biased)
-        moments = largest_moments.selected(input_indices, x.shape[-1]).added_to(subnet_moments, LARGEST_WEIGHT)
-        weight = linear.weight if not biased else torch.cat([linear.weight, linear.bias[:, None]], dim=1)
-        residual = moments.outputs - moments.inputs @ weight.T
-        change = torch.cholesky_solve(residual, torch.linalg.cholesky(ridged(moments.inputs, RIDGE))).T
-        linear.weight.add_(change[:, : linear.in_features])
-        if biased:
-            linear.bias.add_(change[:, -1])
-        return x + cast(Tensor, linear(inputs))
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The attention or the MLP of a layer.
-
-    Attributes:
-        module: The attention or the MLP.
-        last: Name of its last linear layer.
-        norm: The norm of its inputs.
-        arguments: Further arguments of its forward.
-    """
-
-    module: nn.Module
-    last: str
-    norm: nn.Module
-    arguments: tuple[Any, ...] = ()
-
-    @property
-    def linear(self) -> nn.Linear:
-        """Its last linear layer."""
-        return cast(nn.Linear, getattr(self.module, self.last))
-
-    def inputs(self, x: Tensor) -> Tensor:
-        """The inputs of the last linear layer for tokens (n, tokens, width) of the residual stream."""
-        return inputs_of(self.module, self.last, self.norm(x), *self.arguments)
-
-
-def _parts(network: Decoder, mask: Tensor, turn: Any) -> dict[int, _Part]:
-    """The parts of a network by number, in their order: 2 i is the attention of layer i, and 2 i + 1 its MLP."""
-    parts = dict[int, _Part]()
-    for name, module in network.layers.items():
-        layer, number = cast(Layer, module), 2 * int(name)
-        if layer.has_attention:
-            parts[number] = _Part(layer.attention, "project", layer.norm1, (mask, turn))
-        if layer.has_mlp:
-            parts[number + 1] = _Part(layer.mlp, "down", layer.norm2)
-    return parts
 
 
 def _queries(attention: CausalAttention) -> int:

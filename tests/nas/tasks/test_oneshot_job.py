@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,10 +14,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from nas.jobs.build.built_job import BuiltJob, build_job
 from nas.jobs.build.search_objects import metric_features
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import load_job, parse_job
+from nas.runs.run import Run
 from supernets.data.tokenizing import DocumentTokenizer
 from supernets.families.decoder.activations import activation_importance, block_influence, measure_activations
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -102,6 +105,39 @@ def test_a_search_without_training_exports_what_it_scored(shell: Shell) -> None:
     assert all(torch.equal(tensor, written[name]) for name, tensor in network.state_dict().items())
     assert any(not torch.equal(tensor, written[name]) for name, tensor in plain.items())
     assert shell.nas("resume", "oneshot-1", "--inline", "--evaluations", "+1").code == 0
+
+
+@pytest.mark.slow
+def test_layers_that_skip_parts_are_solved_for_and_exported(shell: Shell) -> None:
+    space = {"depth": [3], "heads": [0, 2], "queries": [1, 2], "hidden": [0, 8, 24]}
+    path = job(
+        shell,
+        supernet={**SUPERNET, "space": space},
+        search={"algorithm": "random", "evaluations": 8, "start": "solved"},
+    )
+    searched = shell.nas("search", path, "--inline")
+    assert searched.code == 0, searched
+    assert "measured the losses of 10 of 11 options" in searched.err
+    report = Run.open(RunsFolder(shell.folder / "runs"), "oneshot-1").report
+    supernet = load_checkpoint(shell.folder / "runs/oneshot-1/checkpoint").supernet
+    losses = stored_losses(shell.folder)
+    assert set(losses) == {choice.name for choice in supernet.space.choices}
+    assert losses["layer1.heads"][-1] == 0 < losses["layer1.heads"][0]
+    macs = {a: supernet.cost(a).macs for a in (supernet.space.smallest, supernet.space.largest)}
+    # A new limit is solved without measuring losses again, and its network without some attentions is exported.
+    limit = 0.6 * macs[supernet.space.largest] + 0.4 * macs[supernet.space.smallest]
+    answer = shell.nas("export", "oneshot-1", "--select", f"macs<={limit}", "--solve", "-o", "net.onnx", "--json").data
+    assert answer["solved"]["measured"]["macs"] <= limit
+    assert answer["served_parity"] < 1e-4
+    assert stored_losses(shell.folder) == losses
+    key = report.anchors["smallest"].key
+    answer = shell.nas("export", "oneshot-1", "--select", f"key={key}", "-o", "smallest.onnx", "--json").data
+    assert max(answer["parity"], answer["served_parity"]) < 1e-4
+
+
+def stored_losses(folder: Path) -> dict[str, list[float]]:
+    with closing(open_store(RunsFolder(folder / "runs").get("oneshot-1"))) as store:
+        return store.option_losses()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from nas.search.budgets.additive_scores import reduced_networks
 from nas.search.problem.objectives import Constraint
 from nas.search.problem.pareto import Array
 from nas.search.registry import make_algorithm
-from supernets.space import Architecture
+from supernets.space import INACTIVE, Architecture
 
 SPACE = space_of(3)
 
@@ -83,6 +83,29 @@ def test_a_resumed_search_asks_for_the_same(n_replayed: int) -> None:
     for ask in asks[n_replayed:]:
         assert resumed.ask(5) == ask
         resumed.tell(evaluate(SPACE, ask))
+
+
+def test_known_losses_are_solved_before_any_measurement_of_single_choices() -> None:
+    quality, cost = OBJECTIVES
+    largest = evaluate(SPACE, [SPACE.largest])[0].value(quality)
+    singles = {network: largest - evaluate(SPACE, [network])[0].value(quality) for network in reduced_networks(SPACE)}
+    losses = [np.zeros(len(choice.options)) for choice in SPACE.choices]
+    for network, loss in singles.items():
+        for i, (gene, whole) in enumerate(zip(network.genes, SPACE.largest.genes, strict=True)):
+            if gene not in (whole, INACTIVE):
+                losses[i][gene] = loss
+    costs = {"macs": LayerCosts(), cost.name: LayerCosts()}
+    problem = SearchProblem(SPACE, OBJECTIVES, 0, costs=costs, n_reduced=40, losses=losses)
+    networks = [network for ask in asked(make_algorithm("random", problem), 3) for network in ask]
+    drawn = evaluate(SPACE, [SPACE.sample(np.random.default_rng(i)) for i in range(100)])
+    for solved in evaluate(SPACE, networks[:5]):
+        macs = LayerCosts()([solved.architecture]).sum()
+        better = [
+            e
+            for e in drawn
+            if LayerCosts()([e.architecture]).sum() <= macs and e.value(quality) > solved.value(quality)
+        ]
+        assert len(better) <= 3
 
 
 def test_without_costs_or_the_largest_network_the_inner_algorithm_begins() -> None:
