@@ -119,7 +119,7 @@ def test_a_run_has_the_tokens_that_it_began_with(shell: Shell) -> None:
     swapped = [*stored["tokens"][:-2], stored["tokens"][-1], stored["tokens"][-2]]
     (run / "vocabulary.json").write_text(json.dumps({**stored, "tokens": swapped}))
     answer = shell.nas("export", "texts-1", "-o", "net.onnx", "--index", "0")
-    assert_error(answer, "texts-1", code="checkpoint.other-data")
+    assert_error(answer, "texts-1", code="run.incompatible")
 
 
 @pytest.mark.parametrize(
