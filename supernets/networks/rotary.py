@@ -45,8 +45,12 @@ def frequencies(head_size: int, theta: float, scaling: Scaling = ()) -> tuple[fl
     return tuple(((1 - unscaled_share) * unscaled / factor + unscaled_share * unscaled).tolist())
 
 
-def read_rotary(settings: Settings) -> tuple[float, Scaling]:
+def read_rotary(settings: Settings, *, theta: float = 1e4, partial: bool = False) -> tuple[float, Scaling]:
     """The base and the scaling of a network's frequencies.
+
+    Args:
+        theta: The base where the settings have none.
+        partial: Whether they may turn a part of each head, see `rotary_share`.
 
     Raises:
         CheckpointError: they are of another kind, or a number is missing or out of range.
@@ -56,20 +60,32 @@ def read_rotary(settings: Settings) -> tuple[float, Scaling]:
     if kind not in _KEYS:
         kinds_text = ", ".join(map(repr, _KEYS))
         raise _refused(settings, f"are of the type {kind!r}; the family decoder reads {kinds_text}")
-    if (part := rotary_options.get("partial_rotary_factor", settings.data.get("partial_rotary_factor", 1.0))) != 1.0:
-        raise _refused(settings, f"turn a part of each head ({part!r}); the family decoder turns whole heads")
+    if by_layer := [key for key, value in rotary_options.items() if isinstance(value, Mapping)]:
+        raise _refused(
+            settings, f"differ between layers ({', '.join(by_layer)}), which networks of this kind do not have"
+        )
+    if not partial and (share := rotary_share(settings)) != 1:
+        raise _refused(settings, f"turn a part of each head ({share!r}); networks of this kind turn whole heads")
     n_positions = settings.data.get("max_position_embeddings", 0)
     rotary = Settings(
         settings.path,
-        {"rope_theta": 1e4, "original_max_position_embeddings": n_positions, **settings.data, **rotary_options},
+        {"rope_theta": theta, "original_max_position_embeddings": n_positions, **settings.data, **rotary_options},
     )
-    theta = rotary.number("rope_theta", default=1e4, limit=1e12)
+    theta = rotary.number("rope_theta", default=theta, limit=1e12)
     scaling = tuple(rotary.number(key, default=0.0, limit=_MAX_SETTING) for key in _KEYS[kind])
     if not all(scaling) or (len(scaling) > 1 and scaling[1] >= scaling[2]):
         numbers_text = ", ".join(f"{key} {number:g}" for key, number in zip(_KEYS[kind], scaling, strict=True))
         rising = "" if len(scaling) < 2 else f", and {_KEYS[kind][2]} above {_KEYS[kind][1]}"
         raise _refused(settings, f"are scaled by {kind} with {numbers_text}; expected positive numbers{rising}")
     return theta, scaling
+
+
+def rotary_share(settings: Settings) -> float:
+    """The share of a head's channels that positions turn; raises `CheckpointError` for a value out of range."""
+    rotary_options = settings.data.get("rope_parameters") or settings.data.get("rope_scaling") or {}
+    return Settings(settings.path, {**settings.data, **rotary_options}).number(
+        "partial_rotary_factor", default=1.0, limit=math.nextafter(1, 2)
+    )
 
 
 def _refused(settings: Settings, how: str) -> CheckpointError:

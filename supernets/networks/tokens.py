@@ -15,7 +15,11 @@ MASKED = -1e4
 
 
 def _mask_shapes(
-    ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None, filled: Tensor | None = None
+    ids: Tensor,
+    padding: Tensor | None = None,
+    past: Tensor | None = None,
+    filled: Tensor | None = None,
+    window: int = 0,
 ) -> Tensor:
     total = ids.shape[1] + (0 if past is None else past.shape[2])
     return ids.new_empty((1 if padding is None else ids.shape[0], 1, ids.shape[1], total), dtype=torch.float32)
@@ -91,17 +95,28 @@ def _start(past: Tensor | None, filled: Tensor | None) -> int:
     return past.shape[2] if filled is None else int(filled)
 
 
-@own_operation("(Tensor ids, Tensor? padding=None, Tensor? past=None, Tensor? filled=None) -> Tensor", _mask_shapes)
+@own_operation(
+    "(Tensor ids, Tensor? padding=None, Tensor? past=None, Tensor? filled=None, int window=0) -> Tensor", _mask_shapes
+)
 def causal_mask(
-    ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None, filled: Tensor | None = None
+    ids: Tensor,
+    padding: Tensor | None = None,
+    past: Tensor | None = None,
+    filled: Tensor | None = None,
+    window: int = 0,
 ) -> Tensor:
-    """A mask to add to attention scores, (1 or n, 1, tokens, past + tokens): `MASKED` for padding and for later tokens, else 0.
+    """A mask to add to attention scores, (1 or n, 1, tokens, past + tokens): 0 for tokens that are seen, at most `MASKED`
+    for padding, later tokens and those before a window.
 
-    Args: as of `token_positions`.
+    Args:
+        ids, padding, past, filled: as of `token_positions`.
+        window: number of tokens up to and with each one that it attends to; 0 for all.
     """
     start = _start(past, filled)
     keys = torch.arange(start + ids.shape[1], device=ids.device)
     mask = (keys[None, None, None] > keys[None, None, start:, None]) * torch.tensor(MASKED)
+    if window:
+        mask = mask + (keys[None, None, None] <= keys[None, None, start:, None] - window) * torch.tensor(MASKED)
     return mask if padding is None else mask + (keys < padding[:, None, None, None]) * torch.tensor(MASKED)
 
 
@@ -120,10 +135,14 @@ def rotation(positions: Tensor, frequencies: tuple[float, ...]) -> tuple[Tensor,
 
 @own_operation("(Tensor x, Tensor cosine, Tensor sine) -> Tensor")
 def rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Heads (n, heads, tokens, channels) turned by angles: each channel of the first half with its partner in the second."""
-    first, second = x.chunk(2, dim=-1)
+    """Heads (n, heads, tokens, channels) turned by angles: each channel of the first half with its partner in the second.
+
+    With fewer angles than pairs of channels, the first channels are turned, and the others stay.
+    """
+    n = cosine.shape[-1]
+    first, second = x[..., :n], x[..., n : 2 * n]
     cosine, sine = cosine.to(x.dtype), sine.to(x.dtype)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine, x[..., 2 * n :]], dim=-1)
 
 
 @own_operation("(Tensor x, int head_size) -> Tensor")
@@ -138,24 +157,32 @@ def appended(past: Tensor, new: Tensor) -> Tensor:
     return torch.cat([past, new], dim=2)
 
 
-@own_operation("(Tensor query, Tensor key, Tensor value, Tensor mask) -> Tensor")
-def attend_grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+@own_operation("(Tensor query, Tensor key, Tensor value, Tensor mask, float cap=0.0) -> Tensor")
+def attend_grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, cap: float = 0.0) -> Tensor:
     """Attention in which a group of heads of queries shares one head of keys and values (arXiv 2305.13245).
 
     Args:
         query: (n, groups x heads of a group, tokens, head_size); those of a group follow each other.
         key, value: (n, groups, past + tokens, head_size).
         mask: (1 or n, 1, tokens, past + tokens), added to the scores.
+        cap: bound of the scores, which are softly capped as in Gemma 2 (arXiv 2408.00118) before the mask is added: ``cap *
+            tanh(score / cap)``; 0 for none.
 
     Returns:
         (n, tokens, heads x head_size).
     """
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask.to(query.dtype), enable_gqa=True)
+    mask = mask.to(query.dtype)
+    if cap:
+        grouped = query.unflatten(1, (key.shape[1], -1)) * query.shape[-1] ** -0.5
+        scores = cap * torch.tanh(grouped @ key[:, :, None].transpose(-1, -2) / cap) + mask[:, :, None]
+        mixed = (scores.softmax(-1) @ value[:, :, None]).flatten(1, 2)
+    else:
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
     return mixed.transpose(1, 2).flatten(2)
 
 
 @own_operation(
-    "(Tensor query, Tensor key, Tensor value, Tensor keys, Tensor values, Tensor mask, Tensor filled)"
+    "(Tensor query, Tensor key, Tensor value, Tensor keys, Tensor values, Tensor mask, Tensor filled, float cap=0.0)"
     " -> (Tensor, Tensor, Tensor)",
     lambda query, key, value, keys, values, *_: (
         query.new_empty((query.shape[0], 1, query.shape[1] * query.shape[3])),
@@ -164,7 +191,14 @@ def attend_grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> T
     ),
 )
 def attend_filled(
-    query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, mask: Tensor, filled: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    filled: Tensor,
+    cap: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Attention of one more token to those in a cache with room for it, and the cache with its key and value.
 
@@ -174,13 +208,14 @@ def attend_filled(
         keys, values: (n, groups, room, head_size), of the tokens before, and after them anything.
         mask: (n, 1, 1, filled + 1), added to the scores.
         filled: (1,), int64: the number of tokens before, less than the room.
+        cap: as of `attend_grouped`.
 
     Returns:
         (n, 1, heads x head_size), and twice (n, groups, room, head_size).
     """
     keys, values, end = keys.clone(), values.clone(), int(filled) + 1
     keys[:, :, end - 1], values[:, :, end - 1] = key[:, :, 0], value[:, :, 0]
-    return attend_grouped(query, keys[:, :, :end], values[:, :, :end], mask), keys, values
+    return attend_grouped(query, keys[:, :, :end], values[:, :, :end], mask, cap), keys, values
 
 
 @own_operation("(Tensor x, Tensor gates, Tensor key) -> Tensor")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Layer
-from supernets.networks.tokens import causal_mask
 
 MAX_TOKENS = 2**14
 """Number of tokens that importance is measured on; more change the order of SmolLM2's neurons little."""
@@ -25,7 +24,8 @@ class LayerActivations:
     """Second moments of a layer's activations, means over tokens.
 
     What is added to the residual stream is weighted by one over the stream's mean square after the layer: all that follows
-    reads the stream normalised, and few tokens with large norms would else decide.
+    reads the stream normalised, and few tokens with large norms would else decide. Where a norm follows a linear layer, its
+    inputs are divided by what the norm divides its outputs by, see `fixed_norm`.
 
     Attributes:
         heads: (n, n), of the inputs of ``attention.project``, weighted.
@@ -87,12 +87,14 @@ class Part:
         module: The attention or the MLP.
         last: Name of its last linear layer.
         norm: The norm of its inputs.
+        post_norm: The norm of its outputs; an identity for none.
         arguments: Further arguments of its forward.
     """
 
     module: nn.Module
     last: str
     norm: nn.Module
+    post_norm: nn.Module
     arguments: tuple[Any, ...] = ()
 
     @property
@@ -111,14 +113,26 @@ def parts_of(network: Decoder, ids: Tensor | None = None) -> dict[int, Part]:
     Args:
         ids: Token ids (n, tokens) of texts for which `Part.inputs` is called; None where it is not.
     """
-    parts, arguments = dict[int, Part](), () if ids is None else (causal_mask(ids), network.turn(ids))
+    parts, masks = dict[int, Part](), {} if ids is None else network.masks_and_turns(ids)
     for name, module in network.layers.items():
         layer, number = cast(Layer, module), 2 * int(name)
         if layer.has_attention:
-            parts[number] = Part(layer.attention, "project", layer.norm1, arguments)
+            parts[number] = Part(layer.attention, "project", layer.norm1, layer.post_norm1, masks.get(name, ()))
         if layer.has_mlp:
-            parts[number + 1] = Part(layer.mlp, "down", layer.norm2)
+            parts[number + 1] = Part(layer.mlp, "down", layer.norm2, layer.post_norm2)
     return parts
+
+
+def fixed_norm(norm: nn.Module, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """A root-mean-square norm as a linear function, which can be a part of the linear layer before it.
+
+    Returns:
+        What the norm divides these outputs by, (..., 1), and its weights, (width, 1); ones, (1, 1), for an identity.
+    """
+    if isinstance(norm, nn.Identity):
+        return torch.ones(1, 1), torch.ones(1, 1)
+    norm = cast(nn.RMSNorm, norm)
+    return (outputs.square().mean(dim=-1, keepdim=True) + cast(float, norm.eps)).sqrt(), norm.weight[:, None]
 
 
 @torch.no_grad()
@@ -133,10 +147,10 @@ def measure_activations(network: Decoder, batches: Iterable[Tensor], *, max_toke
     sums: list[list[Tensor]] = [[] for _ in layers]
     head, n = torch.zeros(()), 0
     for ids in (text for batch in some_tokens(batches, max_tokens) for text in batch.split(16)):
-        mask, turn, x = causal_mask(ids), network.turn(ids), network.embedding(ids)
+        masks, x = network.masks_and_turns(ids), network.embedding(ids)
         n += ids.numel()
-        for i, layer in enumerate(layers):
-            x, layer_sums = _observed(layer, x, mask, turn)
+        for i, (layer, arguments) in enumerate(zip(layers, masks.values(), strict=True)):
+            x, layer_sums = _observed(layer, x, *arguments)
             sums[i] = [old + new for old, new in zip(sums[i], layer_sums, strict=True)] if sums[i] else layer_sums
         head = head + network.head.norm(x).square().flatten(0, -2).sum(0)
     means = ([total / n for total in totals] for totals in sums)
@@ -158,10 +172,10 @@ def block_influence(network: Decoder, batches: Iterable[Tensor], *, max_tokens: 
     """
     influences, n = [0.0] * len(network.layers), 0
     for ids in (text for batch in some_tokens(batches, max_tokens) for text in batch.split(16)):
-        mask, turn, x = causal_mask(ids), network.turn(ids), network.embedding(ids)
+        masks, x = network.masks_and_turns(ids), network.embedding(ids)
         n += ids.numel()
-        for i, layer in enumerate(network.layers.values()):
-            before, x = x, layer(x, mask, turn)
+        for i, (name, layer) in enumerate(network.layers.items()):
+            before, x = x, layer(x, *masks[name])
             influences[i] += (1 - nn.functional.cosine_similarity(before, x, dim=-1)).sum().item()
     return [value / n for value in influences]
 
@@ -171,11 +185,16 @@ def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor,
     first = layer.norm1(x)
     heads = inputs_of(layer.attention, "project", first, mask, turn)
     attended = layer.attention.project(heads)
-    second = layer.norm2(x + attended)
+    between = x + layer.post_norm1(attended)
+    second = layer.norm2(between)
     neurons = inputs_of(layer.mlp, "down", second)
-    after = x + attended + layer.mlp.down(neurons)
+    outputs = layer.mlp.down(neurons)
+    after = between + layer.post_norm2(outputs)
     scale = after.square().mean(dim=-1, keepdim=True).clamp(min=1e-12).rsqrt()
-    weighted = ((inputs * scale).flatten(0, -2) for inputs in (heads, neurons))
+    divisors = (fixed_norm(layer.post_norm1, attended)[0], fixed_norm(layer.post_norm2, outputs)[0])
+    weighted = (
+        (inputs * scale / divisor).flatten(0, -2) for inputs, divisor in zip((heads, neurons), divisors, strict=True)
+    )
     moments = [rows.T @ rows for rows in weighted]
     squares = torch.stack([inputs.square().flatten(0, -2).sum(0) for inputs in (first, second)])
     return after, [*moments, squares, ((after - x) * scale).square().mean(dim=-1).sum()]
@@ -196,15 +215,23 @@ def activation_importance(network: Decoder, activations: Activations) -> dict[st
     importance_by_axis, width = dict[str, Tensor](), _shares(_table(network), activations.head)
     for i, (module, layer_activations) in enumerate(zip(network.layers.values(), activations.layers, strict=True)):
         layer = cast(Layer, module)
-        attention, weight = layer.attention, layer.attention.project.weight
+        attention, (weight, down) = layer.attention, added_weights(layer)
         for axis, units in head_units(attention).items():
             importance_by_axis[f"layer{i}.{axis}"] = elimination(layer_activations.heads, weight, units)
-        down = cast(MLP, layer.mlp).down.weight
         neurons = torch.arange(down.shape[1])[:, None]
         importance_by_axis[f"layer{i}.hidden"] = elimination(layer_activations.neurons, down, neurons)
         for squares, readers in zip(layer_activations.normalised, _readers(layer), strict=True):
             width = width + sum((_shares(reader.weight, squares) for reader in readers), torch.zeros(()))
     return {"width": width, **importance_by_axis}
+
+
+def added_weights(layer: Layer) -> tuple[Tensor, Tensor]:
+    """The weights of ``attention.project`` and ``mlp.down``, times those of the norms after them, see `fixed_norm`."""
+    project, down = layer.attention.project.weight, cast(MLP, layer.mlp).down.weight
+    gains = (fixed_norm(norm, project.new_ones(1, 1))[1] for norm in (layer.post_norm1, layer.post_norm2))
+    return cast(
+        "tuple[Tensor, Tensor]", tuple(gain * weight for gain, weight in zip(gains, (project, down), strict=True))
+    )
 
 
 def head_units(attention: CausalAttention) -> Mapping[str, Tensor]:

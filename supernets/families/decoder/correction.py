@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from supernets.families.decoder.activations import parts_of, ridged, some_tokens
+from supernets.families.decoder.activations import Part, fixed_norm, parts_of, ridged, some_tokens
 from supernets.families.decoder.decoder_network import CausalAttention, Decoder, Layer
 from supernets.networks.threads import one_thread
 
@@ -21,6 +21,8 @@ LARGEST_WEIGHT = 10.0
 """The weight of the largest network's activations beside the subnet's."""
 RIDGE = 1e-2
 """Added to the second moments, as a share of their mean."""
+_MIN_GAIN = 1e-3
+"""Outputs whose weights in a norm are less are not changed."""
 _BATCH_SIZE = 16
 """Number of texts that a network reads at once."""
 
@@ -39,7 +41,11 @@ class _Moments:
 
     @classmethod
     def from_values(cls, inputs: Tensor, outputs: Tensor, scale: Tensor, *, bias: bool) -> _Moments:
-        """Returns the moments of inputs and outputs (n, tokens, ...), both divided by a scale (n, tokens, 1)."""
+        """Returns the moments of inputs and outputs (n, tokens, ...), both divided by a scale (n, tokens, 1).
+
+        Args:
+            bias: Whether the layer has a bias; there is then no norm after it.
+        """
         rows = torch.cat([inputs, torch.ones_like(scale)], dim=-1) if bias else inputs
         rows, targets = ((values / scale).flatten(0, -2) for values in (rows, outputs))
         return cls(rows.T @ rows / len(rows), rows.T @ targets / len(rows))
@@ -55,12 +61,17 @@ class _Moments:
         """Returns the moments of the inputs with these indices, (k,), and of the first `width` outputs."""
         return _Moments(self.inputs[inputs[:, None], inputs], self.outputs[inputs, :width])
 
-    def fitted(self, linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
-        """Returns the weight and the bias of a linear layer, changed towards least squares."""
-        bias, weight = linear.bias, linear.weight
+    def fitted(self, part: Part) -> tuple[Tensor, Tensor | None]:
+        """Returns the weight and the bias of a part's last linear layer, changed towards least squares."""
+        linear, gain = part.linear, fixed_norm(part.post_norm, part.linear.weight.new_ones(1, 1))[1]
+        bias, weight = linear.bias, gain * linear.weight
         weight = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
         residual = self.outputs - self.inputs @ weight.T
-        weight = weight + torch.cholesky_solve(residual, torch.linalg.cholesky(ridged(self.inputs, RIDGE))).T
+        change = torch.cholesky_solve(residual, torch.linalg.cholesky(ridged(self.inputs, RIDGE))).T
+        weight = weight / gain.where(weighted := gain.abs() > _MIN_GAIN, 1) + change * weighted / gain.where(
+            weighted, 1
+        )
+        weight = weight.where(weighted, linear.weight) if bias is None else weight
         return weight[:, : linear.in_features], None if bias is None else weight[:, -1]
 
 
@@ -73,6 +84,9 @@ class Correction:
     - for the largest network's inputs, what they return there: second moments of many tokens, taken once for all subnets;
     - for the subnet's own inputs, on few tokens and after the layers before have been corrected, what brings its residual
       stream to the largest network's.
+
+    Where a norm follows the attention or the MLP, what it divides by is that of the largest network for the largest network's
+    inputs, and that before the fit for the subnet's own, so that it is a part of the linear layer.
 
     After the last attention or MLP before others that are left out, the stream is that after these; moments of the largest
     network are then taken for each subnet. Tokens are weighted by one over the mean square of the largest network's stream, as
@@ -109,11 +123,13 @@ class Correction:
                 for i, part in parts_of(network, texts).items():
                     inputs, linear = part.inputs(x), part.linear
                     self._sizes[i], outputs = linear.in_features, linear(inputs)
-                    x = x + outputs
+                    added = part.post_norm(outputs)
+                    x = x + added
                     stream = _normalised(x)
                     if records_stream:
                         streams[i + 1].append(stream)
-                    batch_moments = _Moments.from_values(inputs, outputs, stream[1], bias=linear.bias is not None)
+                    inputs = inputs / fixed_norm(part.post_norm, outputs)[0]
+                    batch_moments = _Moments.from_values(inputs, added, stream[1], bias=linear.bias is not None)
                     moments[i] = batch_moments.added_to(moments[i], len(texts) / len(ids))
         self._gap_ids = ids[: sum(len(x) for x, _ in streams[0])]
         self._moments = cast(list[_Moments], moments)
@@ -145,13 +161,14 @@ class Correction:
             if not same:
                 stream, scale = (values[: len(x)] for values in self._streams[after])
                 missing, biased = stream[..., : x.shape[-1]].float() * scale - x, linear.bias is not None
-                moments = _Moments.from_values(inputs, missing, scale, bias=biased)
+                divisor, _ = fixed_norm(part.post_norm, linear(inputs))
+                moments = _Moments.from_values(inputs / divisor, missing, scale, bias=biased)
                 moments = self._largest_moments(network, number, after).added_to(moments, LARGEST_WEIGHT)
-                weight, bias = moments.fitted(linear)
+                weight, bias = moments.fitted(part)
                 linear.weight.copy_(weight)
                 if bias is not None:
                     linear.bias.copy_(bias)
-            x = x + cast(Tensor, linear(inputs))
+            x = x + cast(Tensor, part.post_norm(linear(inputs)))
 
     def places(self, network: Decoder) -> list[tuple[int, int]]:
         """The number of each part of a network (see `parts_of`), and that of the part after it, or of the head."""
@@ -171,10 +188,11 @@ class Correction:
             network: A subnet of the same decoder, in evaluation mode, which is not changed.
             number, after: One of `places`.
         """
-        linear = parts_of(network)[number].linear
+        part = parts_of(network)[number]
+        linear = part.linear
         if linear.out_features == self._width and self._is_whole(linear, number, after):
             return linear.weight, linear.bias
-        return self._largest_moments(network, number, after).fitted(linear)
+        return self._largest_moments(network, number, after).fitted(part)
 
     def _largest_moments(self, network: Decoder, number: int, after: int) -> _Moments:
         """Returns moments of the largest network for the last linear layer of a subnet's part."""
@@ -203,6 +221,7 @@ class Correction:
             x = before[rows].float() * before_scale[rows]
             width, biased = part.linear.out_features, part.linear.bias is not None
             inputs, outputs = part.inputs(x[..., :width]), (target[rows].float() * scale[rows] - x)[..., :width]
+            inputs = inputs / fixed_norm(part.post_norm, part.linear(inputs))[0]
             batch_moments = _Moments.from_values(inputs, outputs, scale[rows], bias=biased)
             moments = batch_moments.added_to(moments, len(rows) / len(before))
         return cast(_Moments, moments)

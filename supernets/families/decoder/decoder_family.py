@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import SpaceError
-from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
+from supernets.families.decoder.decoder_network import (
+    MLP,
+    CausalAttention,
+    Decoder,
+    Embedding,
+    Head,
+    Layer,
+    Scope,
+)
 from supernets.families.decoder.decoder_serving import PROMPTS, STEPS, STEPS_IN_PLACE
 from supernets.families.decoder.decoder_spec import MAX_VOCABULARY, DecoderSpec
 from supernets.families.shared.spec import Number
@@ -28,10 +36,22 @@ _ROUTER = "router"
 """The block of the router that all layers have in common."""
 ATTENTION_EXPERTS = "attention_experts"
 """The choice of the number of attention experts in a layer."""
-PARTS: Mapping[str, tuple[str, ...]] = {"heads": ("norm1", "attention"), "hidden": ("norm2", "mlp")}
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "heads": ("norm1", "attention", "post_norm1"),
+    "hidden": ("norm2", "mlp", "post_norm2"),
+}
 """Choices whose option 0 skips a part of a layer, and the modules of that part."""
 _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
 _LIMITS = {"vocabulary": MAX_VOCABULARY, "positions": 2**20, "tokens": 2**20}
+_LATER: Mapping[str, Any] = {
+    "rotary_channels": 0,
+    "windows": (),
+    "local_theta": 0.0,
+    "unturned": (),
+    "attention_cap": 0.0,
+    "logit_cap": 0.0,
+}
+"""Arguments that families of earlier versions lack, with their defaults, which descriptions leave out."""
 
 
 class DecoderFamily(TransformerFamily):
@@ -45,6 +65,14 @@ class DecoderFamily(TransformerFamily):
         theta: Base of rotary frequencies.
         scaling: Scaling of rotary frequencies, see `rotary.Scaling`.
         embedding_scale: Factor of the words' embeddings, as in Gemma.
+        rotary_channels: Number of a head's channels, its first ones, that rotary positions turn, as in Phi-3; 0 for all.
+        windows: For each layer of the largest network, the number of tokens up to and with each one that its attention sees; 0
+            for all. () for all in all layers.
+        local_theta: Base of the rotary frequencies of layers with a window, which are not scaled, as in Gemma 3; 0 for those of
+            other layers.
+        unturned: Numbers of the layers without positions, as in SmolLM3.
+        attention_cap: Bound of attention scores, see `supernets.networks.tokens.attend_grouped`; 0 for none.
+        logit_cap: Bound of the logits, by the same function; 0 for none.
 
     Raises:
         SpaceError: a number is out of range.
@@ -56,8 +84,9 @@ class DecoderFamily(TransformerFamily):
         **dict.fromkeys(_LIMITS, int),
         **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
         "scaling": tuple,
+        **{name: type(default) for name, default in _LATER.items()},
     }
-    optional = frozenset({"scaling"})
+    optional = frozenset({"scaling", *_LATER})
     elastic: tuple[str, ...] = ("heads", "queries", "hidden")
     inner: str = "up.weight"
     spec: DecoderSpec
@@ -74,6 +103,12 @@ class DecoderFamily(TransformerFamily):
         theta: float = 10000.0,
         scaling: Sequence[float] = (),
         embedding_scale: float = 1.0,
+        rotary_channels: int = 0,
+        windows: Sequence[int] = (),
+        local_theta: float = 0.0,
+        unturned: Sequence[int] = (),
+        attention_cap: float = 0.0,
+        logit_cap: float = 0.0,
     ) -> None:
         for name, value in {"vocabulary": vocabulary, "positions": positions, "tokens": tokens}.items():
             Number(_LIMITS[name]).checked(name, value)
@@ -84,6 +119,12 @@ class DecoderFamily(TransformerFamily):
             raise SpaceError(f"kept: {problem}; give the layers' order, or keep the first or spread ones")
         self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
         self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
+        self.rotary_channels, self.windows, self.local_theta = rotary_channels, tuple(windows), local_theta
+        self.unturned, self.attention_cap, self.logit_cap = tuple(unturned), attention_cap, logit_cap
+        depth = spec.depth[-1]
+        if len(self.windows) not in (0, depth) or not set(self.unturned) <= set(range(depth)):
+            numbers = f"windows of {len(self.windows)} layers, and no positions in the layers {list(self.unturned)}"
+            raise SpaceError(f"expected a window for each of {depth} layers, and numbers of these; got {numbers}")
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
         self.activation = spec.activated_by
         if spec.attention_experts is not None:
@@ -93,12 +134,21 @@ class DecoderFamily(TransformerFamily):
             self.stacks = (replace(self.stacks[0], before=("embedding", _ROUTER)),)
 
     def to_json(self) -> dict[str, Any]:
-        return {**super().to_json(), "scaling": list(self.scaling)}
+        data = super().to_json()
+        lists = {name: list(value) for name, value in data.items() if isinstance(value, tuple)}
+        return {name: value for name, value in (data | lists).items() if value or name not in _LATER}
 
     @property
-    def frequencies(self) -> tuple[float, ...]:
-        """Frequencies of rotary positions, radians a token; () for learned positions."""
-        return () if self.biased else frequencies(self.spec.head_size, self.theta, self.scaling)
+    def scopes(self) -> dict[str, Scope]:
+        """How each layer of the largest network sees the tokens before, by its number."""
+        channels = self.rotary_channels or self.spec.head_size
+        turns = () if self.biased else frequencies(channels, self.theta, self.scaling)
+        local = frequencies(channels, self.local_theta) if self.local_theta and not self.biased else turns
+        windows = self.windows or (0,) * self.spec.depth[-1]
+        return {
+            str(i): Scope(window, () if i in self.unturned else local if window else turns)
+            for i, window in enumerate(windows)
+        }
 
     def attention_dims(self, layer: str) -> Mapping[str, NamedDims]:
         heads, size = f"{layer}.heads", self.spec.head_size
@@ -166,16 +216,21 @@ class DecoderFamily(TransformerFamily):
                 head_size=spec.head_size,
                 qkv_bias=biased or spec.qkv_bias,
                 project_bias=biased,
+                qk_norm=spec.qk_norm,
+                epsilon=self.epsilon,
+                cap=self.attention_cap,
                 experts=None if spec.attention_experts is None else spec.attention_experts[-1],
             )
-            layers[str(i)] = Layer(norm(), attention, norm(), self.mlp())
+            norm1, norm2 = (None if spec.norms == "after" else norm() for _ in range(2))
+            post_norm1, post_norm2 = (None if spec.norms == "before" else norm() for _ in range(2))
+            layers[str(i)] = Layer(norm1, attention, norm2, self.mlp(), post_norm1, post_norm2)
         positions = self.positions if biased else None
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)
-        head = Head(norm(), width, self.vocabulary, tied=spec.tied)
+        head = Head(norm(), width, self.vocabulary, tied=spec.tied, cap=self.logit_cap)
         router = None
         if spec.routers == SHARED and spec.experts is not None:
             router = nn.Sequential(norm(), nn.Linear(width, spec.experts[-1], bias=spec.gates == "equal"))
-        return Decoder(embedding, layers, head, frequencies=self.frequencies, router=router)
+        return Decoder(embedding, layers, head, scopes=self.scopes, router=router)
 
     def views(self) -> Sequence[View]:
         return SCORED, PROMPTS, STEPS, STEPS_IN_PLACE

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.families.decoder.decoder_serving import ServedModels
+from supernets.families.decoder.decoder_spec import QKNorm
 from supernets.networks.tokens import (
     appended,
     attend_filled,
@@ -31,12 +32,27 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
+class Scope(NamedTuple):
+    """How the attention of a layer sees the tokens before.
+
+    Attributes:
+        window: Number of tokens up to and with each one that it attends to; 0 for all.
+        frequencies: Frequencies of rotary positions; () for none.
+    """
+
+    window: int = 0
+    frequencies: tuple[float, ...] = ()
+
+
 class CausalAttention(nn.Module):
     """Grouped-query attention (arXiv 2305.13245) of tokens to those before them.
 
     The numbers of heads and of experts follow from the channels, so that a live subnet's smaller tensors need no correction.
 
     Args:
+        qk_norm: See `DecoderSpec`.
+        epsilon: Term that the norms of queries and keys add to the mean square.
+        cap: Bound of the scores, see `attend_grouped`; 0 for none.
         experts: sets of queries and projections, each for all heads of queries, whose outputs are mixed by a router (see
             `DecoderSpec.attention_experts`); in a group's channels one follows another. None for one set and no router.
     """
@@ -50,15 +66,22 @@ class CausalAttention(nn.Module):
         head_size: int,
         qkv_bias: bool,
         project_bias: bool,
+        qk_norm: QKNorm | None = None,
+        epsilon: float = 1e-5,
+        cap: float = 0.0,
         experts: int | None = None,
     ) -> None:
         super().__init__()
         self.head_size, channels = head_size, groups * (experts or 1) * queries * head_size
+        self.qk_norm, self.cap = qk_norm, cap
         self.query = nn.Linear(width, channels, bias=qkv_bias)
         self.key = nn.Linear(width, groups * head_size, bias=qkv_bias)
         self.value = nn.Linear(width, groups * head_size, bias=qkv_bias)
         self.project = nn.Linear(channels, width, bias=project_bias)
         self.router = None if experts is None else nn.Linear(width, experts, bias=False)
+        if qk_norm is not None:
+            sizes = (channels, groups * head_size) if qk_norm == "whole" else (head_size, head_size)
+            self.query_norm, self.key_norm = (nn.RMSNorm(size, eps=epsilon) for size in sizes)
 
     def forward(
         self,
@@ -75,22 +98,31 @@ class CausalAttention(nn.Module):
             filled: The number of tokens in the cache, see `attend_filled`, where `past` has room for the only token; None where
                 it has not.
         """
-        query, key, value = (by_head(part(x), self.head_size) for part in (self.query, self.key, self.value))
+        query, key = self._by_head("query", x), self._by_head("key", x)
+        value = by_head(self.value(x), self.head_size)
         if turn is not None:
             query, key = rotated(query, *turn), rotated(key, *turn)
         if past and filled is not None:
-            attended, key, value = attend_filled(query, key, value, past[0], past[1], mask, filled)
+            attended, key, value = attend_filled(query, key, value, past[0], past[1], mask, filled, self.cap)
         else:
             if past:
                 key, value = appended(past[0], key), appended(past[1], value)
-            attended = attend_grouped(query, key, value, mask)
+            attended = attend_grouped(query, key, value, mask, self.cap)
         if self.router is not None:
             attended = gated_heads(attended, self.router(x).softmax(-1), key)
         attended = self.project(attended)
         return attended if past is None else (attended, key, value)
 
+    def _by_head(self, name: str, x: Tensor) -> Tensor:
+        """Queries or keys of tokens, (n, heads, tokens, head_size)."""
+        heads = getattr(self, name)(x)
+        if self.qk_norm == "whole":
+            heads = getattr(self, f"{name}_norm")(heads)
+        heads = by_head(heads, self.head_size)
+        return cast(Tensor, getattr(self, f"{name}_norm")(heads) if self.qk_norm == "head" else heads)
+
     def extra_repr(self) -> str:
-        return f"head_size={self.head_size}"
+        return f"head_size={self.head_size}, qk_norm={self.qk_norm}, cap={self.cap}"
 
 
 class MLP(nn.Module):
@@ -110,14 +142,31 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then an MLP or experts, each on normalised tokens and with a skip; a subnet's may be without one of them."""
+    """Attention, then an MLP or experts, each on normalised tokens and with a skip; a subnet's may be without one of them.
+
+    Perhaps the outputs of both are normalised, too. Where `DecoderSpec.norms` lacks norms, they are identities.
+    """
 
     mlp: Any
     """An `MLP` or an `ExpertLayer`."""
 
-    def __init__(self, norm1: nn.Module, attention: CausalAttention, norm2: nn.Module, mlp: nn.Module) -> None:
+    def __init__(
+        self,
+        norm1: nn.Module | None,
+        attention: CausalAttention,
+        norm2: nn.Module | None,
+        mlp: nn.Module,
+        post_norm1: nn.Module | None = None,
+        post_norm2: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
+        self.norm1, self.attention, self.norm2, self.mlp = (
+            norm1 or nn.Identity(),
+            attention,
+            norm2 or nn.Identity(),
+            mlp,
+        )
+        self.post_norm1, self.post_norm2 = post_norm1 or nn.Identity(), post_norm2 or nn.Identity()
 
     def forward(
         self,
@@ -140,9 +189,9 @@ class Layer(nn.Module):
             attended = self.attention(self.norm1(x), mask, turn, past, filled)
             if past is not None:
                 attended, *cache = attended
-            x = x + attended
+            x = x + self.post_norm1(attended)
         if self.has_mlp:
-            x = x + self.mlp(self.norm2(x), *(() if routed is None else (routed,)))
+            x = x + self.post_norm2(self.mlp(self.norm2(x), *(() if routed is None else (routed,))))
         return x if past is None else (x, *cache)
 
     @property
@@ -190,16 +239,25 @@ class TiedLinear(nn.Module):
 
 
 class Head(nn.Module):
-    """The logits of the next token: (n, ..., width) -> (n, ..., vocabulary)."""
+    """The logits of the next token: (n, ..., width) -> (n, ..., vocabulary).
 
-    def __init__(self, norm: nn.Module, width: int, vocabulary: int, *, tied: bool) -> None:
+    Args:
+        tied: Whether the weights are those of the embedding.
+        cap: Bound of the logits, which are softly capped, see `attend_grouped`; 0 for none.
+    """
+
+    def __init__(self, norm: nn.Module, width: int, vocabulary: int, *, tied: bool, cap: float = 0.0) -> None:
         super().__init__()
-        self.norm = norm
+        self.norm, self.cap = norm, cap
         self.words = TiedLinear() if tied else nn.Linear(width, vocabulary, bias=False)
 
     def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor:
         x = self.norm(x)
-        return cast(Tensor, self.words(x) if table is None else self.words(x, table))
+        logits = self.words(x) if table is None else self.words(x, table)
+        return cast(Tensor, self.cap * torch.tanh(logits / self.cap) if self.cap else logits)
+
+    def extra_repr(self) -> str:
+        return f"cap={self.cap}"
 
 
 class Decoder(nn.Module):
@@ -208,7 +266,7 @@ class Decoder(nn.Module):
     Padding at the ends of texts changes nothing before it, so that there is no mask for it.
 
     Args:
-        frequencies: Frequencies of rotary positions; () for none.
+        scopes: How each layer sees the tokens before, by its name.
         router: Router of the experts of all layers, which reads the embeddings; None where layers have their own.
     """
 
@@ -218,26 +276,36 @@ class Decoder(nn.Module):
         layers: Mapping[str, nn.Module],
         head: Head,
         *,
-        frequencies: tuple[float, ...],
+        scopes: Mapping[str, Scope],
         router: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.frequencies, self.router = frequencies, router
+        self.scopes, self.router = dict(scopes), router
         self.embedding, self.layers, self.head = embedding, nn.ModuleDict(layers), head
 
     def forward(self, ids: Tensor) -> Tensor:
-        mask, turn = causal_mask(ids), self.turn(ids)
-        x = self.embedding(ids)
+        masks, x = self.masks_and_turns(ids), self.embedding(ids)
         routed = None if self.router is None else self.router(x)
-        for layer in self.layers.values():
-            x = layer(x, mask, turn, None, None, routed)
+        for name, layer in self.layers.items():
+            x = layer(x, *masks[name], None, None, routed)
         return cast(Tensor, self.head(x, self.table))
 
-    def turn(
+    def masks_and_turns(
         self, ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None, filled: Tensor | None = None
-    ) -> Turn | None:
-        """The angles of rotary positions; None for a network without."""
-        return rotation(token_positions(ids, padding, past, filled), self.frequencies) if self.frequencies else None
+    ) -> dict[str, tuple[Tensor, Turn | None]]:
+        """The mask of each layer, and the angles of its rotary positions, by its name; None for one without.
+
+        Args:
+            ids, padding, past, filled: Arguments of `token_positions`.
+        """
+        scopes = {name: self.scopes[name] for name in self.layers}
+        windows = dict.fromkeys(scope.window for scope in scopes.values())
+        masks = {window: causal_mask(ids, padding, past, filled, window) for window in windows}
+        turns: dict[tuple[float, ...], Turn | None] = {}
+        for frequencies in dict.fromkeys(scope.frequencies for scope in scopes.values()):
+            positions = token_positions(ids, padding, past, filled) if frequencies else None
+            turns[frequencies] = None if positions is None else rotation(positions, frequencies)
+        return {name: (masks[scope.window], turns[scope.frequencies]) for name, scope in scopes.items()}
 
     def served_models(self) -> Mapping[str, bytes]:
         """The ONNX models by which the network, extracted, is served with a cache."""
@@ -249,4 +317,4 @@ class Decoder(nn.Module):
         return self.embedding.words.weight if isinstance(self.head.words, TiedLinear) else None
 
     def extra_repr(self) -> str:
-        return f"frequencies={len(self.frequencies)}"
+        return f"scopes={[(window, len(frequencies)) for window, frequencies in self.scopes.values()]}"

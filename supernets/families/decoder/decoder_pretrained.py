@@ -18,10 +18,13 @@ from supernets.families.decoder.library_layout import (
     FAMILY_ONLY_SUFFIXES,
     GPT2_NAMES,
     HEAD,
+    KINDS,
     MIXTURES,
+    Kind,
     Mixture,
     is_shifted,
     is_stacked,
+    joined_names,
     llama_name,
     read_mixture,
     stacked,
@@ -40,7 +43,7 @@ from supernets.networks.formats.model_folder import (
     unusable,
 )
 from supernets.networks.formats.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
-from supernets.networks.rotary import Scaling, read_rotary
+from supernets.networks.rotary import Scaling, read_rotary, rotary_share
 from supernets.space.axes import full_sizes, size_of
 
 _ACTIVATIONS: Mapping[object, Activation] = {
@@ -50,6 +53,8 @@ _ACTIVATIONS: Mapping[object, Activation] = {
     "gelu_new": "gelu-tanh",
     "gelu_pytorch_tanh": "gelu-tanh",
 }
+_WINDOWED = {"full_attention": False, "sliding_attention": True}
+_MAX_CAP = 1e6
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _UNREAD = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Buffers in files of earlier versions of the library."""
@@ -73,6 +78,9 @@ class DecoderConfig(PretrainedConfig):
         qkv_bias: Whether queries, keys and values have biases.
         mixture: Its experts; None for a network without.
         tokens: Ids of the tokens whose rows are read, in the order of their new ids; None for all.
+        rotary_channels, windows, local_theta, unturned, attention_cap, logit_cap: Arguments of `DecoderFamily`.
+        query_scale: Factor of attention scores beside one over the root of a head's channels, which queries get when they are
+            read.
     """
 
     other_files: ClassVar[tuple[str, ...]] = (TOKENIZER, TOKENIZER_CONFIG)
@@ -89,6 +97,13 @@ class DecoderConfig(PretrainedConfig):
     qkv_bias: bool
     mixture: Mixture | None = None
     tokens: tuple[int, ...] | None = None
+    rotary_channels: int = 0
+    windows: tuple[int, ...] = ()
+    local_theta: float = 0.0
+    unturned: tuple[int, ...] = ()
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
+    query_scale: float = 1.0
 
     @property
     def head_size(self) -> int:
@@ -97,7 +112,7 @@ class DecoderConfig(PretrainedConfig):
     @property
     def layout(self) -> Literal["llama", "gpt2"]:
         """See `DecoderSpec`."""
-        return "gpt2" if self.kind == "gpt2" else "llama"
+        return KINDS[self.kind].layout
 
     def as_space(self) -> dict[str, int]:
         sizes = PretrainedConfig.as_space(self) | {"queries": self.queries}
@@ -105,13 +120,14 @@ class DecoderConfig(PretrainedConfig):
 
     @property
     def _features(self) -> dict[str, Any]:
-        features = {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
+        facts, names = KINDS[self.kind], ("layout", "tied", "activation", "qkv_bias")
+        features = {**{name: getattr(self, name) for name in names}, "norms": facts.norms, "qk_norm": facts.qk_norm}
         return features if self.mixture is None else features | self.mixture.features
 
     @property
     def fixed(self) -> dict[str, Any]:
-        names = ("vocabulary", "positions", "epsilon", "theta", "scaling")
-        scale = self.width**0.5 if self.kind == "gemma" else 1.0
+        scale = self.width**0.5 if KINDS[self.kind].scaled else 1.0
+        names = [name for name in DecoderFamily.numbers if name not in ("tokens", "embedding_scale")]
         rows = {} if self.tokens is None else {"vocabulary": len(self.tokens)}
         return {**{name: getattr(self, name) for name in names}, **rows, "embedding_scale": scale}
 
@@ -189,29 +205,120 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
     size = settings.data.get("head_dim")
     if size is None:
         _check_divides(settings, heads, width, "num_attention_heads", "hidden_size")
-    act = settings.data.get("hidden_activation") or settings.data.get("hidden_act", "silu")
+    facts, depth = KINDS[kind], settings.whole("num_hidden_layers")
+    act = settings.data.get("hidden_activation") or settings.data.get("hidden_act", facts.activation)
     if kind == "gemma" and act == "gelu":
         act = "gelu_pytorch_tanh"  # what early files mean
-    theta, scaling = read_rotary(settings)
+    head_size = width // heads if size is None else settings.whole("head_dim")
+    unturned = _unturned(settings, depth) if facts.unturned else ()
     return DecoderConfig(
         path,
-        settings.whole("num_hidden_layers"),
+        depth,
         width,
         groups,
         settings.whole("moe_intermediate_size" if kind == "qwen2_moe" else "intermediate_size"),
         settings.number("rms_norm_eps", default=1e-6, limit=1),
         kind=kind,
-        channels=width // heads if size is None else settings.whole("head_dim"),
+        channels=head_size,
         queries=heads // groups,
         vocabulary=settings.whole("vocab_size"),
-        positions=_positions(settings),
-        theta=theta,
-        scaling=scaling,
-        tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
+        positions=settings.whole("max_position_embeddings"),
+        tied=settings.flag("tie_word_embeddings", default=facts.tied),
         activation=_activation(settings, act),
         qkv_bias=kind == "qwen2" or (kind == "qwen2_moe" and settings.flag("qkv_bias", default=True)),
         mixture=read_mixture(settings, kind) if kind in MIXTURES else None,
+        **_rotary(settings, facts, head_size),
+        unturned=unturned,
+        windows=_windows(settings, kind, depth, unturned),
+        **_scores(settings, facts, head_size),
     )
+
+
+def _rotary(settings: Settings, facts: Kind, head_size: int) -> dict[str, Any]:
+    """What rotary positions are in a network, by the names of fields of `DecoderConfig`."""
+    parameters, local_theta = settings.data.get("rope_parameters") or {}, 0.0
+    if facts.local_theta is not None:
+        local = parameters.get("sliding_attention") or {"rope_theta": settings.data.get("rope_local_base_freq")}
+        local = {key: value for key, value in local.items() if value is not None}
+        local_theta, scaling = read_rotary(
+            Settings(settings.path, {"rope_parameters": {"rope_theta": facts.local_theta, **local}})
+        )
+        if scaling:
+            problem = (
+                "of layers with a window are scaled, which networks of this kind do not have; give another network"
+            )
+            raise unusable(f"{settings.path}: its rotary positions {problem}")
+        settings = Settings(settings.path, {**settings.data, "rope_parameters": parameters.get("full_attention")})
+    theta, scaling = read_rotary(settings, theta=facts.theta, partial=facts.partial)
+    channels = int(head_size * rotary_share(settings))
+    if channels % 2 or not channels:
+        problem = f"turn {channels} of a head's {head_size} channels; expected an even number; give another network"
+        raise unusable(f"{settings.path}: its rotary positions {problem}")
+    partial = 0 if channels == head_size else channels
+    return {"theta": theta, "scaling": scaling, "local_theta": local_theta, "rotary_channels": partial}
+
+
+def _unturned(settings: Settings, depth: int) -> tuple[int, ...]:
+    """The numbers of the layers without positions."""
+    if (turned := settings.data.get("no_rope_layers")) is None:
+        interval = settings.whole("no_rope_layer_interval", default=4)
+        return tuple(range(interval - 1, depth, interval))
+    if not isinstance(turned, list) or len(turned) < depth:
+        raise unusable(f"{settings.path}: no_rope_layers is {turned!r}; expected a 0 or 1 for each of {depth} layers")
+    return tuple(i for i in range(depth) if not turned[i])
+
+
+def _windows(settings: Settings, kind: str, depth: int, unturned: tuple[int, ...]) -> tuple[int, ...]:
+    """For each layer the number of tokens that its attention sees, 0 for all; () where all see all."""
+    facts = KINDS[kind]
+    if facts.windows is None or (facts.flagged and not settings.flag("use_sliding_window", default=False)):
+        return ()
+    if settings.data.get("sliding_window", facts.window) is None:
+        return ()
+    window, types = settings.whole("sliding_window", default=facts.window), settings.data.get("layer_types")
+    if window >= settings.whole("max_position_embeddings"):
+        return ()
+    if facts.windows == "all" or types is None:
+        windowed = [facts.windows == "all" or _has_window(settings, kind, i, unturned) for i in range(depth)]
+    else:
+        if not isinstance(types, list) or len(types) != depth or not _WINDOWED.keys() >= set(map(str, types)):
+            expected = f"for each of {depth} layers one of {', '.join(_WINDOWED)}"
+            raise unusable(f"{settings.path}: layer_types is {types!r}; expected {expected}; give another network")
+        windowed = [_WINDOWED[layer_type] for layer_type in types]
+    return tuple(window if has_window else 0 for has_window in windowed) if any(windowed) else ()
+
+
+def _has_window(settings: Settings, kind: str, i: int, unturned: tuple[int, ...]) -> bool:
+    """Returns whether the attention of a layer has a window where the settings do not name the layers."""
+    match kind:
+        case "gemma2":
+            return i % 2 == 0
+        case "gemma3_text":
+            return (i + 1) % settings.whole("sliding_window_pattern", default=6) > 0
+        case "smollm3":
+            return i in unturned
+        case "qwen2_moe":
+            return i % 2 == 0 and i < settings.whole("max_window_layers", default=28, minimum=0)
+        case _:
+            return i >= settings.whole("max_window_layers", default=28, minimum=0)
+
+
+def _scores(settings: Settings, facts: Kind, head_size: int) -> dict[str, Any]:
+    """The bounds and the scale of scores and logits, by the names of fields of `DecoderConfig`."""
+    numbers: dict[str, float] = {}
+    for name, key in (("attention_cap", "attn_logit_softcapping"), ("logit_cap", "final_logit_softcapping")):
+        default = getattr(facts, name)
+        if default is not None and settings.data.get(key, default) is not None:
+            numbers[name] = settings.number(key, default=default, limit=_MAX_CAP)
+    if facts.query_scalar is not None:
+        settings.check("decoder", {"use_bidirectional_attention": (False, None)})
+        if facts.attention_cap is None:
+            settings.check("decoder", {"attn_logit_softcapping": (None,)})
+        scalar = settings.number("query_pre_attn_scalar", default=facts.query_scalar, limit=_MAX_CAP)
+        if scalar == 0:
+            raise unusable(f"{settings.path}: query_pre_attn_scalar is 0; expected a number above 0")
+        numbers["query_scale"] = (head_size / scalar) ** 0.5
+    return numbers
 
 
 def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
@@ -254,14 +361,6 @@ def _activation(settings: Settings, name: object) -> Activation:
     return _ACTIVATIONS[name]
 
 
-def _positions(settings: Settings) -> int:
-    """Returns the maximum number of tokens of a text; with attention limited to a window, at most the window's length."""
-    positions, window = settings.whole("max_position_embeddings"), settings.data.get("sliding_window")
-    if window is None or settings.data.get("use_sliding_window") is False:
-        return positions
-    return min(positions, settings.whole("sliding_window"))
-
-
 def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
     """The tensors of a network by the family's names."""
     family = DecoderFamily(config.space(), tokens=1, **config.fixed)
@@ -272,23 +371,36 @@ def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
     else:
         file = TensorFile(path, base=base)
     full, tensors = full_sizes(family.axes), {}
-    for name, dims in family.dims().items():
-        if name.endswith(FAMILY_ONLY_SUFFIXES):
-            continue
-        shape = tuple(size_of(dim, full) for dim in dims)
-        tensors[name] = _llama_tensor(file, name, shape, config) if llama else _gpt2_tensor(file, name, shape)
+    dims = {name: dims for name, dims in family.dims().items() if not name.endswith(FAMILY_ONLY_SUFFIXES)}
+    shapes = {name: tuple(size_of(dim, full) for dim in dims_of_tensor) for name, dims_of_tensor in dims.items()}
+    for name, shape in shapes.items():
+        tensors[name] = _llama_tensor(file, name, shapes, config) if llama else _gpt2_tensor(file, name, shape)
     outside = ("embed_tokens.", "norm.") if llama else ("wte.", "wpe.", "ln_f.")
     file.check_all_taken(unread=_UNREAD, parts=(layer, *outside))
     return tensors
 
 
-def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config: DecoderConfig) -> Tensor:
+def _llama_tensor(
+    file: NamedTensors, name: str, shapes: Mapping[str, tuple[int, ...]], config: DecoderConfig
+) -> Tensor:
+    shape = shapes[name]
     if name == HEAD:
         return file.take_head("lm_head.weight", *shape)
     if is_stacked(name):
         return stacked(file, config.kind, name, shape)
-    tensor = file.take(llama_name(config.kind, name), *shape)
-    return 1 + tensor if is_shifted(config.kind, name) else tensor
+    names = joined_names(config.kind, name)
+    rows = [shapes[part][0] for part in names]
+    tensor = file.take(llama_name(config.kind, name), sum(rows), *shape[1:])
+    if len(names) > 1:
+        tensor = tensor.split(rows)[names.index(name)].clone()
+    if is_shifted(config.kind, name):
+        tensor = 1 + tensor
+    scaled = "query_norm" if KINDS[config.kind].qk_norm else "query"
+    return (
+        config.query_scale * tensor
+        if name.endswith(f"attention.{scaled}.weight") and config.query_scale != 1
+        else tensor
+    )
 
 
 def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tensor:

@@ -14,7 +14,7 @@ from supernets.networks.family_program import TOKENS_DIM, View, ViewInput
 from supernets.networks.language_models import N_EXAMPLES, token_inputs
 from supernets.networks.network import view_of
 from supernets.networks.onnx_graph.ir import OUTPUT
-from supernets.networks.tokens import causal_mask, last_token
+from supernets.networks.tokens import last_token
 
 if TYPE_CHECKING:  # a decoder has its served models
     from supernets.families.decoder.decoder_network import Decoder, Layer
@@ -71,12 +71,12 @@ def _served(
     network: Decoder, ids: Tensor, padding: Tensor, past: Sequence[Tensor], filled: Tensor | None
 ) -> tuple[Tensor, ...]:
     before = past[0] if past else None
-    mask, turn = causal_mask(ids, padding, before, filled), network.turn(ids, padding, before, filled)
+    masks = network.masks_and_turns(ids, padding, before, filled)
     x = network.embedding(ids, padding, before, filled)
     routed = None if network.router is None else network.router(x)
     cache: list[Tensor] = []
-    for layer in network.layers.values():
-        x, *layer_cache = layer(x, mask, turn, past[len(cache) : len(cache) + 2], filled, routed)
+    for name, layer in network.layers.items():
+        x, *layer_cache = layer(x, *masks[name], past[len(cache) : len(cache) + 2], filled, routed)
         cache += layer_cache
     return network.head(last_token(x), network.table), *cache
 

@@ -12,6 +12,8 @@ from supernets.families.shared.transformer_spec import LayersSpec, sixths
 
 Activation = Literal["silu", "gelu", "gelu-tanh"]
 MAX_VOCABULARY = 2**24
+Norms = Literal["before", "after", "both"]
+QKNorm = Literal["head", "whole"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class DecoderSpec(LayersSpec):
         tied: whether the words' embeddings are also the weights of the output.
         activation: activation of the MLP; None for the layout's (silu and gelu-tanh).
         qkv_bias: whether queries, keys and values have biases in the layout ``llama``, as in Qwen2.
+        norms: whether attention and MLP read normalised tokens (``before``), as in Llama, have normalised outputs (``after``),
+            as in OLMo 2 (arXiv 2501.00656), or ``both``, as in Gemma 2 (arXiv 2408.00118).
+        qk_norm: norms of queries and keys: of each ``head``, as in Qwen3 (arXiv 2505.09388), or of all heads as a ``whole``, as
+            in OLMo 2; None for none.
         kept: the values of `LayersSpec`; or the layers of the greatest ``importance``, which `order` then says: that of a job
             is the layers' block influence on the job's training text.
         routers: the values of `ExpertsSpec`; or ``shared``: the network has one router, which reads the embeddings of tokens,
@@ -53,6 +59,8 @@ class DecoderSpec(LayersSpec):
     order: Annotated[tuple[int, ...], Order()] | None = None
     attention_experts: Annotated[tuple[int, ...], Options(64)] | None = field(default=None, kw_only=True)
     vocabulary: Annotated[tuple[float, ...], Vocabularies(MAX_VOCABULARY)] | None = field(default=None, kw_only=True)
+    norms: Norms = field(default="before", kw_only=True)
+    qk_norm: QKNorm | None = field(default=None, kw_only=True)
     kept: Literal["first", "spread", "importance"] = field(default="first", kw_only=True)  # type: ignore[assignment]  # one more
     routers: Literal["learned", "random", "shared"] = field(default="learned", kw_only=True)  # type: ignore[assignment]  # one more
 
@@ -73,6 +81,9 @@ class DecoderSpec(LayersSpec):
             raise DimensionError("null_experts", problem)
         if self.attention_experts == (1,):
             raise DimensionError("attention_experts", "[1] is one attention; end it in a larger number, or remove it")
+        if self.layout == "gpt2" and self.norms != "before":
+            problem = f"{self.norms} attention and MLPs are those of the layout llama; write before, or layout: llama"
+            raise DimensionError("norms", f"norms {problem}")
         if self.layout == "llama" and self.head_size % 2:
             raise DimensionError(
                 "head_size", f"rotary positions turn pairs of channels; expected an even number, got {self.head_size}"

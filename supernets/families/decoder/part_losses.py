@@ -44,7 +44,7 @@ class PartLosses:
         self._sizes = {number: part.linear.weight.shape for number, part in parts_of(network).items()}
         self._streams, x = [network.embedding(self._ids)], network.embedding(self._ids)
         for part in parts_of(network, self._ids).values():
-            x = x + part.linear(part.inputs(x))
+            x = x + part.post_norm(part.linear(part.inputs(x)))
             self._streams.append(x)
         self._expected = [network.head(rows, network.table).log_softmax(-1) for rows in x.split(_BATCH_SIZE)]
 
@@ -67,7 +67,7 @@ class PartLosses:
                 fitted: tuple[Tensor, Tensor | None] = linear.weight, linear.bias
                 if correction is not None:
                     fitted = correction.fitted_alone(network, number, after)
-                x = x + functional.linear(part.inputs(x), *fitted)
+                x = x + part.post_norm(functional.linear(part.inputs(x), *fitted))
         divergence = 0.0
         for rows, expected in zip(x.split(_BATCH_SIZE), self._expected, strict=True):
             logits = network.head(rows, network.table).log_softmax(-1)

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from supernets.families.decoder.activations import head_channels, measure_activations
+from supernets.families.decoder.activations import added_weights, head_channels, measure_activations
 from supernets.families.decoder.decoder_family import DecoderFamily
-from supernets.families.decoder.decoder_network import MLP, Decoder, Layer
+from supernets.families.decoder.decoder_network import Decoder, Layer
 from supernets.networks.threads import one_thread
 from supernets.space import Architecture, Option
 
@@ -27,8 +27,9 @@ class RemovedEnergy:
 
     For missing heads, queries and hidden channels, to all of a layer's, it is the square of what they add to the residual
     stream in the whole network, as a share of the stream's square after the layer, the mean over tokens; for a missing layer
-    that of all that it adds. Nothing is trained or corrected, and errors of different layers count as independent of each
-    other. Channels of the stream that are missing do not count.
+    that of all that it adds. Norms after attention and MLPs divide by what they do in the whole network. Nothing is trained or
+    corrected, and errors of different layers count as independent of each other. Channels of the stream that are missing do not
+    count.
 
     The logarithm of a corrected one-shot subnet's perplexity is about linear in the sum over layers: a line through 20 subnets
     of SmolLM2-135M predicts the perplexities of others with errors of 8 %, one by multiply-accumulates with 12 %.
@@ -51,7 +52,7 @@ class RemovedEnergy:
             self._layer_energies = [activations.added.item() for activations in layers]
             for module, activations in zip(network.layers.values(), layers, strict=True):
                 layer = cast(Layer, module)
-                project, down = layer.attention.project.weight, cast(MLP, layer.mlp).down.weight
+                project, down = added_weights(layer)
                 channels, hidden = head_channels(layer.attention), torch.arange(down.shape[1])
                 pairs = {pair: _missing(channels, *pair) for pair in product(options["heads"], options["queries"])}
                 last = {size: hidden[cast(int, size) :] for size in options["hidden"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from supernets.families.decoder.library_layout import (
     FAMILY_ONLY_SUFFIXES,
     GPT2_NAMES,
     HEAD,
+    KINDS,
     MIXTURES,
+    Kind,
     is_shifted,
     is_stacked,
+    joined_names,
     llama_name,
     mixture_settings,
     unstacked,
@@ -30,15 +33,7 @@ from supernets.networks.formats.pretrained import TOKENIZER
 from supernets.networks.rotary import rotary_settings
 from supernets.space import Architecture
 
-_CLASSES = {
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "gemma": "GemmaForCausalLM",
-    "gpt2": "GPT2LMHeadModel",
-    "mixtral": "MixtralForCausalLM",
-    "qwen2_moe": "Qwen2MoeForCausalLM",
-}
+_SAME_SCALE = 1e-6
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
 _ATTENTION_ROUTER = ".attention.router."
 """Part of the names of tensors that change nothing where a layer has one attention expert."""
@@ -72,24 +67,26 @@ def write_decoder(
     """
     options = uniform_options(family, architecture, noun="decoder")
     width, layer_numbers = family.width(architecture), family.layer_numbers(architecture)
-    kind = _kind(family, width, options)
+    kind = _kind(family, width, layer_numbers, options)
     tensors = renumbered(tensors, {number: i for i, number in enumerate(layer_numbers)})
     tensors = {name: tensor for name, tensor in tensors.items() if _ATTENTION_ROUTER not in name}
     tied = family.spec.tied
-    if kind != "gemma" and family.embedding_scale != 1:
-        tensors = {HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * family.embedding_scale}
+    scale = family.embedding_scale / (width**0.5 if KINDS[kind].scaled else 1)
+    if not math.isclose(scale, 1, rel_tol=_SAME_SCALE):
+        tensors = {HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * scale}
         tied = False
     sizes = _gpt2_sizes if kind == "gpt2" else _llama_sizes
     settings = {
-        "architectures": [_CLASSES[kind]],
+        "architectures": [KINDS[kind].library_class],
         "model_type": kind,
-        **sizes(family, kind, width, len(layer_numbers), options),
+        **sizes(family, kind, width, layer_numbers, options),
         "vocab_size": family.vocabulary,
         "tie_word_embeddings": tied,
         "torch_dtype": "float32",
         "use_cache": True,
         "bos_token_id": separator,
         "eos_token_id": separator,
+        "pad_token_id": None,  # not the default, which the vocabulary may not have
     }
     library_tensors = _gpt2_tensors(tensors, len(layer_numbers)) if kind == "gpt2" else _llama_tensors(tensors, kind)
     of_tokenizer = {
@@ -104,29 +101,59 @@ def write_decoder(
     write_folder(folder, settings, dict(library_tensors), files)
 
 
-def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
+def _kind(family: DecoderFamily, width: int, layer_numbers: Sequence[int], options: Mapping[str, int]) -> str:
     """The ``model_type`` of the class of the library that has a network's features."""
     spec, heads = family.spec, options["heads"] * options["queries"]
+    is_scaled = (
+        math.isclose(family.embedding_scale, width**0.5, rel_tol=_SAME_SCALE) and spec.activated_by == "gelu-tanh"
+    )
     if (n := options.get(ATTENTION_EXPERTS, 1)) > 1:
         raise not_writable(
             f"the transformers library has no decoder with attention experts of this kind, and this network has {n} in each "
             "layer; choose one with 1, or export ONNX"
         )
+    if spec.layout == "gpt2" and (heads * spec.head_size != width or options["queries"] > 1):
+        heads_text = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels"
+        raise not_writable(
+            f"the transformers library divides the width of a GPT-2 among its heads, and this network has {heads_text} "
+            f"in a width of {width}; choose one with all of its heads, or export ONNX"
+        )
+    names = [name for name, kind in KINDS.items() if kind.layout == spec.layout and not kind.experts]
     if spec.experts is not None:
-        return _kind_of_mixture(family, options)
-    if spec.layout == "gpt2":
-        if heads * spec.head_size != width or options["queries"] > 1:
-            heads_text = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels"
-            raise not_writable(
-                f"the transformers library divides the width of a GPT-2 among its heads, and this network has {heads_text} "
-                f"in a width of {width}; choose one with all of its heads, or export ONNX"
-            )
-        return "gpt2"
-    if spec.qkv_bias:
-        return "qwen2"
-    if math.isclose(family.embedding_scale, width**0.5, rel_tol=1e-6) and spec.activated_by == "gelu-tanh":
-        return "gemma"
-    return "mistral" if width % heads else "llama"  # which may have heads that do not divide the width
+        names = [_kind_of_mixture(family, options)]
+    lacks = {name: _lacks(KINDS[name], family, layer_numbers, heads, width) for name in names}
+    # The first one that lacks nothing, with scaled embeddings if those of the network are.
+    nearest = min(names, key=lambda name: (len(lacks[name]), KINDS[name].scaled != is_scaled))
+    if lacks[nearest]:
+        library_class, features = KINDS[nearest].library_class, " and ".join(lacks[nearest])
+        raise not_writable(
+            f"the transformers library has no decoder like this network: its {library_class} has no {features}; export ONNX"
+        )
+    return nearest
+
+
+def _lacks(kind: Kind, family: DecoderFamily, layer_numbers: Sequence[int], heads: int, width: int) -> list[str]:
+    """The features of a network that those of a kind lack, as error messages name them."""
+    spec, scopes = family.spec, [family.scopes[str(i)] for i in layer_numbers]
+    windows, rotary = {scope.window for scope in scopes}, spec.layout == "llama"
+    local = windows != {0} and family.local_theta not in (0, family.theta)
+    features = {
+        f"norms {spec.norms} attention and MLPs": kind.norms == spec.norms,
+        "norms of queries and keys like its": kind.qk_norm == spec.qk_norm,
+        "biases like its": kind.qkv_bias == spec.qkv_bias or kind.experts or not rotary,
+        f"windows of {' and '.join(map(str, sorted(windows)))} tokens": (
+            windows == {0}
+            or (len(windows) == 1 and kind.windows == "all")
+            or (len(windows - {0}) == 1 and kind.windows == "some")
+        ),
+        "frequencies of its own in layers with a window": not local or kind.local_theta is not None,
+        "layers without positions": not rotary or kind.unturned or all(scope.frequencies for scope in scopes),
+        "positions that turn a part of a head": not family.rotary_channels or kind.partial,
+        "bound of attention scores": not family.attention_cap or kind.attention_cap is not None,
+        "bound of logits": not family.logit_cap or kind.logit_cap is not None,
+        f"{heads} heads in a width of {width}": not kind.divided or width % heads == 0,
+    }
+    return [feature for feature, is_there in features.items() if not is_there]
 
 
 def _kind_of_mixture(family: DecoderFamily, options: Mapping[str, int]) -> str:
@@ -147,14 +174,11 @@ def _kind_of_mixture(family: DecoderFamily, options: Mapping[str, int]) -> str:
 
 
 def _llama_sizes(
-    family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]
+    family: DecoderFamily, kind: str, width: int, layer_numbers: Sequence[int], options: Mapping[str, int]
 ) -> dict[str, Any]:
-    of_kind: dict[str, dict[str, Any]] = {"mistral": {"sliding_window": None}, "qwen2": {"use_sliding_window": False}}
-    if kind in MIXTURES:
-        of_kind[kind] = mixture_settings(family.spec, kind, options)
     return {
         "hidden_size": width,
-        "num_hidden_layers": depth,
+        "num_hidden_layers": len(layer_numbers),
         "intermediate_size": options["hidden"],
         "num_attention_heads": options["heads"] * options["queries"],
         "num_key_value_heads": options["heads"],
@@ -164,14 +188,45 @@ def _llama_sizes(
         "rms_norm_eps": family.epsilon,
         "attention_dropout": 0.0,
         **rotary_settings(family.theta, family.scaling),
-        **of_kind.get(kind, {}),
+        **(mixture_settings(family.spec, kind, options) if kind in MIXTURES else {}),
+        **_attention_settings(family, KINDS[kind], layer_numbers),
     }
 
 
-def _gpt2_sizes(family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]) -> dict[str, Any]:
+def _attention_settings(family: DecoderFamily, kind: Kind, layer_numbers: Sequence[int]) -> dict[str, Any]:
+    """The library's settings of windows, positions and bounds, those that a kind has."""
+    size, scopes = family.spec.head_size, [family.scopes[str(i)] for i in layer_numbers]
+    window, settings = max(scope.window for scope in scopes), dict[str, Any]()
+    if kind.windows is not None:
+        settings["sliding_window"] = window or None
+    if kind.flagged:
+        settings["use_sliding_window"] = window > 0
+    if kind.windows == "some":
+        settings["layer_types"] = ["sliding_attention" if scope.window else "full_attention" for scope in scopes]
+    if kind.local_theta is not None:
+        settings["rope_local_base_freq"] = family.local_theta or family.theta
+    if kind.unturned:
+        settings["no_rope_layers"] = [int(bool(scope.frequencies)) for scope in scopes]
+    if kind.partial:
+        settings["partial_rotary_factor"] = (family.rotary_channels or size) / size
+    if kind.query_scalar is not None:  # read here, queries have the scale
+        settings |= {"query_pre_attn_scalar": size, "hidden_activation": _ACTIVATIONS[family.spec.activated_by]}
+        settings["sliding_window"] = window or family.positions  # the library makes the mask of windows in any case
+    for key, default, cap in (
+        ("attn_logit_softcapping", kind.attention_cap, family.attention_cap),
+        ("final_logit_softcapping", kind.logit_cap, family.logit_cap),
+    ):
+        if default is not None:
+            settings[key] = cap or None
+    return settings
+
+
+def _gpt2_sizes(
+    family: DecoderFamily, kind: str, width: int, layer_numbers: Sequence[int], options: Mapping[str, int]
+) -> dict[str, Any]:
     return {
         "n_embd": width,
-        "n_layer": depth,
+        "n_layer": len(layer_numbers),
         "n_head": options["heads"],
         "n_inner": options["hidden"],
         "n_positions": family.positions,
@@ -193,8 +248,9 @@ def _llama_tensors(tensors: Mapping[str, Tensor], network: str) -> Iterator[tupl
             yield from unstacked(network, name, tensor)
         elif name == HEAD:
             yield "lm_head.weight", tensor
-        elif not name.endswith(FAMILY_ONLY_SUFFIXES):
-            yield f"model.{llama_name(network, name)}", tensor - 1 if is_shifted(network, name) else tensor
+        elif not name.endswith(FAMILY_ONLY_SUFFIXES) and name == (names := joined_names(network, name))[0]:
+            joined = torch.cat([tensors[part] for part in names]) if len(names) > 1 else tensor
+            yield f"model.{llama_name(network, name)}", joined - 1 if is_shifted(network, name) else joined
 
 
 def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Tensor]]:

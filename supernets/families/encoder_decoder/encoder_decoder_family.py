@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.families.decoder.decoder_network import MLP, CausalAttention, Embedding, Head, Layer
+from supernets.families.decoder.decoder_network import MLP, CausalAttention, Embedding, Head, Layer, Scope
 from supernets.families.encoder_decoder.encoder_decoder_network import (
     CrossAttention,
     CrossLayer,
@@ -136,10 +136,11 @@ class EncoderDecoderFamily(StackedFamily):
         def embedding(side: str) -> Embedding:
             return Embedding(widths[side], vocabulary=self.vocabulary, positions=None, scale=1.0)
 
+        scopes = {str(i): Scope(frequencies=turns) for i in range(self._options("decoder", "depth")[-1])}
         head = Head(norm("decoder"), widths["decoder"], self.vocabulary, tied=True)
         return EncoderDecoder(
             Encoder(embedding("encoder"), layers("encoder"), norm("encoder"), frequencies=turns),
-            TargetDecoder(embedding("decoder"), layers("decoder"), head, frequencies=turns),
+            TargetDecoder(embedding("decoder"), layers("decoder"), head, scopes=scopes),
             source=self.source,
             separator=self.separator,
         )

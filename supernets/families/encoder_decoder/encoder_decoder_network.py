@@ -15,7 +15,6 @@ from supernets.networks.own_operations import is_recording
 from supernets.networks.tokens import (
     attend_grouped,
     by_head,
-    causal_mask,
     cross_memory,
     divided,
     last_token,
@@ -145,9 +144,9 @@ class TargetDecoder(Decoder):
     """A decoder whose layers, `CrossLayer`, also attend to a source."""
 
     def forward(self, ids: Tensor, padding: Tensor, encoded: Sequence[Tensor]) -> Tensor:  # type: ignore[override]
-        mask, turn, x = causal_mask(ids), self.turn(ids), self.embedding(ids)
-        for layer in self.layers.values():
-            x = layer(x, mask, turn, padding, encoded)
+        masks, x = self.masks_and_turns(ids), self.embedding(ids)
+        for name, layer in self.layers.items():
+            x = layer(x, *masks[name], padding, encoded)
         return cast(Tensor, self.head(x, self.table))
 
     def served(
@@ -162,11 +161,11 @@ class TargetDecoder(Decoder):
             cache: Keys and values of the call before, then those for the source; () in the first call.
         """
         before, n = cache[0] if cache else None, 2 * len(self.layers)
-        mask, turn, x = causal_mask(ids, None, before), self.turn(ids, None, before), self.embedding(ids)
+        masks, x = self.masks_and_turns(ids, None, before), self.embedding(ids)
         past, memory = list[Tensor](), list[Tensor]()
-        for i, layer in enumerate(self.layers.values()):
+        for i, (name, layer) in enumerate(self.layers.items()):
             of_layer = slice(2 * i, 2 * i + 2)
-            outputs = layer(x, mask, turn, padding, encoded, cache[:n][of_layer], cache[n:][of_layer])
+            outputs = layer(x, *masks[name], padding, encoded, cache[:n][of_layer], cache[n:][of_layer])
             x = outputs[0]
             past += [outputs[1], outputs[2]]
             memory += [outputs[3], outputs[4]]

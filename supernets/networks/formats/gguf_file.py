@@ -17,18 +17,28 @@ from supernets.files import check_regular
 from supernets.networks.formats.model_folder import experts_unusable, unusable
 from supernets.networks.rotary import frequencies, rotary_settings
 
-_KINDS = ("llama", "qwen2", "gemma", "gpt2")
-"""The architectures that are read; files of Mistral have the first."""
+KINDS: Mapping[str, str] = {
+    **{name: name for name in ("llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "gemma", "gemma2", "gpt2")},
+    "gemma3": "gemma3_text",
+}
+"""The values of ``model_type`` by the names of the architectures that are read; files of Mistral have the first."""
+PAIRED = ("llama", "smollm3")
+"""The architectures whose rows of queries and keys have the channels that rotary positions turn beside each other; the library
+and other architectures have them in two halves."""
 _LLAMA: Mapping[str, str] = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
 }
 _GPT2: Mapping[str, str] = {
     "attn_qkv": "attn.c_attn",
@@ -38,6 +48,18 @@ _GPT2: Mapping[str, str] = {
     "attn_norm": "ln_1",
     "ffn_norm": "ln_2",
 }
+_OF_GEMMA2 = {**_LLAMA, "ffn_norm": "pre_feedforward_layernorm"}
+_BLOCK: Mapping[str, Mapping[str, str]] = {
+    **dict.fromkeys(KINDS, _LLAMA),
+    **dict.fromkeys(("gemma2", "gemma3"), _OF_GEMMA2),
+    "phi3": {**_LLAMA, "attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"},
+    "gpt2": _GPT2,
+}
+"""Modules of a layer by architecture, and their names in the library."""
+_PERIODS: Mapping[str, int] = {"gemma2": 2, "gemma3": 6}
+"""Every so many layers, one is without a window, unless the file says which."""
+_LARGEST_GEMMAS = (("gemma2", 46), ("gemma3", 62))
+"""The architectures and depths whose attention scores have the scale of the width divided by the heads; files do not say it."""
 _DIVISORS = "rope_freqs.weight"
 """A tensor that scales rotary frequencies."""
 _LLAMA3 = (1.0, 4.0, 8192.0)
@@ -109,9 +131,9 @@ def open_gguf(path: Path) -> GGUFFile:
         raise unusable(f"{path}: is no sound GGUF file ({error}); replace it with a whole copy") from None
     if (experts := fields.get(f"{kind}.expert_count") or 0) > 1:
         raise experts_unusable(path, f"{kind} with {kind}.expert_count: {experts}")
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise unusable(
-            f"{path}: its architecture is {kind!r}; the family decoder reads {', '.join(_KINDS)}; give another file"
+            f"{path}: its architecture is {kind!r}; the family decoder reads {', '.join(KINDS)}; give another file"
         )
     _check_types(path, reader)
     settings = _settings(path, kind, fields, lengths, {tensor.name for tensor in reader.tensors})
@@ -121,7 +143,7 @@ def open_gguf(path: Path) -> GGUFFile:
             settings["rope_scaling"] = _scaling(path, tensor, settings)
             continue
         name = _their_name(path, kind, tensor.name)
-        reads[name] = partial(_tensor, tensor, name, settings)
+        reads[name] = partial(_tensor, tensor, name, kind, settings)
     return GGUFFile(settings, _Lazy(reads), dict(reader.fields.items()))
 
 
@@ -165,15 +187,15 @@ def _settings(
         return value
 
     words = setting("vocab_size", lengths.get("tokenizer.ggml.tokens"))
-    common = {"model_type": kind, "vocab_size": words, "tie_word_embeddings": "output.weight" not in tensors}
+    common = {"model_type": KINDS[kind], "vocab_size": words, "tie_word_embeddings": "output.weight" not in tensors}
     if (ends := fields.get("tokenizer.ggml.eos_token_id")) is not None:
         common["eos_token_id"] = ends
-    heads, width = setting("attention.head_count"), setting("embedding_length")
+    heads, width, depth = setting("attention.head_count"), setting("embedding_length"), setting("block_count")
     if kind == "gpt2":
         return common | {
             "n_embd": width,
             "n_head": heads,
-            "n_layer": setting("block_count"),
+            "n_layer": depth,
             "n_inner": setting("feed_forward_length"),
             "n_positions": setting("context_length"),
             "layer_norm_epsilon": setting("attention.layer_norm_epsilon"),
@@ -181,16 +203,33 @@ def _settings(
     settings = common | {
         "hidden_size": width,
         "num_attention_heads": heads,
-        "num_hidden_layers": setting("block_count"),
+        "num_hidden_layers": depth,
         "num_key_value_heads": setting("attention.head_count_kv", heads),
         "intermediate_size": setting("feed_forward_length"),
         "max_position_embeddings": setting("context_length"),
         "rms_norm_eps": setting("attention.layer_norm_rms_epsilon"),
         "rope_theta": setting("rope.freq_base", 10000.0),
-        "hidden_act": "gelu_pytorch_tanh" if kind == "gemma" else "silu",
+        "hidden_act": "gelu_pytorch_tanh" if kind.startswith("gemma") else "silu",
     }
     if f"{kind}.attention.key_length" in fields:
         settings["head_dim"] = setting("attention.key_length")
+    head_size = settings.get("head_dim", width // heads)
+    if (channels := setting("rope.dimension_count", head_size)) != head_size:
+        settings["partial_rotary_factor"] = channels / head_size
+    if window := setting("attention.sliding_window", 0):
+        period = setting("attention.sliding_window_pattern", _PERIODS.get(kind, 0))
+        windowed = period if isinstance(period, list) else [i % period < period - 1 for i in range(period and depth)]
+        settings |= {"sliding_window": window, "use_sliding_window": True}
+        if windowed:
+            settings["layer_types"] = ["sliding_attention" if flag else "full_attention" for flag in windowed]
+    if kind in _PERIODS:
+        scale = setting("attention.scale", 0.0)
+        whole = width // heads if (kind, depth) in _LARGEST_GEMMAS else head_size
+        settings["query_pre_attn_scalar"] = scale**-2 if scale else whole
+        settings["rope_local_base_freq"] = setting("rope.freq_base_swa", 10000.0)
+        for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+            if f"{kind}.{key}" in fields:
+                settings[key] = setting(key)
     if (scaling := fields.get(f"{kind}.rope.scaling.type", "none")) != "none":
         settings["rope_scaling"] = {"rope_type": scaling, "factor": setting("rope.scaling.factor", 0.0)}
     return settings
@@ -216,7 +255,7 @@ def _their_name(path: Path, kind: str, name: str) -> str:
     """The library's name of a tensor."""
     gpt2 = kind == "gpt2"
     module, _, leaf = name.rpartition(".")
-    block, outside = (_GPT2, _OUTSIDE_GPT2) if gpt2 else (_LLAMA, _OUTSIDE_LLAMA)
+    block, outside = _BLOCK[kind], _OUTSIDE_GPT2 if gpt2 else _OUTSIDE_LLAMA
     if module in outside:
         return f"{outside[module]}.{leaf}"
     parts = module.split(".")
@@ -227,16 +266,16 @@ def _their_name(path: Path, kind: str, name: str) -> str:
     )
 
 
-def _tensor(tensor: Any, name: str, settings: Mapping[str, Any]) -> Tensor:
+def _tensor(tensor: Any, name: str, kind: str, settings: Mapping[str, Any]) -> Tensor:
     """A tensor in single precision, laid out as the library has it."""
     from gguf.quants import dequantize
 
     values: Tensor = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()).float()
-    kind, linear = settings["model_type"], values.ndim == 2
-    if kind == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+    linear = values.ndim == 2
+    if kind in PAIRED and name.endswith(("q_proj.weight", "k_proj.weight")):
         # GGUF has the pairs of channels that rotary positions turn beside each other, the library in two halves.
         heads = settings["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
         return values.view(heads, -1, 2, values.shape[1]).transpose(1, 2).reshape(values.shape)
-    if kind == "gemma" and "norm" in name:
+    if kind.startswith("gemma") and "norm" in name:
         return values - 1
     return values.T.contiguous() if kind == "gpt2" and linear and ".h." in name else values

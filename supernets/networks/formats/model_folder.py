@@ -31,7 +31,10 @@ def experts_unusable(path: Path, kind_text: str) -> CheckpointError:
     return unusable(f"{path}: is a mixture of experts ({kind_text}); {remedy}")
 
 
-DECODERS = ("llama", "mistral", "qwen2", "gemma", "gpt2", "mixtral", "qwen2_moe")
+DECODERS = (
+    *("llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "gemma", "gemma2", "gemma3_text", "gpt2"),
+    *("mixtral", "qwen2_moe"),
+)
 """The values of ``model_type`` that the family `decoder` reads."""
 _FAMILIES = {"bert": "encoder", "vit": "vit-encoder", **dict.fromkeys(DECODERS, "decoder")}
 """The family that each kind of network is read into."""
@@ -90,9 +93,9 @@ class Settings:
                     if family_of_kind in (None, family)
                     else f"write family: {family_of_kind}"
                 )
-                raise unusable(
-                    f"{self.path}: {key} is {value!r}, and the family {family} reads {accepted_values[0]!r}; {hint}"
-                )
+                read_values = accepted_values if key == "model_type" else accepted_values[:1]
+                expected = ", ".join(map(repr, read_values))
+                raise unusable(f"{self.path}: {key} is {value!r}, and the family {family} reads {expected}; {hint}")
 
     def flag(self, key: str, *, default: bool) -> bool:
         """True or false; raises `CheckpointError` for another value."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial, reduce
 from typing import cast
 
 import numpy as np
@@ -175,7 +176,7 @@ def token_positions(
     return low.add("Max", later, low.whole(0))
 
 
-@rule_of(own("causal_mask"), neutral=("filled",))
+@rule_of(own("causal_mask"), neutral=("filled", "window"))
 def _causal_mask_dims(ctx: Inference, call: Call) -> ResultDims:
     ids, padding, past = (ctx.optional_dims(call.arguments[name]) for name in ("ids", "padding", "past"))
     assert ids is not None
@@ -185,7 +186,12 @@ def _causal_mask_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @onnx_of("causal_mask")
 def causal_mask(
-    low: Lowering, ids: Value, padding: Value | None = None, past: Value | None = None, filled: Value | None = None
+    low: Lowering,
+    ids: Value,
+    padding: Value | None = None,
+    past: Value | None = None,
+    filled: Value | None = None,
+    window: int = 0,
 ) -> Value:
     """`supernets.networks.tokens.causal_mask`: (n, tokens) -> (1 or n, 1, tokens, all tokens)."""
     start, end = _ends(low, ids, past, filled)
@@ -194,13 +200,15 @@ def causal_mask(
     def masked(smaller: Value, larger: Value) -> Value:
         return low.add("Mul", low.add("Cast", low.add("Less", smaller, larger), to=FLOAT), low.scalar(MASKED))
 
-    of_padding = None
+    masks: list[Value] = []
     if padding is not None:
-        of_padding = masked(keys, low.add("Unsqueeze", padding, low.numbers([1, 2, 3])))
-    if ids.shape[1] == 1 and of_padding is not None:  # no token is later than the only one
-        return of_padding
-    later = masked(_number_range(low, start, end, [0, 1, 3]), keys)
-    return later if of_padding is None else low.add("Add", later, of_padding)
+        masks.append(masked(keys, low.add("Unsqueeze", padding, low.numbers([1, 2, 3]))))
+    if ids.shape[1] != 1 or not masks:  # no token is later than the only one
+        masks.insert(0, masked(_number_range(low, start, end, [0, 1, 3]), keys))
+    if window:
+        first = low.add("Sub", _number_range(low, start, end, [0, 1, 3]), low.whole(window - 1))
+        masks.append(masked(keys, first))
+    return reduce(partial(low.add, "Add"), masks)
 
 
 @rule_of(own("rotation"))
@@ -229,10 +237,15 @@ def _rotated_dims(ctx: Inference, call: Call) -> ResultDims:
 @onnx_of("rotated")
 def rotated(low: Lowering, x: Value, cosine: Value, sine: Value) -> Value:
     """`supernets.networks.tokens.rotated`: (n, heads, tokens, channels) -> the same."""
-    first, second = low.add_many("Split", [x], 2, axis=3, num_outputs=2)
+    n, others = cosine.shape[3], list[Value]()
+    if 2 * n == x.shape[3]:
+        first, second = low.add_many("Split", [x], 2, axis=3, num_outputs=2)
+    else:
+        sizes = low.numbers([n, n, x.shape[3] - 2 * n])
+        first, second, *others = low.add_many("Split", [x, sizes], 3, axis=3)
     turned_first = low.add("Sub", low.add("Mul", first, cosine), low.add("Mul", second, sine))
     turned_second = low.add("Add", low.add("Mul", second, cosine), low.add("Mul", first, sine))
-    return low.add("Concat", turned_first, turned_second, axis=3)
+    return low.add("Concat", turned_first, turned_second, *others, axis=3)
 
 
 @rule_of(own("by_head"))
@@ -268,7 +281,7 @@ def appended(low: Lowering, past: Value, new: Value) -> Value:
     return low.add("Concat", past, new, axis=2)
 
 
-@rule_of(own("attend_grouped"))
+@rule_of(own("attend_grouped"), neutral=("cap",))
 def _attend_grouped_dims(ctx: Inference, call: Call) -> ResultDims:
     query, key, value, mask = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value", "mask"))
     unify(unify(key[2], value[2]), mask[3])
@@ -276,7 +289,7 @@ def _attend_grouped_dims(ctx: Inference, call: Call) -> ResultDims:
 
 
 @onnx_of("attend_grouped")
-def attend_grouped(low: Lowering, query: Value, key: Value, value: Value, mask: Value) -> Value:
+def attend_grouped(low: Lowering, query: Value, key: Value, value: Value, mask: Value, cap: float = 0.0) -> Value:
     """`supernets.networks.tokens.attend_grouped`: (n, heads, tokens, head_size) -> (n, tokens, heads x head_size)."""
     _, heads, tokens, head_size = query.shape
     groups, channels, last = key.shape[1], heads * head_size, 3
@@ -288,8 +301,10 @@ def attend_grouped(low: Lowering, query: Value, key: Value, value: Value, mask: 
         x = low.add("Reshape", x, low.numbers([0, groups, heads // groups, -1, head_size]))
         key, value, mask = (low.add("Unsqueeze", tensor, low.numbers([2])) for tensor in (key, value, mask))
     transposed = low.add("Transpose", key, perm=(*range(last - 1), last, last - 1))
-    scores = low.add("Add", low.add("MatMul", x, transposed), mask)
-    mixed = low.add("MatMul", low.add("Softmax", scores, axis=last), value)
+    scores = low.add("MatMul", x, transposed)
+    if cap:
+        scores = low.add("Mul", low.add("Tanh", low.add("Div", scores, low.scalar(cap))), low.scalar(cap))
+    mixed = low.add("MatMul", low.add("Softmax", low.add("Add", scores, mask), axis=last), value)
     if tokens == 1:
         return low.add("Reshape", mixed, low.numbers([0, 1, channels]))
     if heads > groups:
@@ -297,7 +312,7 @@ def attend_grouped(low: Lowering, query: Value, key: Value, value: Value, mask: 
     return low.add("Reshape", low.add("Transpose", mixed, perm=(0, 2, 1, 3)), low.numbers([0, 0, channels]))
 
 
-@rule_of(own("attend_filled"), neutral=("mask", "filled"))
+@rule_of(own("attend_filled"), neutral=("mask", "filled", "cap"))
 def _attend_filled_dims(ctx: Inference, call: Call) -> ResultDims:
     query, key, value, keys, values = (
         ctx.tensor_dims(call.arguments[n]) for n in ("query", "key", "value", "keys", "values")
@@ -309,7 +324,15 @@ def _attend_filled_dims(ctx: Inference, call: Call) -> ResultDims:
 
 @onnx_of("attend_filled")
 def attend_filled(
-    low: Lowering, query: Value, key: Value, value: Value, keys: Value, values: Value, mask: Value, filled: Value
+    low: Lowering,
+    query: Value,
+    key: Value,
+    value: Value,
+    keys: Value,
+    values: Value,
+    mask: Value,
+    filled: Value,
+    cap: float = 0.0,
 ) -> tuple[Value, ...]:
     """`tokens.attend_filled`, by an operation of ONNX Runtime, which writes into the cache where its output is in
     the same memory."""
@@ -324,7 +347,7 @@ def attend_filled(
         for x, n in ((query, heads), (key, groups), (value, groups))
     ]
     inputs = [*tokens, keys, values, before, total, None, None, None, mask]
-    settings = {"num_heads": heads, "kv_num_heads": groups, "scale": size**-0.5}
+    settings = {"num_heads": heads, "kv_num_heads": groups, "scale": size**-0.5, **({"softcap": cap} if cap else {})}
     return tuple(low.add_many("GroupQueryAttention", inputs, 3, **settings))
 
 

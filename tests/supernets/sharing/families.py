@@ -70,6 +70,8 @@ SLICED: dict[str, Family] = {
     "encoder_spread": test_encoder.SPREAD,
     "encoder_experts": test_encoder.EXPERTS,
     "decoder_ordered": test_decoder.ORDERED,
+    "decoder_gemma": test_decoder.GEMMA,
+    "decoder_olmo": test_decoder.OLMO,
     "decoder_attention_experts": test_decoder.ATTENTION_EXPERTS,
     "decoder_skips": test_decoder.SKIPS,
     "decoder_gpt2_skips": test_decoder.GPT2_SKIPS,

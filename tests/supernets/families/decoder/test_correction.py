@@ -14,12 +14,12 @@ from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, SKIPS, texts
+from tests.supernets.families.decoder.test_decoder_family import GEMMA, GPT2, LLAMA, OLMO, ORDERED, SKIPS, texts
 
 IDS = texts(80)
 
 
-@pytest.fixture(params=[LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "ordered"])
+@pytest.fixture(params=[LLAMA, GPT2, ORDERED, GEMMA, OLMO], ids=["llama", "gpt2", "ordered", "gemma", "olmo"])
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     return invariants.randomised(make_supernet(request.param))
 

@@ -35,6 +35,13 @@ ORDERED = DecoderFamily(
 
 SCALED = DecoderFamily(SPEC, **SIZES, scaling=(4.0, 1.0, 4.0, 8.0))
 """With frequencies as Llama 3 scales them."""
+GEMMA = DecoderFamily(
+    replace(SPEC, norms="both", qk_norm="head"), **SIZES, windows=(3, 0, 3), local_theta=100.0, unturned=(1,),
+    attention_cap=2.0, logit_cap=3.0,
+)  # fmt: skip
+"""With norms before and after attention and MLPs, windows in some layers, and bounds, as in Gemma 2 and 3."""
+OLMO = DecoderFamily(replace(SPEC, norms="after", qk_norm="whole", hidden=(0, 16, 28)), **SIZES, rotary_channels=2)
+"""With norms after attention and MLPs, and of whole queries and keys, as in OLMo 2; positions turn a part, as in Phi-3."""
 ATTENTION_EXPERTS = DecoderFamily(replace(SPEC, attention_experts=(1, 2, 3)), **SIZES)
 """With queries and projections as in BAM."""
 SKIPS = DecoderFamily(replace(SPEC, heads=(0, 2, 3), hidden=(0, 16, 28), order=(0, 2, 1)), **SIZES)
@@ -80,32 +87,48 @@ def ids() -> Tensor:
 def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids: Tensor) -> Tensor:
     """The family's forward by products of matrices alone, text by text and head by head; settings follow from the tensors."""
     plain, scale = "embedding.positions" in weights, 3.0 if "head.words.weight" in weights else 1.0
+    olmo = any("post_norm1" in name for name in weights) and not any(".norm1" in name for name in weights)
+    gemma = any("post_norm1" in name for name in weights) and not olmo
 
     def linear(x: Tensor, name: str) -> Tensor:
         return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", torch.zeros(()))
 
     def norm(x: Tensor, name: str) -> Tensor:
+        if f"{name}.weight" not in weights:
+            return x
         x = x - x.mean(dim=-1, keepdim=True) if plain else x
         x = x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5) * weights[f"{name}.weight"]
         return x + weights[f"{name}.bias"] if plain else x
 
-    def turned(x: Tensor) -> Tensor:
-        if plain:
+    def turned(x: Tensor, i: int) -> Tensor:
+        if plain or (gemma and i == 1):
             return x
-        angles = torch.arange(len(x))[:, None] / 10000 ** torch.tensor([0.0, 0.5])
+        if olmo:
+            pairs = torch.complex(x[:, 0], x[:, 1]) * torch.exp(1j * torch.arange(len(x)))
+            return torch.stack([pairs.real, pairs.imag, x[:, 2], x[:, 3]], dim=1)
+        angles = torch.arange(len(x))[:, None] / (100 if gemma else 10000) ** torch.tensor([0.0, 0.5])
         pairs = torch.complex(x[:, :2], x[:, 2:]) * torch.exp(1j * angles)
         return torch.cat([pairs.real, pairs.imag], dim=1)
 
     def attention(x: Tensor, name: str, groups: int, queries: int) -> Tensor:
         found = []
-        later = torch.ones(len(x), len(x)).triu(1) * -math.inf
+        later, i = torch.ones(len(x), len(x)).triu(1), int(name.split(".")[1])
+        later = (later + torch.ones(len(x), len(x)).tril(-3) if gemma and i != 1 else later) * -math.inf
+        all_queries = (
+            norm(linear(x, f"{name}.query"), f"{name}.query_norm") if not gemma else linear(x, f"{name}.query")
+        )
+        all_keys = norm(linear(x, f"{name}.key"), f"{name}.key_norm") if not gemma else linear(x, f"{name}.key")
         scores = torch.exp(x @ weights.get(f"{name}.router.weight", torch.zeros(1, x.shape[1])).T)
         experts = scores.shape[1]
         for head in range(groups * experts * queries):
-            query = turned(linear(x, f"{name}.query")[:, head * 4 : head * 4 + 4])
+            query = all_queries[:, head * 4 : head * 4 + 4]
             group = slice(head // queries // experts * 4, head // queries // experts * 4 + 4)
-            key, value = turned(linear(x, f"{name}.key")[:, group]), linear(x, f"{name}.value")[:, group]
-            own = torch.softmax(query @ key.T / 2 + later.nan_to_num(neginf=-1e9), dim=1) @ value
+            key, value = all_keys[:, group], linear(x, f"{name}.value")[:, group]
+            if gemma:
+                query, key = norm(query, f"{name}.query_norm"), norm(key, f"{name}.key_norm")
+            found_scores = turned(query, i) @ turned(key, i).T / 2
+            found_scores = 2 * torch.tanh(found_scores / 2) if gemma else found_scores
+            own = torch.softmax(found_scores + later.nan_to_num(neginf=-1e9), dim=1) @ value
             expert = head // queries % experts
             found.append(own * scores[:, [expert]] / scores.sum(1, keepdim=True))
         return linear(torch.cat(found, dim=-1), f"{name}.project")
@@ -137,12 +160,15 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
         for i in numbers:
             if heads := int(values[f"layer{i}.heads"]):
                 queries = int(values[f"layer{i}.queries"])
-                x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
+                attended = attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
+                x = x + norm(attended, f"layers.{i}.post_norm1")
             k, top_p = int(values.get(f"layer{i}.active_experts", 0)), float(values.get(f"layer{i}.top_p", 1))
             if values[f"layer{i}.hidden"]:
-                x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k, top_p, common)
+                added = mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k, top_p, common)
+                x = x + norm(added, f"layers.{i}.post_norm2")
         words = weights.get("head.words.weight", weights["embedding.words.weight"])
-        out.append(norm(x, "head.norm") @ words.T)
+        logits = norm(x, "head.norm") @ words.T
+        out.append(3 * torch.tanh(logits / 3) if gemma else logits)
     return torch.stack(out)
 
 

@@ -37,9 +37,28 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
         "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0},
     },
-    "mistral": {**_COMMON, "tie_word_embeddings": False, "sliding_window": 16, "head_dim": 8},
+    "mistral": {**_COMMON, "tie_word_embeddings": False, "sliding_window": 5, "head_dim": 8},
     "qwen2": {**_COMMON, "tie_word_embeddings": True},
+    "qwen3": {**_COMMON, "head_dim": 10, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    "smollm3": {**_COMMON, "no_rope_layers": [0, 1, 1], "pad_token_id": None, "bos_token_id": None, "eos_token_id": None},
+    "phi3": {
+        **_COMMON, "sliding_window": 5, "pad_token_id": None, "bos_token_id": None, "eos_token_id": None, "head_dim": 10,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5000.0, "partial_rotary_factor": 0.6},
+    },
+    "olmo2": {**_COMMON, "pad_token_id": None, "eos_token_id": None},
     "gemma": {**_COMMON, "head_dim": 10, "hidden_act": "gelu_pytorch_tanh"},
+    "gemma2": {
+        **_COMMON, "head_dim": 10, "query_pre_attn_scalar": 20, "sliding_window": 5, "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 3.0,
+    },
+    "gemma3_text": {
+        **_COMMON, "head_dim": 10, "query_pre_attn_scalar": 20, "sliding_window": 5,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "rope_theta": 9000.0, "factor": 4.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    },
     "gpt2": {"vocab_size": 60, "n_embd": 24, "n_layer": 3, "n_head": 6, "n_positions": 32},
     "mixtral": {**_COMMON, "num_local_experts": 5, "num_experts_per_tok": 2, "tie_word_embeddings": False},
     "qwen2_moe": {
@@ -50,7 +69,7 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
         "shared_expert_intermediate_size": 28,
         "norm_topk_prob": False,
     },
-}
+}  # fmt: skip
 
 
 def saved(kind: str, folder: Path, *, shards: bool = False, **settings: Any) -> Any:
@@ -174,9 +193,9 @@ def test_files_of_shards_outside_the_folder_are_rejected(tmp_path: Path) -> None
         read_decoder_config(tmp_path).read(tmp_path)
 
 
-def test_a_sliding_window_limits_the_positions(tmp_path: Path) -> None:
-    saved("mistral", tmp_path)
-    assert read_decoder_config(tmp_path).positions == 16
+def test_a_window_that_is_no_shorter_than_texts_is_none(tmp_path: Path) -> None:
+    saved("mistral", tmp_path, sliding_window=32)
+    assert read_decoder_config(tmp_path).windows == ()
 
 
 def add_tokenizer(writer: Any, tokenizer: Any, division: str, *, ends: str) -> None:
@@ -198,9 +217,10 @@ def to_gguf(
     """Writes a network as the file that llama.cpp's converter makes of it."""
     import gguf
 
-    config, writer = network.config, gguf.GGUFWriter(path, kind)
-    gpt2 = kind == "gpt2"
-    writer.add_block_count(3)
+    architecture = "gemma3" if kind == "gemma3_text" else kind
+    config, writer = network.config, gguf.GGUFWriter(path, architecture)
+    gpt2, depth = kind == "gpt2", config.num_hidden_layers
+    writer.add_block_count(depth)
     writer.add_embedding_length(24)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_vocab_size(config.vocab_size)
@@ -211,23 +231,32 @@ def to_gguf(
     else:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
         writer.add_head_count_kv(config.num_key_value_heads)
-        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-        writer.add_key_length(getattr(config, "head_dim", None) or 4)
-        if config.rope_parameters["rope_type"] == "linear":
+        rotary, head_size = config.rope_parameters, getattr(config, "head_dim", None) or 4
+        if kind == "gemma3_text":
+            writer.add_rope_freq_base_swa(rotary["sliding_attention"]["rope_theta"])
+            writer.add_sliding_window_pattern([name == "sliding_attention" for name in config.layer_types])
+            rotary = rotary["full_attention"]
+        writer.add_rope_freq_base(rotary["rope_theta"])
+        writer.add_key_length(head_size)
+        writer.add_rope_dimension_count(int(head_size * rotary.get("partial_rotary_factor", 1)))
+        if rotary["rope_type"] == "linear":
             writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-            writer.add_rope_scaling_factor(config.rope_parameters["factor"])
+            writer.add_rope_scaling_factor(rotary["factor"])
+        if kind in ("phi3", "gemma2", "gemma3_text"):
+            writer.add_sliding_window(config.sliding_window)
+        if kind == "gemma2":
+            writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+            writer.add_final_logit_softcapping(config.final_logit_softcapping)
     if tokenizer is not None:
         add_tokenizer(writer, tokenizer, "gpt-2", ends="<|endoftext|>")
-    names = gguf.get_tensor_name_map(
-        {"llama": gguf.MODEL_ARCH.LLAMA, "gpt2": gguf.MODEL_ARCH.GPT2}.get(kind, gguf.MODEL_ARCH.GEMMA), 3
-    )
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture.upper()], depth)
     for name, tensor in network.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        if kind == "llama" and ("q_proj" in name or "k_proj" in name):
+        if kind in ("llama", "smollm3") and ("q_proj" in name or "k_proj" in name):
             heads = 6 if "q_proj" in name else 2
             tensor = tensor.reshape(heads, 2, -1, 24).swapaxes(1, 2).reshape(tensor.shape)
-        if kind == "gemma" and "norm" in name:
+        if kind.startswith("gemma") and "norm" in name:
             tensor = tensor + 1
         if gpt2 and ".h." in name and tensor.ndim == 2:
             tensor = tensor.T
@@ -249,9 +278,22 @@ def to_gguf(
 
 @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="gguf is not installed")
 class TestGGUF:
-    @pytest.mark.parametrize("kind", ["llama", "gemma", "gpt2"])
-    def test_logits_equal_those_of_the_library(self, kind: str, tmp_path: Path) -> None:
-        network = saved(kind, tmp_path)
+    @pytest.mark.parametrize(
+        ("kind", "settings"),
+        [
+            ("llama", {}),
+            ("qwen3", {"use_sliding_window": False}),
+            ("smollm3", {"num_hidden_layers": 4, "no_rope_layers": None}),
+            ("phi3", {}),
+            ("olmo2", {}),
+            ("gemma", {}),
+            ("gemma2", {"query_pre_attn_scalar": 10}),
+            ("gemma3_text", {"query_pre_attn_scalar": 10}),
+            ("gpt2", {}),
+        ],
+    )
+    def test_logits_equal_those_of_the_library(self, kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
+        network = saved(kind, tmp_path, **settings)
         to_gguf(kind, network, tmp_path / "network.gguf")
         assert_equal(tmp_path / "network.gguf", network)
 
@@ -369,7 +411,22 @@ class TestErrors:
             ),
             ({"num_key_value_heads": 4}, "num_key_value_heads 4 does not divide num_attention_heads 6"),
             ({"hidden_act": "relu"}, "'relu' | silu"),
+            ({"model_type": "gemma3"}, "model_type is 'gemma3' | 'gemma3_text'"),
             ({"rope_parameters": {"rope_type": "yarn"}}, "rotary positions | 'yarn'"),
+            ({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, "differ between layers (full_attention)"),
+            ({"model_type": "phi3", "rope_scaling": {"type": "longrope"}, "rope_parameters": None}, "'longrope'"),
+            ({"model_type": "phi3", "partial_rotary_factor": 0.8}, "turn 3 of a head's 4 channels"),
+            (
+                {
+                    "model_type": "gemma2",
+                    "sliding_window": 5,
+                    "layer_types": ["chunked_attention"] * 3,
+                },
+                "layer_types is ['chunked_attention' | full_attention, sliding_attention",
+            ),
+            ({"model_type": "smollm3", "no_rope_layers": [1]}, "no_rope_layers is [1] | each of 3 layers"),
+            ({"model_type": "gemma2", "use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
+            ({"model_type": "gemma3_text", "attn_logit_softcapping": 5.0}, "attn_logit_softcapping is 5.0"),
             ({"rope_scaling": {"type": "dynamic"}, "rope_parameters": None}, "rotary positions | 'dynamic'"),
             ({"attention_bias": True}, "attention_bias is True"),
             ({"hidden_size": "24"}, "hidden_size is '24'"),

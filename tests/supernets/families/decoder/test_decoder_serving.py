@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -41,12 +40,13 @@ from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_decoder_family import (
     ATTENTION_EXPERTS,
+    GEMMA,
     GPT2,
     GPT2_SKIPS,
     LLAMA,
+    OLMO,
     ORDERED,
     SCALED,
-    SIZES,
     SKIPS,
     texts,
 )
@@ -59,8 +59,8 @@ Call = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 @pytest.fixture(
     scope="module",
-    params=[LLAMA, GPT2, ORDERED, SCALED, ATTENTION_EXPERTS, SKIPS],
-    ids=["llama", "gpt2", "ordered", "scaled", "attention-experts", "skips"],
+    params=[LLAMA, GPT2, ORDERED, SCALED, ATTENTION_EXPERTS, SKIPS, GEMMA, OLMO],
+    ids=["llama", "gpt2", "ordered", "scaled", "attention-experts", "skips", "gemma", "olmo"],
 )
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     return invariants.randomised(make_supernet(request.param))
@@ -75,8 +75,8 @@ def networks(supernet: Supernet) -> Iterator[Decoder]:
 
 def of_eight(family: DecoderFamily) -> DecoderFamily:
     """A family with heads of eight channels, as ONNX Runtime's attention takes them."""
-    spec, scale = replace(family.spec, head_size=8), family.embedding_scale
-    return DecoderFamily(spec, **SIZES, embedding_scale=scale)
+    data = family.to_json()
+    return DecoderFamily.from_json({**data, "spec": {**data["spec"], "head_size": 8}})
 
 
 def by_torch(network: Decoder) -> Call:
@@ -167,8 +167,8 @@ def in_place_by_runtime(network: Decoder) -> Call:
 @pytest.mark.parametrize("made", [in_place_by_torch, in_place_by_runtime])
 @pytest.mark.parametrize(
     "family",
-    [LLAMA, GPT2, ORDERED, ATTENTION_EXPERTS, GPT2_SKIPS],
-    ids=["llama", "gpt2", "ordered", "attention-experts", "gpt2-skips"],
+    [LLAMA, GPT2, ORDERED, ATTENTION_EXPERTS, GPT2_SKIPS, GEMMA],
+    ids=["llama", "gpt2", "ordered", "attention-experts", "gpt2-skips", "gemma"],
 )
 @torch.no_grad()
 def test_steps_in_place_equal_the_whole_forward(family: DecoderFamily, n: int, made: Callable[[Decoder], Call]) -> None:

@@ -17,7 +17,7 @@ from supernets.space import Option
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_activations import observed
-from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, ORDERED, SKIPS, texts
+from tests.supernets.families.decoder.test_decoder_family import GEMMA, GPT2, LLAMA, ORDERED, SKIPS, texts
 
 
 def by_hand(
@@ -39,15 +39,20 @@ def by_hand(
     spec = family.spec
     attended.view(len(stream), spec.heads[-1], spec.queries[-1], spec.head_size)[:, :heads, : queries or 0] = 0
     neurons[:, :hidden] = 0
-    parts = [
-        inputs @ network.get_parameter(f"layers.{i}.{name}.weight").T
-        for inputs, name in ((attended, "attention.project"), (neurons, "mlp.down"))
-    ]
+    parts = list[Tensor]()
+    for inputs, name, norm in ((attended, "attention.project", "post_norm1"), (neurons, "mlp.down", "post_norm2")):
+        part = inputs @ network.get_parameter(f"layers.{i}.{name}.weight").T
+        if f"layers.{i}.{norm}.weight" in network.state_dict():
+            scale = (seen[f"layers.{i}.{name}"][1].square().mean(1, keepdim=True) + 1e-5).sqrt()
+            part = part / scale * network.get_parameter(f"layers.{i}.{norm}.weight")
+        parts.append(part)
     return sum((part.square().mean(-1) / stream).mean().item() for part in parts)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SKIPS], ids=["llama", "gpt2", "ordered", "skips"])
+@pytest.mark.parametrize(
+    "family", [LLAMA, GPT2, ORDERED, SKIPS, GEMMA], ids=["llama", "gpt2", "ordered", "skips", "gemma"]
+)
 def test_it_is_what_missing_parts_add_to_the_stream(family: DecoderFamily) -> None:
     supernet, ids = invariants.randomised(make_supernet(family)), texts(40)
     network = cast(Decoder, supernet.extract(family.space.largest))

@@ -13,6 +13,7 @@ import torch
 
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.decoder_pretrained import read_decoder_config
+from supernets.families.decoder.decoder_spec import DecoderSpec
 from supernets.families.decoder.writing import write_decoder
 from supernets.networks.formats.model_folder import DECODERS
 from supernets.networks.formats.pretrained import CONFIG
@@ -21,7 +22,7 @@ from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_decoder_family import GPT2, LLAMA, SCALED, SIZES, SPEC, texts
+from tests.supernets.families.decoder.test_decoder_family import GEMMA, GPT2, LLAMA, SCALED, SIZES, SPEC, texts
 from tests.supernets.families.decoder.test_decoder_pretrained import ids, saved
 
 pytestmark = pytest.mark.skipif(
@@ -67,7 +68,7 @@ def test_a_network_that_was_read_is_written_whole_and_with_fewer_layers(kind: st
     supernet = make_supernet(family, pretrained=config.read(tmp_path / "original").weights(family))
     for depth in (2, 3):
         settings = check(supernet, chosen(family, depth=depth), tmp_path / str(depth), ids())
-        assert settings["model_type"] == ("llama" if kind == "mistral" else kind)  # which has the same features
+        assert settings["model_type"] == kind
         assert settings.get("num_hidden_layers", settings.get("n_layer")) == depth
 
 
@@ -142,6 +143,20 @@ def test_a_gpt2_with_fewer_heads_is_refused(tmp_path: Path) -> None:
     with raises("export.no-such-architecture", "GPT-2 among its heads", "3 heads of 1 x 4 channels in a width of 16"):
         write_decoder(tmp_path / "out", GPT2, chosen(GPT2, width=16, heads=3), {}, **TOKENIZER)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "error"),
+    [
+        (GEMMA, "Gemma3ForCausalLM has no layers without positions and bound of attention scores"),
+        (replace(SPEC, norms="after"), "LlamaForCausalLM has no norms after attention and MLPs"),
+    ],
+    ids=["gemma", "olmo"],
+)
+def test_features_that_no_class_has_are_named(family: DecoderFamily | DecoderSpec, error: str, tmp_path: Path) -> None:
+    family = family if isinstance(family, DecoderFamily) else DecoderFamily(family, **SIZES)
+    with raises("export.no-such-architecture", error, "export ONNX"):
+        write_decoder(tmp_path, family, chosen(family, width=12), {}, **TOKENIZER)
 
 
 def test_what_differs_between_layers_is_named(tmp_path: Path) -> None:
