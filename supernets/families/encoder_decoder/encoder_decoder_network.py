@@ -74,6 +74,9 @@ class CrossAttention(nn.Module):
 class CrossLayer(nn.Module):
     """Attention to the target's tokens before and to the source, then an MLP, each on normalised tokens and with a skip."""
 
+    has_attention = True
+    """Its attention is never skipped, and has a cache, see `cache_shapes`."""
+
     def __init__(
         self,
         norm1: nn.Module,
