@@ -22,6 +22,12 @@ _DRAWS = 4000
 _KEPT = 64
 """Draws from the posterior with which deviations are computed."""
 _JITTER = 1e-7
+_FREEDOM = 4.0
+"""Degrees of freedom of Student's t distribution of noise: published latencies of phones have errors of several deviations."""
+_UPDATES, _COST_UPDATES = 4, 8
+"""Updates of the precisions of measurements; and of the weights of networks on known devices."""
+_NORMAL_MEDIAN = 2.198
+"""The variance of a normal distribution over the median of its square."""
 _LEAST_LEVEL = 0.02
 """Least latency of a network on the other devices, relative to the mean one, in the scale of its noise."""
 _INTERVAL = 1.645
@@ -68,9 +74,8 @@ class KnownDevices:
             relative: Array = self.costs / means
             return relative
         rows = np.column_stack([self.networks, np.ones(len(self.networks))])
-        gram = rows.T @ rows + _RIDGE * np.eye(rows.shape[1])
-        solution: Array = np.linalg.solve(gram, rows.T @ (self.latencies / means))[:-1]
-        return solution
+        solutions: Array = np.stack([_robust_solution(rows, column) for column in (self.latencies / means).T], axis=1)
+        return solutions[:-1]
 
 
 class TransferPredictor:
@@ -78,9 +83,11 @@ class TransferPredictor:
 
     A network's latency is an offset and the sum of its parts' costs. The costs on a new device are, a priori, mostly a
     combination of those on known devices; less so for each kind of part by itself; and a little for each part alone. How
-    much of each is not chosen but averaged over: `_DRAWS` draws of the variances, weighted by their likelihood given the
-    measurements. Few-shot transfer of latency predictors is the setting of HELP (Lee et al. 2021, arXiv 2106.08630), which
-    trains a network on many devices for it.
+    much of each is not chosen but averaged over: `_DRAWS` draws of the variances, weighted by a lower bound of the likelihood
+    of the measurements. Their noise has Student's t distribution: a normal one with a precision of its own for each
+    measurement, inferred by a mean-field approximation (Tipping and Lawrence 2005, "Variational inference for Student-t
+    models"). Few-shot transfer of latency predictors is the setting of HELP (Lee et al. 2021, arXiv 2106.08630), which trains a
+    network on many devices for it.
 
     Features are those of `KnownDevices.networks`.
 
@@ -156,14 +163,13 @@ class TransferPredictor:
             [_REACH] * len(_CENTRES) + [_NOISE_REACH]
         )
         variances = np.exp(draws)
-        kernels = np.einsum("mb,bij->mij", variances[:, :-1], grams)
-        kernels += variances[:, -1, None, None] * np.diag(levels**2) + _JITTER * np.eye(len(x))
-        solved = np.linalg.solve(kernels, np.broadcast_to(targets[:, None], (_DRAWS, len(x), 1)))[..., 0]
-        fits = -0.5 * (solved @ targets) - 0.5 * np.linalg.slogdet(kernels)[1]
+        solved, inverses, fits = _solved_robustly(
+            np.einsum("mb,bij->mij", variances[:, :-1], grams), variances[:, -1, None] * levels**2, targets
+        )
         weights = np.exp(fits - fits.max())
         weights /= weights.sum()
         selected = np.searchsorted(np.cumsum(weights), (np.arange(_KEPT) + 0.5) / _KEPT).clip(max=_DRAWS - 1)
-        self._variances, self._inverse = variances[selected], np.linalg.inv(kernels[selected])
+        self._variances, self._inverse = variances[selected], inverses[selected]
         self._solved = solved[selected]
         mean = np.einsum("m,mb,mi->bi", weights, variances[:, :-1], solved)
         self._offset = float((mean[0] @ self._rows[0]).item())
@@ -231,6 +237,47 @@ class TransferPredictor:
         centred = (x - self._centre) @ self._costs
         levels: Array = np.maximum(1 + centred.mean(axis=1), _LEAST_LEVEL)
         return levels
+
+
+def _robust_solution(rows: Array, labels: Array) -> Array:
+    """The solution (k,) of least squares of (n, k) rows and (n,) labels, by weights of noise with Student's t distribution."""
+    weights: Array = np.ones(len(rows))
+    for _ in range(_COST_UPDATES):
+        weighted = weights[:, None] * rows
+        gram = weighted.T @ rows + _RIDGE * np.eye(rows.shape[1])
+        solution = np.asarray(np.linalg.solve(gram, weighted.T @ labels), dtype=np.float64)
+        squares = (labels - rows @ solution) ** 2
+        variance = max(_NORMAL_MEDIAN * float(np.median(squares)), _JITTER**2)
+        weights = (_FREEDOM + 1) / (_FREEDOM + squares / variance)
+    return solution
+
+
+def _solved_robustly(kernels: Array, noise: Array, targets: Array) -> tuple[Array, Array, Array]:
+    """Gaussian processes of measurements whose noise has Student's t distribution.
+
+    Args:
+        kernels: (draws, n, n), covariances without noise.
+        noise: (draws, n), squared scales of the noise.
+        targets: (n,).
+
+    Returns:
+        The inverses of the covariances with noise times the targets, (draws, n); these inverses, (draws, n, n); and the lower
+        bounds of the logarithms of the likelihoods, up to a constant, (draws,).
+    """
+    diagonal, noise = np.arange(len(targets)), noise + _JITTER
+    shape, prior = (_FREEDOM + 1) / 2, _FREEDOM / 2  # of the gamma distributions of precisions
+    precisions: Array = np.ones_like(noise)
+    for update in range(_UPDATES + 1):
+        weighted_noise, covariances = noise / precisions, kernels.copy()
+        covariances[:, diagonal, diagonal] += weighted_noise
+        inverses = np.asarray(np.linalg.inv(covariances), dtype=np.float64)
+        solved = inverses @ targets
+        if update < _UPDATES:
+            variances = weighted_noise - weighted_noise**2 * inverses[:, diagonal, diagonal]
+            precisions = shape / (prior + ((weighted_noise * solved) ** 2 + variances) / (2 * noise))
+    divergences = prior * (precisions - np.log(precisions)).sum(axis=1)  # of the precisions from their prior
+    bounds: Array = -0.5 * (solved @ targets) - 0.5 * np.linalg.slogdet(covariances)[1] - divergences
+    return solved, inverses, bounds
 
 
 def _differences(costs: Array, networks: Array, positions: NDArray[np.int64]) -> Array:

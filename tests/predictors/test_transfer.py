@@ -93,6 +93,25 @@ def test_noisy_measurements_widen_the_intervals() -> None:
     assert np.median(model.predict(others).std) > 2 * narrow
 
 
+def test_a_measurement_that_is_far_off_counts_little() -> None:
+    costs, rows, others = costs_of(0), networks(20, 3), networks(200, 4)
+    labels, truth = 5 + rows @ new_device(costs), 5 + others @ new_device(costs)
+    labels[7] *= 2
+    model = TransferPredictor(devices(costs))
+    model.fit(rows, labels)
+    assert np.median(np.abs(model.predict(others).mean / truth - 1)) < 0.02
+
+
+def test_known_latencies_that_are_far_off_count_little() -> None:
+    rows, costs = networks(300), costs_of(0)
+    latencies = 1 + rows @ costs
+    latencies[::10] *= 1.8
+    relative = KnownDevices(rows, latencies, GROUPS).relative_costs() * latencies.mean(axis=0)
+    differences, expected = (values.reshape(POSITIONS, OPTIONS, 3) for values in (relative, costs))
+    spread = expected - expected.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(differences - differences.mean(axis=1, keepdims=True), spread, atol=0.05)
+
+
 def test_chosen_networks_differ_from_each_other_and_from_measured_ones() -> None:
     model, pool = TransferPredictor(devices(costs_of(0))), networks(60, 1)
     chosen = model.choose(pool, 10)

@@ -146,11 +146,13 @@ class _Space:
         space, rng = self.supernet.space, np.random.default_rng(built_job.job.config.seed)
         drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(_NETWORKS))]
         self._sampled = list(dict.fromkeys(drawn))
-        self._by_block, self._macs = self._keys.of(self._sampled), self.supernet.costs(self._sampled).macs
+        computed = self.supernet.costs(self._sampled)
+        self._by_block, self._macs, self._parameters = self._keys.of(self._sampled), computed.macs, computed.parameters
         distinct, first = np.unique(self._by_block, return_index=True)
         index_by_key = {key: i for key, i in zip(distinct.tolist(), first.tolist(), strict=True) if key != ABSENT}
         self.macs = {key: int(self._macs.ravel()[i]) for key, i in index_by_key.items()}
         """Multiply-accumulates of each block, by its key."""
+        self._block_parameters = [int(self._parameters.ravel()[i]) for i in index_by_key.values()]
         kinds = [_kind(self._keys.model(key)) for key in index_by_key]
         positions = [i % self._by_block.shape[1] for i in index_by_key.values()]
         self._groups = (np.unique(kinds, return_inverse=True)[1].astype(np.int64), np.array(positions, dtype=np.int64))
@@ -170,8 +172,9 @@ class _Space:
         return self._counted(self._keys.of(networks))
 
     def known_devices(self, tables: Sequence[LookupTable], precision: str) -> KnownDevices:
-        """The random networks on the machines of the tables."""
-        costs, latencies = [], []
+        """The random networks on the machines of the tables, and on two that take as long as the computed costs."""
+        costs = [np.array(list(self.macs.values()), np.float64), np.array(self._block_parameters, np.float64)]
+        latencies = [self._macs.sum(axis=1).astype(np.float64), self._parameters.sum(axis=1).astype(np.float64)]
         for table in tables:
             by_block = table.by_block(self._by_block, self._macs, precision)
             latencies.append(table.estimate(by_block.sum(axis=1), precision))
