@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.decoder_network import MLP, CausalAttention, Decoder, Layer
+from supernets.networks.threads import one_thread
 
 MAX_TOKENS = 2**14
 """Number of tokens that importance is measured on; more change the order of SmolLM2's neurons little."""
@@ -263,6 +264,7 @@ def _shares(weight: Tensor, squares: Tensor) -> Tensor:
     return energies / energies.sum().clamp(min=1e-30)
 
 
+@one_thread()  # MKL's solver of several systems stops for good with two threads and blocks of 192
 def elimination(moments: Tensor, weight: Tensor, units: Tensor, *, steps: int = _STEPS) -> Tensor:
     """The squared error of a linear layer's outputs once a unit and all less important ones are gone, (units,).
 

@@ -110,6 +110,26 @@ def by_hand(inputs: Tensor, weight: Tensor, units: Tensor) -> list[float]:
     return errors
 
 
+def test_elimination_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three units of 192 inputs, SmolLM2's groups, with two threads: the solver of torch's MKL would not return."""
+    threads: list[int] = []
+    solve = torch.linalg.solve
+
+    def recorded(*arguments: Tensor) -> Tensor:
+        threads.append(torch.get_num_threads())
+        return solve(*arguments)
+
+    monkeypatch.setattr(torch.linalg, "solve", recorded)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.isfinite(elimination(torch.eye(576), torch.ones(4, 576), torch.arange(576).view(3, 192))).all()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
+
+
 @pytest.mark.parametrize("k", [1, 2])
 def test_elimination_is_that_of_least_squares_over_all_removals(k: int) -> None:
     generator = torch.Generator().manual_seed(k)
