@@ -131,7 +131,14 @@ class _Description:
         added = {entry["content"]: entry["id"] for entry in self._data.get("added_tokens") or ()}
         self.token_by_id = {number: token for token, number in {**self._id_by_token, **added}.items()}
         self._byte_tokens = self._tokens_of_bytes()
+        named = [*_named_ids(self._data.get("post_processor")), *_ids_of_padding(self._data.get("padding"))]
+        if missing := [number for number in named if number not in self.token_by_id]:
+            raise unusable(
+                f"{where}: its padding or post-processor names the token {missing[0]}, which it lacks; correct the file, or "
+                "remove supernet.space.vocabulary"
+            )
         always = {
+            *named,
             *added.values(),
             *(self._id_by_token[token] for token in self._byte_tokens if token in self._id_by_token),
         }
@@ -246,6 +253,20 @@ def _last_parts(token: str, rank_by_pair: Mapping[tuple[str, ...], int]) -> list
         parts = symbols[i : i + 2]
         symbols[i : i + 2] = ["".join(parts)]
     return parts
+
+
+def _ids_of_padding(padding: Mapping[str, Any] | None) -> list[int]:
+    return [] if padding is None else [padding["pad_id"]]
+
+
+def _named_ids(processor: Any) -> list[int]:
+    """The ids of the special tokens that a post-processor adds."""
+    if processor is None:
+        return []
+    ids = [processor[key][1] for key in ("sep", "cls") if key in processor]
+    if processor.get("type") == "TemplateProcessing":
+        ids += [number for entry in processor["special_tokens"].values() for number in entry["ids"]]
+    return ids + [number for step in processor.get("processors") or () for number in _named_ids(step)]
 
 
 def _renumbered(processor: Any, new_id: Mapping[int, int]) -> Any:

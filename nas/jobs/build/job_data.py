@@ -267,7 +267,7 @@ def _kept_tokens(job: ResolvedJob) -> KeptTokens | tuple[float, ...] | None:
     vocabularies that the job gives; None for all.
 
     Raises:
-        JobError: a run that it starts from does not exist.
+        JobError: a run that it starts from does not exist, or has the whole vocabulary where the job gives another one.
         CheckpointError: a run's file is damaged.
     """
     supernet = job.config.supernet
@@ -281,7 +281,12 @@ def _kept_tokens(job: ResolvedJob) -> KeptTokens | tuple[float, ...] | None:
     for run in runs:
         if run.vocabulary_file.is_file():
             return stored_vocabulary(run)
-    return None if supernet.vocabularies in ((), (1,)) else supernet.vocabularies
+    if supernet.vocabularies in ((), (1,)):
+        return None
+    if run_id is not None:
+        problem = f"the networks of {run_id} have the whole vocabulary; remove it, or start from the pretrained network"
+        raise JobError(f"{job.source}: supernet.space.vocabulary: {problem}", code="job.conflict")
+    return supernet.vocabularies
 
 
 def _keys(of_text: bool) -> tuple[str, ...]:

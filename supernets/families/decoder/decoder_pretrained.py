@@ -206,7 +206,9 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
     if size is None:
         _check_divides(settings, heads, width, "num_attention_heads", "hidden_size")
     facts, depth = KINDS[kind], settings.whole("num_hidden_layers")
-    act = settings.data.get("hidden_activation") or settings.data.get("hidden_act", facts.activation)
+    # The library reads one key of Gemma 2 and 3 alone.
+    act = facts.activation if facts.query_scalar else settings.data.get("hidden_act", facts.activation)
+    act = settings.data.get("hidden_activation") or act
     if kind == "gemma" and act == "gelu":
         act = "gelu_pytorch_tanh"  # what early files mean
     head_size = width // heads if size is None else settings.whole("head_dim")
@@ -276,7 +278,7 @@ def _windows(settings: Settings, kind: str, depth: int, unturned: tuple[int, ...
     if settings.data.get("sliding_window", facts.window) is None:
         return ()
     window, types = settings.whole("sliding_window", default=facts.window), settings.data.get("layer_types")
-    if window >= settings.whole("max_position_embeddings"):
+    if window >= settings.whole("max_position_embeddings") and facts.local_theta is None:  # else positions differ, too
         return ()
     if facts.windows == "all" or types is None:
         windowed = [facts.windows == "all" or _has_window(settings, kind, i, unturned) for i in range(depth)]

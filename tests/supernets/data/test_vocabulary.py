@@ -132,6 +132,18 @@ def test_special_and_added_tokens_and_bytes_stay() -> None:
     assert cut.encode("a").ids[0] == cut.token_to_id("<end>") == cut.padding["pad_id"]
 
 
+def test_ordinary_tokens_that_padding_names_stay() -> None:
+    data = json.loads(KINDS["byte-level"].json)
+    rarest = KEPT["byte-level"].tokens[-1]
+    whole = of(Tokenizer.from_str(json.dumps({**data, "padding": {**data["padding"], "pad_id": rarest}})))
+    kept = choose_tokens(whole, TEXTS, (KEPT["byte-level"].sizes[0],), "here")
+    cut = json.loads(cut_tokenizer(whole, kept.tokens[: kept.sizes[0]]).json)
+    assert kept.tokens[cut["padding"]["pad_id"]] == rarest
+    data["padding"]["pad_id"] = 10**6
+    with pytest.raises(DataError, match="names the token 1000000, which it lacks"):
+        choose_tokens(of(Tokenizer.from_str(json.dumps(data))), TEXTS, (0.9,), "here")
+
+
 def tiny() -> DocumentTokenizer:
     """All bytes, and the tokens ab, abc, cd and bc, in this order of merges."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -204,7 +204,7 @@ class TestDescription:
     def test_a_layer_without_both_parts_is_none(self) -> None:
         space, skipped = SKIPS.space, ("layer2.heads", "layer2.hidden", "layer0.hidden")
         network = space.canonical([0 if c.name in skipped else len(c.options) - 1 for c in space.choices])
-        assert SKIPS.dropped(network) == {"layers.2", "layers.0.norm2", "layers.0.mlp"}
+        assert SKIPS.dropped(network) == {"layers.2", *(f"layers.0.{name}" for name in ("norm2", "mlp", "post_norm2"))}
         assert SKIPS.layer_numbers(network) == (0, 1)
 
     @pytest.mark.parametrize(

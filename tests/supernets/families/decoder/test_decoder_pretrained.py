@@ -198,6 +198,18 @@ def test_a_window_that_is_no_shorter_than_texts_is_none(tmp_path: Path) -> None:
     assert read_decoder_config(tmp_path).windows == ()
 
 
+def test_layers_of_gemma_3_have_positions_of_their_own_with_windows_as_long_as_texts(tmp_path: Path) -> None:
+    assert_equal(tmp_path, saved("gemma3_text", tmp_path, sliding_window=32))
+
+
+def test_gemma_2_has_the_activation_of_one_key(tmp_path: Path) -> None:
+    network = saved("gemma2", tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["hidden_activation"]
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "hidden_act": "gelu"}))
+    assert_equal(tmp_path, network)
+
+
 def add_tokenizer(writer: Any, tokenizer: Any, division: str, *, ends: str) -> None:
     """Adds a tokenizer of pairs of bytes to a GGUF file, as llama.cpp's converter does."""
     model = json.loads(tokenizer.to_str())
