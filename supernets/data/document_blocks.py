@@ -36,18 +36,17 @@ def block_data_set(name: str, source: Source, split: Split, options: DocumentOpt
         DataError: the tokenizer or the questions cannot be used, or the training part is shorter than a block.
     """
     texts = split.train.inputs.tolist()
-    whole = tokenizer_for(texts, options)
+    tokenizer = tokenizer_for(texts, options)
     if options.kept is None:
-        return _tokenized(name, source, split, options, whole)
-    kept = (
+        return _tokenized(name, source, split, options, tokenizer)
+    kept_tokens = (
         options.kept
         if isinstance(options.kept, KeptTokens)
-        else choose_tokens(whole, texts, options.kept, source.where)
+        else choose_tokens(tokenizer, texts, options.kept, source.where)
     )
-    tokenizers = [cut_tokenizer(whole, kept.tokens[:size]) for size in kept.sizes]
-    effect = cut_vocabulary(whole, kept, tokenizers, split.validation.inputs.tolist(), source.where)
-    *smaller, data = (_tokenized(name, source, split, options, tokenizer) for tokenizer in tokenizers)
-    return replace(data, vocabulary=effect, by_vocabulary=dict(zip(kept.sizes, smaller, strict=False)))
+    tokenizers = [cut_tokenizer(tokenizer, kept_tokens.tokens[:size]) for size in kept_tokens.sizes]
+    effect = cut_vocabulary(tokenizer, kept_tokens, tokenizers, split.validation.inputs.tolist(), source.where)
+    return replace(_tokenized(name, source, split, options, tokenizers[-1]), vocabulary=effect)
 
 
 def _tokenized(

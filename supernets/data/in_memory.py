@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import Tensor
@@ -111,7 +110,6 @@ class DataSet:
         skipped: names of files that cannot be used and were left out.
         targets: the kind of the labels: ``classes``, or another for which there is a task.
         vocabulary: the vocabulary that was cut from the tokenizer's, and what that does to the texts; None where it is whole.
-        by_vocabulary: the same texts in the tokens of smaller vocabularies, by their numbers of tokens.
     """
 
     name: str
@@ -123,7 +121,6 @@ class DataSet:
     skipped: tuple[str, ...] = ()
     targets: str = "classes"
     vocabulary: CutVocabulary | None = None
-    by_vocabulary: Mapping[int, DataSet] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:

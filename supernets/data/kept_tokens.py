@@ -28,17 +28,17 @@ class KeptTokens:
     def from_json(cls, data: Any) -> KeptTokens:
         """The value that `to_json` wrote; raises `CheckpointError` for other data."""
         try:
-            kept = cls(tuple(map(int, data["tokens"])), tuple(map(int, data["sizes"])))
+            tokens = cls(tuple(map(int, data["tokens"])), tuple(map(int, data["sizes"])))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the description of a vocabulary is malformed: {error!r}") from None
-        if list(kept.sizes) != sorted({*kept.sizes, len(kept.tokens)}) or min(kept.tokens, default=-1) < 0:
+        if list(tokens.sizes) != sorted({*tokens.sizes, len(tokens.tokens)}) or min(tokens.tokens, default=-1) < 0:
             raise CheckpointError("the description of a vocabulary is malformed: its sizes are not those of its tokens")
-        return kept
+        return tokens
 
 
 @dataclass(frozen=True, slots=True)
 class CutVocabulary:
-    """What became of a tokenizer's vocabulary, and of the texts that it encodes.
+    """The effect of a smaller vocabulary on the texts that a tokenizer encodes.
 
     Attributes:
         kept: Tokens that are kept.

@@ -122,7 +122,7 @@ def sets_in_columns(rows: Sequence[Sequence[str]], labels: Sequence[str], names:
 
 
 def present_classes(labels: NDArray[Any], n_classes: int) -> NDArray[np.bool_]:
-    """Whether each class is in each image, (n, classes), by boxes (n, boxes, numbers) or masks (n, h, w)."""
+    """A mask of the classes that are in each image, (n, classes), by boxes (n, boxes, numbers) or masks (n, h, w)."""
     if labels.dtype == np.uint8:
         counts = [np.bincount(mask.reshape(-1), minlength=IGNORED + 1)[:n_classes] for mask in labels]
         return np.stack(counts) > 0

@@ -123,7 +123,7 @@ class _Reader:
         return cls(weights / variance.sqrt(), torch.linalg.inv(covariance), order.view(int(indices.max()) + 1, -1))
 
     def costs(self, units: Tensor) -> Tensor:
-        """What the removal of each of some units costs, (n,)."""
+        """The cost of removing each of some units, (n,)."""
         places = self.units[units]
         inverses, weights = self.inverse[places[:, :, None], places[:, None]], self.weights[:, places].movedim(0, 2)
         costs: Tensor = (weights * torch.linalg.solve(inverses, weights)).sum((1, 2))

@@ -153,7 +153,7 @@ class RunStore(Protocol):
         self._keep({BLOCK_COSTS: costs.with_earlier(self.block_costs()).to_json()})
 
     def option_losses(self) -> dict[str, list[float]]:
-        """What each option of each choice alone adds to the loss of the largest network, by choice; empty where that was not
+        """The losses that each option of each choice alone adds to the largest network's, by choice; empty where they were not
         measured."""
         return {
             str(choice): [float(loss) for loss in losses]

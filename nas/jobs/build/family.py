@@ -97,8 +97,7 @@ def find_family(
             data.calibration.inputs,
         )
         if isinstance(spec, DecoderSpec) and spec.vocabulary is not None:
-            vocabularies = () if dataset.vocabulary is None else dataset.vocabulary.kept.sizes
-            spec = replace(spec, vocabulary=vocabularies if len(vocabularies) > 1 else None)
+            spec = replace(spec, vocabulary=None)  # the data and the pretrained network have its tokens by now
     except SpaceError as error:
         raise JobError(f"{source}: supernet.space.{error}", code="job.invalid-value") from None
 

@@ -120,7 +120,7 @@ def has_option_losses(built_job: BuiltJob) -> bool:
 def measured_option_losses(
     built_job: BuiltJob, supernet: Supernet, note: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """What each option of each choice alone adds to the loss of the largest network, by choice; see `PartLosses`.
+    """The losses that each option of each choice alone adds to the largest network's, by choice; see `PartLosses`.
 
     Args:
         supernet: Supernet of a job that `has_option_losses`.
@@ -137,8 +137,8 @@ def measured_option_losses(
     for n, network in enumerate(networks):
         if n and n % -(-len(networks) // 10) == 0:
             note(f"measured the losses of {n} of {len(networks)} options")
-        for choice, gene, whole in zip(supernet.space.choices, network.genes, largest.genes, strict=True):
-            if gene not in (whole, INACTIVE):
+        for choice, gene, largest_gene in zip(supernet.space.choices, network.genes, largest.genes, strict=True):
+            if gene not in (largest_gene, INACTIVE):
                 losses[choice.name][gene] = loss_of(network)
     return losses
 

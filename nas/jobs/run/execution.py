@@ -203,8 +203,8 @@ class SearchExecution:
         self._measure_again(candidates, earlier=store.state().finalists)
 
     def option_losses(self) -> list[Array]:
-        """What each option of each choice alone adds to the loss of the largest network, (n_levels,) each, which the run keeps
-        once it is measured; [] for networks of which it is not measured."""
+        """The losses that each option of each choice alone adds to the largest network's, (n_levels,) each, which the run keeps
+        once they are measured; [] for networks of which they are not."""
         run, space = self.run, self.run.built_job.space
         if not has_option_losses(run.built_job):
             return []

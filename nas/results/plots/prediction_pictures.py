@@ -55,7 +55,7 @@ def pictures_chart(predictions: Predictions, network: int, name: str) -> Chart:
 
 
 def note_on(predictions: Predictions) -> str:
-    """Which images are shown, and which detections."""
+    """The note on which images are shown, and which detections."""
     text = f"{len(predictions.images)} of {predictions.n_examples:,} validation images, chosen by their labels"
     return f"{text}; detections of a score of at least {SHOWN_SCORE:g}" if predictions.kind == "boxes" else text
 

@@ -35,7 +35,7 @@ class ClassCount:
 
 @dataclass(frozen=True, slots=True)
 class LabelSummary:
-    """What a data set of boxes or masks holds.
+    """The contents of a data set of boxes or masks.
 
     Attributes:
         targets: ``boxes`` or ``masks``.

@@ -188,7 +188,10 @@ class DecoderFamily(TransformerFamily):
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         """The layers that the depth drops, and those of which both parts are skipped; of others, the modules of one part."""
-        dropped, options = set(super().dropped(architecture)), self.space.values(architecture)
+        dropped_by_depth = super().dropped(architecture)
+        if all(getattr(self.spec, kind)[0] > 0 for kind in PARTS):  # a search asks this of thousands of networks
+            return dropped_by_depth
+        dropped, options = set(dropped_by_depth), self.space.values(architecture)
         (stack,) = self.stacks
         for layer, module in zip(stack.layers, stack.modules, strict=True):
             skipped = [names for kind, names in PARTS.items() if options.get(f"{layer}.{kind}") == 0]

@@ -237,7 +237,7 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
 
 
 def _rotary(settings: Settings, facts: Kind, head_size: int) -> dict[str, Any]:
-    """What rotary positions are in a network, by the names of fields of `DecoderConfig`."""
+    """The rotary positions of a network, by the names of fields of `DecoderConfig`."""
     parameters, local_theta = settings.data.get("rope_parameters") or {}, 0.0
     if facts.local_theta is not None:
         local = parameters.get("sliding_attention") or {"rope_theta": settings.data.get("rope_local_base_freq")}
@@ -271,7 +271,7 @@ def _unturned(settings: Settings, depth: int) -> tuple[int, ...]:
 
 
 def _windows(settings: Settings, kind: str, depth: int, unturned: tuple[int, ...]) -> tuple[int, ...]:
-    """For each layer the number of tokens that its attention sees, 0 for all; () where all see all."""
+    """The number of tokens that the attention of each layer sees, 0 for all; () where all see all."""
     facts = KINDS[kind]
     if facts.windows is None or (facts.flagged and not settings.flag("use_sliding_window", default=False)):
         return ()

@@ -19,7 +19,7 @@ HEAD = "head.words.weight"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What the networks of one ``model_type`` have; by default what those of Llama have.
+    """The features of networks of one ``model_type``; by default those of Llama.
 
     Attributes:
         library_class: Class of the library.

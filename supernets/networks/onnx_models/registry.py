@@ -70,14 +70,14 @@ class OperatorCall:
 
     @property
     def is_known(self) -> bool:
-        """Whether all its inputs are known values."""
+        """Returns True if all its inputs are known values."""
         return all(value is None or isinstance(value, np.ndarray) for value in self.values)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         return self.node.attributes.get(name, default)
 
     def has(self, index: int) -> bool:
-        """Whether an input is there."""
+        """Returns True if an input is there."""
         return index < len(self.values) and self.values[index] is not None
 
     def value(self, index: int) -> Value:

@@ -26,7 +26,7 @@ _CONFIDENCE_POWER = 2
 
 
 class Assignment(NamedTuple):
-    """What locations should predict.
+    """The predictions that locations should make.
 
     Attributes:
         scores: The score of each class, (n, locations, classes): for the class of the box that a location is assigned to, how

@@ -182,7 +182,7 @@ def test_data_are_in_the_tokens_of_each_vocabulary(tmp_path: Path) -> None:
     data = load_data("text", path=tmp_path / "text.txt", options=DocumentOptions(**base, kept=(257, 0.8)))
     assert data.vocabulary is not None
     assert data.vocabulary.kept.sizes == (257, 320)
-    smallest = data.by_vocabulary[257]
+    smallest = load_data("text", path=tmp_path / "text.txt", options=DocumentOptions(**base, kept=(257,)))
     assert (data.blocks.vocabulary, smallest.blocks.vocabulary) == (320, 257)
     for part in ("train", "validation", "test"):
         sums = [sizes_of(getattr(each, part).labels) for each in (before, data, smallest)]
