@@ -154,7 +154,7 @@ def test_a_calibration_is_used_by_a_search(shell: Shell, calibrated: str) -> Non
     searched = shell.nas("search", with_table, "--inline", "--json")
     assert searched.code == 0, searched.err
     quality = shell.nas("show", "small-1", "--json").data["predictors"]["latency_ms@cpu-1-thread"]["quality"]
-    assert quality["n"] >= 20
+    assert quality["n"] >= 16  # those of the last fit, which some of the 25 follow
     _check_block_costs(shell, with_table, path)
 
 
