@@ -194,6 +194,19 @@ def read_decoder_config(path: Path) -> DecoderConfig:
     if experts is not None and kind not in MIXTURES:
         raise experts_unusable(settings.path, f"{kind} with {experts}: {settings.data[experts]}")
     settings.check("decoder", {"model_type": DECODERS})
+    if settings.data.get("per_layer_config"):
+        remedy = "the family decoder reads networks whose layers are alike; give another one, or its original"
+        raise unusable(f"{settings.path}: its layers differ in their sizes; {remedy}")
+    return described_decoder(path, settings)
+
+
+def described_decoder(path: Path, settings: Settings) -> DecoderConfig:
+    """The sizes of a decoder that these settings describe, without those of layers that differ.
+
+    Raises:
+        CheckpointError: a setting is missing or out of range.
+    """
+    kind = settings.data.get("model_type")
     return _gpt2(path, settings) if kind == "gpt2" else _llama(path, settings, str(kind))
 
 
@@ -366,43 +379,58 @@ def _activation(settings: Settings, name: object) -> Activation:
 def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
     """The tensors of a network by the family's names."""
     family = DecoderFamily(config.space(), tokens=1, **config.fixed)
-    llama = config.layout == "llama"
+    full = full_sizes(family.axes)
+    shapes = {name: tuple(size_of(dim, full) for dim in dims) for name, dims in family.dims().items()}
+    return read_tensors(path, config.kind, shapes, query_scale=config.query_scale)
+
+
+def read_tensors(
+    path: Path, kind: str, shapes: Mapping[str, tuple[int, ...]], *, query_scale: float
+) -> dict[str, Tensor]:
+    """The tensors of a decoder in a folder or a GGUF file, by the family's names.
+
+    Args:
+        path: The folder, or the file.
+        kind: The ``model_type`` of the network.
+        shapes: Shapes of the network's tensors by the family's names.
+        query_scale: See `DecoderConfig`.
+
+    Raises:
+        CheckpointError: a tensor is missing or of another shape, or the file has others.
+    """
+    llama = kind != "gpt2"
     base, layer = ("model.", "layers.") if llama else ("transformer.", "h.")
     if path.suffix == GGUF:
         file = NamedTensors(path, open_gguf(path).tensors, base=base, described_by="description")
     else:
         file = TensorFile(path, base=base)
-    full, tensors = full_sizes(family.axes), {}
-    dims = {name: dims for name, dims in family.dims().items() if not name.endswith(FAMILY_ONLY_SUFFIXES)}
-    shapes = {name: tuple(size_of(dim, full) for dim in dims_of_tensor) for name, dims_of_tensor in dims.items()}
-    for name, shape in shapes.items():
-        tensors[name] = _llama_tensor(file, name, shapes, config) if llama else _gpt2_tensor(file, name, shape)
+    tensors = {
+        name: _llama_tensor(file, name, shapes, kind, query_scale) if llama else _gpt2_tensor(file, name, shape)
+        for name, shape in shapes.items()
+        if not name.endswith(FAMILY_ONLY_SUFFIXES)
+    }
     outside = ("embed_tokens.", "norm.") if llama else ("wte.", "wpe.", "ln_f.")
     file.check_all_taken(unread=_UNREAD, parts=(layer, *outside))
     return tensors
 
 
 def _llama_tensor(
-    file: NamedTensors, name: str, shapes: Mapping[str, tuple[int, ...]], config: DecoderConfig
+    file: NamedTensors, name: str, shapes: Mapping[str, tuple[int, ...]], kind: str, query_scale: float
 ) -> Tensor:
     shape = shapes[name]
     if name == HEAD:
         return file.take_head("lm_head.weight", *shape)
     if is_stacked(name):
-        return stacked(file, config.kind, name, shape)
-    names = joined_names(config.kind, name)
+        return stacked(file, kind, name, shape)
+    names = joined_names(kind, name)
     rows = [shapes[part][0] for part in names]
-    tensor = file.take(llama_name(config.kind, name), sum(rows), *shape[1:])
+    tensor = file.take(llama_name(kind, name), sum(rows), *shape[1:])
     if len(names) > 1:
         tensor = tensor.split(rows)[names.index(name)].clone()
-    if is_shifted(config.kind, name):
+    if is_shifted(kind, name):
         tensor = 1 + tensor
-    scaled = "query_norm" if KINDS[config.kind].qk_norm else "query"
-    return (
-        config.query_scale * tensor
-        if name.endswith(f"attention.{scaled}.weight") and config.query_scale != 1
-        else tensor
-    )
+    scaled = "query_norm" if KINDS[kind].qk_norm else "query"
+    return query_scale * tensor if name.endswith(f"attention.{scaled}.weight") and query_scale != 1 else tensor
 
 
 def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tensor:

@@ -67,8 +67,26 @@ class ServedInPlace(nn.Module):
         return _served(self.network, ids, padding, past, filled)
 
 
+class ServedTokens(nn.Module):
+    """A decoder that reads prompts and takes steps alike: `Served`, with logits of the token after each one that it reads."""
+
+    def __init__(self, network: Decoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: Tensor, padding: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """Logits (n, tokens, vocabulary), keys and values; arguments of `Served`, with a cache, which may be empty."""
+        return _served(self.network, ids, padding, past, None, all_logits=True)
+
+
 def _served(
-    network: Decoder, ids: Tensor, padding: Tensor, past: Sequence[Tensor], filled: Tensor | None
+    network: Decoder,
+    ids: Tensor,
+    padding: Tensor,
+    past: Sequence[Tensor],
+    filled: Tensor | None,
+    *,
+    all_logits: bool = False,
 ) -> tuple[Tensor, ...]:
     before = past[0] if past else None
     masks = network.masks_and_turns(ids, padding, before, filled)
@@ -78,7 +96,7 @@ def _served(
     for name, layer in network.layers.items():
         x, *layer_cache = layer(x, *masks[name], past[len(cache) : len(cache) + 2], filled, routed)
         cache += layer_cache
-    return network.head(last_token(x), network.table), *cache
+    return network.head(x if all_logits else last_token(x), network.table), *cache
 
 
 def cache_names(n: int, prefix: str) -> list[str]:
@@ -121,6 +139,13 @@ def lower_step_in_place(network: Decoder) -> bytes:
     memory of inputs (`hardware_profiles.runtimes.onnx_runtime`).
     """
     return _lowered(network, STEPS_IN_PLACE, [IDS, PADDING, FILLED, *cache_names(len(cache_shapes(network)), "past")])
+
+
+def lower_tokens(network: Decoder) -> bytes:
+    """The ONNX model that reads prompts and takes steps alike: that of `lower_step`, with `IDS` (n, tokens), `OUTPUT`
+    (n, tokens, vocabulary), and a cache that may be empty."""
+    n = len(cache_shapes(network))
+    return _lowered(network, TOKENS_AFTER, [IDS, PADDING, *cache_names(n, "past")])
 
 
 class ServedModels(Mapping[str, bytes]):
@@ -177,6 +202,11 @@ _LENGTHS = {TOKENS_DIM: 7, "past": 11, "room": 13}
 _PADDED = ViewInput(torch.zeros(N_EXAMPLES, dtype=torch.int64), (BATCH,))
 PROMPTS = View(PREFILL, Served, lambda network: [token_inputs(_LENGTHS[TOKENS_DIM], TOKENS_DIM), _PADDED])
 STEPS = View(STEP, Served, lambda network: [token_inputs(1), _PADDED, *cache_inputs(network, "past")])
+TOKENS_AFTER = View(
+    "tokens-after",
+    ServedTokens,
+    lambda network: [token_inputs(_LENGTHS[TOKENS_DIM], TOKENS_DIM), _PADDED, *cache_inputs(network, "past")],
+)
 STEPS_IN_PLACE = View(
     "in-place-step",
     ServedInPlace,

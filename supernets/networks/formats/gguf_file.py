@@ -20,9 +20,11 @@ from supernets.networks.rotary import frequencies, rotary_settings
 KINDS: Mapping[str, str] = {
     **{name: name for name in ("llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "gemma", "gemma2", "gpt2")},
     "gemma3": "gemma3_text",
+    "deci": "llama",
 }
-"""The values of ``model_type`` by the names of the architectures that are read; files of Mistral have the first."""
-PAIRED = ("llama", "smollm3")
+"""The values of ``model_type`` by the names of the architectures that are read; files of Mistral have the first, and those of
+networks whose layers differ the last, which with biases is Qwen2's."""
+PAIRED = ("llama", "smollm3", "deci")
 """The architectures whose rows of queries and keys have the channels that rotary positions turn beside each other; the library
 and other architectures have them in two halves."""
 _LLAMA: Mapping[str, str] = {
@@ -37,8 +39,6 @@ _LLAMA: Mapping[str, str] = {
     "ffn_down": "mlp.down_proj",
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
-    "post_attention_norm": "post_attention_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
 }
 _GPT2: Mapping[str, str] = {
     "attn_qkv": "attn.c_attn",
@@ -48,19 +48,25 @@ _GPT2: Mapping[str, str] = {
     "attn_norm": "ln_1",
     "ffn_norm": "ln_2",
 }
-_OF_GEMMA2 = {**_LLAMA, "ffn_norm": "pre_feedforward_layernorm"}
+_OF_OLMO2 = {
+    **_LLAMA,
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+_OF_GEMMA2 = {**_OF_OLMO2, "ffn_norm": "pre_feedforward_layernorm"}
 _BLOCK: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(KINDS, _LLAMA),
     **dict.fromkeys(("gemma2", "gemma3"), _OF_GEMMA2),
+    "olmo2": _OF_OLMO2,
     "phi3": {**_LLAMA, "attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"},
     "gpt2": _GPT2,
 }
 """Modules of a layer by architecture, and their names in the library."""
-_PERIODS: Mapping[str, int] = {"gemma2": 2, "gemma3": 6}
+PERIODS: Mapping[str, int] = {"gemma2": 2, "gemma3": 6}
 """Every so many layers, one is without a window, unless the file says which."""
-_LARGEST_GEMMAS = (("gemma2", 46), ("gemma3", 62))
+LARGEST_GEMMAS = (("gemma2", 46), ("gemma3", 62))
 """The architectures and depths whose attention scores have the scale of the width divided by the heads; files do not say it."""
-_DIVISORS = "rope_freqs.weight"
+DIVISORS = "rope_freqs.weight"
 """A tensor that scales rotary frequencies."""
 _LLAMA3 = (1.0, 4.0, 8192.0)
 """Numbers of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
@@ -136,14 +142,18 @@ def open_gguf(path: Path) -> GGUFFile:
             f"{path}: its architecture is {kind!r}; the family decoder reads {', '.join(KINDS)}; give another file"
         )
     _check_types(path, reader)
-    settings = _settings(path, kind, fields, lengths, {tensor.name for tensor in reader.tensors})
+    zeros = _layers_of_zeros(reader) if kind == "deci" else {}
+    settings = _settings(path, kind, fields, lengths, {tensor.name for tensor in reader.tensors}, zeros)
     reads: dict[str, Callable[[], Tensor]] = {}
     for tensor in reader.tensors:
-        if tensor.name == _DIVISORS and "rope_theta" in settings:
+        if tensor.name == DIVISORS and "rope_theta" in settings:
             settings["rope_scaling"] = _scaling(path, tensor, settings)
             continue
         name = _their_name(path, kind, tensor.name)
         reads[name] = partial(_tensor, tensor, name, kind, settings)
+    for part, layers in zeros.items():
+        prefixes = tuple(f"model.layers.{i}.{module}." for i in layers for module in _PARTS[part][2])
+        reads = {name: read for name, read in reads.items() if not name.startswith(prefixes)}
     return GGUFFile(settings, _Lazy(reads), dict(reader.fields.items()))
 
 
@@ -178,7 +188,12 @@ def _check_types(path: Path, reader: Any) -> None:
 
 
 def _settings(
-    path: Path, kind: str, fields: Mapping[str, Any], lengths: Mapping[str, int], tensors: set[str]
+    path: Path,
+    kind: str,
+    fields: Mapping[str, Any],
+    lengths: Mapping[str, int],
+    tensors: set[str],
+    zeros: Mapping[str, frozenset[int]],
 ) -> dict[str, Any]:
     def setting(key: str, default: Any = None) -> Any:
         value = fields.get(f"{kind}.{key}", default)
@@ -191,6 +206,10 @@ def _settings(
     if (ends := fields.get("tokenizer.ggml.eos_token_id")) is not None:
         common["eos_token_id"] = ends
     heads, width, depth = setting("attention.head_count"), setting("embedding_length"), setting("block_count")
+    if kind == "deci":
+        differing = _layers_that_differ(setting, zeros)
+        common["model_type"] = "qwen2" if any(name.endswith("attn_q.bias") for name in tensors) else "llama"
+        heads = differing["num_attention_heads"]
     if kind == "gpt2":
         return common | {
             "n_embd": width,
@@ -217,14 +236,14 @@ def _settings(
     if (channels := setting("rope.dimension_count", head_size)) != head_size:
         settings["partial_rotary_factor"] = channels / head_size
     if window := setting("attention.sliding_window", 0):
-        period = setting("attention.sliding_window_pattern", _PERIODS.get(kind, 0))
+        period = setting("attention.sliding_window_pattern", PERIODS.get(kind, 0))
         windowed = period if isinstance(period, list) else [i % period < period - 1 for i in range(period and depth)]
         settings |= {"sliding_window": window, "use_sliding_window": True}
         if windowed:
             settings["layer_types"] = ["sliding_attention" if flag else "full_attention" for flag in windowed]
-    if kind in _PERIODS:
+    if kind in PERIODS:
         scale = setting("attention.scale", 0.0)
-        whole = width // heads if (kind, depth) in _LARGEST_GEMMAS else head_size
+        whole = width // heads if (kind, depth) in LARGEST_GEMMAS else head_size
         settings["query_pre_attn_scalar"] = scale**-2 if scale else whole
         settings["rope_local_base_freq"] = setting("rope.freq_base_swa", 10000.0)
         for key in ("attn_logit_softcapping", "final_logit_softcapping"):
@@ -232,7 +251,54 @@ def _settings(
                 settings[key] = setting(key)
     if (scaling := fields.get(f"{kind}.rope.scaling.type", "none")) != "none":
         settings["rope_scaling"] = {"rope_type": scaling, "factor": setting("rope.scaling.factor", 0.0)}
-    return settings
+    return settings if kind != "deci" else settings | differing
+
+
+_SIZES = {
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "intermediate_size": "feed_forward_length",
+}
+"""Sizes of layers, and the fields that have them: numbers, or lists with one for each layer."""
+
+
+_PARTS = {
+    "attention": ("attn_output", ("num_attention_heads", "num_key_value_heads"), ("self_attn", "input_layernorm")),
+    "mlp": ("ffn_down", ("intermediate_size",), ("mlp", "post_attention_layernorm")),
+}
+"""Parts that layers may skip: a file's name of their last linear layer, sizes that are then 0, and the library's modules."""
+
+
+def _layers_that_differ(setting: Callable[[str], Any], missing: Mapping[str, frozenset[int]]) -> dict[str, Any]:
+    """The largest sizes of layers, and in ``per_layer_config`` what others have instead, with the parts that they skip.
+
+    Args:
+        setting: Function that reads a field.
+        missing: Numbers of layers whose part adds nothing, by part.
+    """
+    n = setting("block_count")
+    sizes = {key: value if isinstance(value := setting(field), list) else [value] * n for key, field in _SIZES.items()}
+    for part, (_, keys, _) in _PARTS.items():
+        for key in keys:
+            sizes[key] = [0 if i in missing[part] else size for i, size in enumerate(sizes[key])]
+    common = {key: max(values) for key, values in sizes.items()}
+    layers: dict[str, dict[str, Any]] = {}
+    for i in range(n):
+        layer = {key: values[i] for key, values in sizes.items() if values[i] not in (0, common[key])}
+        skipped = [part for part, (_, keys, _) in _PARTS.items() if not sizes[keys[-1]][i]]
+        if layer or skipped:
+            layers[str(i)] = layer | ({"skip": skipped} if skipped else {})
+    return common | {"per_layer_config": layers}
+
+
+def _layers_of_zeros(reader: Any) -> dict[str, frozenset[int]]:
+    """The layers whose attention or MLP adds zeros, as llama.cpp needs where one lacks an MLP, or the first its attention."""
+    zeros: dict[str, set[int]] = {part: set() for part in _PARTS}
+    for tensor in reader.tensors:
+        for part, (last, _, _) in _PARTS.items():
+            if tensor.name.endswith(f".{last}.weight") and not tensor.data.any():
+                zeros[part].add(int(tensor.name.split(".")[1]))
+    return {part: frozenset(layers) for part, layers in zeros.items()}
 
 
 def _scaling(path: Path, tensor: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,6 +315,21 @@ def _scaling(path: Path, tensor: Any, settings: Mapping[str, Any]) -> dict[str, 
         )
     scaling: dict[str, Any] = rotary_settings(settings["rope_theta"], llama3)["rope_scaling"]
     return scaling
+
+
+def names_in_gguf(kind: str) -> Callable[[str], str]:
+    """A function from the library's names of tensors to those in files of an architecture."""
+    block, outside = _BLOCK[kind], _OUTSIDE_GPT2 if kind == "gpt2" else _OUTSIDE_LLAMA
+    modules = {theirs: ours for ours, theirs in {**block, **outside}.items()}
+
+    def name_in_gguf(name: str) -> str:
+        module, _, leaf = name.rpartition(".")
+        if module in modules:
+            return f"{modules[module]}.{leaf}"
+        _, _, number, module_in_layer = module.split(".", 3)
+        return f"blk.{number}.{modules[module_in_layer]}.{leaf}"
+
+    return name_in_gguf
 
 
 def _their_name(path: Path, kind: str, name: str) -> str:
@@ -272,10 +353,10 @@ def _tensor(tensor: Any, name: str, kind: str, settings: Mapping[str, Any]) -> T
 
     values: Tensor = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()).float()
     linear = values.ndim == 2
-    if kind in PAIRED and name.endswith(("q_proj.weight", "k_proj.weight")):
+    if kind in PAIRED and (".q_proj." in name or ".k_proj." in name):
         # GGUF has the pairs of channels that rotary positions turn beside each other, the library in two halves.
-        heads = settings["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
-        return values.view(heads, -1, 2, values.shape[1]).transpose(1, 2).reshape(values.shape)
+        size = settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]
+        return values.view(len(values) // size, -1, 2, *values.shape[1:]).transpose(1, 2).reshape(values.shape)
     if kind.startswith("gemma") and "norm" in name:
         return values - 1
     return values.T.contiguous() if kind == "gpt2" and linear and ".h." in name else values

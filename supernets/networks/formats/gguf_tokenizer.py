@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supernets.errors import ExportError
 from supernets.networks.formats.gguf_file import open_gguf
 from supernets.networks.formats.model_folder import unusable
 
@@ -96,6 +98,61 @@ def gguf_tokenizer(path: Path) -> str:
         },
         ensure_ascii=False,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class BytePairs:
+    """A tokenizer of pairs of bytes as GGUF files have it.
+
+    Attributes:
+        division: The name of the way in which it divides texts.
+        words: Its tokens by number.
+        types: Their types.
+        merges: Pairs of tokens that are merged, the first ones first.
+    """
+
+    division: str
+    words: list[str]
+    types: list[int]
+    merges: list[str]
+
+
+def byte_pairs_of(description: Mapping[str, Any], vocabulary: int) -> BytePairs:
+    """The tokenizer that a ``tokenizer.json`` describes: the inverse of `gguf_tokenizer`.
+
+    Args:
+        description: Content of the file.
+        vocabulary: Number of the network's tokens; those that the tokenizer lacks are unused.
+
+    Raises:
+        ExportError: it is not of pairs of bytes, or divides texts in a way that has no name here.
+    """
+    model, step = description["model"], description.get("pre_tokenizer") or {}
+    steps = [_compared(part) for part in (step["pretokenizers"] if step.get("type") == "Sequence" else [step])]
+    division = next((name for name, known in _STEPS.items() if [_compared(part) for part in known] == steps), None)
+    if model["type"] != "BPE" or model.get("byte_fallback") or division is None:
+        how = "divides texts in a way without a name" if model["type"] == "BPE" else f"is of the kind {model['type']}"
+        expected = "expected one of pairs of bytes, as of GPT-2, SmolLM, Llama 3 or Qwen2"
+        problem = f"the network's tokenizer {how} in GGUF files; {expected}"
+        raise ExportError(f"{problem}; export --format transformers", code="export.no-such-architecture")
+    words = {number: word for word, number in model["vocab"].items()}
+    types = dict.fromkeys(words, _NORMAL)
+    for token in description.get("added_tokens", ()):
+        words[token["id"]] = token["content"]
+        types[token["id"]] = _CONTROL if token["special"] else _USER_DEFINED
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    numbers = range(max(vocabulary, 1 + max(words)))
+    return BytePairs(
+        division,
+        [words.get(number, f"[unused{number}]") for number in numbers],
+        [types.get(number, _UNUSED) for number in numbers],
+        merges,
+    )
+
+
+def _compared(step: Mapping[str, Any]) -> dict[str, Any]:
+    """A step of a tokenizer without what changes no token."""
+    return {key: value for key, value in step.items() if key != "trim_offsets"}
 
 
 _INSTEAD = "name another tokenizer, data.tokenizer in a job: the tokenizer.json of the network"

@@ -14,6 +14,7 @@ import torch
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.decoder_pretrained import read_decoder_config
 from supernets.families.decoder.decoder_spec import DecoderSpec
+from supernets.families.decoder.reading_back import read_back
 from supernets.families.decoder.writing import write_decoder
 from supernets.networks.formats.model_folder import DECODERS
 from supernets.networks.formats.pretrained import CONFIG
@@ -22,7 +23,7 @@ from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_decoder_family import GEMMA, GPT2, LLAMA, SCALED, SIZES, SPEC, texts
+from tests.supernets.families.decoder.test_decoder_family import GEMMA, GPT2, LLAMA, SCALED, SIZES, SKIPS, SPEC, texts
 from tests.supernets.families.decoder.test_decoder_pretrained import ids, saved
 
 pytestmark = pytest.mark.skipif(
@@ -134,7 +135,7 @@ def test_a_network_of_one_attention_is_written_though_others_of_its_space_have_e
     options = {"width": 12, "heads": 3, "queries": family.spec.queries[0], "attention_experts": 1}
     check(invariants.randomised(make_supernet(family)), chosen(family, **options), tmp_path / "out", texts())
     with raises(
-        "export.no-such-architecture", "attention experts", "has 2 in each", "choose one with 1", "export ONNX"
+        "export.no-such-architecture", "attention experts", "has 2 in a layer", "choose one with 1", "export ONNX"
     ):
         write_decoder(tmp_path, family, chosen(family, **{**options, "attention_experts": 2}), {}, **TOKENIZER)
 
@@ -159,9 +160,82 @@ def test_features_that_no_class_has_are_named(family: DecoderFamily | DecoderSpe
         write_decoder(tmp_path, family, chosen(family, width=12), {}, **TOKENIZER)
 
 
-def test_what_differs_between_layers_is_named(tmp_path: Path) -> None:
-    names, genes = [choice.name for choice in LLAMA.space.choices], list(LLAMA.space.largest.genes)
-    genes[names.index("layer1.heads")], genes[names.index("layer2.hidden")] = 0, 1
-    differing = ("the layers [0, 1, 2]", "heads [3, 1, 3] and hidden [28, 28, 16]", "export ONNX")
-    with raises("export.no-such-architecture", *differing):
-        write_decoder(tmp_path, LLAMA, Architecture(tuple(genes)), {}, **TOKENIZER)
+def differing(family: DecoderFamily, **genes: int) -> Architecture:
+    """The largest architecture but for these genes, by the names of choices with _ in place of the point."""
+    names, largest = [choice.name for choice in family.space.choices], list(family.space.largest.genes)
+    for name, gene in genes.items():
+        largest[names.index(name.replace("_", ".", 1))] = gene
+    return family.space.canonical(largest)
+
+
+@pytest.mark.parametrize(
+    ("family", "genes", "sizes"),
+    [
+        (LLAMA, {"layer2_hidden": 1}, {"2": {"intermediate_size": 16}}),
+        (
+            BIASED,
+            {"layer1_heads": 0, "layer0_queries": 0},
+            {"0": {"num_attention_heads": 3}, "1": {"num_attention_heads": 2, "num_key_value_heads": 1}},
+        ),
+        (EXPERTS, {"layer1_experts": 0}, {"1": {"num_local_experts": 2}}),
+        (SKIPS, {"layer0_heads": 0, "layer2_hidden": 0}, {"0": {"skip": ["attention"]}, "2": {"skip": ["mlp"]}}),
+    ],
+    ids=["llama", "qwen2", "mixtral", "skipped parts"],
+)
+def test_layers_that_differ_are_loaded_and_continue_texts_with_a_cache(
+    family: DecoderFamily, genes: dict[str, int], sizes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    check_layers(make_supernet(family), differing(family, **genes), sizes, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "smollm3", "phi3", "olmo2", "gemma2", "gemma3_text"])
+def test_layers_that_differ_have_windows_positions_and_bounds(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    saved(kind, tmp_path / "original")
+    config = read_decoder_config(tmp_path / "original")
+    spec = replace(config.space(), hidden=(0, *config.space().hidden))
+    family = DecoderFamily(spec, tokens=8, **config.fixed)
+    genes = {"layer1_hidden": 1, "layer2_hidden": 0}
+    sizes = {"1": {"intermediate_size": spec.hidden[1]}, "2": {"skip": ["mlp"]}}
+    check_layers(make_supernet(family), differing(family, **genes), sizes, tmp_path)
+
+
+@torch.no_grad()
+def check_layers(supernet: Supernet, architecture: Architecture, sizes: Any, tmp_path: Path) -> None:
+    """Compares a network of randomised weights, whose layers differ, with what the library makes of its folder."""
+    from transformers import AutoModelForCausalLM
+
+    family = supernet.family
+    assert isinstance(family, DecoderFamily)
+    network = invariants.randomised(supernet).extract(architecture)
+    written = write_decoder(tmp_path / "network", family, architecture, network.state_dict(), **TOKENIZER)
+    assert written.settings["per_layer_config"] == sizes
+    assert len(written.texts["modeling_heterogeneous.py"].splitlines()) <= 120
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "network", trust_remote_code=True).eval()
+    expected = network(texts())
+    assert (theirs(texts()).logits - expected).abs().max() <= 1e-5 * expected.std()
+    ids, padded = texts(1, 4), torch.cat([torch.full((1, 2), 3), texts(1, 4)], dim=1)
+    for prompt, mask in ((ids, torch.ones(1, 4)), (padded, torch.tensor([[0, 0, 1, 1, 1, 1]]))):
+        made = theirs.generate(prompt, attention_mask=mask.long(), max_new_tokens=6, eos_token_id=None, pad_token_id=3)
+        for token in made[0, prompt.shape[1] :]:
+            assert token == network(ids)[0, -1].argmax()
+            ids = torch.cat([ids, token.view(1, 1)], dim=1)
+        ids = texts(1, 4)
+    with raises("pretrained.unusable", "its layers differ in their sizes"):
+        read_decoder_config(tmp_path / "network")
+    again = read_back(tmp_path / "network", family, architecture, network)
+    assert torch.equal(again(texts()), expected)
+
+
+def test_a_gpt2_whose_layers_differ_is_refused(tmp_path: Path) -> None:
+    with raises("export.no-such-architecture", "no GPT-2 whose layers differ"):
+        write_decoder(tmp_path, GPT2, differing(GPT2, width=0, layer1_hidden=0), {}, **TOKENIZER)
