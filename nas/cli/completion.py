@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from nas.engine.store.folder import DEFAULT_ROOT, RunsFolder
+from nas.results.export.format_names import FORMATS
 
 _MAX_NUMBERS = 1000
 """Networks of a run whose numbers are completed."""
@@ -34,6 +35,11 @@ def profile_names(incomplete: str) -> list[tuple[str, str]]:
     from hardware_profiles import known_profiles
 
     return [(p.name, p.description) for p in known_profiles() if p.name.startswith(incomplete)]
+
+
+def export_formats(incomplete: str) -> list[tuple[str, str]]:
+    """The formats of exports with what they are."""
+    return [(name, text) for name, text in FORMATS.items() if name.startswith(incomplete)]
 
 
 def selections(context: typer.Context, incomplete: str) -> Iterator[str]:

@@ -27,13 +27,15 @@ from nas.cli.app import (
     option,
     print_change,
 )
-from nas.cli.completion import profile_names
+from nas.cli.completion import export_formats, profile_names
 from nas.cli.output import print_json, print_result, print_table
 from nas.cli.remote import downloaded
 from nas.cli.running import check_choice, check_one_choice, driving, opened_run
 from nas.engine.formatting import counted, format_value
 from nas.plugins.parts import require
-from nas.results.export.export_paths import cascade_paths, check_empty, export_path, torch_path
+from nas.results.export.export_paths import CARD, cascade_paths, check_empty, export_path, torch_path
+from nas.results.export.format_names import FOLDERS, FORMATS, ONNX, TORCH
+from nas.results.export.manifest import model_name
 from nas.search.problem.objectives import EXACT_METRICS
 
 if TYPE_CHECKING:
@@ -48,13 +50,18 @@ def export(
         option(
             "-o",
             "--output",
-            help="The ONNX file, or a folder to name it in after run and network, made if missing; by default here.",
+            help="The ONNX or Python file, or a folder to name it in after run and network, made if missing; of other "
+            "formats, the folder to create. By default here.",
         ),
     ] = Path(),
     format: Annotated[
         str,
-        option("--format", help="onnx; or torch, a Python file of torch's layers that needs nothing of this project."),
-    ] = "onnx",
+        option(
+            "--format",
+            help="; ".join(f"{name}: {text}" for name, text in FORMATS.items()) + ".",
+            autocompletion=export_formats,
+        ),
+    ] = ONNX,
     select: Select = None,
     solve: Annotated[
         bool,
@@ -79,16 +86,15 @@ def export(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export one network of a run as verified ONNX or torch.
+    """Export one network of a run, verified.
 
-    It is verified against torch, and comes with its manifest, its weights and a script that runs it.
+    As ONNX with a script that runs it, or in a format that another library loads.
     """
     check_one_choice(select, index, knee)
-    if format != "onnx":
-        if format != "torch":
-            raise typer.BadParameter(f"--format {format}: expected onnx or torch; see also nas export-transformers")
-        if with_preprocessing:
-            raise typer.BadParameter("--with-preprocessing is for --format onnx: a module of torch takes tensors")
+    if format not in FORMATS:
+        raise typer.BadParameter(f"--format {format}: expected one of {', '.join(FORMATS)}")
+    if format != ONNX and with_preprocessing:
+        raise typer.BadParameter("--with-preprocessing is for --format onnx: networks of other formats take tensors")
     opened = opened_run(runs, run)
     if profile is not None and (index is not None or opened.kind == "training"):
         raise typer.BadParameter(
@@ -103,33 +109,34 @@ def export(
         with driving(runs, inline=True, accept_plugin_versions=accept_plugin_versions) as options:
             solved = nas.runs.solve(opened, select, options)
         select = f"key={solved['key']}"
-    chosen = check_choice(opened, select, index, largest=format == "torch")
+    chosen = check_choice(opened, select, index, largest=format != ONNX)
     key = "" if chosen is None else chosen.key
-    if format == "torch":
-        torch_path(output, run, key)
-        exported = opened.export_torch(
-            output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
-        )
+    if format in FOLDERS:
+        if output == Path():
+            output = Path(f"{Path(model_name(run, key)).stem}-{format}")
+        check_empty(output)
     else:
-        export_path(output, run, key)
-        exported = opened.export(
-            output,
-            select=select,
-            index=index,
-            with_preprocessing=with_preprocessing,
-            accept_plugin_versions=accept_plugin_versions,
-        )
+        (export_path if format == ONNX else torch_path)(output, run, key)
+    exported = opened.export(
+        output,
+        format=format,
+        select=select,
+        index=index,
+        with_preprocessing=with_preprocessing,
+        accept_plugin_versions=accept_plugin_versions,
+    )
     if solved is not None:
         exported = {**exported, "solved": solved}
     if as_json:
         return print_json(exported)
     if solved is not None:
         print_solved(solved)
-    if format == "onnx" and exported["fidelity"] != "final" and any("@" in name for name in exported["values"]):
+    if format == ONNX and exported["fidelity"] != "final" and any("@" in name for name in exported["values"]):
         print("latency measured only by the search's shorter protocol")
     if select is None and index is None and not knee and opened.kind != "training":
         print("exporting the network at the knee of the front; --select or --index chooses another")
-    return _print_torch(exported) if format == "torch" else print_onnx(exported)
+    printing = {ONNX: print_onnx, TORCH: _print_torch}.get(format, _print_folder)
+    return printing(exported)
 
 
 def print_solved(solved: Mapping[str, Any]) -> None:
@@ -181,6 +188,14 @@ def _print_torch(exported: Mapping[str, Any]) -> None:
     print(f"use it: from {Path(exported['path']).stem} import load; network = load()")
 
 
+def _print_folder(exported: Mapping[str, Any]) -> None:
+    checks = exported["checks"]
+    print(f"wrote {exported['path']} ({_values(exported)}); load it with {exported['loader']}")
+    if "checked_by" in checks:
+        print(f"{checks['checked_by']} generates the same {checks['same_tokens']} tokens as the network")
+    print(f"see {Path(exported['path']) / CARD} for its values, its limits and its license")
+
+
 @app.command("export-transformers", epilog="Example: nas export-transformers minilm-text-1 -o encoder --knee")
 def export_transformers(
     run: RunId,
@@ -194,7 +209,7 @@ def export_transformers(
 ) -> None:
     """Export a text model or a ViT for transformers.
 
-    Its layers must be uniform. For a training: the largest network.
+    The same as `nas export --format transformers`.
     """
     check_one_choice(select, index, knee)
     opened = opened_run(runs, run)
@@ -203,8 +218,7 @@ def export_transformers(
     exported = opened.export_transformers(
         output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
     )
-    load = f"{exported['loader']}.from_pretrained({exported['path']!r})"
-    print_result(as_json, exported, f"wrote {exported['path']} ({_values(exported)}); load it with {load}")
+    return print_json(exported) if as_json else _print_folder(exported)
 
 
 def _values(exported: Mapping[str, Any]) -> str:

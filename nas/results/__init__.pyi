@@ -25,11 +25,11 @@ from .export.cost_selection import networks_by_cost as networks_by_cost
 from .export.cost_selection import value_text as value_text
 from .export.expert_usage import expert_quality as expert_quality
 from .export.expert_usage import expert_usage as expert_usage
+from .export.folder_export import export_folder as export_folder
 from .export.onnx_export import export_onnx as export_onnx
 from .export.optuna_study import export_study as export_study
 from .export.provenance import score_network as score_network
 from .export.torch_export import export_torch as export_torch
-from .export.transformers_export import export_transformers as export_transformers
 from .plots.expert_chart import expert_chart as expert_chart
 from .plots.front_chart import front_chart as front_chart
 from .plots.latency_sweep_chart import sweep_chart as sweep_chart

@@ -27,6 +27,7 @@ from nas.results.analysis.network_selection import limits_of, parse_limits, with
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport, build_report
 from nas.results.analysis.run_measurements import RecordedSteps
+from nas.results.export.format_names import ONNX, TORCH, TRANSFORMERS
 
 if TYPE_CHECKING:
     from nas.errors import Remedy
@@ -163,6 +164,7 @@ class Run(StoredRun):
         self,
         path: Path | str,
         *,
+        format: str = ONNX,
         select: str | None = None,
         solve: bool = False,
         index: int | None = None,
@@ -170,10 +172,12 @@ class Run(StoredRun):
         accept_plugin_versions: bool = False,
         data: object = None,
     ) -> dict[str, Any]:
-        """Writes one network as checked ONNX; see `nas.results.export.onnx_export.export_onnx`.
+        """Writes one network, verified; see `export_onnx`, `export_torch` and `export_folder` in `nas.results`.
 
         Args:
-            path: Path of the ONNX file; or a folder, in which the file is named after the run and the network.
+            path: Path of the ONNX or Python file; or a folder, in which the file is named after the run and the network. Of
+                other formats, a new or an empty folder.
+            format: ``onnx``; ``torch``; or the folders ``transformers``, ``gguf``, ``genai`` and ``optimum``.
             select: Limits, e.g. ``latency_ms<=1.0``: the most accurate evaluated network that satisfies them; or ``key=0-2-1``,
                 the network of this key. Of a training, limits on computed costs: the largest network that satisfies them.
             solve: Whether the network that is best within the limits by all measurements is measured first, see `solve`, whose
@@ -191,16 +195,20 @@ class Run(StoredRun):
                 raise SelectionError("solve: expected limits to solve for, as select", code="selection.malformed")
             solved = self.solve(select, accept_plugin_versions=accept_plugin_versions, data=data)
             select = f"key={solved['key']}"
-        exported = nas.results.export_onnx(
-            self.runs,
-            self.id,
-            Path(path),
-            select=select,
-            index=index,
-            with_preprocessing=with_preprocessing,
-            accept_plugin_versions=accept_plugin_versions,
-            data=data,
-        )
+        options: dict[str, Any] = {
+            "select": select,
+            "index": index,
+            "accept_plugin_versions": accept_plugin_versions,
+            "data": data,
+        }
+        if format == ONNX:
+            exported = nas.results.export_onnx(
+                self.runs, self.id, Path(path), with_preprocessing=with_preprocessing, **options
+            )
+        elif format == TORCH:
+            exported = nas.results.export_torch(self.runs, self.id, Path(path), **options)
+        else:
+            exported = nas.results.export_folder(self.runs, self.id, Path(path), format=format, **options)
         return {**exported, "solved": solved} if solve else exported
 
     def export_torch(
@@ -240,7 +248,7 @@ class Run(StoredRun):
         accept_plugin_versions: bool = False,
         data: object = None,
     ) -> dict[str, Any]:
-        """Writes an encoder for the transformers library; see `nas.results.export.transformers_export.export_transformers`.
+        """Writes a network for the transformers library: `export` with ``format="transformers"``.
 
         Args:
             folder: A new or an empty folder.
@@ -249,10 +257,9 @@ class Run(StoredRun):
             accept_plugin_versions: Whether plug-ins of the networks may be installed in other versions than the run recorded.
             data: Data set that the run was started with, where that was an object passed from Python; None otherwise.
         """
-        return nas.results.export_transformers(
-            self.runs,
-            self.id,
-            Path(folder),
+        return self.export(
+            folder,
+            format=TRANSFORMERS,
             select=select,
             index=index,
             accept_plugin_versions=accept_plugin_versions,

@@ -10,6 +10,8 @@ from nas.engine.store.folder import check_folder
 from nas.errors import ExportFailedError
 from nas.results.export.manifest import files_of, model_name
 
+CARD = "README.md"
+"""The model card of an exported folder."""
 _SUFFIX, _PYTHON = ".onnx", ".py"
 
 

@@ -11,7 +11,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, StoreError, TooManyError
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import load_job
-from nas.results.export.transformers_export import export_transformers
+from nas.results.export.folder_export import export_folder
 from nas.runs.driver import drive
 from nas.service.api.schemas import JobSubmission
 from nas.service.service import Service
@@ -193,5 +193,5 @@ def test_a_run_does_without_the_uploaded_network_once_it_is_trained(
     drive(run, RunOptions(runs, inline=True), kind="training")
     tokenizer = (uploads / "moods" / "bert" / "tokenizer.json").read_text()
     shutil.rmtree(uploads / "moods" / "bert")
-    export_transformers(runs, run, tmp_path / "out")
+    export_folder(runs, run, tmp_path / "out")
     assert (tmp_path / "out" / "tokenizer.json").read_text() == tokenizer

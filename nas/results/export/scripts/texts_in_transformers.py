@@ -15,7 +15,10 @@ MAX_TOKENS = 64
 def main() -> None:
     """Prints the texts of the command line with what follows them."""
     folder = Path(__file__).resolve().parent
-    network = transformers.AutoModelForCausalLM.from_pretrained(folder)  # in evaluation mode
+    has_own_layers = (folder / "modeling_heterogeneous.py").is_file()
+    network = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, trust_remote_code=has_own_layers
+    )  # in evaluation mode
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     separator, positions = tokenizer.bos_token_id, network.config.max_position_embeddings
     for text in sys.argv[1:]:
