@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 import nas.service
-from nas.cli.completion import run_ids, selections
+from nas.cli.completion import export_formats, run_ids, selections
 from nas.cli.panels import CommandGroup, NotingGroup, note_runs
 from nas.engine.store.folder import DEFAULT_ROOT
 from nas.errors import ServiceError
+from nas.results.export.format_names import FORMATS
 from supernets.files import check_regular
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ Select = Annotated[
         help='The most accurate measured network within limits, e.g. "latency_ms<=1.0"; the limits replace the job\'s '
         "constraints. For a training of nested networks: the largest within limits. network=17: a network by its number.",
         autocompletion=selections,
+    ),
+]
+Format = Annotated[
+    str,
+    option(
+        "--format",
+        help="; ".join(f"{name}: {text}" for name, text in FORMATS.items()) + ".",
+        autocompletion=export_formats,
     ),
 ]
 Index = Annotated[int | None, option("--index", help="A member of the run's front by its number, from 0.")]

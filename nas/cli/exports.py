@@ -15,6 +15,7 @@ import nas.search
 from nas.cli.app import (
     DEFAULT_RUNS,
     AcceptPluginVersions,
+    Format,
     Index,
     Json,
     Knee,
@@ -27,14 +28,14 @@ from nas.cli.app import (
     option,
     print_change,
 )
-from nas.cli.completion import export_formats, profile_names
+from nas.cli.completion import profile_names
 from nas.cli.output import print_json, print_result, print_table
 from nas.cli.remote import downloaded
-from nas.cli.running import check_choice, check_one_choice, driving, opened_run
+from nas.cli.running import check_choice, check_format, check_one_choice, driving, opened_run
 from nas.engine.formatting import counted, format_value
 from nas.plugins.parts import require
 from nas.results.export.export_paths import CARD, cascade_paths, check_empty, export_path, torch_path
-from nas.results.export.format_names import FOLDERS, FORMATS, ONNX, TORCH
+from nas.results.export.format_names import FOLDERS, ONNX, TORCH
 from nas.results.export.manifest import model_name
 from nas.search.problem.objectives import EXACT_METRICS
 
@@ -54,14 +55,7 @@ def export(
             "formats, the folder to create. By default here.",
         ),
     ] = Path(),
-    format: Annotated[
-        str,
-        option(
-            "--format",
-            help="; ".join(f"{name}: {text}" for name, text in FORMATS.items()) + ".",
-            autocompletion=export_formats,
-        ),
-    ] = ONNX,
+    format: Format = ONNX,
     select: Select = None,
     solve: Annotated[
         bool,
@@ -91,10 +85,7 @@ def export(
     As ONNX with a script that runs it, or in a format that another library loads.
     """
     check_one_choice(select, index, knee)
-    if format not in FORMATS:
-        raise typer.BadParameter(f"--format {format}: expected one of {', '.join(FORMATS)}")
-    if format != ONNX and with_preprocessing:
-        raise typer.BadParameter("--with-preprocessing is for --format onnx: networks of other formats take tensors")
+    check_format(format, with_preprocessing=with_preprocessing)
     opened = opened_run(runs, run)
     if profile is not None and (index is not None or opened.kind == "training"):
         raise typer.BadParameter(
@@ -135,8 +126,9 @@ def export(
         print("latency measured only by the search's shorter protocol")
     if select is None and index is None and not knee and opened.kind != "training":
         print("exporting the network at the knee of the front; --select or --index chooses another")
-    printing = {ONNX: print_onnx, TORCH: _print_torch}.get(format, _print_folder)
-    return printing(exported)
+    if format == ONNX:
+        return print_onnx(exported)
+    return _print_torch(exported) if format == TORCH else _print_folder(exported)
 
 
 def print_solved(solved: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -21,6 +21,7 @@ import nas.search
 import nas.service
 import supernets.networks.capture
 from nas.cli.app import (
+    Format,
     Index,
     Json,
     Select,
@@ -34,9 +35,10 @@ from nas.cli.app import (
 )
 from nas.cli.interruption import INTERRUPTED
 from nas.cli.output import print_json, print_list, print_result, progress_bar
-from nas.cli.running import check_one_choice, read_text
+from nas.cli.running import check_format, check_one_choice, read_text
 from nas.engine.formatting import moment_text
 from nas.errors import JobError, ServiceError
+from nas.results.export.format_names import ONNX, FormatName
 from supernets.networks.capture.model_names import is_file, is_onnx
 
 if TYPE_CHECKING:
@@ -312,6 +314,7 @@ def fetch(
     ] = None,
     select: Select = None,
     index: Index = None,
+    format: Format = ONNX,
     with_preprocessing: WithPreprocessing = False,
     archive: Annotated[
         bool,
@@ -321,14 +324,15 @@ def fetch(
 ) -> None:
     """Export a network on a server and download it.
 
-    The files are verified ONNX (of the knee by default) with its manifest. With --archive, nothing is exported:
+    The files are those of `nas export` (of the knee by default). With --archive, nothing is exported:
     what the server has of the run is downloaded as RUN.zip, or as the file --output.
     """
     check_one_choice(select, index)
+    check_format(format, with_preprocessing=with_preprocessing)
     if archive:
-        if select is not None or index is not None or with_preprocessing:
+        if select is not None or index is not None or format != ONNX or with_preprocessing:
             raise typer.BadParameter(
-                "--archive downloads what the server has; --select, --index and "
+                "--archive downloads what the server has; --select, --index, --format and "
                 "--with-preprocessing are for the export of one network"
             )
         with progress_bar(of_bytes=True) as progress:
@@ -339,7 +343,12 @@ def fetch(
         return print_result(as_json, {"run": run, "path": str(path)}, f"wrote {path}")
     with _detached(run, "nas fetch"):
         export = client.export(
-            run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
+            run,
+            select=select,
+            index=index,
+            format=cast(FormatName, format),
+            with_preprocessing=with_preprocessing,
+            on_change=_print_status,
         )
         paths = downloaded(client, export, output or Path(run))
     data = {**export.model_dump(mode="json"), "paths": [str(path) for path in paths]}

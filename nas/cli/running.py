@@ -29,6 +29,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, OutdatedStoreError, SelectionError, StoreAwayError, remedy_of
 from nas.jobs.run.run_options import RunOptions
 from nas.plugins.parts import has, install
+from nas.results.export.format_names import FORMATS, ONNX
 from supernets.files import check_regular
 
 if TYPE_CHECKING:
@@ -108,6 +109,14 @@ def check_one_choice(select: str | None, index: int | None, knee: bool = False) 
     """Raises `SelectionError` if a network is selected in more than one way."""
     if (select is not None) + (index is not None) + knee > 1:
         raise SelectionError("--select, --index and --knee exclude each other; give one", code="selection.ambiguous")
+
+
+def check_format(format: str, *, with_preprocessing: bool) -> None:
+    """Raises `BadParameter` for a format of exports that is none, or that has no graph to preprocess in."""
+    if format not in FORMATS:
+        raise typer.BadParameter(f"--format {format}: expected one of {', '.join(FORMATS)}")
+    if format != ONNX and with_preprocessing:
+        raise typer.BadParameter("--with-preprocessing is for --format onnx: networks of other formats take tensors")
 
 
 def no_collector() -> None:

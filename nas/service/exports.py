@@ -1,11 +1,15 @@
-"""Exports of measured networks as ONNX."""
+"""Exports of measured networks."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from nas.errors import ExportFailedError, SelectionError
 from nas.jobs.schema import load_job
 from nas.results.analysis.network_selection import by_index, knee, select
+from nas.results.export.format_names import FOLDERS, FORMATS, LANGUAGE_FOLDERS, ONNX, FormatName
 from nas.results.export.manifest import NO_TOKENIZERS
+from nas.search.problem.tasks import LANGUAGE
 from nas.service.api import schemas
 from nas.service.run_tasks import RunTasks
 from nas.service.settings import ServiceSettings
@@ -39,14 +43,24 @@ class Exports(RunTasks[schemas.Export]):
             StoreError: the disk is nearly full.
         """
         self._users.check_seen(run)
-        options = self._choice(run, request)
+        options = [*self._choice(run, request), f"--format={request.format}"]
+        if request.format in LANGUAGE_FOLDERS and request.format not in (formats := self.formats(run)):
+            message = f"the format {request.format} has language models alone; expected {' or '.join(formats)}"
+            raise ExportFailedError(message, code="export.task-unavailable")
         if request.with_preprocessing:
+            if request.format != ONNX:
+                message = f"networks in the format {request.format} take tensors; leave with_preprocessing out"
+                raise ExportFailedError(message, code="export.preprocessing-unavailable")
             if not self.takes_images(run):
                 raise ExportFailedError(NO_TOKENIZERS, code="export.preprocessing-unavailable")
             options.append("--with-preprocessing")
-        return self._request(
-            run, TaskKind.EXPORT, lambda folder: ["export", run, "-o", str(folder), *options], request.model_dump()
-        )
+
+        def command(folder: Path) -> list[str]:
+            # Others are written into a folder that has files of the task, too.
+            output = folder / f"{run}-{request.format}" if request.format in FOLDERS else folder
+            return ["export", run, "-o", str(output), *options]
+
+        return self._request(run, TaskKind.EXPORT, command, request.model_dump())
 
     def _choice(self, run: str, request: schemas.ExportRequest) -> list[str]:
         """The options that select the network: by its key, since the front may change before the export."""
@@ -60,6 +74,12 @@ class Exports(RunTasks[schemas.Export]):
         else:
             point = knee(report) if request.index is None else by_index(report, request.index)
         return [f"--select=key={point.key}"]
+
+    def formats(self, run: str) -> dict[FormatName, str]:
+        """The formats for the networks of a run's task, with what they are."""
+        task = load_job(self._runs.get(run).job_file, stored=True).task
+        of_texts = task == LANGUAGE
+        return {name: text for name, text in FORMATS.items() if of_texts or name not in LANGUAGE_FOLDERS}
 
     def takes_images(self, run: str) -> bool:
         """True if the networks of a run take images, whose preprocessing their graph can do."""

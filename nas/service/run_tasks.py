@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ class RunTasks(ABC, Generic[ProductT]):
         }
 
     def _files(self, task: Task) -> dict[str, Path]:
-        return {info.name: folder_of(task) / info.name for info in self._tasks.files(task)}
+        return {path.name: path for path in self._tasks.paths(task)}
 
     def _request(
         self, run: str, kind: TaskKind, command: Callable[[Path], Sequence[str]], request: Mapping[str, Any]
@@ -130,9 +131,9 @@ class RunTasks(ABC, Generic[ProductT]):
 
 
 def _without_folder(value: Any, folder: Path) -> Any:
-    """A command's output with the names of the files in a folder in place of their paths."""
+    """A command's output with paths below a folder in place of whole ones."""
     if isinstance(value, dict):
         return {key: _without_folder(item, folder) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_folder(item, folder) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).parent == folder else value
+    return value.replace(f"{folder}{os.sep}", "") if isinstance(value, str) else value

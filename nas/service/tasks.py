@@ -142,10 +142,7 @@ class TaskRequests:
 
     def files(self, task: Task) -> tuple[schemas.FileInfo, ...]:
         """The files that a finished task wrote, by name; none before it is finished."""
-        if task.status is not TaskStatus.FINISHED:
-            return ()
-        paths = sorted(p for p in folder_of(task).glob("[!.]*") if p.is_file() and p.name not in _INTERNAL)
-        stats = [(path, path.stat()) for path in paths]
+        stats = [(path, path.stat()) for path in self.paths(task)]
         return tuple(
             schemas.FileInfo(
                 name=path.name, bytes=about.st_size, sha256=_sha256(path, about.st_size, about.st_mtime_ns)
@@ -155,10 +152,20 @@ class TaskRequests:
 
     def file(self, task: Task, name: str) -> Path:
         """The path of a file that a finished task wrote."""
-        names = [info.name for info in self.files(task)]
-        if name not in names:
-            raise UnknownNameError("file", name, names, where=task.task)
-        return folder_of(task) / name
+        path_by_name = {path.name: path for path in self.paths(task)}
+        if name not in path_by_name:
+            raise UnknownNameError("file", name, path_by_name, where=task.task)
+        return path_by_name[name]
+
+    def paths(self, task: Task) -> Sequence[Path]:
+        """The paths of the files of a finished task: those in its folder, and in one that is an export."""
+        if task.status is not TaskStatus.FINISHED:
+            return []
+        folder = folder_of(task)
+        patterns = ("[!.]*", "[!.]*/[!.]*") if task.kind == TaskKind.EXPORT else ("[!.]*",)
+        return sorted(
+            p for pattern in patterns for p in folder.glob(pattern) if p.is_file() and p.name not in _INTERNAL
+        )
 
     def status_fields(self, task: Task) -> dict[str, Any]:
         """The fields of a task that its schema shares with those of other kinds."""

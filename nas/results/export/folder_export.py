@@ -157,7 +157,8 @@ def _all_or_nothing(folder: Path) -> Iterator[Path]:
         staging.rename(folder)
     except OSError as error:
         place = folder if error.errno == errno.ENOSPC else error.filename or folder
-        message = f"{place} cannot be written: {error.strerror}; free space there, or choose another folder"
+        reason = error.strerror or error  # NumPy's, by which GGUF files are written, has no number
+        message = f"{place} cannot be written: {reason}; free space there, or choose another folder"
         raise ExportFailedError(message, code="file.not-writable") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-ONNX, TORCH, TRANSFORMERS, GGUF, GENAI, OPTIMUM = "onnx", "torch", "transformers", "gguf", "genai", "optimum"
-FORMATS: Mapping[str, str] = {
+FormatName = Literal["onnx", "torch", "transformers", "gguf", "genai", "optimum"]
+ONNX: FormatName = "onnx"
+TORCH: FormatName = "torch"
+TRANSFORMERS: FormatName = "transformers"
+FORMATS: Mapping[FormatName, str] = {
     ONNX: "a verified ONNX file with its manifest and script",
     TORCH: "a Python file of torch's layers",
     TRANSFORMERS: "a folder of the transformers library",
-    GGUF: "a folder with GGUF files for llama.cpp",
-    GENAI: "a folder for ONNX Runtime GenAI",
-    OPTIMUM: "a folder for optimum's ORTModelForCausalLM",
+    "gguf": "a folder with GGUF files for llama.cpp",
+    "genai": "a folder for ONNX Runtime GenAI",
+    "optimum": "a folder for optimum's ORTModelForCausalLM",
 }
 """What each format is, by its name."""
-FOLDERS = (TRANSFORMERS, GGUF, GENAI, OPTIMUM)
+FOLDERS: tuple[FormatName, ...] = (TRANSFORMERS, "gguf", "genai", "optimum")
 """Formats that are folders with a model card."""
+LANGUAGE_FOLDERS = FOLDERS[1:]
+"""Those of language models alone."""

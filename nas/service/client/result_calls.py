@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nas.errors import ServiceError
+from nas.results.export.format_names import ONNX, FormatName
 from nas.service.api import schemas
 from nas.service.client.files import DownloadProgress, download, download_archive
 from nas.service.client.following import finished
@@ -125,15 +126,17 @@ class ResultCalls(Calls):
         *,
         select: str | None = None,
         index: int | None = None,
+        format: FormatName = ONNX,
         with_preprocessing: bool = False,
         on_change: Callable[[schemas.Export], None] | None = None,
     ) -> schemas.Export:
-        """Exports a network as verified ONNX and waits for it; `fetch` downloads the files.
+        """Exports a network, verified, and waits for it; `fetch` downloads the files.
 
         Args:
             run: Id of a search; or of a training, with `select`.
             select: the most accurate measured network within limits; or ``key=0-2-1``, the measured network of this key.
             index: a member of the front; without either, the knee.
+            format: ``onnx``, ``torch``, or the folders ``transformers``, ``gguf``, ``genai`` and ``optimum``.
             with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
             on_change: called with the export after each change of its status.
 
@@ -141,7 +144,10 @@ class ResultCalls(Calls):
             ServiceError: the export failed; the message gives the reason.
         """
         fields: dict[str, Any] = {"select": select, "index": index}
-        if with_preprocessing:  # left out otherwise, for servers that do not know it
+        # Left out otherwise, for servers that do not know them.
+        if format != ONNX:
+            fields["format"] = format
+        if with_preprocessing:
             fields["with_preprocessing"] = True
         request, path = checked(schemas.ExportRequest, fields), f"{path_of(run)}/exports"
         export = self._transport.post(path, schemas.Export, body=request)

@@ -16,6 +16,7 @@ from nas.engine.formatting import title_of, title_on_test
 from nas.engine.predictions import Predictions
 from nas.errors import JobError, NasError, StoreError, UnknownNameError
 from nas.results.analysis.search_steps import shown_steps
+from nas.results.export.format_names import FORMATS, ONNX, FormatName
 from nas.results.plots.prediction_pictures import images_html, note_on
 from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
@@ -417,6 +418,7 @@ def _results(service: Service, settings: ServiceSettings, run: str, parameters: 
         "predictions": _predictions_part(settings, run) if report else None,
         "experts": (settings.runs.get(run).plots / _EXPERTS).is_file(),
         "images": report is not None and _takes_images(service, run),
+        "formats": _formats(service, run) if report else {},
     }
 
 
@@ -445,6 +447,13 @@ def _predictions_part(settings: ServiceSettings, run: str) -> dict[str, object] 
     addresses = [f"/runs/{quote(run)}/predictions/{i}.jpg" for i in range(len(predictions.images))]
     images = Markup(images_html(predictions, addresses))
     return {"images": images, "note": note_on(predictions), "is_damaged": False}
+
+
+def _formats(service: Service, run: str) -> Mapping[FormatName, str]:
+    try:
+        return service.exports.formats(run)
+    except JobError:  # as for `_takes_images`
+        return {ONNX: FORMATS[ONNX]}
 
 
 def _takes_images(service: Service, run: str) -> bool:

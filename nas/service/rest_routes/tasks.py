@@ -25,7 +25,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/runs/{run}/exports", tags=["exports"], status_code=202, responses=answers(404, 409, 413))
     def export_network(run: RunId, request: schemas.ExportRequest, response: Response) -> schemas.Export:
-        """Export a measured network as verified ONNX, with its manifest, its weights and a script that runs it."""
+        """Export a measured network, verified: as ONNX with a script that runs it, or in another library's format."""
         export = service.exports.request(run, request)
         response.headers["Location"] = f"/api/v1/runs/{run}/exports/{export.export}"
         return export
@@ -124,7 +124,8 @@ def _product_routes(
     )
     def product_archive(run: RunId, product: str = id_path) -> Response:
         files = products.files(run, product)
-        networks = [PurePath(file).stem for file in files if file.endswith(".onnx")] if noun == "export" else []
-        return zipped(files, networks[0] if networks else f"{run}-{product}")
+        names = [path.parent.name for path in files.values() if path.parent.name != product]  # of an exported folder
+        names += [PurePath(file).stem for file in files if file.endswith(".onnx")] if noun == "export" else []
+        return zipped(files, names[0] if names else f"{run}-{product}")
 
     return router

@@ -201,6 +201,35 @@ def test_any_measured_network_is_exported_with_preprocessing_if_asked(
     assert {f"--select=key={other}", "--with-preprocessing"} <= set(task.request["argv"])
 
 
+def test_formats_are_those_of_the_task_and_folders_are_below_the_task(
+    client: TestClient, service: Service, runs: RunsFolder
+) -> None:
+    run = searched(runs).id
+    address = f"{API}/runs/{run}/exports"
+    for body, code in (
+        ({"format": "gguf"}, "/problems#export.task-unavailable"),
+        ({"format": "torch", "with_preprocessing": True}, "/problems#export.preprocessing-unavailable"),
+        ({"format": "ggml"}, "about:blank"),
+    ):
+        answer = client.post(address, json=body)
+        assert (answer.status_code, answer.json()["type"]) == (422, code)
+    made = client.post(address, json={"format": "transformers"}).json()
+    (task,) = service.state.tasks(run)
+    output = Path(task.request["argv"][task.request["argv"].index("-o") + 1])
+    assert (output.name, "--format=transformers" in task.request["argv"]) == (f"{run}-transformers", True)
+    output.mkdir()
+    (output / "config.json").write_text("{}")
+    service.state.change_task(task.task, TaskStatus.FINISHED, result={"path": str(output)})
+    finished = client.get(f"{address}/{made['export']}").json()
+    assert (finished["result"], [file["name"] for file in finished["files"]]) == (
+        {"path": output.name},
+        ["config.json"],
+    )
+    assert client.get(f"{address}/{made['export']}/files/config.json").text == "{}"
+    zipped = client.get(f"{address}/{made['export']}/archive")
+    assert zipped.headers["content-disposition"] == f'attachment; filename="{run}-transformers.zip"'
+
+
 def test_sentences_are_not_preprocessed_in_the_graph(client: TestClient, runs: RunsFolder) -> None:
     folder = searched(runs)
     job = yaml.safe_load(folder.job_file.read_text())

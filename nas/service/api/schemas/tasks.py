@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from nas.results.export.format_names import FORMATS, ONNX, FormatName
 from nas.service.api.schemas.common import Schema
 
 TaskStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -45,6 +46,9 @@ class ExportRequest(Schema):
         default=None, max_length=500, description="e.g. latency_ms<=1.0; or key=0-2-1, the network of this key"
     )
     index: int | None = Field(default=None, ge=0, le=10**6)
+    format: FormatName = Field(
+        default=ONNX, description="; ".join(f"{name}: {text}" for name, text in FORMATS.items()) + "."
+    )
     with_preprocessing: bool = Field(
         default=False,
         description="Whether the graph takes decoded images of any size, and resizes and normalises them.",

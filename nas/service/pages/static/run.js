@@ -263,7 +263,9 @@ async function showResults() {
     problem.textContent = "";
     try {
       // By its key: the front, and so the limit's choice, may have changed since the network was shown.
-      const body = { select: `key=${data.measured.keys[chosen]}`, with_preprocessing: Boolean(at("export-preprocessing")?.checked) };
+      const format = at("export-format").value;
+      const preprocessed = format === "onnx" && Boolean(at("export-preprocessing")?.checked);
+      const body = { select: `key=${data.measured.keys[chosen]}`, format, with_preprocessing: preprocessed };
       await call(runPath(run, "exports"), { method: "POST", body });
       notify("The network is being exported; its files appear under Exports.");
       await update();
