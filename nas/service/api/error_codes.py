@@ -98,7 +98,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "export.invalid-path": "The path of an export is neither a folder's nor ends in .onnx or, for torch, .py.",
     "export.module-state": "A module is in training mode, has hooks, or is not called through the forward of its class.",
     "export.no-files": "An export has no files, since it is not finished or has failed.",
-    "export.no-such-architecture": "The transformers library has no network of this architecture.",
+    "export.no-such-architecture": "The format of an export has no network of this architecture, or no tokenizer of this kind.",
     "export.task-unavailable": "A format of export has no networks of the run's task.",
     "export.not-as-measured": "An exported model classifies examples differently from the model that the search measured.",
     "export.not-finished": "The export has no files yet.",
