@@ -58,7 +58,10 @@ def check_writable(settings: Mapping[str, Any]) -> str:
 def _unwritable_feature(architecture: str, settings: Mapping[str, Any]) -> str | None:
     """What an architecture of llama.cpp does otherwise than a network, as an error message says it; None for nothing."""
     depth, window, periods = settings["num_hidden_layers"], settings.get("sliding_window"), PERIODS.get(architecture)
-    windowed = window is not None and window < settings["max_position_embeddings"]
+    # A window that is no shorter than texts changes nothing but the positions of Gemma 3.
+    windowed = window is not None and (
+        window < settings["max_position_embeddings"] or "rope_local_base_freq" in settings
+    )
     if windowed and periods is None and architecture != "phi3":
         return f"has no windows, and this network has one of {window} tokens"
     pattern = [
