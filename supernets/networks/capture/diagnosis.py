@@ -27,7 +27,6 @@ _PACKAGES = ("site-packages", "dist-packages")
 _OF_DATA = (
     "GuardOnDataDependentSymNode",
     "DataDependentOutputException",
-    "DynamicOutputShapeException",
     "UserError",
 )
 """Errors of torch for shapes or Python values that depend on a tensor's values."""
@@ -44,9 +43,7 @@ def check_module(module: nn.Module, example: Sequence[Tensor], *, is_called: boo
         is_called: True if the module itself is called with the example.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        raise _unusable(
-            "it is a TorchScript module, which torch.export cannot trace; pass the module that it was scripted from"
-        )
+        raise _unusable("it is a TorchScript module, which cannot be traced; pass the module that it was scripted from")
     tensors = [*module.named_parameters(), *module.named_buffers()]
     if lazy := [name for name, tensor in tensors if isinstance(tensor, UninitializedParameter)]:
         raise _unusable(
@@ -115,6 +112,12 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
     The module is run once, to tell an error of its own from one of the trace.
     """
     at = place_of(error)
+    if type(error).__name__ == "DynamicOutputShapeException":
+        return CaptureError(
+            f"the size of a result depends on the values of the input{at}; a captured network has the same shapes for every "
+            "input: use a mask or torch.where there",
+            code="capture.data-dependent",
+        )
     if type(error).__name__ in _OF_DATA or ".numpy() is not supported" in str(error):
         return CaptureError(
             f"its forward depends on the values of its input{at}; a captured network has the same operations and shapes for "
@@ -131,7 +134,7 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
     except Exception as forward_error:  # the user's forward may raise anything
         return raised(forward_error)
     return CaptureError(
-        f"its forward runs, but torch.export cannot trace it{at}: {type(error).__name__}: {_summary(error)}; use operations of "
+        f"its forward runs, but cannot be traced{at}: {type(error).__name__}: {_summary(error)}; use operations of "
         "torch there, or leave the part out of the module",
         code="capture.failed",
     )

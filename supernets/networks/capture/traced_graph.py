@@ -1,4 +1,4 @@
-"""Rewrites traced graphs before they are read: wrapped blocks are inlined, and in-place calls computed out of place."""
+"""Rewrites recorded graphs before they are read: in-place calls are computed out of place."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ import torch
 from torch import fx
 from torch._decomp import get_decompositions
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.module_call import quiet
+from supernets.networks.capture.recorder import Trace
 from supernets.networks.operations import may_return_view
 
-_PLACE = re.compile(r'File "((?:(?!/torch/nn/)[^"])+)", line (\d+)')
+_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
-def inlined(module: fx.GraphModule) -> fx.Graph:
-    """The module's graph with the calls of wrapped subgraphs in place of their operators; placeholders keep their names.
-
-    Raises:
-        CaptureError: autocast is on, so that products are in half precision.
-    """
+def _inlined(module: fx.GraphModule) -> fx.Graph:
+    """The module's graph with the calls of wrapped subgraphs in place of their operators; placeholders keep their names."""
     wrapped = [node for node in module.graph.nodes if str(node.target) == "wrap_with_autocast"]
     if not wrapped:
         return module.graph
@@ -34,12 +32,6 @@ def inlined(module: fx.GraphModule) -> fx.Graph:
                 i for i, argument in enumerate(node.args) if isinstance(argument, fx.Node) and argument.op == "get_attr"
             )
             body = cast(fx.GraphModule, module.get_submodule(str(node.args[inner].target)))
-            if node.args[0] == "cpu" and node.args[2]:
-                raise CaptureError(
-                    f"a part of its forward is in {node.args[1]}, by torch.autocast{_first_place(body)}; captured networks are "
-                    "in float32: remove it there, or pass enabled=False",
-                    code="capture.model-unusable",
-                )
             arguments = [
                 copies[argument] if isinstance(argument, fx.Node) else argument for argument in node.args[inner + 1 :]
             ]
@@ -52,12 +44,6 @@ def inlined(module: fx.GraphModule) -> fx.Graph:
         elif node.op != "get_attr":
             copies[node] = graph.node_copy(node, lambda source: copies[source])
     return graph
-
-
-def _first_place(body: fx.GraphModule) -> str:
-    """File and line of the first call that has them, ``" (at FILE:LINE)"``."""
-    places = (_PLACE.findall(node.meta.get("stack_trace") or "") for node in body.graph.nodes)
-    return next((" (at {}:{})".format(*matches[-1]) for matches in places if matches), "")
 
 
 def remove_whole_slices(graph: fx.Graph) -> None:
@@ -80,36 +66,47 @@ class MutatedViewError(CaptureError):
     """A call changes a tensor whose memory others read."""
 
 
-def without_mutations(exported: ExportedProgram) -> ExportedProgram:
-    """The traced program without in-place calls; other operations stay as they are.
+def trace_without_mutations(exported: ExportedProgram) -> Trace:
+    """A traced forward without in-place calls; other operations stay as they are.
 
     Raises:
         CaptureError: torch cannot trace it again.
     """
     try:
         with quiet():
-            return cast(ExportedProgram, exported.run_decompositions({}))
+            exported = exported.run_decompositions(get_decompositions([torch.ops.aten.affine_grid_generator.default]))
     except Exception as error:  # torch before 2.13 raises what operations after an LSTM raise for its wrong states
         raise CaptureError(
             f"its forward changes a part of a tensor in place, and torch {torch.__version__} cannot replace that by calls out "
             f"of place ({type(error).__name__}): make a new tensor there, or use torch 2.13 or later",
             code="capture.in-place",
         ) from error
+    graph = _inlined(exported.graph_module)
+    for node in graph.nodes:
+        places = list(_PLACE.findall(node.meta.get("stack_trace") or ""))
+        user_places = [(file, line) for file, line in places if "/torch/nn/" not in file] or places
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        node.meta["place"] = "{}:{}".format(*user_places[-1]) if user_places else ""
+        node.meta["module"] = stack[-1][0] if stack else ""
+    results = tuple(spec.kind is OutputKind.USER_OUTPUT for spec in exported.graph_signature.output_specs)
+    return Trace(graph, _placeholders(exported), results)
 
 
-_GRID = torch.ops.aten.affine_grid_generator.default
-
-
-def with_grids_composed(exported: ExportedProgram) -> ExportedProgram:
-    """The traced program with grids of affine transforms as products: the operation has the size of the batch as a number."""
-    if all(node.target is not _GRID for node in exported.graph.nodes):
-        return exported
-    try:
-        with quiet():
-            return cast(ExportedProgram, exported.run_decompositions(get_decompositions([_GRID])))
-    except Exception as error:  # of any operation of the user's
-        text = f"its forward has a grid of an affine transform that cannot be captured ({type(error).__name__})"
-        raise CaptureError(f"{text}: compute the grid from coordinates", code="capture.failed") from error
+def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
+    """The kind of each placeholder with its name or value, by name of the placeholder."""
+    names: dict[str, tuple[str, Any]] = {}
+    for spec in exported.graph_signature.input_specs:
+        name = spec.arg.name
+        match spec.kind:
+            case InputKind.PARAMETER | InputKind.BUFFER:
+                names[name] = ("tensor", str(spec.target))
+            case InputKind.CONSTANT_TENSOR:
+                names[name] = ("constant", exported.constants[str(spec.target)])
+            case InputKind.USER_INPUT:
+                names[name] = ("input", name)
+            case _:
+                raise CaptureError(f"an input of the kind {spec.kind} cannot be captured", code="capture.failed")
+    return names
 
 
 def operation_out_of_place(target: Any, at: str) -> Any:

@@ -15,7 +15,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
 from supernets.errors import CaptureError
@@ -23,14 +22,13 @@ from supernets.networks.capture.batch_independence import repeated_for_batches, 
 from supernets.networks.capture.diagnosis import check_module, reason
 from supernets.networks.capture.module_call import evaluating, quiet, tensors_of, using_onednn
 from supernets.networks.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
+from supernets.networks.capture.recorder import Trace, record
 from supernets.networks.capture.traced_graph import (
     MutatedViewError,
     changes_others,
-    inlined,
     operation_out_of_place,
     remove_whole_slices,
-    with_grids_composed,
-    without_mutations,
+    trace_without_mutations,
 )
 from supernets.networks.live_subnets import tensors_in
 from supernets.networks.own_operations import recording
@@ -41,7 +39,6 @@ _CAPTURES = RLock()
 """Held by a capture: torch.export keeps its state in globals, and fails where two threads export at once."""
 _MODULE = "model"
 """The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
-_PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _OF_FILES = "/supernets/networks/onnx_models/"
 _OPERATOR = re.compile(r"aten\.__(and|or|xor)__\.")
 """Python's operators, which have the arguments of the functions."""
@@ -132,13 +129,12 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
     Args:
         stateless: reject a forward that changes tensors of the module and reads them then.
     """
-    exported = _export(flat, example)
-    reader = _Reader(flat, exported, example)
+    reader = _Reader(flat, _recorded(flat, example), example)
     try:
         program, tensors = reader.read()
     except MutatedViewError:
-        # Twice the time: only for forwards that change a part of a tensor in place.
-        reader = _Reader(flat, without_mutations(exported), example)
+        # Several times the time: only for forwards that change a part of a tensor in place.
+        reader = _Reader(flat, trace_without_mutations(_exported(flat, example)), example)
         program, tensors = reader.read()
     changes = [reader.changes[name] for call in program.calls for name in call.outputs if name in reader.changes]
     if changes and stateless:
@@ -149,23 +145,31 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
     return program, tensors
 
 
-def _export(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
-    """The forward as torch.export traces it, without slices of all of a tensor."""
+def _recorded(flat: _Flat, example: tuple[Tensor, ...]) -> Trace:
+    """The forward's operations, without slices of all of a tensor."""
     try:
         with quiet(), _without_collection():
-            exported = torch.export.export(flat, example, strict=False)
+            trace = record(flat, example)
     except CaptureError:
         raise
-    except Exception as error:  # torch.export raises what the user's forward raises, too
+    except Exception as error:  # what the user's forward raises, too
         raise reason(error, flat, example) from error
-    exported = with_grids_composed(exported)
-    remove_whole_slices(exported.graph)
-    return exported
+    remove_whole_slices(trace.graph)
+    return trace
+
+
+def _exported(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
+    """The forward as torch.export traces it."""
+    try:
+        with quiet(), _without_collection():
+            return torch.export.export(flat, example, strict=False)
+    except Exception as error:
+        raise reason(error, flat, example) from error
 
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Delays the garbage collector: the first export imports so many modules that collections take longer than these."""
+    """Delays the garbage collector: the first trace imports so many modules that collections take longer than these."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -175,29 +179,11 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
-    """The kind of each placeholder with its name or value, by name of the placeholder."""
-    names: dict[str, tuple[str, Any]] = {}
-    for spec in exported.graph_signature.input_specs:
-        name = spec.arg.name
-        match spec.kind:
-            case InputKind.PARAMETER | InputKind.BUFFER:
-                names[name] = ("tensor", str(spec.target).removeprefix(f"{_MODULE}."))
-            case InputKind.CONSTANT_TENSOR:
-                names[name] = ("constant", exported.constants[str(spec.target)])
-            case InputKind.USER_INPUT:
-                names[name] = ("input", name)
-            case _:
-                raise CaptureError(f"an input of the kind {spec.kind} cannot be captured", code="capture.failed")
-    return names
-
-
 class _Reader:
     """Turns a traced graph into a program."""
 
-    def __init__(self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...]) -> None:
-        self._graph, self._names = inlined(exported.graph_module), _placeholders(exported)
-        self._results = [spec.kind is OutputKind.USER_OUTPUT for spec in exported.graph_signature.output_specs]
+    def __init__(self, flat: _Flat, trace: Trace, example: tuple[Tensor, ...]) -> None:
+        self._graph, self._names, self._results = trace.graph, trace.placeholders, trace.results
         self._state = tensors_in(flat.model)
         self._canonical = _canonical_names(self._state)
         self._trainable = {name for name, _ in flat.model.named_parameters()}
@@ -250,7 +236,7 @@ class _Reader:
         if kind == "constant":
             self._constants[node] = content
         elif kind == "tensor":
-            name = self._canonical[content]
+            name = self._canonical[content.removeprefix(f"{_MODULE}.")]
             self._add_tensor(name, self._state[name])
             self._value_by_node[node] = name
         else:
@@ -427,17 +413,12 @@ def _without_unread(program: Program) -> Program:
 
 
 def _module(node: fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = str(list(stack.values())[-1][0]) if stack else ""
-    return path.removeprefix(_MODULE).removeprefix(".")
+    return str(node.meta["module"]).removeprefix(_MODULE).removeprefix(".")
 
 
 def _place(node: fx.Node) -> str:
-    places = list(_PLACE.finditer(node.meta.get("stack_trace") or ""))
-    if places and _OF_FILES in places[-1]["file"]:
-        return ""  # of a file without code: the module is the place
-    user_places = [m for m in places if "/torch/nn/" not in m["file"]] or places
-    return f"{user_places[-1]['file']}:{user_places[-1]['line']}" if user_places else ""
+    place = str(node.meta.get("place", ""))
+    return "" if _OF_FILES in place else place  # of a file without code: the module is the place
 
 
 def _short_place(place: str) -> str:

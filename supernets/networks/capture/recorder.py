@@ -1,0 +1,271 @@
+"""Records what a forward computes: a graph of torch's operations on tensors without values."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch._decomp import get_decompositions
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode, PythonKeyTracer
+
+from supernets.errors import CaptureError
+
+_TORCH = f"{Path(torch.__file__).parent}/"
+_LAYERS = f"{_TORCH}nn/"
+_OWN = (__file__, str(Path(__file__).with_name("tracing.py")))
+"""Files whose calls are none of the module's."""
+_NUMBERS = frozenset((torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default))
+"""Operations that return a value of a tensor as a number."""
+_GRID = torch.ops.aten.affine_grid_generator.default
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A forward as a graph.
+
+    Attributes:
+        graph: Calls of torch's operations in their order; nodes have the tensors that they return, which have no values, as
+            ``meta["val"]``, and the place in the code and the module that they were called in as ``meta["place"]`` and
+            ``meta["module"]``.
+        placeholders: By name of a placeholder, its kind, which is ``tensor``, ``constant`` or ``input``, and the name of the
+            module's tensor, the constant itself, or the name of the input.
+        results: For each output of the graph, True if the forward returned it.
+    """
+
+    graph: fx.Graph
+    placeholders: Mapping[str, tuple[str, Any]]
+    results: tuple[bool, ...] = field(default=())
+
+
+def record(module: nn.Module, example: tuple[Tensor, ...]) -> Trace:
+    """The operations of a module's forward, which returns a tuple of tensors.
+
+    Parameters, buffers and inputs have no values in it; what is computed of neither of them has.
+
+    Args:
+        example: Inputs on the device of the module; on `meta`, nothing is copied.
+
+    Raises:
+        CaptureError: The forward reads a value of a tensor, or computes in half precision by autocast.
+        Exception: whatever the forward or torch raises.
+    """
+    fake = FakeTensorMode(allow_non_fake_inputs=True) if example[0].device.type != "meta" else None
+    recorder = _Recorder(fake, _attributes(module))
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    parameters = {name: recorder.placeholder("p", name, "tensor", tensor) for name, tensor in state.items()}
+    inputs = tuple(recorder.placeholder("inputs", str(i), "input", tensor) for i, tensor in enumerate(example))
+    with ExitStack() as contexts:
+        contexts.enter_context(torch.backends.cudnn.flags(enabled=False))  # an argument of normalisations
+        contexts.enter_context(_exporting())
+        contexts.enter_context(recorder.followed(module))
+        contexts.enter_context(recorder.without_values)
+        contexts.enter_context(enable_python_dispatcher())
+        contexts.enter_context(recorder)
+        outputs = (
+            module(*inputs)
+            if recorder.fake is None
+            else torch.func.functional_call(module, parameters, inputs, tie_weights=False)
+        )
+    recorder.graph.output(tuple(recorder.node_of(tensor) for tensor in outputs))
+    return Trace(recorder.graph, recorder.placeholders, (True,) * len(outputs))
+
+
+@contextmanager
+def _exporting() -> Iterator[None]:
+    """The context in which libraries take the branches that they have for torch.export."""
+    flags = "_is_compiling_flag", "_is_exporting_flag"
+    values = [getattr(torch.compiler, flag, False) for flag in flags]
+    for flag in flags:
+        setattr(torch.compiler, flag, True)
+    try:
+        yield
+    finally:
+        for flag, value in zip(flags, values, strict=True):
+            setattr(torch.compiler, flag, value)
+
+
+class _Recorder(ProxyTorchDispatchMode):
+    """Is called with each operation before torch takes it apart: the mode that torch.export uses, without its proxies."""
+
+    def __init__(self, fake: FakeTensorMode | None, attributes: Mapping[int, str]) -> None:
+        super().__init__(PythonKeyTracer(), "real", pre_dispatch=True)
+        self.fake, self._attributes = fake, attributes
+        self.graph, self.placeholders = fx.Graph(), dict[str, tuple[str, Any]]()
+        self._nodes: dict[int, fx.Node] = {}
+        """By id of a tensor; `_kept` keeps the tensors, so that ids stay theirs."""
+        self._kept: list[Tensor] = []
+        self._constants: dict[fx.Node, Tensor] = {}
+        """Values of nodes that depend on neither inputs nor the module's tensors."""
+        self._created: dict[tuple[Any, ...], tuple[fx.Node, bool, Any]] = {}
+        """Nodes of created tensors by their memory, whether they are constants, and that memory.
+
+        Torch returns a copy of a created tensor to which others refer, and records another operation for it.
+        """
+        self._modules: list[str] = []
+        """The paths of the modules whose forwards run, the outermost first."""
+
+    @property
+    def without_values(self) -> AbstractContextManager[Any]:
+        """The context in which calls compute shapes alone."""
+        return self.fake or nullcontext()
+
+    def placeholder(self, prefix: str, name: str, kind: str, tensor: Tensor) -> Tensor:
+        """Adds a tensor of the module, or an input; returns what stands for it in the forward."""
+        if (node := self._nodes.get(id(tensor))) is not None:
+            return cast(Tensor, node.meta["val"])
+        node = self.graph.placeholder(f"{prefix}_{name}".replace(".", "_"))
+        self.placeholders[node.name] = kind, name if kind == "tensor" else node.name
+        self._add(node, tensor)
+        replaced = tensor if self.fake is None else self.fake.from_tensor(tensor)
+        self._add(node, replaced)
+        return replaced
+
+    def node_of(self, tensor: Tensor) -> fx.Node:
+        """The node that a tensor is the result of; a new one of a constant."""
+        node = self._nodes.get(id(tensor))
+        if node is None and (memory := _memory(tensor)) in self._created:
+            node, is_constant, _ = self._created.pop(memory)
+            self._add(node, tensor, is_constant=is_constant)
+        elif node is None and isinstance(tensor, FakeTensor):
+            raise RuntimeError("an operation reads a tensor that no recorded operation has returned")
+        elif node is None:
+            node = self.graph.placeholder(self._attributes.get(id(tensor), "constant"))
+            with unset_fake_temporarily():  # calls of the forward may change either copy
+                value, self._constants[node] = tensor.detach().clone(), tensor.detach().clone()
+            self.placeholders[node.name] = "constant", value
+            self._add(node, tensor)
+        return node
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is _GRID:  # which has the size of the batch as a number
+            with self:
+                return get_decompositions([_GRID])[_GRID](*args, **kwargs)
+        place = _place(sys._getframe(1))
+        if torch.is_autocast_enabled("cpu"):
+            raise CaptureError(
+                f"a part of its forward is in {torch.get_autocast_dtype('cpu')}, by torch.autocast{_at(place)}; captured "
+                "networks are in float32: remove it there, or pass enabled=False",
+                code="capture.model-unusable",
+            )
+        node_args, node_kwargs = _mapped((args, kwargs), self.node_of)
+        operation = func.overloadpacket.__name__
+        name = self.graph._target_to_str(operation)
+        node = self.graph.create_node("call_function", func, node_args, node_kwargs, name=name)
+        node.meta.update(place=place, module=self._modules[-1] if self._modules else "")
+        if is_constant := all(source in self._constants for source in node.all_input_nodes):
+            args, kwargs = _mapped((args, kwargs), lambda tensor: self._constants[self._nodes[id(tensor)]])
+            with unset_fake_temporarily():
+                result = func(*args, **kwargs)
+        elif func in _NUMBERS:
+            raise CaptureError(
+                f"its forward reads a value of a tensor{_at(place)}, as item(), float() and conditions do; a captured network "
+                "has the same operations for every input: leave it a tensor, or use operations such as torch.where there",
+                code="capture.data-dependent",
+            )
+        else:
+            result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and (not node.all_input_nodes or operation.endswith("_like")):
+            self._created[_memory(result)] = node, is_constant, result.untyped_storage()
+        else:
+            self._add(node, result, is_constant=is_constant)
+        return result
+
+    def _add(self, node: fx.Node, result: Any, *, is_constant: bool = False) -> None:
+        """Notes what a node returned."""
+        node.meta["val"] = result
+        if is_constant:
+            self._constants[node] = result
+        if isinstance(result, Tensor):
+            self._nodes[id(result)] = node
+            self._kept.append(result)
+        elif isinstance(result, tuple | list):
+            for i, part in enumerate(result):
+                if isinstance(part, Tensor):
+                    self._add(self.graph.call_function(operator.getitem, (node, i)), part, is_constant=is_constant)
+
+    @contextmanager
+    def followed(self, module: nn.Module) -> Iterator[None]:
+        """The context in which the recorder knows which submodule runs."""
+        paths: dict[nn.Module, list[str]] = {}
+        for path, submodule in module.named_modules(remove_duplicate=False):
+            paths.setdefault(submodule, []).append(path)
+        handles = []
+        for submodule, names in paths.items():
+            handles.append(submodule.register_forward_pre_hook(self._entering(names), prepend=True))
+            handles.append(submodule.register_forward_hook(self._left, always_call=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _entering(self, names: list[str]) -> Callable[..., None]:
+        """Notes a call of a module, whose names are used one after another, as it is called in one place after another."""
+        left = deque(names)
+
+        def enter(*_: object) -> None:
+            self._modules.append(left.popleft() if len(left) > 1 else left[0])
+
+        return enter
+
+    def _left(self, *_: object) -> None:
+        self._modules.pop()
+
+
+def _attributes(module: nn.Module) -> dict[int, str]:
+    """Names for the tensors that are plain attributes of modules, by id."""
+    return {
+        id(value): f"c_{path}_{key}".replace(".", "_")
+        for path, submodule in module.named_modules()
+        for key, value in vars(submodule).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _memory(tensor: Tensor) -> tuple[Any, ...]:
+    """The memory of a tensor and where it lies there."""
+    if tensor.layout is not torch.strided:
+        return (id(tensor),)
+    place = tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+    return tensor.untyped_storage()._cdata, *place
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    """Arguments of an operation with something else in place of tensors."""
+    match value:
+        case Tensor():
+            return function(value)
+        case list() | tuple():
+            return type(value)(_mapped(part, function) for part in value)
+        case dict():
+            return {key: _mapped(part, function) for key, part in value.items()}
+    return value
+
+
+def _place(frame: FrameType | None) -> str:
+    """``FILE:LINE`` of the innermost call in code that is not torch's; in a layer of torch called by others of torch, there."""
+    of_layer = ""
+    while frame is not None and frame.f_code is not record.__code__:
+        file = frame.f_code.co_filename
+        if not file.startswith((_TORCH, *_OWN)):
+            return f"{file}:{frame.f_lineno}"
+        if not of_layer and file.startswith(_LAYERS):
+            of_layer = f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return of_layer
+
+
+def _at(place: str) -> str:
+    return f" (at {place})" if place else ""
