@@ -10,14 +10,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import get_decompositions
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
-from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode, PythonKeyTracer
+from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from supernets.errors import CaptureError
 
@@ -25,7 +26,9 @@ _TORCH = f"{Path(torch.__file__).parent}/"
 _LAYERS = f"{_TORCH}nn/"
 _OWN = (__file__, str(Path(__file__).with_name("tracing.py")))
 """Files whose calls are none of the module's."""
-_NUMBERS = frozenset((torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default))
+_NUMBERS = frozenset(
+    (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+)
 """Operations that return a value of a tensor as a number."""
 _GRID = torch.ops.aten.affine_grid_generator.default
 
@@ -48,23 +51,26 @@ class Trace:
     results: tuple[bool, ...] = field(default=())
 
 
-def record(module: nn.Module, example: tuple[Tensor, ...]) -> Trace:
+def record(module: nn.Module, example: tuple[Tensor, ...], *, with_zeros: bool = False) -> Trace:
     """The operations of a module's forward, which returns a tuple of tensors.
 
     Parameters, buffers and inputs have no values in it; what is computed of neither of them has.
 
     Args:
-        example: Inputs on the device of the module; on `meta`, nothing is copied.
+        example: Inputs on the device of the module.
+        with_zeros: Compute with the example and with zeros for a module on `meta`, which takes less time for small networks.
+            The shapes of results must not depend on values.
 
     Raises:
-        CaptureError: The forward reads a value of a tensor, or computes in half precision by autocast.
+        CaptureError: The forward depends on a value of a tensor, or computes in half precision by autocast.
         Exception: whatever the forward or torch raises.
     """
-    fake = FakeTensorMode(allow_non_fake_inputs=True) if example[0].device.type != "meta" else None
-    recorder = _Recorder(fake, _attributes(module))
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    parameters = {name: recorder.placeholder("p", name, "tensor", tensor) for name, tensor in state.items()}
-    inputs = tuple(recorder.placeholder("inputs", str(i), "input", tensor) for i, tensor in enumerate(example))
+    device = example[0].device
+    has_values = device.type != "meta" and not with_zeros
+    recorder = _Recorder(FakeTensorMode(allow_non_fake_inputs=True) if has_values else None, _attributes(module))
+    parameters = {name: recorder.placeholder("p", name, "tensor", tensor, device) for name, tensor in state.items()}
+    inputs = tuple(recorder.placeholder("inputs", str(i), "input", tensor, device) for i, tensor in enumerate(example))
     with ExitStack() as contexts:
         contexts.enter_context(torch.backends.cudnn.flags(enabled=False))  # an argument of normalisations
         contexts.enter_context(_exporting())
@@ -72,11 +78,7 @@ def record(module: nn.Module, example: tuple[Tensor, ...]) -> Trace:
         contexts.enter_context(recorder.without_values)
         contexts.enter_context(enable_python_dispatcher())
         contexts.enter_context(recorder)
-        outputs = (
-            module(*inputs)
-            if recorder.fake is None
-            else torch.func.functional_call(module, parameters, inputs, tie_weights=False)
-        )
+        outputs = torch.func.functional_call(module, parameters, inputs, tie_weights=False)
     recorder.graph.output(tuple(recorder.node_of(tensor) for tensor in outputs))
     return Trace(recorder.graph, recorder.placeholders, (True,) * len(outputs))
 
@@ -98,8 +100,16 @@ def _exporting() -> Iterator[None]:
 class _Recorder(ProxyTorchDispatchMode):
     """Is called with each operation before torch takes it apart: the mode that torch.export uses, without its proxies."""
 
+    # What the mode that it stands for does there imports torch's compiler, for seconds.
+    __enter__, __exit__ = TorchDispatchMode.__enter__, TorchDispatchMode.__exit__
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
     def __init__(self, fake: FakeTensorMode | None, attributes: Mapping[int, str]) -> None:
-        super().__init__(PythonKeyTracer(), "real", pre_dispatch=True)
+        TorchDispatchMode.__init__(self, torch._C.DispatchKey.PreDispatch)
+        self._mode_key = torch._C._TorchDispatchModeKey.PROXY
         self.fake, self._attributes = fake, attributes
         self.graph, self.placeholders = fx.Graph(), dict[str, tuple[str, Any]]()
         self._nodes: dict[int, fx.Node] = {}
@@ -120,16 +130,17 @@ class _Recorder(ProxyTorchDispatchMode):
         """The context in which calls compute shapes alone."""
         return self.fake or nullcontext()
 
-    def placeholder(self, prefix: str, name: str, kind: str, tensor: Tensor) -> Tensor:
-        """Adds a tensor of the module, or an input; returns what stands for it in the forward."""
-        if (node := self._nodes.get(id(tensor))) is not None:
-            return cast(Tensor, node.meta["val"])
+    def placeholder(self, prefix: str, name: str, kind: str, tensor: Tensor, device: torch.device) -> Tensor:
+        """Adds a tensor of the module, or an input; returns what stands for it in the forward, on a device."""
         node = self.graph.placeholder(f"{prefix}_{name}".replace(".", "_"))
         self.placeholders[node.name] = kind, name if kind == "tensor" else node.name
         self._add(node, tensor)
-        replaced = tensor if self.fake is None else self.fake.from_tensor(tensor)
-        self._add(node, replaced)
-        return replaced
+        if self.fake is not None:
+            tensor = self.fake.from_tensor(tensor)
+        elif tensor.is_meta and device.type != "meta":
+            tensor = torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
+        self._add(node, tensor)
+        return tensor
 
     def node_of(self, tensor: Tensor) -> fx.Node:
         """The node that a tensor is the result of; a new one of a constant."""
@@ -164,14 +175,16 @@ class _Recorder(ProxyTorchDispatchMode):
         name = self.graph._target_to_str(operation)
         node = self.graph.create_node("call_function", func, node_args, node_kwargs, name=name)
         node.meta.update(place=place, module=self._modules[-1] if self._modules else "")
+        changed = args[0] if func._schema.is_mutable and args else None
         if is_constant := all(source in self._constants for source in node.all_input_nodes):
             args, kwargs = _mapped((args, kwargs), lambda tensor: self._constants[self._nodes[id(tensor)]])
             with unset_fake_temporarily():
                 result = func(*args, **kwargs)
-        elif func in _NUMBERS:
+        elif func in _NUMBERS or torch.Tag.data_dependent_output in func.tags:
             raise CaptureError(
-                f"its forward reads a value of a tensor{_at(place)}, as item(), float() and conditions do; a captured network "
-                "has the same operations for every input: leave it a tensor, or use operations such as torch.where there",
+                f"its forward depends on the values of its input{_at(place)}, which item(), float() and conditions read; a "
+                "captured network has the same operations and shapes for every input: leave it a tensor, use operations on "
+                "whole tensors there, such as torch.where, or leave the part out of the module",
                 code="capture.data-dependent",
             )
         else:
@@ -180,6 +193,8 @@ class _Recorder(ProxyTorchDispatchMode):
             self._created[_memory(result)] = node, is_constant, result.untyped_storage()
         else:
             self._add(node, result, is_constant=is_constant)
+        if isinstance(changed, Tensor) and isinstance(result, Tensor):
+            self._nodes[id(changed)] = node
         return result
 
     def _add(self, node: fx.Node, result: Any, *, is_constant: bool = False) -> None:

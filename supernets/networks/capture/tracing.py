@@ -107,29 +107,41 @@ def capture(module: nn.Module, inputs: Sequence[Tensor], *, call: ModuleCall | N
         return Captured(*repeated_for_batches(*_read(_Flat(module, call).eval(), tuple(inputs))))
 
 
-def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Sequence[tuple[str, ...]]) -> Captured:
+def capture_declared(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    input_dims: Sequence[tuple[str, ...]],
+    *,
+    with_zeros: bool = False,
+) -> Captured:
     """The forward of a family's network as data, with each own operation as one call; the module keeps its mode.
 
     Args:
         module: on any device, `meta` included, which holds no values.
         inputs: on the same device.
         input_dims: Names of each input's dimensions, as in `Program.input_dims`.
+        with_zeros: compute with inputs on the CPU, and zeros for a module on `meta`, see `recorder.record`.
 
     Raises:
         CaptureError: as of `capture`.
     """
     with _CAPTURES, evaluating(module), torch.no_grad(), recording():
-        program, tensors = _read(_Flat(module, None, decided=True).eval(), tuple(inputs), stateless=True)
+        program, tensors = _read(
+            _Flat(module, None, decided=True).eval(), tuple(inputs), stateless=True, with_zeros=with_zeros
+        )
     return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
 
 
-def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) -> tuple[Program, dict[str, Tensor]]:
+def _read(
+    flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False, with_zeros: bool = False
+) -> tuple[Program, dict[str, Tensor]]:
     """The program of a forward, and its tensors by name.
 
     Args:
         stateless: reject a forward that changes tensors of the module and reads them then.
+        with_zeros: as for `recorder.record`.
     """
-    reader = _Reader(flat, _recorded(flat, example), example)
+    reader = _Reader(flat, _recorded(flat, example, with_zeros), example)
     try:
         program, tensors = reader.read()
     except MutatedViewError:
@@ -145,11 +157,11 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
     return program, tensors
 
 
-def _recorded(flat: _Flat, example: tuple[Tensor, ...]) -> Trace:
+def _recorded(flat: _Flat, example: tuple[Tensor, ...], with_zeros: bool) -> Trace:
     """The forward's operations, without slices of all of a tensor."""
     try:
         with quiet(), _without_collection():
-            trace = record(flat, example)
+            trace = record(flat, example, with_zeros=with_zeros)
     except CaptureError:
         raise
     except Exception as error:  # what the user's forward raises, too

@@ -340,9 +340,9 @@ class TestCheckpoints:
         captures: list[object] = []
         capture = family_program.capture_declared
 
-        def counted(module: nn.Module, *rest: Any) -> Any:
+        def counted(module: nn.Module, *rest: Any, **options: Any) -> Any:
             captures.append(module)
-            return capture(module, *rest)
+            return capture(module, *rest, **options)
 
         monkeypatch.setattr(family_program, "_PROGRAMS", {})
         monkeypatch.setattr(family_program, "capture_declared", counted)
