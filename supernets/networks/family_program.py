@@ -323,18 +323,16 @@ class Programs:
 def _captured(family: Family, view: View | None, network: nn.Module) -> tuple[Program, dict[str, Tensor]]:
     """A view of a network as a program, and the tensors in it that are none of the network's."""
     module = network if view is None else view.wrapped(network).eval()
-    inputs = [(x.example, x.dims) for x in (_whole_inputs(family) if view is None else view.inputs(network))]
+    with torch.device("cpu"):  # not on `meta`, where the caller may be
+        inputs = _whole_inputs(family) if view is None else view.inputs(network)
     device = next(iter(network.parameters())).device
+    on_meta = device.type == "meta"
     # Computing takes less time than torch's import of what it knows shapes by.
-    with_zeros = (
-        device.type == "meta" and view is None and not is_of_plug_in(family) and _is_small(network, inputs[0][0])
-    )
-    if with_zeros:
-        device = torch.device("cpu")
+    with_zeros = on_meta and view is None and not is_of_plug_in(family) and _is_small(network, inputs[0].example)
+    device = torch.device("cpu") if with_zeros else device
     with device:  # of what the forward makes, too
-        captured = capture_declared(
-            module, [x.to(device) for x, _ in inputs], [dims for _, dims in inputs], with_zeros=with_zeros
-        )
+        examples, dims = [x.example.to(device) for x in inputs], [x.dims for x in inputs]
+        captured = capture_declared(module, examples, dims, with_zeros=with_zeros)
     state = module.state_dict(keep_vars=True)
     return captured.program, {name: tensor for name, tensor in captured.tensors.items() if name not in state}
 

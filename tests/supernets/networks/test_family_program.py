@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
 from supernets.errors import HOW_TO_ADD_A_FAMILY
+from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
+from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.families.registry import FAMILIES
 from supernets.networks import family_program
+from supernets.networks.family_program import Programs
 from supernets.networks.module_to_onnx import INPUT, lower, onnx_model
 from supernets.networks.network import network_of
 from supernets.sharing.base import Family
@@ -322,6 +325,13 @@ def test_a_family_may_have_layers_to_drop_alone() -> None:
     torch.testing.assert_close(network(x), supernet(x, family.space.smallest))
     (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(output), network(x))
+
+
+def test_programs_are_the_same_wherever_they_are_captured() -> None:
+    family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=3)
+    expected = Programs(family).to_json()
+    with torch.device("meta"):
+        assert Programs(family).to_json() == expected
 
 
 class TestCheckpoints:
