@@ -104,7 +104,7 @@ def export(
     key = "" if chosen is None else chosen.key
     if format in FOLDERS:
         if output == Path():
-            output = Path(f"{Path(model_name(run, key)).stem}-{format}")
+            output = Path(f"{Path(model_name(run, key)).stem if key else run}-{format}")
         check_empty(output)
     else:
         (export_path if format == ONNX else torch_path)(output, run, key)

@@ -20,8 +20,9 @@ from nas.jobs.build.trained_run import TrainedRun, load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.jobs.schema.search_job import stored_job
 from nas.results.analysis.network_selection import choose
+from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report
-from nas.results.export.cost_selection import costs_of, largest_network, networks_by_cost
+from nas.results.export.cost_selection import largest_network, networks_by_cost
 from nas.results.export.export_paths import CARD, check_empty
 from nas.results.export.export_scripts import script_of
 from nas.results.export.format_names import TRANSFORMERS
@@ -29,6 +30,7 @@ from nas.results.export.formats.all_formats import FOLDER_FORMATS
 from nas.results.export.formats.folder_format import ExportedNetwork, FolderFormat, WrittenFolder
 from nas.results.export.manifest import model_name
 from nas.results.export.model_card import Measured, model_card, read_original
+from nas.results.export.provenance import score_network
 from nas.search.problem.objectives import Variant
 from nas.search.problem.tasks import CLASSIFICATION, LANGUAGE
 from supernets.errors import ExportError
@@ -64,8 +66,8 @@ def export_folder(
 
     Returns:
         The output of `nas export --format FORMAT --json`: ``path``, ``format``, ``loader``, ``key``, ``precision``, ``checks``,
-        ``files`` and ``values``, which are those of the precision that is written: of a network that was measured in others
-        alone, the computed costs. ``path`` is the folder.
+        ``files`` and ``values``, which are those of the precision that is written: a network that the run did not measure in
+        it is scored now. ``path`` is the folder.
 
     Raises:
         ExportFailedError: the folder is not empty, what was written computes something else, or the disk is full.
@@ -83,7 +85,7 @@ def export_folder(
         raise ExportFailedError(f"{problem}; export ONNX", code="export.task-unavailable", remedy=Remedy("export", run))
     supernet = trained.checkpoint.supernet
     family, plain = supernet.family.plain(selection.network)
-    measured = selection.measured or Measured(costs_of(supernet, [selection.network])[0][1], {})
+    measured = selection.measured or _measured(score_network(run, selection.network, trained)[0])
     original = read_original(_original_of(opened))
     calibration = trained.data.calibration.split(CALIBRATION_BATCH)
     network = ExportedNetwork(
@@ -170,7 +172,7 @@ class _Selection:
 
     Attributes:
         precision: The precision that it is written in.
-        measured: Its values in this precision; None where it was measured in others alone.
+        measured: Its values in this precision; None where the run did not measure it in this one.
     """
 
     network: Architecture
@@ -181,18 +183,21 @@ class _Selection:
 def _select(run: StoredRun, select: str | None, index: int | None, *, keeps_precision: bool) -> _Selection:
     """A network of a run, and its values: in fp32, or in the precision in which it is selected."""
     if run.kind == "training" and index is None:
-        network, costs = largest_network(run) if select is None else networks_by_cost(run).satisfying(select)[-1]
-        return _Selection(network, "fp32", Measured(costs, {}))
+        network, _ = largest_network(run) if select is None else networks_by_cost(run).satisfying(select)[-1]
+        return _Selection(network, "fp32", None)
     with run.store() as store:
         report = build_report(store, run=run.id)
         variants = store.search_facts().variants
     point = choose(report, select, index)
     network, variant = variants.split(point.architecture)
     if keeps_precision:
-        return _Selection(network, variant.precision, Measured(point.values, point.errors, point.test))
+        return _Selection(network, variant.precision, _measured(point))
     same = [p for p in report.candidates if variants.split(p.architecture) == (network, Variant())]
-    measured = Measured(same[0].values, same[0].errors, same[0].test) if same else None
-    return _Selection(network, "fp32", measured)
+    return _Selection(network, "fp32", _measured(same[0]) if same else None)
+
+
+def _measured(point: Point) -> Measured:
+    return Measured(point.values, point.errors, point.test)
 
 
 def _original_of(run: StoredRun) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from supernets.errors import CheckpointError
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.writing import options_by_layer
 from supernets.networks.formats.gguf_file import open_gguf
-from supernets.networks.formats.pretrained import GGUF, PACKAGE, find_pretrained
+from supernets.networks.formats.pretrained import GGUF, HUB, PACKAGE, find_pretrained
 
 _TAGS = {LANGUAGE: "text-generation"}
 """Values of ``pipeline_tag`` by task."""
@@ -33,6 +33,17 @@ class Original:
 
     name: str | None
     license: str | None
+
+    @property
+    def hub_name(self) -> str:
+        """Its name on the hub; "" if it is not from there."""
+        return self.name.removeprefix(HUB).partition("@")[0] if self.name and self.name.startswith(HUB) else ""
+
+    @property
+    def public_name(self) -> str:
+        """Its name without the folders of this machine; "" for none."""
+        name = self.name or ""
+        return name if name.startswith((PACKAGE, HUB)) else Path(name).name
 
 
 def read_original(name: str | None) -> Original:
@@ -120,10 +131,10 @@ def model_card(
         )
         limits.append("It says what is likely in texts as it was trained on, which may be wrong, offensive or biased.")
     front = {
-        "license": original.license or "unknown",
+        "license": (original.license or "unknown").lower(),  # as the hub names licenses
         "library_name": written.library,
         **({"pipeline_tag": _TAGS[task]} if task in _TAGS else {}),
-        **({"base_model": original.name} if original.name is not None else {}),
+        **({"base_model": original.hub_name} if original.hub_name else {}),
         "tags": ["subnet-nas"],
     }
     header = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items())
@@ -132,7 +143,7 @@ def model_card(
         "Use": f"```python\n{written.usage.format(path=folder_name)}\n```",
         "What it was made of": _origin(network, original),
         "Values": _values(measured),
-        "Checks of this folder": "\n".join(f"- {name}: {json.dumps(value)}" for name, value in written.checks.items()),
+        "Checks of this folder": "\n".join(_checks(written.checks)),
         "Data": "\n".join(f"- {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in data.items()),
         "Limits": "\n".join(f"- {sentence}" for sentence in (*written.remarks, *limits)),
     }
@@ -144,16 +155,37 @@ def _origin(network: ExportedNetwork, original: Original) -> str:
     if original.name is None:
         made_of = "It was trained from random weights."
     else:
-        stated = f"whose license is {original.license}" if original.license else "whose license its files do not state"
-        made_of = f"It is a part of `{original.name}`, {stated}; the license of this network follows from it."
+        stated = f"whose license is {original.license}" if original.license else "whose license is not known here"
+        made_of = f"It is a part of `{original.public_name}`, {stated}; the license of this network follows from it."
     if not isinstance(network.family, DecoderFamily):
-        return made_of
+        values = network.family.space.values(network.architecture)
+        return f"{made_of}\n\n{_table(('size', 'option'), [(name, str(value)) for name, value in values.items()])}"
     options = options_by_layer(network.family, network.architecture)
     names = list(next(iter(options.values())))
     rows = [(str(number), *(str(layer[name]) for name in names)) for number, layer in options.items()]
     table = _table(("layer of the original", *names), rows)
     notes = "`heads` are those of keys and values, and `queries` those of each; 0 stands for a layer without attention or MLP."
     return f"{made_of}\n\n{table}\n\n{notes}"
+
+
+_CHECKS = {
+    "parity": "largest difference of its outputs from the network's, as a share of their size",
+    "agreement": "share of tokens that it and the network find the likeliest",
+    "difference": "largest difference of its logits from the network's, in their standard deviations",
+    "checked_by": "library that continued a text by the same tokens as the network",
+    "same_tokens": "number of these tokens",
+    "architecture": "architecture in llama.cpp",
+}
+"""What the results of checks are, by their names."""
+
+
+def _checks(checks: Mapping[str, Any], of: str = "") -> Iterator[str]:
+    for name, value in checks.items():
+        if isinstance(value, Mapping):
+            yield from _checks(value, f"{name}: ")
+        else:
+            text = f"{value:.2g}" if isinstance(value, float) else value
+            yield f"- {of}{_CHECKS[name]}: {text}"
 
 
 def _values(measured: Measured) -> str:

@@ -23,6 +23,7 @@ from nas.results.analysis.report import build_report
 from nas.results.export.bundle import write_bundle
 from nas.results.export.cost_selection import largest_network, networks_by_cost
 from nas.results.export.export_paths import torch_path
+from nas.results.export.format_names import TRANSFORMERS
 from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
 from supernets.data import BlockFormat, TextFormat
 from supernets.errors import CaptureError
@@ -122,7 +123,7 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
         raise ExportFailedError(
             f"{text}export ONNX, or a folder of the transformers library",
             code="export.format-unavailable",
-            remedy=Remedy("export-transformers", provenance.run),
+            remedy=Remedy("export", provenance.run, {"format": TRANSFORMERS}),
         )
     network, variant = provenance.variants.split(point.architecture)
     module = Extraction(supernet, trained.data.calibration.split(CALIBRATION_BATCH))(network)

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from supernets.families.decoder.decoder_network import Decoder
 
 INPUT_IDS, ATTENTION_MASK, LOGITS = "input_ids", "attention_mask", "logits"
+POSITION_IDS = "position_ids"
+"""An input that changes nothing, as positions follow from the mask: optimum warns of graphs without it."""
 PAST, PRESENT = "past_key_values", "present"
 """Prefixes of the names of caches in inputs and outputs: ``past_key_values.0.key``."""
 _TOTAL = "total"
 """The dimension of all tokens, of the cache and new ones."""
 
 
-def lower_library_graph(network: Decoder) -> bytes:
+def lower_library_graph(network: Decoder, *, has_positions: bool = False) -> bytes:
     """The ONNX model of prompts and steps: `INPUT_IDS` (n, tokens) and `ATTENTION_MASK` (n, past + tokens), int64, and the
     cache -> `LOGITS` (n, tokens, vocabulary) and the cache.
 
@@ -30,6 +32,7 @@ def lower_library_graph(network: Decoder) -> bytes:
 
     Args:
         network: extracted, in eval mode.
+        has_positions: Whether the graph has the input `POSITION_IDS`, int64 as `INPUT_IDS`.
 
     Raises:
         LoweringError: as of `supernets.networks.module_to_onnx.lower`.
@@ -43,6 +46,11 @@ def lower_library_graph(network: Decoder) -> bytes:
     }
     _rename(graph, new_names)
     _read_mask(graph)
+    if has_positions:
+        positions = onnx.ValueInfoProto()
+        positions.CopyFrom(graph.input[0])
+        positions.name = POSITION_IDS
+        graph.input.insert(2, positions)
     most = max((heads for heads, _ in shapes), default=0)
     for i, (heads, _) in enumerate(shapes):
         if heads < most:

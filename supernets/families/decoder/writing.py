@@ -129,6 +129,8 @@ def library_network(
     for i, layer in enumerate(options.values()):
         if skipped := [part for part, name in _PARTS.items() if not layer[name]]:
             differing[i] = {key: size for key, size in differing.get(i, {}).items() if size} | {"skip": skipped}
+    if common.get("intermediate_size") == 0:
+        common["intermediate_size"] = 1  # no layer has an MLP, and the library reads a size nevertheless
     if gpt2 and differing:
         raise not_writable(
             "the transformers library has no GPT-2 whose layers differ; choose one whose layers are alike, or export ONNX"

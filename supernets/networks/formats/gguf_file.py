@@ -281,7 +281,7 @@ def _layers_that_differ(setting: Callable[[str], Any], missing: Mapping[str, fro
     for part, (_, keys, _) in _PARTS.items():
         for key in keys:
             sizes[key] = [0 if i in missing[part] else size for i, size in enumerate(sizes[key])]
-    common = {key: max(values) for key, values in sizes.items()}
+    common = {key: max(1, *values) for key, values in sizes.items()}  # 1 where all layers skip a part, as none has it
     layers: dict[str, dict[str, Any]] = {}
     for i in range(n):
         layer = {key: values[i] for key, values in sizes.items() if values[i] not in (0, common[key])}

@@ -91,6 +91,25 @@ class WrittenFolder:
     library: str = "transformers"
 
 
+def usage_of_texts(package: str, loader: str, positions: int) -> str:
+    """Lines of Python that continue a text by a class with the interface of the transformers library, with ``{path}``.
+
+    Args:
+        package: Where the class is imported from.
+        loader: What loads the network, which begins with the class.
+        positions: The most tokens that the network reads.
+    """
+    name, n = loader.partition(".")[0], min(MAX_TOKENS, positions // 2)
+    return (
+        f"import torch\nfrom {package} import {name}\nfrom transformers import AutoTokenizer\n"
+        f"network = {loader}\ntokenizer = AutoTokenizer.from_pretrained({{path!r}})\n"
+        'ids = [tokenizer.bos_token_id, *tokenizer.encode("Once upon a time", add_special_tokens=False)]\n'
+        "ids, options = torch.tensor([ids]), {{'do_sample': False, 'pad_token_id': tokenizer.eos_token_id}}\n"
+        f"continued = network.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens={n}, **options)\n"
+        "print(tokenizer.decode(continued[0]))"
+    )
+
+
 class FolderFormat(Protocol):
     """A format of exports that is a folder."""
 

@@ -15,9 +15,9 @@ from supernets.families.decoder.reading_back import read_back
 from supernets.families.decoder.writing import library_network
 from supernets.networks.formats.gguf_writing import Quantisation, check_writable, write_gguf
 
-_LARGEST_ERROR = {"F16": 2.0**-11, "Q8_0": 1 / 250}
+_LARGEST_ERROR = {"F16": 2.0**-11, "Q8_0": 1.01 * (1 / 254 + 2.0**-11)}
 """Largest errors of a weight, as shares of the largest weight of its tensor: half of the last bit, or of a step of 1/127, with
-that of the scale."""
+that of the scale, in half precision."""
 _SMALLEST_HALF = 2.0**-24
 
 

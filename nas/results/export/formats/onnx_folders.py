@@ -19,7 +19,7 @@ from nas.engine.process_memory import release_free_memory
 from nas.errors import ExportFailedError
 from nas.jobs.evaluation.parity import MAX_PARITY
 from nas.jobs.evaluation.scoring import in_precision
-from nas.results.export.formats.folder_format import ExportedNetwork, WrittenFolder, check_tokens
+from nas.results.export.formats.folder_format import ExportedNetwork, WrittenFolder, check_tokens, usage_of_texts
 from nas.results.export.formats.transformers_folder import texts_of
 from nas.results.export.scripts.reading import session_of
 from nas.results.export.served_models import Continuation
@@ -31,6 +31,7 @@ from supernets.families.decoder.library_graph import (
     INPUT_IDS,
     LOGITS,
     PAST,
+    POSITION_IDS,
     PRESENT,
     lower_library_graph,
 )
@@ -115,7 +116,8 @@ class GenAIFolder:
         usage = (
             "import onnxruntime_genai as og\n"
             "model = og.Model({path!r})\ntokenizer = og.Tokenizer(model)\n"
-            "parameters = og.GeneratorParams(model)\nparameters.set_search_options(max_length=128)\n"
+            "parameters = og.GeneratorParams(model)\n"
+            f"parameters.set_search_options(max_length={min(128, family.positions)})\n"
             "generator = og.Generator(model, parameters)\n"
             f'generator.append_tokens([{format.separator}, *tokenizer.encode("Once upon a time")])\n'
             "while not generator.is_done():\n    generator.generate_next_token()\n"
@@ -156,7 +158,7 @@ class OptimumFolder:
 
     def write(self, folder: Path, network: ExportedNetwork) -> WrittenFolder:
         family, format = network.language_model("optimum")
-        graph = _write_graph(folder, network, family, format)
+        graph = _write_graph(folder, network, family, format, has_positions=True)
         settings = {key: value for key, value in graph.settings.items() if key not in ("auto_map", "per_layer_config")}
         if settings["model_type"] not in _HEAD_SIZES_READ and "num_attention_heads" in settings:
             # optimum divides the width by the heads to find the channels of a head in the cache.
@@ -169,10 +171,7 @@ class OptimumFolder:
                 )
         write_atomically(folder / CONFIG, json.dumps(settings, indent=2).encode())
         loader = "ORTModelForCausalLM.from_pretrained({path!r})"
-        usage = (
-            "from optimum.onnxruntime import ORTModelForCausalLM\nfrom transformers import AutoTokenizer\n"
-            f"network = {loader}\ntokenizer = AutoTokenizer.from_pretrained({{path!r}})"
-        )
+        usage = usage_of_texts("optimum.onnxruntime", loader, family.positions)
         remark = "The sizes in config.json are those that optimum makes the cache of; the graph has the network's own."
         return WrittenFolder(loader, usage, graph.checks, network.precision, [remark], library="optimum")
 
@@ -186,12 +185,20 @@ def _padding_token(format: BlockFormat) -> int:
     return format.vocabulary - 1 if format.separator != format.vocabulary - 1 else format.vocabulary - 2
 
 
-def _write_graph(folder: Path, network: ExportedNetwork, family: DecoderFamily, format: BlockFormat) -> _Graph:
-    """Writes the graph in the network's precision with the tokenizer, compared with torch and, in fp32, itself."""
+def _write_graph(
+    folder: Path, network: ExportedNetwork, family: DecoderFamily, format: BlockFormat, *, has_positions: bool = False
+) -> _Graph:
+    """Writes the graph in the network's precision with the tokenizer, compared with torch and, in fp32, itself.
+
+    Args:
+        folder, network: Where to, and what.
+        family, format: Its family and preprocessing.
+        has_positions: Whether the graph has the input `POSITION_IDS`, too.
+    """
     settings_and_texts = library_network(family, network.architecture, network.module.state_dict(), **texts_of(format))
     path, module = folder / _MODEL, network.module
     expected = network.continuation
-    model = lower_library_graph(module)  # type: ignore[arg-type]  # a Decoder, as the family's networks are
+    model = lower_library_graph(module, has_positions=has_positions)  # type: ignore[arg-type]  # a Decoder, as the family's networks are
     write_atomically(path, model)
     session = _session(path)
     continuation, parity = _continued(session, expected)
@@ -245,7 +252,10 @@ def _continued(session: Any, expected: Continuation, *, n: int | None = None) ->
     for step in range(len(expected.logits) if n is None else n):
         n_read += ids.shape[1]
         mask = np.ones((len(ids), n_read), np.int64)
-        answered = dict(zip(outputs, session.run(None, {INPUT_IDS: ids, ATTENTION_MASK: mask, **past}), strict=True))
+        given = {INPUT_IDS: ids, ATTENTION_MASK: mask, **past}
+        if any(entry.name == POSITION_IDS for entry in inputs):
+            given[POSITION_IDS] = np.broadcast_to(np.arange(n_read - ids.shape[1], n_read), ids.shape)
+        answered = dict(zip(outputs, session.run(None, given), strict=True))
         past = {name: answered[name.replace(PAST, PRESENT)] for name in past}
         logits.append(torch.from_numpy(answered[LOGITS][:, -1]))
         if n is None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas.errors import ExportFailedError
 from nas.jobs.evaluation.parity import MAX_PARITY
-from nas.results.export.formats.folder_format import ExportedNetwork, WrittenFolder, check_tokens
+from nas.results.export.formats.folder_format import ExportedNetwork, WrittenFolder, check_tokens, usage_of_texts
 from supernets.data import BlockFormat, PairFormat
 from supernets.errors import ExportError
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -84,10 +84,7 @@ class TransformersFolder:
         checks = {"parity": parity, **_checked_by_library(folder, network, written)}
         trust = ", trust_remote_code=True" if differ else ""
         loader = f"AutoModelForCausalLM.from_pretrained({{path!r}}{trust})"
-        usage = (
-            "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-            f"network = {loader}\ntokenizer = AutoTokenizer.from_pretrained({{path!r}})"
-        )
+        usage = usage_of_texts("transformers", loader, family.positions)
         remark = (
             f"Its layers differ: `per_layer_config` in config.json states their sizes, and {MODELLING} makes them of the "
             "library's own layers, which is why `trust_remote_code` is needed."

@@ -179,8 +179,9 @@ def differing(family: DecoderFamily, **genes: int) -> Architecture:
         ),
         (EXPERTS, {"layer1_experts": 0}, {"1": {"num_local_experts": 2}}),
         (SKIPS, {"layer0_heads": 0, "layer2_hidden": 0}, {"0": {"skip": ["attention"]}, "2": {"skip": ["mlp"]}}),
+        (SKIPS, {f"layer{i}_hidden": 0 for i in range(3)}, {str(i): {"skip": ["mlp"]} for i in range(3)}),
     ],
-    ids=["llama", "qwen2", "mixtral", "skipped parts"],
+    ids=["llama", "qwen2", "mixtral", "skipped parts", "no MLP"],
 )
 def test_layers_that_differ_are_loaded_and_continue_texts_with_a_cache(
     family: DecoderFamily, genes: dict[str, int], sizes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -73,6 +73,7 @@ def written(family: DecoderFamily, genes: dict[str, int], tokenizer: str, folder
             "gpt2",
         ),
         (DecoderFamily(replace(SKIPS.spec, **NUMBERS), **SIZES), {"layer0_heads": 0, "layer2_hidden": 0}, "deci"),
+        (DecoderFamily(replace(SKIPS.spec, **NUMBERS), **SIZES), {f"layer{i}_hidden": 0 for i in range(3)}, "deci"),
         (DecoderFamily(replace(WIDE, qk_norm="head", tied=False), **SIZES), {}, "qwen3"),
         (DecoderFamily(replace(WIDE, depth=(4,)), **SIZES, unturned=(3,)), {}, "smollm3"),
         (DecoderFamily(WIDE, **SIZES, rotary_channels=4, windows=(5, 5, 5)), {}, "phi3"),
