@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -73,12 +74,20 @@ def record(module: nn.Module, example: tuple[Tensor, ...], *, with_zeros: bool =
     inputs = tuple(recorder.placeholder("inputs", str(i), "input", tensor, device) for i, tensor in enumerate(example))
     with ExitStack() as contexts:
         contexts.enter_context(torch.backends.cudnn.flags(enabled=False))  # an argument of normalisations
+        contexts.enter_context(torch.autocast("cpu", enabled=False))  # of the caller
         contexts.enter_context(_exporting())
+        contexts.enter_context(_attributes_kept(module))
+        if "torch._dynamo" in sys.modules:  # compiled parts run as they are written
+            contexts.enter_context(torch.compiler.set_stance("force_eager"))
         contexts.enter_context(recorder.followed(module))
         contexts.enter_context(recorder.without_values)
         contexts.enter_context(enable_python_dispatcher())
         contexts.enter_context(recorder)
-        outputs = torch.func.functional_call(module, parameters, inputs, tie_weights=False)
+        try:
+            outputs = torch.func.functional_call(module, parameters, inputs, tie_weights=False)
+        finally:
+            if recorder.error is not None:  # which the forward may have caught
+                raise recorder.error
     recorder.graph.output(tuple(recorder.node_of(tensor) for tensor in outputs))
     return Trace(recorder.graph, recorder.placeholders, (True,) * len(outputs))
 
@@ -95,6 +104,29 @@ def _exporting() -> Iterator[None]:
     finally:
         for flag, value in zip(flags, values, strict=True):
             setattr(torch.compiler, flag, value)
+
+
+@contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """The context after which modules have the attributes, and these the items, that they had before.
+
+    A forward that keeps what it computed would keep tensors without values.
+    """
+    pending: list[Any] = [vars(submodule) for submodule in module.modules()]
+    copies: dict[int, tuple[Any, Any]] = {}
+    while pending:
+        container = pending.pop()
+        if type(container) is tuple:
+            pending.extend(container)
+        elif id(container) not in copies and type(container) in (dict, OrderedDict, list, set):
+            copies[id(container)] = container, copy(container)
+            pending.extend(container.values() if isinstance(container, dict) else container)
+    try:
+        yield
+    finally:
+        for container, before in copies.values():
+            container.clear()
+            container.extend(before) if isinstance(container, list) else container.update(before)
 
 
 class _Recorder(ProxyTorchDispatchMode):
@@ -122,8 +154,10 @@ class _Recorder(ProxyTorchDispatchMode):
 
         Torch returns a copy of a created tensor to which others refer, and records another operation for it.
         """
-        self._modules: list[str] = []
-        """The paths of the modules whose forwards run, the outermost first."""
+        self._modules: list[tuple[nn.Module, str]] = []
+        """The modules whose forwards run, with their paths, the outermost first."""
+        self.error: CaptureError | None = None
+        """The first error that was raised in the forward."""
 
     @property
     def without_values(self) -> AbstractContextManager[Any]:
@@ -164,8 +198,12 @@ class _Recorder(ProxyTorchDispatchMode):
             with self:
                 return get_decompositions([_GRID])[_GRID](*args, **kwargs)
         place = _place(sys._getframe(1))
+        tensors: list[Tensor] = []
+        _mapped((args, kwargs), tensors.append)
+        if any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)):
+            return self._transformed(func, args, kwargs, tensors, place)
         if torch.is_autocast_enabled("cpu"):
-            raise CaptureError(
+            raise self._noted(
                 f"a part of its forward is in {torch.get_autocast_dtype('cpu')}, by torch.autocast{_at(place)}; captured "
                 "networks are in float32: remove it there, or pass enabled=False",
                 code="capture.model-unusable",
@@ -174,14 +212,14 @@ class _Recorder(ProxyTorchDispatchMode):
         operation = func.overloadpacket.__name__
         name = self.graph._target_to_str(operation)
         node = self.graph.create_node("call_function", func, node_args, node_kwargs, name=name)
-        node.meta.update(place=place, module=self._modules[-1] if self._modules else "")
-        changed = args[0] if func._schema.is_mutable and args else None
+        node.meta.update(place=place, module=self._modules[-1][1] if self._modules else "")
+        changed = _changed(func, args, kwargs)
         if is_constant := all(source in self._constants for source in node.all_input_nodes):
             args, kwargs = _mapped((args, kwargs), lambda tensor: self._constants[self._nodes[id(tensor)]])
             with unset_fake_temporarily():
                 result = func(*args, **kwargs)
         elif func in _NUMBERS or torch.Tag.data_dependent_output in func.tags:
-            raise CaptureError(
+            raise self._noted(
                 f"its forward depends on the values of its input{_at(place)}, which item(), float() and conditions read; a "
                 "captured network has the same operations and shapes for every input: leave it a tensor, use operations on "
                 "whole tensors there, such as torch.where, or leave the part out of the module",
@@ -196,6 +234,26 @@ class _Recorder(ProxyTorchDispatchMode):
         if isinstance(changed, Tensor) and isinstance(result, Tensor):
             self._nodes[id(changed)] = node
         return result
+
+    def _transformed(
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], tensors: list[Tensor], place: str
+    ) -> Any:
+        """What an operation returns inside torch.vmap, of constants alone: its result outside is a new constant."""
+        for tensor in tensors:
+            while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                tensor = torch._C._functorch.get_unwrapped(tensor)
+            if self.fake is None or isinstance(tensor, FakeTensor):
+                raise self._noted(
+                    f"a part of its forward is called by torch.vmap or torch.func{_at(place)}; use operations on whole tensors "
+                    "there",
+                    code="capture.failed",
+                )
+        with unset_fake_temporarily():
+            return func(*args, **kwargs)
+
+    def _noted(self, text: str, *, code: str) -> CaptureError:
+        self.error = self.error or CaptureError(text, code=code)
+        return self.error
 
     def _add(self, node: fx.Node, result: Any, *, is_constant: bool = False) -> None:
         """Notes what a node returned."""
@@ -217,10 +275,11 @@ class _Recorder(ProxyTorchDispatchMode):
         for path, submodule in module.named_modules(remove_duplicate=False):
             paths.setdefault(submodule, []).append(path)
         handles = []
-        for submodule, names in paths.items():
-            handles.append(submodule.register_forward_pre_hook(self._entering(names), prepend=True))
-            handles.append(submodule.register_forward_hook(self._left, always_call=True))
         try:
+            for submodule, names in paths.items():
+                with suppress(RuntimeError):  # of a scripted module, which takes no hooks
+                    handles.append(submodule.register_forward_pre_hook(self._entering(names), prepend=True))
+                    handles.append(submodule.register_forward_hook(self._leaving()))
             yield
         finally:
             for handle in handles:
@@ -230,13 +289,19 @@ class _Recorder(ProxyTorchDispatchMode):
         """Notes a call of a module, whose names are used one after another, as it is called in one place after another."""
         left = deque(names)
 
-        def enter(*_: object) -> None:
-            self._modules.append(left.popleft() if len(left) > 1 else left[0])
+        def enter(module: nn.Module, *_: object) -> None:
+            self._modules.append((module, left.popleft() if len(left) > 1 else left[0]))
 
         return enter
 
-    def _left(self, *_: object) -> None:
-        self._modules.pop()
+    def _leaving(self) -> Callable[..., None]:
+        """Notes that a module has returned; a function, which copies of the module share."""
+
+        def leave(module: nn.Module, *_: object) -> None:
+            while self._modules and self._modules.pop()[0] is not module:
+                pass  # the forward of a submodule raised, and its caller went on
+
+        return leave
 
 
 def _attributes(module: nn.Module) -> dict[int, str]:
@@ -247,6 +312,14 @@ def _attributes(module: nn.Module) -> dict[int, str]:
         for key, value in vars(submodule).items()
         if isinstance(value, Tensor)
     }
+
+
+def _changed(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The argument that an operation changes and returns; None where there is none, or several."""
+    parameters = func._schema.arguments
+    changed = [p.name for p in parameters if p.alias_info is not None and p.alias_info.is_write]
+    values = {**dict(zip((p.name for p in parameters), args, strict=False)), **kwargs}
+    return values.get(changed[0]) if len(changed) == 1 else None
 
 
 def _memory(tensor: Tensor) -> tuple[Any, ...]:

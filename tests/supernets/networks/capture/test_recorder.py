@@ -97,3 +97,78 @@ def test_values_of_the_network_are_not_read(with_zeros: bool) -> None:
 
     with raises("capture.data-dependent", "conditions", "torch.where"):
         recorded(Reading(), "meta" if with_zeros else "cpu", with_zeros=with_zeros)
+
+
+class Keeping(Twice):
+    """Keeps what it computes, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: Tensor | None = None
+        self.by_size: dict[int, Tensor] = {}
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.calls += 1
+        if self.kept is None:
+            self.kept = x.new_ones(3) * self.first.bias
+        if 3 not in self.by_size:
+            self.by_size[3] = x.new_full((3,), 2.0)
+        return (self.first(x) * self.kept + self.by_size[3],)
+
+
+def test_what_a_forward_keeps_is_dropped() -> None:
+    module = Keeping()
+    recorded(module, "cpu")
+    assert (module.kept, module.by_size, module.calls) == (None, {}, 0)
+
+
+class Writing(Twice):
+    """Writes a result into a tensor that it made."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        steps = torch.arange(1.0, 4.0)
+        sums = torch.cumsum(steps, 0, out=torch.empty(3))
+        return (x * steps + sums,)
+
+
+def test_the_argument_that_an_operation_writes_is_the_one_that_changes() -> None:
+    captured = capture(Writing(), [torch.randn(2, 3)])
+    values = [tensor.tolist() for name, tensor in captured.tensors.items() if name.startswith("constants.")]
+    assert sorted(values) == [[1.0, 2.0, 3.0], [1.0, 3.0, 6.0]]
+
+
+class Mapping(Twice):
+    """Makes a mask with torch.vmap."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        rows = torch.arange(3)
+        mask = torch.vmap(torch.vmap(lambda i, j: i <= j, (None, 0)), (0, None))(rows, rows)
+        return (x @ mask.float(),)
+
+
+def test_masks_by_vmap_are_constants() -> None:
+    captured = capture(Mapping(), [torch.randn(2, 3)])
+    (mask,) = [tensor for name, tensor in captured.tensors.items() if name.startswith("constants.")]
+    assert torch.equal(mask.float(), torch.ones(3, 3).triu())
+
+
+class Catching(Twice):
+    """Goes another way where a value cannot be read."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        try:
+            return (x * x.sum().item(),)
+        except Exception:
+            return (x * 7,)
+
+
+def test_an_error_that_the_forward_catches_is_raised() -> None:
+    with raises("capture.data-dependent", "item()"):
+        recorded(Catching(), "cpu")
+
+
+def test_the_callers_autocast_is_left_out() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        trace = recorded(Twice(), "cpu")
+    assert all(node.meta["val"].dtype is torch.float32 for node in trace.graph.nodes if node.op == "call_function")
