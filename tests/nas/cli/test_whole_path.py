@@ -20,7 +20,7 @@ import nas
 from nas.engine.resumption import Resumption
 from nas.engine.store.sql import SqlStore
 from nas.jobs.build.measurement_reuse import prior_evaluations
-from nas.search.problem.objectives import Fidelity
+from nas.search.problem.objectives import Fidelity, Status
 from supernets.data import load_data
 from tests.nas.commands import SMALL_JOB, Shell, assert_error
 
@@ -266,9 +266,11 @@ def test_a_warm_start_takes_what_is_known_and_asks_first_for_what_was_good(after
         assert {m.request.profile for m in warm.measurements()} == {None, *job["hardware"]}
         known = earlier.find([m.request for m in warm.measurements()])
         assert {m.request.profile for m in known.values()} == {None, "cpu-1-thread"}
-        found = warm.find(list(known))
-        assert {r: (m.value, m.error, m.seconds) for r, m in found.items()} == {
-            r: (m.value, m.error, m.seconds) for r, m in known.items()
+        # Noisy ones are measured again on the way, once the machine is calmer.
+        calm = {r: m for r, m in known.items() if m.status is Status.OK}
+        taken = warm.find(list(calm))
+        assert {r: (m.value, m.error, m.seconds) for r, m in taken.items()} == {
+            r: (m.value, m.error, m.seconds) for r, m in calm.items()
         }
         first, *_ = warm.asks()
         assert set(first) <= {a for step in earlier.asks() for a in step}
