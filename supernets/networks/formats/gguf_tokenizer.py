@@ -134,7 +134,7 @@ def byte_pairs_of(description: Mapping[str, Any], vocabulary: int) -> BytePairs:
         how = "divides texts in a way without a name" if model["type"] == "BPE" else f"is of the kind {model['type']}"
         expected = "expected one of pairs of bytes, as of GPT-2, SmolLM, Llama 3 or Qwen2"
         problem = f"the network's tokenizer {how} in GGUF files; {expected}"
-        raise ExportError(f"{problem}; export --format transformers", code="export.no-such-architecture")
+        raise ExportError(f"{problem}; export the format transformers", code="export.no-such-architecture")
     words = {number: word for word, number in model["vocab"].items()}
     types = dict.fromkeys(words, _NORMAL)
     for token in description.get("added_tokens", ()):

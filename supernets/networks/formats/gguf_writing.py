@@ -84,7 +84,7 @@ def _unwritable_feature(architecture: str, settings: Mapping[str, Any]) -> str |
 
 
 def _not_writable(problem: str) -> ExportError:
-    return ExportError(f"{problem}, or export --format transformers", code="export.no-such-architecture")
+    return ExportError(f"{problem}, or export the format transformers", code="export.no-such-architecture")
 
 
 def write_gguf(

@@ -28,7 +28,7 @@ class GGUFFolder:
     keeps_precision = False
 
     def check(self) -> None:
-        require("gguf", "nas export --format gguf")
+        require("gguf", "an export of the format gguf")
 
     def write(self, folder: Path, network: ExportedNetwork) -> WrittenFolder:
         family, format = network.language_model("GGUF")

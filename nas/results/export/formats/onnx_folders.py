@@ -167,7 +167,7 @@ class OptimumFolder:
             if heads < 1 or settings["hidden_size"] // heads != size:
                 raise ExportError(
                     f"optimum divides the width of a network among its heads, and this network has heads of {size} channels "
-                    f"in a width of {settings['hidden_size']}; export --format genai"
+                    f"in a width of {settings['hidden_size']}; export the format genai"
                 )
         write_atomically(folder / CONFIG, json.dumps(settings, indent=2).encode())
         loader = "ORTModelForCausalLM.from_pretrained({path!r})"
