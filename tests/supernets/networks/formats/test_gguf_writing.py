@@ -117,7 +117,7 @@ def test_parts_that_llama_cpp_cannot_skip_are_zeros() -> None:
 
 def test_networks_and_tokenizers_without_a_name_in_gguf_are_refused(tokenizer: str, tmp_path: Path) -> None:
     gemma = DecoderFamily(replace(WIDE, activation="gelu-tanh"), **SIZES, embedding_scale=8.0)
-    with raises("export.no-such-architecture", "kind gemma whose layers differ", "export --format transformers"):
+    with raises("export.no-such-architecture", "kind gemma whose layers differ", "export the format transformers"):
         written(gemma, DIFFERING, tokenizer, tmp_path, "F16")
     for family, problem in (
         (DecoderFamily(replace(WIDE, activation="gelu"), **SIZES), "kind llama with gelu"),
@@ -130,7 +130,7 @@ def test_networks_and_tokenizers_without_a_name_in_gguf_are_refused(tokenizer: s
         (DecoderFamily(GEMMA, **SIZES, **CAPPED | {"logit_cap": 0.0}), "gemma2 bounds scores and logits"),
         (DecoderFamily(replace(WIDE, norms="after", qk_norm="whole"), **SIZES), "olmo2 divides the width"),
     ):
-        with raises("export.no-such-architecture", problem, "export --format transformers"):
+        with raises("export.no-such-architecture", problem, "export the format transformers"):
             written(family, {}, tokenizer, tmp_path, "F16")
     unigram = Tokenizer(models.Unigram([("a", -1.0)], unk_id=0)).to_str()
     with raises("export.no-such-architecture", "of the kind Unigram", "pairs of bytes"):
