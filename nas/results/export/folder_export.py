@@ -19,6 +19,7 @@ from nas.errors import ExportFailedError, NasError, Remedy, attach_remedy
 from nas.jobs.build.trained_run import TrainedRun, load_trained_run
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH
 from nas.jobs.schema.search_job import stored_job
+from nas.plugins.parts import require
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report
@@ -75,7 +76,8 @@ def export_folder(
         PartError: a package that the format needs is missing.
     """
     writer = FOLDER_FORMATS[format]
-    writer.check()
+    if writer.part is not None:
+        require(writer.part, f"an export of the format {format}")
     check_empty(folder)
     opened = StoredRun.open(runs, run)
     selection = _select(opened, select, index, keeps_precision=writer.keeps_precision)

@@ -119,11 +119,7 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
             code="capture.data-dependent",
         )
     if type(error).__name__ in _OF_DATA or ".numpy() is not supported" in str(error):
-        return CaptureError(
-            f"its forward depends on the values of its input{at}; a captured network has the same operations and shapes for "
-            "every input: use operations on whole tensors there, such as torch.where, or leave the part out of the module",
-            code="capture.data-dependent",
-        )
+        return depends_on_values(at)
     if custom := _NO_FAKE.search(str(error)):
         return CaptureError(
             f"the custom operation {custom[1]} has no register_fake{at}; add one, or use operations of torch",
@@ -137,6 +133,16 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
         f"its forward runs, but cannot be traced{at}: {type(error).__name__}: {_summary(error)}; use operations of "
         "torch there, or leave the part out of the module",
         code="capture.failed",
+    )
+
+
+def depends_on_values(at: str) -> CaptureError:
+    """The error of a forward that reads a value of a tensor."""
+    return CaptureError(
+        f"its forward depends on the values of its input{at}, which item(), float(), numpy() and conditions read; a captured "
+        "network has the same operations and shapes for every input: leave it a tensor, use operations on whole tensors there, "
+        "such as torch.where, or leave the part out of the module",
+        code="capture.data-dependent",
     )
 
 

@@ -6,9 +6,9 @@ import operator
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +22,7 @@ from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from supernets.errors import CaptureError
+from supernets.networks.capture.diagnosis import depends_on_values
 
 _TORCH = f"{Path(torch.__file__).parent}/"
 _LAYERS = f"{_TORCH}nn/"
@@ -49,7 +50,7 @@ class Trace:
 
     graph: fx.Graph
     placeholders: Mapping[str, tuple[str, Any]]
-    results: tuple[bool, ...] = field(default=())
+    results: tuple[bool, ...]
 
 
 def record(module: nn.Module, example: tuple[Tensor, ...], *, with_zeros: bool = False) -> Trace:
@@ -80,7 +81,7 @@ def record(module: nn.Module, example: tuple[Tensor, ...], *, with_zeros: bool =
         if "torch._dynamo" in sys.modules:  # compiled parts run as they are written
             contexts.enter_context(torch.compiler.set_stance("force_eager"))
         contexts.enter_context(recorder.followed(module))
-        contexts.enter_context(recorder.without_values)
+        contexts.enter_context(recorder.fake or nullcontext())
         contexts.enter_context(enable_python_dispatcher())
         contexts.enter_context(recorder)
         try:
@@ -159,11 +160,6 @@ class _Recorder(ProxyTorchDispatchMode):
         self.error: CaptureError | None = None
         """The first error that was raised in the forward."""
 
-    @property
-    def without_values(self) -> AbstractContextManager[Any]:
-        """The context in which calls compute shapes alone."""
-        return self.fake or nullcontext()
-
     def placeholder(self, prefix: str, name: str, kind: str, tensor: Tensor, device: torch.device) -> Tensor:
         """Adds a tensor of the module, or an input; returns what stands for it in the forward, on a device."""
         node = self.graph.placeholder(f"{prefix}_{name}".replace(".", "_"))
@@ -203,11 +199,11 @@ class _Recorder(ProxyTorchDispatchMode):
         if any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)):
             return self._transformed(func, args, kwargs, tensors, place)
         if torch.is_autocast_enabled("cpu"):
-            raise self._noted(
+            text = (
                 f"a part of its forward is in {torch.get_autocast_dtype('cpu')}, by torch.autocast{_at(place)}; captured "
-                "networks are in float32: remove it there, or pass enabled=False",
-                code="capture.model-unusable",
+                "networks are in float32: remove it there, or pass enabled=False"
             )
+            raise self._noted(CaptureError(text, code="capture.model-unusable"))
         node_args, node_kwargs = _mapped((args, kwargs), self.node_of)
         operation = func.overloadpacket.__name__
         name = self.graph._target_to_str(operation)
@@ -219,12 +215,7 @@ class _Recorder(ProxyTorchDispatchMode):
             with unset_fake_temporarily():
                 result = func(*args, **kwargs)
         elif func in _NUMBERS or torch.Tag.data_dependent_output in func.tags:
-            raise self._noted(
-                f"its forward depends on the values of its input{_at(place)}, which item(), float() and conditions read; a "
-                "captured network has the same operations and shapes for every input: leave it a tensor, use operations on "
-                "whole tensors there, such as torch.where, or leave the part out of the module",
-                code="capture.data-dependent",
-            )
+            raise self._noted(depends_on_values(_at(place)))
         else:
             result = func(*args, **kwargs)
         if isinstance(result, Tensor) and (not node.all_input_nodes or operation.endswith("_like")):
@@ -243,16 +234,13 @@ class _Recorder(ProxyTorchDispatchMode):
             while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 tensor = torch._C._functorch.get_unwrapped(tensor)
             if self.fake is None or isinstance(tensor, FakeTensor):
-                raise self._noted(
-                    f"a part of its forward is called by torch.vmap or torch.func{_at(place)}; use operations on whole tensors "
-                    "there",
-                    code="capture.failed",
-                )
+                text = f"a part of its forward is called by torch.vmap or torch.func{_at(place)}"
+                raise self._noted(CaptureError(f"{text}; use operations on whole tensors there", code="capture.failed"))
         with unset_fake_temporarily():
             return func(*args, **kwargs)
 
-    def _noted(self, text: str, *, code: str) -> CaptureError:
-        self.error = self.error or CaptureError(text, code=code)
+    def _noted(self, error: CaptureError) -> CaptureError:
+        self.error = self.error or error
         return self.error
 
     def _add(self, node: fx.Node, result: Any, *, is_constant: bool = False) -> None:

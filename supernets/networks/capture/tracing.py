@@ -1,4 +1,4 @@
-"""Captures a module's forward as a `Program`: traced by torch.export, with constants folded and in-place calls replaced."""
+"""Captures a module's forward as a `Program`: recorded, with constants folded and in-place calls replaced."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from supernets.networks.own_operations import recording
 ModuleCall = Callable[..., Any]
 """Calls a module, its first argument, with inputs."""
 _CAPTURES = RLock()
-"""Held by a capture: torch.export keeps its state in globals, and fails where two threads export at once."""
+"""Held by a capture: torch keeps in globals that it is traced, and fails where two threads export at once."""
 _MODULE = "model"
 """The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
 _OF_FILES = "/supernets/networks/onnx_models/"

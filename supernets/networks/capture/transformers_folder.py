@@ -45,7 +45,7 @@ def of_transformers(folder: Path, arguments: dict[str, Any], *, classifier: bool
             f"{name}: the folder has no config.json; expected one of `save_pretrained`", code="capture.unknown-model"
         )
     try:
-        with _quiet(transformers):
+        with quiet_library(transformers):
             config = transformers.AutoConfig.from_pretrained(folder, **arguments)
             kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModel)
             module, random = _loaded(transformers, kind, folder, config)
@@ -61,7 +61,7 @@ def of_transformers(folder: Path, arguments: dict[str, Any], *, classifier: bool
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet_library(transformers: Any) -> Iterator[None]:
     """Without the library's table of missing weights, which a note replaces, and without its progress bars."""
     logs = transformers.utils.logging
     level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()

@@ -118,8 +118,8 @@ class FolderFormat(Protocol):
     keeps_precision: bool
     """True if networks are written in the precision that they were measured in; False for precisions of the format's own."""
 
-    def check(self) -> None:
-        """Raises `PartError` if a package that the format needs is missing."""
+    part: str | None
+    """The optional part that writes it, of those that `nas.plugins.parts.require` knows; None for none."""
 
     def write(self, folder: Path, network: ExportedNetwork) -> WrittenFolder:
         """Writes a network into an empty folder, and checks what it wrote.

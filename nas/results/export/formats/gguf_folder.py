@@ -8,7 +8,6 @@ from typing import Any, get_args
 import torch
 
 from nas.errors import ExportFailedError
-from nas.plugins.parts import require
 from nas.results.export.formats.folder_format import ExportedNetwork, WrittenFolder
 from nas.results.export.formats.transformers_folder import texts_of
 from supernets.families.decoder.reading_back import read_back
@@ -26,9 +25,7 @@ class GGUFFolder:
 
     name = "gguf"
     keeps_precision = False
-
-    def check(self) -> None:
-        require("gguf", "an export of the format gguf")
+    part: str | None = "gguf"
 
     def write(self, folder: Path, network: ExportedNetwork) -> WrittenFolder:
         family, format = network.language_model("GGUF")

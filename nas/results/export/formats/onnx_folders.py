@@ -70,9 +70,7 @@ class GenAIFolder:
 
     name = "genai"
     keeps_precision = True
-
-    def check(self) -> None:
-        """Does nothing: the package is not needed to write its folders."""
+    part: str | None = None
 
     def write(self, folder: Path, network: ExportedNetwork) -> WrittenFolder:
         family, format = network.language_model("ONNX Runtime GenAI")
@@ -152,9 +150,7 @@ class OptimumFolder:
 
     name = "optimum"
     keeps_precision = True
-
-    def check(self) -> None:
-        """Does nothing: the package is not needed to write its folders."""
+    part: str | None = None
 
     def write(self, folder: Path, network: ExportedNetwork) -> WrittenFolder:
         family, format = network.language_model("optimum")

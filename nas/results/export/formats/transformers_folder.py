@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from supernets.families.encoder.encoder_family import EncoderFamily
 from supernets.families.shared.pretrained_transformer import renumbered
 from supernets.families.vision_transformer.vision_transformer_family import ViTEncoderFamily
 from supernets.families.vision_transformer.vit_pretrained import read_vit, write_vit
+from supernets.networks.capture.transformers_folder import quiet_library
 from supernets.networks.family_program import outline
 from supernets.sharing.base import Family
 from supernets.space import Architecture
@@ -38,9 +38,7 @@ class TransformersFolder:
 
     name = "transformers"
     keeps_precision = False
-
-    def check(self) -> None:
-        """Does nothing: the library is not needed to write its folders."""
+    part: str | None = None
 
     def write(self, folder: Path, network: ExportedNetwork) -> WrittenFolder:
         family, architecture, data = network.family, network.architecture, network.data
@@ -134,7 +132,7 @@ def _checked_by_library(folder: Path, network: ExportedNetwork, written: Library
         namespace: dict[str, Any] = {"__name__": MODELLING}
         exec(compile(written.texts[MODELLING], str(folder / MODELLING), "exec"), namespace)
         loader = namespace[HETEROGENEOUS]
-    with _quiet(transformers):
+    with quiet_library(transformers):
         model = loader.from_pretrained(folder).eval()
         logits, wanted = model(prompt).logits[:, -1], expected.logits[0]
         tokens = model.generate(
@@ -150,18 +148,3 @@ def _checked_by_library(folder: Path, network: ExportedNetwork, written: Library
     version = importlib.metadata.version("transformers")
     n = check_tokens(tokens, expected, largest_gap=MAX_PARITY, loader=f"transformers {version}")
     return {"checked_by": f"transformers {version}", "same_tokens": n}
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Silences the library's messages and bars of progress."""
-    logging = transformers.utils.logging
-    verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bar:
-            logging.enable_progress_bar()
