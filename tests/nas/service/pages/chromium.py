@@ -53,7 +53,8 @@ class Chromium:
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
     def open(self, url: str) -> None:
-        """Opens a page; complaints of the last one are forgotten."""
+        """Opens a page; complaints of the last one are forgotten, which may still ask a server that has ended."""
+        self.driver.get("about:blank")
         self.driver.get_log("browser")
         self.driver.get(url)
 
@@ -98,9 +99,7 @@ class Chromium:
 
     def complaints(self) -> list[str]:
         """Errors of scripts, refused by the security policy or not found."""
-        entries = self.driver.get_log("browser")
-        found = [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-        return [text for text in found if "'beforeunload'" not in text]  # of the page before, left with a changed job
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 @contextmanager
