@@ -30,6 +30,8 @@ class HardwareProfile:
         placement: Ray resources of the node to measure on, e.g. ``{"hw-raspberrypi5": 1}``; empty for this machine.
         ssh: host to measure on, as the ssh command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
             `placement`.
+        browser: True to measure in a browser whose page is opened on the device; its providers are ``wasm`` and ``webgpu``.
+            Excludes `placement` and `ssh`.
         python: the interpreter on an ssh host, with numpy and the runtime.
         description: Text for people, such as the machine's model; it does not affect measuring.
         runtime: The runtime of the models: ``onnxruntime``, ``openvino``, or ``module:Class`` of a
@@ -48,17 +50,20 @@ class HardwareProfile:
     description: str = ""
     runtime: str = "onnxruntime"
     wait_minutes: float = field(default=WAIT_MINUTES, compare=False)
+    browser: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that say what is measured; the runtime only where it is not ONNX Runtime, as in files of before."""
-        fields = asdict(self)
-        del fields["wait_minutes"]
-        return fields if self.runtime != "onnxruntime" else {key: fields[key] for key in fields if key != "runtime"}
+        """The fields that say what is measured; the runtime and the browser only where they are not the defaults, as in files
+        of before."""
+        unsaid = {"wait_minutes"}
+        unsaid |= {"runtime"} if self.runtime == "onnxruntime" else set()
+        unsaid |= set() if self.browser else {"browser"}
+        return {key: value for key, value in asdict(self).items() if key not in unsaid}
 
     @property
     def remote(self) -> bool:
         """True if the profile is measured on another machine."""
-        return bool(self.placement or self.ssh)
+        return bool(self.placement or self.ssh or self.browser)
 
     @property
     def on_cpu(self) -> bool:

@@ -31,6 +31,7 @@ from hardware_profiles.waiting import MAX_WAIT_MINUTES
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
+BROWSER_PROVIDERS = ("wasm", "webgpu")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # part of objectives (latency_ms@NAME), file names and URLs
 _PROVIDER = re.compile(r"[A-Za-z][A-Za-z0-9]{0,79}\Z")  # never the path of a library to load
 _SSH = re.compile(r"[^\s-]\S*\Z")  # no blanks, and no leading dash, which ssh would take for an option
@@ -55,6 +56,7 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "runtime": (lambda v: isinstance(v, str), f"one of {', '.join(RUNTIMES)}, or module:Class"),
     "placement": (_is_placement, "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"),
     "ssh": (lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))), "a host, such as pi@raspberrypi"),
+    "browser": (lambda v: isinstance(v, bool), "true or false"),
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),
     "description": (lambda v: isinstance(v, str), "text"),
     "wait_minutes": (
@@ -211,13 +213,20 @@ def _parse(text: str, source: str) -> HardwareProfile:
             raise ProfileError(message, code="profile.invalid-value")
     if "name" not in data:
         raise ProfileError(f"{source}: the key name is missing; add one, such as `name: {Path(source).stem}`")
-    if data.get("placement") and data.get("ssh"):
-        raise ProfileError(f"{source}: placement (a Ray node) and ssh (a host) exclude each other; remove one")
+    if len(places := [key for key in ("placement", "ssh", "browser") if data.get(key)]) > 1:
+        names = {"placement": "placement (a Ray node)", "ssh": "ssh (a host)", "browser": "browser"}
+        shown = " and ".join(names[key] for key in places)
+        raise ProfileError(f"{source}: {shown} exclude each other; remove one")
+    if data.get("browser"):
+        data = {"provider": BROWSER_PROVIDERS[0], **data}
+        if data["provider"] not in BROWSER_PROVIDERS or data.get("runtime", "onnxruntime") != "onnxruntime":
+            message = f"{source}: a browser has the provider {' or '.join(BROWSER_PROVIDERS)} of ONNX Runtime Web"
+            raise ProfileError(f"{message}; change provider or runtime", code="profile.invalid-value")
     if "python" in data and not data.get("ssh"):
         raise ProfileError(f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or remove it")
-    if "wait_minutes" in data and not (data.get("ssh") or data.get("placement")):
+    if "wait_minutes" in data and not places:
         raise ProfileError(
-            f"{source}: wait_minutes: only another machine can be away; add ssh or placement, or remove it"
+            f"{source}: wait_minutes: only another machine can be away; add ssh, placement or browser, or remove it"
         )
     if (name := data.get("runtime", "onnxruntime")) != "onnxruntime":
         try:

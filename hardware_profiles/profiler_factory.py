@@ -1,4 +1,4 @@
-"""Opens the profiler of a hardware profile: by a child process, over ssh, or on a node of a Ray cluster."""
+"""Opens the profiler of a hardware profile: by a child process, over ssh, on a node of a Ray cluster, or in a browser."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hardware_profiles.measuring.pace import Speed
 from hardware_profiles.measuring.profiler import LOCK, WorkerProfiler
 from hardware_profiles.measuring.session import Limits
 from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
+from hardware_profiles.transports.browser.connection import connect_by_browser
 from hardware_profiles.transports.connection import Connection, LocalConnection, local_command, worker_environment
 from hardware_profiles.transports.ssh import connect_by_ssh
 
@@ -40,7 +41,7 @@ def open_profiler(
     The arguments are those of `WorkerProfiler`.
 
     Args:
-        profile: Profile to measure on: this machine, an ssh host, or a node of a Ray cluster.
+        profile: Profile to measure on: this machine, an ssh host, a node of a Ray cluster, or a browser.
         seed: Seed of the order of entries within rounds.
         await_first: False to raise at once where the machine cannot be reached the first time, instead of waiting for it.
         on_wait: Receives a message when another measurement holds the host, or the machine is away; None waits silently.
@@ -78,4 +79,6 @@ def _connector(profile: HardwareProfile) -> Callable[[], Connection]:
         from hardware_profiles.transports.ray_node import connect_by_ray  # importing ray takes a second
 
         return partial(connect_by_ray, profile)
+    if profile.browser:
+        return partial(connect_by_browser, profile)
     return partial(LocalConnection, local_command(), worker_environment(profile.threads, profile.runtime))

@@ -70,7 +70,7 @@ def shown_resources(placement: Mapping[str, float]) -> str:
 
 def energy_error(profile: HardwareProfile, reason: str) -> ProfileError:
     """The error of a machine whose energy cannot be measured."""
-    where = profile.ssh or ("its Ray node" if profile.placement else "this machine")
+    where = profile.ssh or ("a browser" if profile.browser else "its Ray node" if profile.placement else "this machine")
     message = f"profile {profile.name}: energy_mj cannot be measured on {where}: {reason}. Or measure without energy_mj"
     return ProfileError(message, code="profile.no-energy")
 

@@ -52,6 +52,32 @@ profiles = typer.Typer(cls=NotingGroup, invoke_without_command=True, epilog="Exa
 app.add_typer(profiles, name="profiles")
 
 
+devices = typer.Typer(cls=NotingGroup, no_args_is_help=True, epilog="Example: nas devices setup")
+app.add_typer(devices, name="devices")
+
+
+@devices.callback()
+def devices_group() -> None:
+    """Prepare measuring in browsers: of phones, tablets and other computers."""
+
+
+@devices.command(epilog="Example: nas devices setup")
+def setup(
+    archive: Annotated[
+        Path | None,
+        option("--archive", help="The archive that `npm pack onnxruntime-web` wrote, for a machine without network."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch ONNX Runtime Web, which profiles with `browser: true` measure in, from npm."""
+    from hardware_profiles.transports.browser.runtime_files import VERSION, install
+
+    folder = install(archive)
+    if as_json:
+        return print_json({"version": VERSION, "folder": str(folder)})
+    return print(f"onnxruntime-web {VERSION} is in {folder}")
+
+
 @profiles.callback()
 def catalog(context: typer.Context, as_json: Json = False) -> None:
     """List hardware profiles; edit those of a server.

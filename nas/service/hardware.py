@@ -196,6 +196,9 @@ class Hardware:
         if profile.ssh:
             text = f"a profile with ssh uses the server's keys: its administrator can add it to uploads/{self._folder.name}/"
             raise JobError(text, code="profile.not-allowed", fields=[("profile", text)])
+        if profile.browser:
+            text = "a browser is measured by a search in a terminal (nas search), and not on a server"
+            raise JobError(text, code="profile.not-allowed", fields=[("profile", text)])
         problem = None if profile.remote else self._problem(profile)  # a board may join the cluster later
         if problem is not None:
             raise JobError(str(problem), code=problem.code, fields=[("profile", str(problem))])
