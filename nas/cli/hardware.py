@@ -182,10 +182,10 @@ def _profile_model(
         how = values["environment"]["energy"]
         waiting = f"above the {how['waiting_w']:.3g} W of waiting, by the counters {', '.join(how['counters'])}"
         print(f"energy {values['energy_mj']:.4g} ± {values['energy_error_mj']:.2g} mJ a call, {waiting}")
+    peak = "" if chosen.browser else f"peak memory {values['peak_mib']:.1f} ± {values['peak_error_mib']:.1f} MiB, "
     return print(
         f"session created in {values['session_ms']:.1f} ± {values['session_error_ms']:.1f} ms, "
-        f"peak memory {values['peak_mib']:.1f} ± {values['peak_error_mib']:.1f} MiB, "
-        f"drift {share_text(values['drift'])}, protocol {values['protocol']}"
+        f"{peak}drift {share_text(values['drift'])}, protocol {values['protocol']}"
     )
 
 

@@ -16,7 +16,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "schema", "plan", "inspect", "capture"),
     "Run": ("compress", "search", "train", "resume", "finetune"),
     "Results": ("runs", "show", "plot", "label", "cascade", "export", "export-transformers", "export-study"),
-    "Hardware": ("profiles", "profile", "calibrate"),
+    "Hardware": ("profiles", "devices", "profile", "calibrate"),
     "Server": (
         "serve",
         "token",

@@ -15,6 +15,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "onnx-dynamo": ("onnxscript",),
     "openvino": ("openvino",),
     "optuna": ("optuna",),
+    "qr": ("segno",),
     "text": ("tokenizers",),
     "gguf": ("gguf",),
     "mlflow": ("mlflow",),

@@ -61,6 +61,8 @@ class BrowserBoard:
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.name, self._clock = name, clock
+        self.turn = threading.Lock()
+        """Held by the connection whose session is measured."""
         self._changed = threading.Condition()
         self._code, self._code_until, self._n_wrong = "", 0.0, 0
         self._token = ""
@@ -110,13 +112,15 @@ class BrowserBoard:
         with self._changed:
             if not device.isolated:
                 self._refusal = "the page was opened, but not from a secure address"
-                raise RefusedError(403, "the page has no precise clock here: it needs https, or an address of this machine")
+                raise RefusedError(
+                    403, "the page has no precise clock here: it needs https, or an address of this machine"
+                )
             if by_code:
                 self._code, self._token, self._device = "", secrets.token_urlsafe(32), device
             elif device != self._device:
                 self._refusal = "a browser came with the token of the paired one, and differs from it"
                 raise RefusedError(403, "this browser is not the one that was paired: it reports other properties")
-            self._visit += 1
+            self._visit, self._pending = self._visit + 1, None
             self._refusal, self._visible, self._left, self._seen = "", True, False, self._clock()
             self._changed.notify_all()
             return {"token": self._token, "visit": self._visit, "profile": self.name}
@@ -168,8 +172,10 @@ class BrowserBoard:
         return self._visit
 
     def post(self, visit: int, head: Mapping[str, Any], payloads: bytes, check: _Check) -> None:
-        """Puts a command in front of the page of a visit; one that is unanswered is dropped."""
+        """Puts a command in front of the page, unless its visit has ended; one that is unanswered is dropped."""
         with self._changed:
+            if visit != self._visit:
+                return
             self._n_commands += 1
             content = json.dumps({**head, "command": self._n_commands}).encode() + b"\n" + payloads
             self._pending = _Pending(self._n_commands, content, check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +19,16 @@ from hardware_profiles.transports.browser import messages
 from hardware_profiles.transports.browser.board import CODE_MINUTES, BrowserBoard
 from hardware_profiles.transports.browser.server import BrowserServer, running_server
 
+CLOCK_MS = 0.5
+"""Runs that are shorter are timed several at once: the clock of a page steps by 0.005 ms at the least, and some by 0.02 ms."""
+MIN_GROUPS, MAX_REPEATS = 3, 200
+INTERRUPTED_SHARE, INTERRUPTED_MS = 0.5, 0.5
+"""A run was interrupted if it took longer than the fastest of its round by more than both: a time slice of another process
+takes milliseconds, and what the browser does between runs, less."""
 _TYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+_BROWSERS = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Version": "Safari"}
+"""Names of browsers by key of their user agents; the first that is there counts."""
 
 
 class BrowserConnection:
@@ -32,13 +42,17 @@ class BrowserConnection:
     def __init__(self, board: BrowserBoard, profile: HardwareProfile) -> None:
         self._board, self._profile, self._visit = board, profile, board.visit()
         self._ready: dict[str, Any] | None = None
+        self._do, self._loading, self._holds = "", "", False
+        self._n_repeats: dict[str, int] = {}
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
         if self._board.visit() != self._visit:
             raise self._lost("its page was loaded again")
         self._ready, do = None, command["do"]
-        if do == "acquire":  # a device has one page, and the page one driver
-            self._ready = {"event": "acquired"}
+        if do == "acquire":  # of several profilers in this process; the page has one process
+            self._holds = self._holds or self._board.turn.acquire(timeout=command["seconds"])
+            lost = {"event": "lock-timeout", "holder": "", "lock": f"of the browser of {self._profile.name}"}
+            self._ready = {"event": "acquired"} if self._holds else lost
         elif do == "start" and command.get("energy"):
             self._ready = {"event": "no-energy", "message": "a browser has no counters of energy"}
         elif do == "start":
@@ -46,9 +60,12 @@ class BrowserConnection:
             self._post(about, bytes.fromhex(command["trivial"]), messages.started)
         elif do == "load":
             head, content = _load_command(command, payloads)
+            self._loading = command["id"]
             self._post(head, content, messages.loaded)
         elif do == "round":
-            self._post(command, b"", partial(messages.round_times, n_runs=dict(command["order"])))
+            order = [(id, *self._groups(id, n)) for id, n in command["order"]]
+            check = partial(messages.round_times, n_runs={id: n for id, n, _ in order})
+            self._post({"do": "round", "order": order}, b"", check)
         else:
             self._post(command, b"", messages.released)
         self._do = do
@@ -69,10 +86,23 @@ class BrowserConnection:
         return _COMPLETED[self._do](self, answer)
 
     def close(self) -> None:
-        self._board.drop()
+        """Ends the turn of this connection; the page stays, and waits."""
+        if self._holds:
+            self._board.drop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._board.turn.release()
 
     def _post(self, head: Mapping[str, Any], content: bytes, check: Callable[[Any], dict[str, Any]]) -> None:
         self._board.post(self._visit, head, content, check)
+
+    def _groups(self, id: str, n: int) -> tuple[int, int]:
+        """Number of times that the page takes, and number of runs of each."""
+        n_repeats = self._n_repeats[id]
+        return max(MIN_GROUPS, math.ceil(n / n_repeats)), n_repeats
 
     def _lost(self, reason: str) -> ConnectionLostError:
         return ConnectionLostError(f"lost the browser of {self._profile.name}: {reason}")
@@ -109,19 +139,21 @@ class BrowserConnection:
         """A page cannot read its memory: the peak is 0."""
         if answer["event"] == "failed":
             return dict(answer)
+        self._n_repeats[self._loading] = math.ceil(min(CLOCK_MS / answer["warm_ms"], MAX_REPEATS))
         return {**answer, "peak_mib": 0.0, "providers": [self._profile.provider], "scattered": 0.0}
 
     def _round(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """A page has neither CPU time nor a count of context switches: every run may have been interrupted."""
+        """A page has no CPU time, and no count of context switches: long runs count as interrupted."""
         if answer["event"] != "round":
             raise WorkerDiedError(f"the page of {self._profile.name} failed: {answer['message']}")
         entries = {
-            entry: times if "message" in times else {**times, "cpu_ms": times["wall_ms"], "switches": [1] * len(times["wall_ms"])}
+            entry: times if "message" in times else _completed_times(times, self._n_repeats[entry])
             for entry, times in answer["entries"].items()
         }
         return {"event": "round", "entries": entries}
 
     def _released(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        self._let_go()
         environment = {"steal": 0.0, "suspended_s": 0.0, "battery": answer["battery"], "charging": answer["charging"]}
         return {"event": "released", "environment": environment}
 
@@ -196,12 +228,23 @@ def _load_command(command: Mapping[str, Any], payloads: Sequence[bytes]) -> tupl
     return head, b"".join(parts)
 
 
+def _completed_times(times: Mapping[str, Any], n_repeats: int) -> dict[str, Any]:
+    """The wall times per run of a round, with what a worker process reports beside them.
+
+    Args:
+        n_repeats: Number of runs that were timed together.
+    """
+    wall = np.array(times["wall_ms"])
+    interrupted = wall - wall.min() > np.maximum(INTERRUPTED_SHARE * wall.min(), INTERRUPTED_MS)
+    per_run = (wall / n_repeats).tolist()
+    return {"wall_ms": per_run, "cpu_ms": per_run, "switches": interrupted.astype(int).tolist()}
+
+
 def _browser_name(agent: str) -> str:
     """Name and major version of a browser, by its user agent."""
-    for name in ("Edg", "OPR", "Firefox", "Chrome", "Version"):
-        if f"{name}/" in agent:
-            version = agent.split(f"{name}/", 1)[1].split(".", 1)[0]
-            return f"{ {'Edg': 'Edge', 'OPR': 'Opera', 'Version': 'Safari'}.get(name, name) } {version}".replace("  ", " ").strip()
+    for key, name in _BROWSERS.items():
+        if f"{key}/" in agent:
+            return f"{name} {agent.split(f'{key}/', 1)[1].split('.', 1)[0]}"
     return "an unknown browser"
 
 

@@ -100,9 +100,7 @@ def numbers(value: Any, name: str, n: int) -> list[float]:
 
 def device(value: Any) -> Device:
     """What a browser reports of itself."""
-    data = mapping(
-        value, ("key", "agent", "platform", "architecture", "cores", "memory_gib", "isolated", "webgpu")
-    )
+    data = mapping(value, ("key", "agent", "platform", "architecture", "cores", "memory_gib", "isolated", "webgpu"))
     return Device(
         key=text(data["key"], "key", min_length=16, max_length=64),
         agent=text(data["agent"], "agent", min_length=1),
@@ -128,7 +126,10 @@ def started(data: Any) -> dict[str, Any]:
     if (failed := _failure(data)) is not None:
         return failed
     checked = mapping(data, ("event", "version"))
-    return {"event": _event(checked, "ready"), "version": text(checked["version"], "version", min_length=1, max_length=40)}
+    return {
+        "event": _event(checked, "ready"),
+        "version": text(checked["version"], "version", min_length=1, max_length=40),
+    }
 
 
 def loaded(data: Any) -> dict[str, Any]:

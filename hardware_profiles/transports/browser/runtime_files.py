@@ -95,5 +95,6 @@ def _fetched() -> bytes:
         reason = getattr(error, "reason", error)
         advice = f"on a machine with network, run `npm pack onnxruntime-web@{VERSION}`, and give the file here with --archive"
         raise ProfileError(
-            f"onnxruntime-web {VERSION} cannot be fetched from npm ({reason}); {advice}", code="profile.no-browser-runtime"
+            f"onnxruntime-web {VERSION} cannot be fetched from npm ({reason}); {advice}",
+            code="profile.no-browser-runtime",
         ) from None

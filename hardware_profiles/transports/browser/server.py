@@ -30,7 +30,12 @@ _MAX_CONNECTIONS = 64
 _SOCKET_S, _POLL_S = 20.0, 5.0
 _PAGE = Path(__file__).with_name("page")
 _PAGE_FILES = {"/": "index.html", "/page.js": "page.js", "/measuring.js": "measuring.js"}
-_KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+}
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -75,7 +80,7 @@ class BrowserServer:
         shown = _reachable_address() if host in ("0.0.0.0", "::") else host
         self.secure = tls is not None or _is_loopback(shown)
         self.address = f"{'http' if tls is None else 'https'}://{shown}:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def board(self, name: str) -> BrowserBoard:
         """The board of a profile, which is made when it is first needed."""

@@ -207,6 +207,11 @@ def check_measurable(
     waits = VisibleWaits(store, options.observer)
     for place, profile in job.deployed.items():
         check_machine(profile)
+        if profile.browser and any((m.metric, m.profile) == ("peak_mib", profile.name) for m in job.metrics):
+            text = (
+                f"{job.source}: objectives: peak_mib@{profile.name}: a browser reports no memory of a page; remove it"
+            )
+            raise JobError(text, code="job.peak-memory-unavailable")
         for precision in job.variants.precisions:
             try:
                 check_precision(precision, profile.provider, profile.runtime)
