@@ -18,8 +18,8 @@ DOORS = ("nas/cli/", "nas/service/", "nas/results/export/scripts/")  # the scrip
 _COMMANDS = "|".join(sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]  # a group's
 _NAMES_COMMAND = re.compile(rf"\bnas (?:{_COMMANDS})\b")
 _NAMES_OPTION = re.compile(r"(?<![\w\"-])--[a-z]")  # after a double quote it is a variable of CSS
-_OF_OTHER_PROGRAMS = re.compile(r"`ray (?:start|status)[^`]*|`--gpus all`")
-"""Commands of Ray and an option of Docker."""
+_OF_OTHER_PROGRAMS = re.compile(r"`ray (?:start|status)[^`]*|`--gpus all`|`--unsafely-treat[^`]*`")
+"""Commands of Ray, an option of Docker, and one of Chrome."""
 
 
 def _strings_outside_docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -58,7 +58,7 @@ app.add_typer(devices, name="devices")
 
 @devices.callback()
 def devices_group() -> None:
-    """Prepare measuring in browsers: of phones, tablets and other computers."""
+    """Prepare measuring in browsers, as of phones."""
 
 
 @devices.command(epilog="Example: nas devices setup")

@@ -22,6 +22,8 @@ _BY_CODE: Mapping[str, Remedy] = {
     "capture.unknown-name": Remedy("inspect", "MODEL"),
     "lookup-table.other-format": _CALIBRATE,
     "lookup-table.other-profile": _CALIBRATE,
+    "profile.browser-download": Remedy(REPEAT, options={"archive": "FILE"}),
+    "profile.no-browser-runtime": Remedy("devices", "setup"),
     "model.shape-required": Remedy(REPEAT, options={"shape": "NAME=1x3x224x224"}),
 }
 """Next steps of errors of the libraries, which know no remedy, by their codes."""

@@ -44,6 +44,12 @@ def test_a_name_and_a_users_file_are_loaded(tmp_path: Path) -> None:
     node = load_profile(str(path))
     assert node.placement == {"hw-raspberrypi5": 1, "GPU": 0.5}
     assert node.remote
+    path.write_text("name: phone\nbrowser: true\nwait_minutes: 3\n")
+    phone = load_profile(str(path))
+    assert phone == HardwareProfile("phone", browser=True, provider="wasm")
+    assert phone.remote
+    assert not phone.on_cpu
+    assert "browser" not in HardwareProfile("mine").to_json()  # stored profiles of before are equal
 
 
 VALUE, KEY, YAML = "profile.invalid-value", "profile.unknown-key", "profile.not-yaml"
@@ -57,6 +63,9 @@ VALUE, KEY, YAML = "profile.invalid-value", "profile.unknown-key", "profile.not-
         ("name: a\nthreads: two\n", VALUE, ["threads", "from 1 to 1024", "'two' (str)"]),
         ("name: a\nthreads: true\n", VALUE, ["threads", "True (bool)"]),
         ("name: a\nbatch_size: 0\n", VALUE, ["batch_size", "from 1", "0 (int)"]),
+        ("name: a\nbrowser: 1\n", VALUE, ["browser", "true or false", "1 (int)"]),
+        ("name: a\nbrowser: true\nprovider: CPUExecutionProvider\n", VALUE, ["wasm or webgpu"]),
+        ("name: a\nbrowser: true\nruntime: openvino\n", VALUE, ["runtime"]),
         ("name: a\nplacement: hw-x\n", VALUE, ["placement", "'hw-x' (str)"]),
         ("name: a\nplacement: {hw-x: 0}\n", VALUE, ["placement", "above 0", "{'hw-x': 0} (dict)"]),
         ("name: a\nplacement: {hw-x: .inf}\n", VALUE, ["placement"]),

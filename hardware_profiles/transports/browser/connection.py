@@ -195,7 +195,7 @@ def _invitation(server: BrowserServer, name: str, code: str) -> str:
     if not server.secure:
         lines.append(
             "  browsers measure at secure addresses only: set NAS_BROWSER_TLS to a file with a certificate and its key; "
-            f"for a trial, start Chrome with --unsafely-treat-insecure-origin-as-secure={server.address}"
+            f"for a trial, start Chrome with `--unsafely-treat-insecure-origin-as-secure={server.address}`"
         )
     try:
         import segno

@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def installed_folder() -> Path:
     """
     if missing := [name for name in FILES if not (folder() / name).is_file()]:
         message = f"measuring in a browser needs ONNX Runtime Web {VERSION}, and {folder()} has no {missing[0]}"
-        raise ProfileError(f"{message}; fetch it with `nas devices setup`", code="profile.no-browser-runtime")
+        raise ProfileError(f"{message}; fetch it first", code="profile.no-browser-runtime")
     return folder()
 
 
@@ -67,7 +68,7 @@ def install(archive: Path | None = None) -> Path:
     if base64.b64encode(hashlib.sha512(content).digest()).decode() != _INTEGRITY:
         where = archive or f"onnxruntime-web {VERSION} of the registry"
         message = f"{where}: its SHA-512 is not that of onnxruntime-web {VERSION}; nothing was installed"
-        raise ProfileError(message, code="profile.no-browser-runtime")
+        raise ProfileError(message, code="profile.browser-download")
     target = folder()
     target.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=BytesIO(content)) as files:
@@ -83,9 +84,9 @@ def install(archive: Path | None = None) -> Path:
 def _fetched() -> bytes:
     if npm := shutil.which("npm"):
         with tempfile.TemporaryDirectory() as scratch:
-            command = [npm, "pack", f"onnxruntime-web@{VERSION}", "--silent"]
-            packed = subprocess.run(command, cwd=scratch, capture_output=True, check=False, timeout=_SECONDS)
-            if packed.returncode == 0:
+            command = [npm, "pack", f"onnxruntime-web@{VERSION}"]
+            with suppress(subprocess.SubprocessError):  # the registry is asked without npm, then
+                subprocess.run(command, cwd=scratch, capture_output=True, check=True, timeout=_SECONDS)
                 return next(Path(scratch).glob("*.tgz")).read_bytes()
     try:
         with urllib.request.urlopen(_ADDRESS, timeout=_SECONDS) as response:
@@ -93,8 +94,8 @@ def _fetched() -> bytes:
             return content
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        advice = f"on a machine with network, run `npm pack onnxruntime-web@{VERSION}`, and give the file here with --archive"
+        advice = f"run `npm pack onnxruntime-web@{VERSION}` on a machine with network, and give the archive"
         raise ProfileError(
             f"onnxruntime-web {VERSION} cannot be fetched from npm ({reason}); {advice}",
-            code="profile.no-browser-runtime",
+            code="profile.browser-download",
         ) from None
