@@ -98,7 +98,7 @@ def measure_together(
     check_precision(precision, chosen.provider, chosen.runtime)
     paths = [Path(model) for model in models]
     deployments = [_deployment(path, chosen, shapes or {}, precision) for path in paths]
-    with open_profiler(chosen, seed=SEED, await_first=False, on_wait=on_wait, energy=energy) as profiler:
+    with open_profiler(chosen, seed=SEED, await_first=chosen.browser, on_wait=on_wait, energy=energy) as profiler:
         if len(list(batches_of(deployments, profiler.batch_bytes))) > 1:
             raise ModelError(
                 f"{len(paths)} models are too many, or together too large, to be measured in the same rounds; expected at "
