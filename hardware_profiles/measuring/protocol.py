@@ -89,15 +89,22 @@ class Clock:
     Attributes:
         threads: Number of threads that compute.
         on_cpu: True if the calling threads compute. If they wait for a device, their CPU time is not the latency.
+        has_cpu_time: False if the threads' CPU times are unknown, as in a browser.
     """
 
     threads: int = 1
     on_cpu: bool = True
+    has_cpu_time: bool = True
 
     @property
     def name(self) -> str:
         """``thread-cpu``, which excludes the time of other processes, for one computing thread, else ``wall``."""
-        return "thread-cpu" if self.threads == 1 and self.on_cpu else "wall"
+        return "thread-cpu" if self.paced and self.has_cpu_time else "wall"
+
+    @property
+    def paced(self) -> bool:
+        """True if the pace is divided out: one thread computes, and waits for nothing but the processor, as the sentinels do."""
+        return self.threads == 1 and self.on_cpu
 
     def floors(self, rounds: Rounds) -> Floats:
         """Each round's fastest run in milliseconds, (n_rounds,).
@@ -194,21 +201,21 @@ def estimate(rounds: Rounds, clock: Clock, pace: Pace, *, scattered: float = 0.0
     """Ranking latency of an entry: a quantile of its rounds' fastest runs at the machine's usual speed, by thread CPU time if
     one thread computes.
 
-    The wall clock is not divided by the pace, and by how much the session was slower or faster than usual is an error. Where
+    Times of several threads or of a device are not divided by the pace, and by how much the session was slower or faster than usual is an error. Where
     most of its runs were interrupted, the value is an upper bound, and the error reaches down to what may be true.
 
     Args:
         pace: Pace of the whole session; an entry may have left before its last rounds.
         scattered: share of a large model that is not in huge pages.
     """
-    (value, own_error), lost, on_cpu = _level(rounds, clock, pace), clock.lost(rounds), clock.name == "thread-cpu"
+    (value, own_error), lost, paced = _level(rounds, clock, pace), clock.lost(rounds), clock.paced
     error = math.hypot(
         _BASE_ERROR + _LOAD_ERROR * pace.other_load,
         pace.usual.error + _REFERENCE_ERROR * pace.usual.other_load,
         own_error,
-        (_SPREAD_ERROR if on_cpu else _WALL_SPREAD_ERROR) * pace.spread,
-        (_SHIFT_ERROR if on_cpu else 1.0) * pace.shift(value),
-        0.0 if on_cpu else _INTERRUPTED_ERROR * lost**_INTERRUPTED_POWER,
+        (_SPREAD_ERROR if paced else _WALL_SPREAD_ERROR) * pace.spread,
+        (_SHIFT_ERROR if paced else 1.0) * pace.shift(value),
+        0.0 if clock.name == "thread-cpu" else _INTERRUPTED_ERROR * lost**_INTERRUPTED_POWER,
         _SCATTERED_ERROR * scattered,
     )
     wall = np.concatenate(rounds.wall_ms)
@@ -235,7 +242,7 @@ def _level(rounds: Rounds, clock: Clock, pace: Pace) -> tuple[float, float]:
     binomial count."""
     floors = np.log(clock.floors(rounds))
     n = len(floors)
-    if clock.name == "thread-cpu":
+    if clock.paced:
         floors = floors - pace.slowdown_at(float(np.exp(np.median(floors))))[:n]
     ranks = np.sort(floors)
     quantile = max(_LEAST_QUANTILE, QUANTILE * min(1.0, clock.undisturbed(rounds) / _SELDOM) ** 2)

@@ -90,7 +90,7 @@ def results(
 
 def clock_of(profile: HardwareProfile) -> Clock:
     """The time of a run that is the profile's latency."""
-    return Clock(profile.threads, profile.on_cpu)
+    return Clock(profile.threads, profile.on_cpu or profile.provider == "wasm", has_cpu_time=not profile.browser)
 
 
 def _session_noise(session: Session, pace: Pace, speed: Speed, clock: Clock) -> _SessionNoise:

@@ -106,6 +106,17 @@ def test_a_session_that_was_slower_throughout_has_a_value_at_the_usual_speed_and
     assert (wall.floor_ms, wall.error) == (pytest.approx(2.2), pytest.approx(np.hypot(0.014, 0.1)))
 
 
+def test_the_wall_clock_of_one_thread_without_cpu_time_is_given_at_the_usual_speed() -> None:
+    """As in a browser: the pace is divided out, and interrupted runs are an error, since no CPU time replaces them."""
+    page, slower = Clock(has_cpu_time=False), Pace(np.log([[1.0], [1.2], [1.1]]) * np.ones(5), USUAL)
+    calm = estimate(rounds([[2.2]] * 5), page, slower)
+    assert (page.name, calm.floor_ms) == ("wall", pytest.approx(2.0))
+    assert calm.error == pytest.approx(np.hypot(0.014, 0.4 * 0.1))
+    half = estimate(rounds([[2.2, 4.4]] * 5, switches=1), page, slower)
+    assert (half.floor_ms, half.preempted_share) == (pytest.approx(2.0), 0.5)
+    assert half.error == pytest.approx(np.hypot(calm.error, 0.8 * 0.5**2))
+
+
 def test_the_more_runs_are_interrupted_the_nearer_is_the_latency_to_the_fastest_round() -> None:
     ragged = [[1.0 + i / 100] * 4 for i in range(11)]
 
