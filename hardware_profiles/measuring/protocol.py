@@ -103,7 +103,7 @@ class Clock:
 
     @property
     def paced(self) -> bool:
-        """True if the pace is divided out: one thread computes, and waits for nothing but the processor, as the sentinels do."""
+        """True if the pace is divided out: one thread computes, and waits for the processor alone, as the sentinels do."""
         return self.threads == 1 and self.on_cpu
 
     def floors(self, rounds: Rounds) -> Floats:
@@ -201,8 +201,9 @@ def estimate(rounds: Rounds, clock: Clock, pace: Pace, *, scattered: float = 0.0
     """Ranking latency of an entry: a quantile of its rounds' fastest runs at the machine's usual speed, by thread CPU time if
     one thread computes.
 
-    Times of several threads or of a device are not divided by the pace, and by how much the session was slower or faster than usual is an error. Where
-    most of its runs were interrupted, the value is an upper bound, and the error reaches down to what may be true.
+    Times of several threads or of a device are not divided by the pace, and by how much the session was slower or faster than
+    usual is an error. Where most of its runs were interrupted, the value is an upper bound, and the error reaches down to what
+    may be true.
 
     Args:
         pace: Pace of the whole session; an entry may have left before its last rounds.
