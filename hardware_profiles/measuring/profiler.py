@@ -32,6 +32,8 @@ MEMORY_SHARE = 12
 The runtime needs up to 2.7 times the size."""
 MAX_DEATHS = 6
 """Consecutive deaths without a suspected model after which the machine is to blame."""
+MAX_LOST_PAGES = 100
+"""The same for a browser's page that is closed, reloaded or hidden, which people do."""
 MAX_KILLERS = 3
 """If all models of a batch kill the worker, and they are more than this, the machine is to blame."""
 LOCK = "hardware-profiles"
@@ -239,9 +241,10 @@ class WorkerProfiler:
     def _count_death(self, death: WorkerDiedError) -> None:
         """Counts deaths without a suspected model; too many of these are an error."""
         self._unexplained_deaths += not death.suspects
-        if self._unexplained_deaths >= MAX_DEATHS:
+        limit = MAX_LOST_PAGES if self._profile.browser and isinstance(death, ConnectionLostError) else MAX_DEATHS
+        if self._unexplained_deaths >= limit:
             self._unexplained_deaths = 0  # the next call starts anew
-            raise _unstable(f"{death}, {MAX_DEATHS} times in a row") from death
+            raise _unstable(f"{death}, {limit} times in a row") from death
 
 
 def _unstable(fault: str) -> WorkerError:
