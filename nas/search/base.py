@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.problem.pareto import Array
@@ -66,7 +67,8 @@ class SearchAlgorithm(Protocol):
     """Proposes architectures and learns from their measurements; does no I/O.
 
     The same seed and history give the same asks in any process. The loop measures the smallest and the largest
-    architecture first and passes them to `tell` before the first `ask`. Algorithms without models inherit `fits`.
+    architecture first and passes them to `tell` before the first `ask`, unless this takes ``pending`` (see
+    `AsynchronousAlgorithm`). Algorithms without models inherit `fits`.
     """
 
     @abstractmethod
@@ -80,11 +82,12 @@ class SearchAlgorithm(Protocol):
 
     @abstractmethod
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learns from the evaluations of the last ask, in the order asked; values that failed are NaN.
+        """Learns from evaluations of what was asked for; values that failed are NaN.
 
         Args:
-            evaluations: One evaluation for each architecture of the last ask; before the first ask, those of the smallest, the
-                largest and the known architectures. Each has all objectives and constrained metrics.
+            evaluations: One evaluation for each architecture of the last ask, in the order asked; before the first ask, those
+                of the smallest, the largest and the known architectures. In an asynchronous search, one that arrived. Each
+                has all objectives and constrained metrics.
         """
         ...
 
@@ -118,3 +121,57 @@ class SearchAlgorithm(Protocol):
         ``generations``, ``bred`` (networks of all generations) and ``candidates`` (different unknown ones), whole numbers.
         """
         return {}
+
+
+class AsynchronousAlgorithm(SearchAlgorithm, Protocol):
+    """An algorithm that can be asked while architectures are evaluated: its `ask` and `replay` take ``pending``.
+
+    Where no more than these are to be evaluated for now, `ask` may return none although the space is not used up.
+    """
+
+    @abstractmethod
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
+        """Up to `n` architectures to evaluate next, see `SearchAlgorithm.ask`.
+
+        Args:
+            n: Largest number of architectures to return, at least 1.
+            pending: The architectures that are being evaluated, in the order asked. Those that no ask returned are the
+                smallest, the largest and the known ones.
+        """
+        ...
+
+    @abstractmethod
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
+        """Continues as if `ask` had returned recorded architectures with these pending, see `SearchAlgorithm.replay`."""
+        ...
+
+
+class WrappedAlgorithm(SearchAlgorithm, Protocol):
+    """An algorithm around another one, which decides what both can do."""
+
+    inner: SearchAlgorithm
+
+
+def as_asynchronous(algorithm: SearchAlgorithm) -> AsynchronousAlgorithm | None:
+    """The algorithm, if it can be asked while architectures are evaluated; else None, and it is asked for batches."""
+    innermost = algorithm
+    while (inner := getattr(innermost, "inner", None)) is not None:
+        innermost = inner
+    takes_pending = all(
+        "pending" in inspect.signature(method).parameters for method in (innermost.ask, innermost.replay)
+    )
+    return cast(AsynchronousAlgorithm, algorithm) if takes_pending else None
+
+
+def asked(algorithm: SearchAlgorithm, n: int, pending: Sequence[Architecture]) -> list[Architecture]:
+    """What an algorithm asks for; with pending architectures it must be an asynchronous one."""
+    return cast(AsynchronousAlgorithm, algorithm).ask(n, pending=pending) if pending else algorithm.ask(n)
+
+
+def replayed(
+    algorithm: SearchAlgorithm, recorded: Sequence[Architecture], pending: Sequence[Architecture]
+) -> list[Architecture]:
+    """What an algorithm would have asked for; with pending architectures it must be an asynchronous one."""
+    if pending:
+        return cast(AsynchronousAlgorithm, algorithm).replay(recorded, pending=pending)
+    return algorithm.replay(recorded)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.base import SearchAlgorithm
+from nas.search.base import AsynchronousAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.problem.constraints import violations
 from nas.search.problem.objectives import Constraint, Evaluation, Objective, minimised
@@ -95,7 +95,7 @@ class History:
         return values, np.array([violation for _, violation in rows], dtype=np.float64)
 
 
-class HistorySearch(SearchAlgorithm):
+class HistorySearch(AsynchronousAlgorithm):
     """An algorithm whose asks are a function of the seed and the history, so that `replay` computes nothing.
 
     Subclasses propose architectures; where they propose too few, random ones complete the batch.
@@ -116,8 +116,9 @@ class HistorySearch(SearchAlgorithm):
         self._genes = GeneRows(space)
         self._history = History(objectives, constraints)
 
-    def ask(self, n: int) -> list[Architecture]:
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
+        self._history.known.update(pending)
         rng = np.random.default_rng([self._seed, len(self._history.known)])
         proposed = self._propose(n, rng)
         proposed += draw_unknown(self._genes, {*self._history.known, *proposed}, n - len(proposed), rng)
@@ -132,9 +133,9 @@ class HistorySearch(SearchAlgorithm):
         """Replaces values in the history."""
         self._history.add(evaluations)
 
-    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Returns `recorded`, which is known from now on."""
-        self._history.known.update(recorded)
+        self._history.known.update([*pending, *recorded])
         return list(recorded)
 
     def _propose(self, n: int, rng: np.random.Generator) -> list[Architecture]:

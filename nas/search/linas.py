@@ -13,7 +13,7 @@ from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
-from nas.search.base import SearchAlgorithm
+from nas.search.base import AsynchronousAlgorithm
 from nas.search.evolution.breeding import evolve, linas_operators
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
@@ -34,7 +34,7 @@ _RESTARTS = 3
 """Inner searches in a row that may find only known architectures before random ones are drawn."""
 
 
-class LINAS(SearchAlgorithm):
+class LINAS(AsynchronousAlgorithm):
     """Lightweight iterative neural architecture search (Cummings et al. 2022, arXiv 2205.10358).
 
     The first loop is random, with the smallest and the largest architecture. Each later loop fits a predictor for each
@@ -75,8 +75,9 @@ class LINAS(SearchAlgorithm):
         self._values: dict[str, dict[Architecture, float]] = {m.name: {} for m in self._metrics}
         self._queue: list[Architecture] = []
 
-    def ask(self, n: int) -> list[Architecture]:
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """The rest of the loop, up to `n` unknown architectures; none when the space is used up."""
+        self._history.known.update(pending)
         queue = [a for a in self._queue if a not in self._history.known] or self._loop(n)
         proposed, self._queue = queue[:n], queue[n:]
         self._history.known.update(proposed)
@@ -91,9 +92,9 @@ class LINAS(SearchAlgorithm):
                     if not math.isnan(value := evaluation.value(metric)):
                         self._values[metric.name][evaluation.architecture] = value
 
-    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Searches again, so that the rest of the loop is known; the recorded architectures replace those found."""
-        again = self.ask(len(recorded))
+        again = self.ask(len(recorded), pending=pending)
         self._history.replace(again, recorded)
         return again
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import optuna
 
-from nas.search.base import SearchAlgorithm
+from nas.search.base import AsynchronousAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
 from nas.search.problem.objectives import Constraint, Evaluation, Objective
@@ -26,7 +26,7 @@ _TRIES = 10
 """Known architectures in a row that a sampler may propose before random ones are drawn."""
 
 
-class OptunaSearch(SearchAlgorithm):
+class OptunaSearch(AsynchronousAlgorithm):
     """A sampler of Optuna (Akiba et al. 2019, arXiv 1907.10902): `SAMPLERS`.
 
     Every gene is a parameter of every trial, also for inactive choices, since samplers model only parameters that all
@@ -60,8 +60,9 @@ class OptunaSearch(SearchAlgorithm):
             directions = ["minimize"] * len(objectives)
             self._study = optuna.create_study(sampler=SAMPLERS[sampler](seed), directions=directions)
 
-    def ask(self, n: int) -> list[Architecture]:
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
+        self._history.known.update(pending)
         proposed: list[Architecture] = []
         tries = _TRIES
         with quiet(), one_thread():
@@ -93,9 +94,9 @@ class OptunaSearch(SearchAlgorithm):
                 trial = self._open.pop(architecture, None)
                 self._close(self._trial_of(architecture) if trial is None else trial, architecture)
 
-    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Asks again, and opens trials for the recorded architectures in place of those proposed now."""
-        again = self.ask(len(recorded))
+        again = self.ask(len(recorded), pending=pending)
         with quiet():
             for stray in [a for a in again if a not in recorded]:
                 self._history.known.remove(stray)

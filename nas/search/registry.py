@@ -12,7 +12,7 @@ from nas.errors import NasError, PluginError
 from nas.plugins import Kind, PluginRef, calling, check, construct, find, load, of_object
 from nas.plugins.parts import require
 from nas.search.algorithms import ALGORITHMS, load_part, predictor_fault
-from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.base import SearchAlgorithm, SearchProblem, WrappedAlgorithm, asked, replayed
 from nas.search.budgets.solved_start import SolvedStart
 from nas.search.named_predictors import find_predictor, plugin_of
 from nas.search.problem.objectives import Evaluation
@@ -134,15 +134,16 @@ def _plugin_algorithm(
     return CheckedAlgorithm(ref, implementation, problem.space)
 
 
-class CheckedAlgorithm(SearchAlgorithm):
+class CheckedAlgorithm(WrappedAlgorithm):
     """An algorithm whose answers are checked; what it raises names the plug-in."""
 
     def __init__(self, ref: PluginRef, inner: SearchAlgorithm, space: SearchSpace) -> None:
-        self._ref, self._inner, self._space = ref, inner, space
+        self._ref, self.inner, self._space = ref, inner, space
         self._proposed = {space.smallest, space.largest}
 
-    def ask(self, n: int) -> list[Architecture]:
-        proposed = self._architectures("ask", lambda: self._inner.ask(n))
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
+        self._proposed.update(pending)
+        proposed = self._architectures("ask", lambda: asked(self.inner, n, pending))
         if len(proposed) > n:
             raise self._wrong("ask", f"expected at most {n} architectures, got {len(proposed)}")
         if repeated := [a.key for i, a in enumerate(proposed) if a in self._proposed or a in proposed[:i]]:
@@ -153,19 +154,19 @@ class CheckedAlgorithm(SearchAlgorithm):
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         self._proposed.update(evaluation.architecture for evaluation in evaluations)
         with calling(self._ref, "tell"):
-            self._inner.tell(evaluations)
+            self.inner.tell(evaluations)
 
     def correct(self, evaluations: Sequence[Evaluation]) -> None:
         with calling(self._ref, "correct"):
-            self._inner.correct(evaluations)
+            self.inner.correct(evaluations)
 
-    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
-        self._proposed.update(recorded)
-        return self._architectures("replay", lambda: self._inner.replay(recorded))
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
+        self._proposed.update([*pending, *recorded])
+        return self._architectures("replay", lambda: replayed(self.inner, recorded, pending))
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         with calling(self._ref, "fits"):
-            models = self._inner.fits()
+            models = self.inner.fits()
         if not isinstance(models, Mapping):
             raise self._wrong("fits", f"expected a mapping from objectives to models, got {type(models).__name__}")
         return models

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.search.base import SearchAlgorithm
+from nas.search.base import SearchAlgorithm, WrappedAlgorithm, asked, replayed
 from nas.search.problem.constraints import violations
 from nas.search.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.search.problem.pareto import Array, non_dominated
@@ -85,43 +85,45 @@ def _available(objective: Objective, names: Sequence[str]) -> Objective | None:
     return Objective(same_metric[0], objective.unit, objective.goal) if same_metric else None
 
 
-class WarmStarted(SearchAlgorithm):
+class WarmStarted(WrappedAlgorithm):
     """Another algorithm that first asks for what other runs found promising; it may learn from their values by itself."""
 
     def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture]) -> None:
-        self._inner = inner
+        self.inner = inner
         self._remaining = dict.fromkeys(first)
 
-    def ask(self, n: int) -> list[Architecture]:
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """The remaining first architectures, then those that the inner algorithm asks for."""
+        self._forget(pending)
         if first := list(self._remaining)[:n]:
             self._forget(first)
-            self._inner.replay(first)  # it knows them now, and asks for others
-        return first + self._inner.ask(n - len(first)) if len(first) < n else first
+            replayed(self.inner, first, pending)  # it knows them now, and asks for others
+        return first + asked(self.inner, n - len(first), pending) if len(first) < n else first
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Passes the evaluations on."""
         self._forget([e.architecture for e in evaluations])
-        self._inner.tell(evaluations)
+        self.inner.tell(evaluations)
 
     def correct(self, evaluations: Sequence[Evaluation]) -> None:
         """Passes the evaluations on."""
-        self._inner.correct(evaluations)
+        self.inner.correct(evaluations)
 
-    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Returns the architectures that this version would have asked for."""
+        self._forget(pending)
         first = list(self._remaining)[: len(recorded)]
         again = list(first)
         if first:
-            self._inner.replay(recorded[: len(first)])
+            replayed(self.inner, recorded[: len(first)], pending)
         if remaining := recorded[len(first) :]:
-            again += self._inner.replay(remaining)
+            again += replayed(self.inner, remaining, pending)
         self._forget([*first, *recorded])
         return again
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """Those of the inner algorithm."""
-        return self._inner.fits()
+        return self.inner.fits()
 
     def _forget(self, architectures: Sequence[Architecture]) -> None:
         for architecture in architectures:

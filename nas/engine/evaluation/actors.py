@@ -117,6 +117,8 @@ class ActorPool(Generic[TaskT, ResultT]):
         self._owed: dict[Any, list[Any]] = {}  # by started actor: the answers that it owes, in order
         self._n_tasks: dict[Any, int] = {}  # by started actor: number of tasks that it was given
         self._n_lost, self._ended, self._longest_s = 0, -math.inf, 0.0
+        self._waiting: list[_Try[TaskT]] = []  # the next one last
+        self._n_slots, self._counted = 0, -math.inf
 
     def run(self, tasks: Sequence[TaskT]) -> Iterator[Outcome[TaskT, ResultT]]:
         """One outcome per task, as each is done, in any order.
@@ -126,35 +128,71 @@ class ActorPool(Generic[TaskT, ResultT]):
         Raises:
             EvaluationError: there was no CPU at all for a minute, or actors cannot start.
         """
-        waiting = [_Try(task) for task in reversed(tasks)]
+        self._waiting = [_Try(task) for task in reversed(tasks)]
         if self._running or time.monotonic() > self._ended + _LOOK_S:
             self._check_idle_actors()
-        while waiting or self._running or self._starting:
-            self._start(len(waiting))
-            self._hand_out(waiting)
-            done, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=self._until_overdue())
-            for answer in done or self._overdue():
-                if answer in self._starting:
-                    self._admit(answer)
-                    continue
-                if (outcome := self._finish(self._first(answer), waiting)) is not None:
-                    yield outcome
+        while self._waiting or self._running or self._starting:
+            yield from self._next_outcomes()
         self._ended = time.monotonic()
+
+    def slots(self) -> int:
+        """Actors that there are, or for which CPUs are free; twice as many where tasks are so short that they are queued."""
+        if self._workers == 1:
+            return 0
+        if time.monotonic() > self._counted + _LOOK_S:
+            self._n_slots, self._counted = len(self._nodes) + max(0, self._free_cpus()), time.monotonic()
+        n_actors = max(1, self._n_slots)
+        return self._depth * (n_actors if self._workers is None else min(n_actors, self._workers))
+
+    def start(self, task: TaskT) -> None:
+        self._waiting.insert(0, _Try(task))
+
+    def finished(self) -> Sequence[Outcome[TaskT, ResultT]]:
+        """The outcomes of tasks that were started: waits for at least one; none if nothing was started.
+
+        Raises as `run`.
+        """
+        while self._waiting or self._running:
+            if outcomes := self._next_outcomes():
+                self._ended = time.monotonic()
+                return outcomes
+        return []
+
+    def _next_outcomes(self) -> list[Outcome[TaskT, ResultT]]:
+        """Gives out tasks, and waits for an answer or for the next look; returns the outcomes of all that have answered."""
+        self._start(len(self._waiting))
+        self._hand_out(self._waiting)
+        awaited = [*self._running, *self._starting]
+        done, others = ray.wait(awaited, num_returns=1, timeout=self._until_overdue())
+        if done and others:
+            done += ray.wait(others, num_returns=len(others), timeout=0)[0]
+        outcomes = []
+        for answer in done or self._overdue():
+            if answer in self._starting:
+                self._admit(answer)
+            elif answer in self._running and (outcome := self._finish(self._first(answer))) is not None:
+                outcomes.append(outcome)
+        return outcomes
 
     def close(self) -> None:
         """Ends all actors; idempotent."""
         for actor in list(self._nodes):
             self._drop(actor)
-        self._starting, self._running = {}, {}
+        self._starting, self._running, self._waiting = {}, {}, []
 
     @property
     def limit_s(self) -> float:
         """The time limit of a try now."""
         return _limit_s(self._longest_s) if self._time_limit_s is None else self._time_limit_s
 
+    @property
+    def _depth(self) -> int:
+        """The number of tasks that an actor is given at once."""
+        return _DEPTH if 0 < self._longest_s < _SHORT_S else 1
+
     def _hand_out(self, waiting: list[_Try[TaskT]]) -> None:
         """Gives waiting tasks to idle actors, the last ones first; short tasks also to actors that have one."""
-        for depth in range(1, 1 + (_DEPTH if 0 < self._longest_s < _SHORT_S else 1)):
+        for depth in range(1, 1 + self._depth):
             for i in reversed(range(len(waiting))):
                 if all(len(owed) >= depth for owed in self._owed.values()):
                     break
@@ -185,7 +223,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         first = self._owed[self._running[answer].actor][0]
         return first if first == answer or ray.wait([first], timeout=_LOOK_S)[0] else answer
 
-    def _finish(self, answer: Any, waiting: list[_Try[TaskT]]) -> Outcome[TaskT, ResultT] | None:
+    def _finish(self, answer: Any) -> Outcome[TaskT, ResultT] | None:
         """The outcome of a task that was answered or is overdue, or whose actor died; None where it is retried."""
         running = self._running[answer]
         tried = running.tried
@@ -195,13 +233,13 @@ class ActorPool(Generic[TaskT, ResultT]):
             result = ray.get(answer, timeout=0)
         except GetTimeoutError:
             failure = f"it took longer than the limit of {self.limit_s:.3g} s (`time_limit_s` sets it)"
-            waiting += self._lose(answer)
+            self._waiting += self._lose(answer)
         except RayTaskError as error:  # raised by the worker, which lives
             failure = _last_line(error)
             self._end_task(answer)
         except RayError as error:  # the actor died, or its node did
             failure = f"its worker died ({_last_line(error)})"
-            waiting += self._lose(answer)
+            self._waiting += self._lose(answer)
         else:
             self._n_lost = 0
             self._end_task(answer)
@@ -211,7 +249,7 @@ class ActorPool(Generic[TaskT, ResultT]):
                 return Outcome(tried.task, result, "", seconds)
         n_failed = tried.n_failed + 1
         if n_failed < TRIES:
-            waiting.append(_Try(tried.task, n_failed, tried.nodes | {node}))
+            self._waiting.append(_Try(tried.task, n_failed, tried.nodes | {node}))
             return None
         return Outcome(tried.task, result, f"{failure}, the last of {n_failed} tries", seconds)
 

@@ -1,10 +1,10 @@
-"""The protocols of an evaluator, and of the pool of workers that does its tasks."""
+"""The protocols of evaluators, and of the pool of workers that does their tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from nas.search.problem.objectives import Measurement, Request
 
@@ -29,6 +29,27 @@ class Evaluator(Protocol):
         """Ends the processes that it started; idempotent."""
 
 
+class StreamingEvaluator(Evaluator, Protocol):
+    """An evaluator to which candidates can be given one by one, while it evaluates others."""
+
+    def slots(self) -> int:
+        """The number of candidates that it evaluates at once now; 0 where it is always given batches."""
+
+    def start(self, requests: Sequence[Request]) -> None:
+        """Begins to measure metrics, all of one architecture."""
+
+    def arrived(self) -> Sequence[Measurement]:
+        """The measurements that arrived since the last call, at least one of what was started: waits for it.
+
+        Raises as `evaluate`.
+        """
+
+
+def slots_of(evaluator: Evaluator) -> int:
+    """The slots of a streaming evaluator; 0 of any other one."""
+    return cast(StreamingEvaluator, evaluator).slots() if hasattr(evaluator, "slots") else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[TaskT, ResultT]):
     """A task's result, or why there is none.
@@ -48,7 +69,16 @@ class Pool(Protocol[TaskT, ResultT]):
     """Does tasks by workers: one after another in this process, or spread over processes."""
 
     def run(self, tasks: Sequence[TaskT]) -> Iterator[Outcome[TaskT, ResultT]]:
-        """One outcome a task, as each is done, in any order."""
+        """One outcome a task, as each is done, in any order; nothing else may have been started."""
+
+    def slots(self) -> int:
+        """The number of tasks that it does at once now, at least 1; 0 where it never does more than one."""
+
+    def start(self, task: TaskT) -> None:
+        """Adds a task to those that wait for a worker."""
+
+    def finished(self) -> Sequence[Outcome[TaskT, ResultT]]:
+        """The outcomes of tasks that were started: waits for at least one; none if nothing was started."""
 
     def close(self) -> None:
         """Ends the processes that it started; idempotent."""
@@ -59,9 +89,22 @@ class InlinePool(Generic[TaskT, ResultT]):
 
     def __init__(self, worker: Callable[[TaskT], ResultT]) -> None:
         self._worker = worker
+        self._waiting: list[TaskT] = []
 
     def run(self, tasks: Sequence[TaskT]) -> Iterator[Outcome[TaskT, ResultT]]:
         return (Outcome(task, self._worker(task)) for task in tasks)
+
+    def slots(self) -> int:
+        return 0
+
+    def start(self, task: TaskT) -> None:
+        self._waiting.append(task)
+
+    def finished(self) -> Sequence[Outcome[TaskT, ResultT]]:
+        if not self._waiting:
+            return []
+        task = self._waiting.pop(0)
+        return [Outcome(task, self._worker(task))]
 
     def close(self) -> None:
         """Nothing was started."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
-from nas.engine.evaluation.base import Evaluator
+from nas.engine.evaluation.base import Evaluator, StreamingEvaluator, slots_of
 from nas.errors import EvaluationError
 from nas.search.problem.objectives import Measurement, Request, Status
 
@@ -45,6 +46,8 @@ class CachedEvaluator:
         self._inner, self._lookup, self._keep = inner, lookup, keep
         self._replay_failures = replay_failures
         self._n_calls: dict[Request, int] = {}
+        self._ready: list[Measurement] = []
+        self._last_attempts: dict[Request, Measurement] = {}
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         """One measurement a request, the known ones first; one asked twice is measured once and answered twice.
@@ -55,22 +58,55 @@ class CachedEvaluator:
         times: dict[Request, int] = {}
         for request in requests:
             times[request] = times.get(request, 0) + 1
-        recorded = self._lookup(list(times)) if times else {}
-        known_answers: dict[Request, Measurement] = {}
-        for request in times:
-            call = self._n_calls.get(request, 0) + 1
-            answers = self._answers(recorded.get(request, ()))
-            if call <= len(answers):
-                known_answers[request] = answers[call - 1]
-        self._count(times)
-        missing = [request for request in times if request not in known_answers]
-        if isinstance(self._inner, CachedEvaluator):
-            self._inner._count(known_answers)
+        known_answers, missing = self._looked_up(list(times))
         for request, count in times.items():
             if request in known_answers:
                 yield from [known_answers[request]] * count
         if missing:
-            yield from self._measure(missing, times, recorded)
+            yield from self._measure(missing, times)
+
+    def slots(self) -> int:
+        """The slots of the inner evaluator."""
+        return slots_of(self._inner)
+
+    def start(self, requests: Sequence[Request]) -> None:
+        """Begins to measure what is not known of a candidate, which the inner evaluator must be able to."""
+        known_answers, missing = self._looked_up(requests)
+        self._ready += known_answers.values()
+        if missing:
+            cast(StreamingEvaluator, self._inner).start(missing)
+
+    def arrived(self) -> Sequence[Measurement]:
+        """Measurements that arrived, the known ones first; waits for at least one."""
+        if self._ready:
+            ready, self._ready = self._ready, []
+            return ready
+        return [self._kept(answer) for answer in cast(StreamingEvaluator, self._inner).arrived()]
+
+    def _looked_up(self, requests: Sequence[Request]) -> tuple[dict[Request, Measurement], list[Request]]:
+        """The recorded answers to calls of different requests, which are counted, and the requests without one."""
+        recorded = self._lookup(requests) if requests else {}
+        known_answers: dict[Request, Measurement] = {}
+        for request in requests:
+            call = self._n_calls.get(request, 0) + 1
+            attempts = recorded.get(request, ())
+            answers = self._answers(attempts)
+            if call <= len(answers):
+                known_answers[request] = answers[call - 1]
+            elif attempts:
+                self._last_attempts[request] = attempts[-1]
+        self._count(requests)
+        if isinstance(self._inner, CachedEvaluator):
+            self._inner._count(known_answers)
+        return known_answers, [request for request in requests if request not in known_answers]
+
+    def _kept(self, answer: Measurement) -> Measurement:
+        """An answer of the inner evaluator as the attempt after the recorded ones, which is kept."""
+        if (last := self._last_attempts.pop(answer.request, None)) is not None:
+            answer = _next_attempt(last, answer)
+        if self._keep is not None:
+            self._keep(answer)
+        return answer
 
     def _count(self, requests: Iterable[Request]) -> None:
         """Counts a call of each request."""
@@ -86,9 +122,7 @@ class CachedEvaluator:
         good = [measurement for measurement in attempts if measurement.status is not Status.FAILED]
         return good or (attempts[-1:] if self._replay_failures else ())
 
-    def _measure(
-        self, missing: list[Request], times: Mapping[Request, int], recorded: Attempts
-    ) -> Iterator[Measurement]:
+    def _measure(self, missing: list[Request], times: Mapping[Request, int]) -> Iterator[Measurement]:
         open_requests, name = dict.fromkeys(missing), type(self._inner).__name__
         for answer in self._inner.evaluate(missing):
             request = answer.request
@@ -98,11 +132,7 @@ class CachedEvaluator:
                     "an evaluator answers each request once"
                 )
             del open_requests[request]
-            if earlier := recorded.get(request):
-                answer = _next_attempt(earlier[-1], answer)
-            if self._keep is not None:
-                self._keep(answer)
-            yield from [answer] * times[request]
+            yield from [self._kept(answer)] * times[request]
         if open_requests:
             raise EvaluationError(
                 f"{name} left {len(open_requests)} of {len(missing)} requests unanswered "

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from nas.engine.evaluation.base import Pool
+from nas.engine.evaluation.base import Outcome, Pool
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.space import Architecture, Option, SearchSpace
 
@@ -111,7 +111,7 @@ def _quoted(value: object) -> str:
 
 
 class FunctionEvaluator:
-    """Measures a candidate by one call of a function that gives all of its metrics; implements `Evaluator`.
+    """Measures a candidate by one call of a function that gives all of its metrics; implements `StreamingEvaluator`.
 
     A call that fails gives a FAILED measurement of each metric, with the traceback in its detail. An error of 0 is
     recorded, since a function returns values alone: values of equal candidates count as different wherever they differ.
@@ -123,18 +123,34 @@ class FunctionEvaluator:
 
     def __init__(self, space: SearchSpace, calls: Pool[Call, CallResult], name: str) -> None:
         self._space, self._calls, self._name = space, calls, name
+        self._wanted: dict[Architecture, list[Request]] = {}
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        wanted: dict[Architecture, list[Request]] = {}
+        self._wanted = {}
         for request in requests:
-            wanted.setdefault(request.architecture, []).append(request)
-        for outcome in self._calls.run(
-            [Call(architecture, self._space.values(architecture)) for architecture in wanted]
-        ):
-            architecture, values = outcome.task
-            lost = f"{self._name}({dict(values)}): {outcome.failure}"
-            result = outcome.result or CallResult(failure=lost, seconds=outcome.seconds)
-            yield from (_measurement(request, result) for request in wanted[architecture])
+            self._wanted.setdefault(request.architecture, []).append(request)
+        for outcome in self._calls.run(list(map(self._call, self._wanted))):
+            yield from self._measurements(outcome)
+
+    def slots(self) -> int:
+        return self._calls.slots()
+
+    def start(self, requests: Sequence[Request]) -> None:
+        architecture = requests[0].architecture
+        self._wanted[architecture] = list(requests)
+        self._calls.start(self._call(architecture))
+
+    def arrived(self) -> Sequence[Measurement]:
+        return [measurement for outcome in self._calls.finished() for measurement in self._measurements(outcome)]
+
+    def _call(self, architecture: Architecture) -> Call:
+        return Call(architecture, self._space.values(architecture))
+
+    def _measurements(self, outcome: Outcome[Call, CallResult]) -> list[Measurement]:
+        architecture, values = outcome.task
+        lost = f"{self._name}({dict(values)}): {outcome.failure}"
+        result = outcome.result or CallResult(failure=lost, seconds=outcome.seconds)
+        return [_measurement(request, result) for request in self._wanted.pop(architecture)]
 
     def close(self) -> None:
         self._calls.close()

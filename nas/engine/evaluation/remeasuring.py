@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from statistics import median
+from typing import cast
 
-from nas.engine.evaluation.base import Evaluator
+from nas.engine.evaluation.base import Evaluator, StreamingEvaluator, slots_of
 from nas.search.problem.objectives import Measurement, Request, Status
 
 MAX_REPETITIONS = 2
@@ -33,6 +34,7 @@ class Remeasuring:
         self._queue: dict[Request, int] = {}  # by the number of repetitions
         self._improved: dict[Request, Measurement] = {}
         self._errors: dict[tuple[str, str | None, str], float] = {}  # of the last call, relative; by `_kind`
+        self._ready: list[Measurement] = []
 
     @property
     def n_uncertain(self) -> int:
@@ -46,6 +48,24 @@ class Remeasuring:
         profiles = {request.profile for request in new} - {None}
         due = [r for r in self._due() if r.profile in profiles and self._queue[r] < MAX_REPETITIONS]
         yield from self._evaluate(new, due[:MAX_AT_ONCE])
+
+    def slots(self) -> int:
+        """The slots of the inner evaluator, which are 0 where measurements can be uncertain."""
+        return slots_of(self._inner)
+
+    def start(self, requests: Sequence[Request]) -> None:
+        """Begins to measure a candidate, which the inner evaluator must be able to."""
+        self._ready += [self._answers[request] for request in requests if request in self._answers]
+        if new := [request for request in requests if request not in self._answers]:
+            cast(StreamingEvaluator, self._inner).start(new)
+
+    def arrived(self) -> Sequence[Measurement]:
+        """Measurements that arrived; waits for at least one."""
+        ready, self._ready = self._ready, []
+        if not ready:
+            ready = list(cast(StreamingEvaluator, self._inner).arrived())
+            self._answers |= {answer.request: answer for answer in ready}
+        return ready
 
     def last(self) -> None:
         """Repeats everything that is still uncertain and may become better, once."""

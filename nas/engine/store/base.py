@@ -185,11 +185,21 @@ class RunStore(Protocol):
             text = f"{self._name}: its description cannot be read ({error!r}); restore a copy, or start a new run"
             raise StoreError(text, code="store.damaged") from error
 
-    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
-        """Records the architectures asked for in a step; `ValueError` unless it is the one after the last, or 0."""
+    def record_ask(
+        self, step: int, architectures: Sequence[Architecture], told: Sequence[Architecture] | None = None
+    ) -> None:
+        """Records the architectures asked for in a step; `ValueError` unless it is the one after the last, or 0.
+
+        Args:
+            told: The architectures whose evaluations the algorithm was told since the ask before, in this order, where others
+                were pending; None where it was told of all.
+        """
 
     def asks(self) -> list[list[Architecture]]:
         """The architectures that were asked for, by step."""
+
+    def told(self) -> list[list[Architecture] | None]:
+        """What each ask was recorded with, by step, see `record_ask`."""
 
     def add(self, measurement: Measurement) -> None:
         """Commits one finite measurement with its samples; a second one of the same request and attempt is ignored."""

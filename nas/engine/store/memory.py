@@ -30,6 +30,7 @@ class MemoryStore(RunStore):
         self._statuses: list[tuple[RunStatus, str, float]] = []
         self._info: dict[str, Any] = {}
         self._asks: list[list[Architecture]] = []
+        self._told: list[list[Architecture] | None] = []
         self._measurements: dict[tuple[Request, int], Measurement] = {}
         self._attempts: dict[Request, list[Measurement]] = {}
         self._fits: dict[tuple[int, str], Fit] = {}
@@ -54,12 +55,18 @@ class MemoryStore(RunStore):
     def _set_values(self, values: Mapping[str, Any]) -> None:
         self._info |= values
 
-    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
+    def record_ask(
+        self, step: int, architectures: Sequence[Architecture], told: Sequence[Architecture] | None = None
+    ) -> None:
         check_step(step, len(self._asks))
         self._asks.append(list(architectures))
+        self._told.append(None if told is None else list(told))
 
     def asks(self) -> list[list[Architecture]]:
         return [list(architectures) for architectures in self._asks]
+
+    def told(self) -> list[list[Architecture] | None]:
+        return [None if architectures is None else list(architectures) for architectures in self._told]
 
     def add(self, measurement: Measurement) -> None:
         stored = storable(measurement)

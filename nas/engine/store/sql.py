@@ -184,16 +184,26 @@ class SqlStore(RunStore):
         connection.execute(insert(tables.info), [{"name": name, "value": values[name]} for name in values])
 
     @_writes
-    def record_ask(self, connection: Connection, step: int, architectures: Sequence[Architecture]) -> None:
-        keys = [architecture.key for architecture in architectures]
+    def record_ask(
+        self,
+        connection: Connection,
+        step: int,
+        architectures: Sequence[Architecture],
+        told: Sequence[Architecture] | None = None,
+    ) -> None:
+        asked = [architecture.key for architecture in architectures]
+        keys = asked if told is None else {"asked": asked, "told": [architecture.key for architecture in told]}
         last: int | None = connection.execute(select(func.max(tables.asks.c.step))).scalar_one()
         check_step(step, 0 if last is None else last + 1)
         connection.execute(insert(tables.asks).values(step=step, architectures=keys, time=self._clock()))
 
     @_reads
     def asks(self, connection: Connection) -> list[list[Architecture]]:
-        rows = connection.execute(select(tables.asks.c.architectures).order_by(tables.asks.c.step))
-        return [[Architecture.parse(key) for key in keys] for (keys,) in rows]
+        return [_parsed(keys["asked"] if isinstance(keys, dict) else keys) for keys in _asked(connection)]
+
+    @_reads
+    def told(self, connection: Connection) -> list[list[Architecture] | None]:
+        return [_parsed(keys["told"]) if isinstance(keys, dict) else None for keys in _asked(connection)]
 
     @_writes
     def add(self, connection: Connection, measurement: Measurement) -> None:
@@ -303,3 +313,12 @@ class SqlStore(RunStore):
     @_writes
     def _insert(self, connection: Connection, /, table: Table, **values: Any) -> None:
         connection.execute(insert(table).values(**values))
+
+
+def _asked(connection: Connection) -> list[Any]:
+    """The stored keys of each ask, by step."""
+    return list(connection.execute(select(tables.asks.c.architectures).order_by(tables.asks.c.step)).scalars())
+
+
+def _parsed(keys: Sequence[str]) -> list[Architecture]:
+    return [Architecture.parse(key) for key in keys]

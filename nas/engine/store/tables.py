@@ -38,6 +38,7 @@ asks = Table(
     "asks",
     METADATA,
     Column("step", Integer, primary_key=True, autoincrement=False),
+    # A list of keys; where others were pending, {"asked": keys, "told": keys of what was told since the ask before}.
     Column("architectures", JSON, nullable=False),
     Column("time", Double, nullable=False),
 )

@@ -170,12 +170,25 @@ class ProcessPool:
         self._name, self._n, self._limit_s = name_of(function), workers, time_limit_s or math.inf
         self._call = partial(checked_call, function, metrics)
         self._workers: list[_Worker] = []
+        self._waiting: deque[Call] = deque()
 
     def run(self, tasks: Sequence[Call]) -> Iterator[Outcome[Call, CallResult]]:
         """One outcome per call, as each is done, in any order."""
-        waiting = deque(tasks)
-        while waiting or any(worker.call for worker in self._workers):
-            self._hand_out(waiting)
+        self._waiting = deque(tasks)
+        while outcomes := self.finished():
+            yield from outcomes
+
+    def slots(self) -> int:
+        return self._n if self._n > 1 else 0
+
+    def start(self, task: Call) -> None:
+        self._waiting.append(task)
+
+    def finished(self) -> Sequence[Outcome[Call, CallResult]]:
+        """The outcomes of calls that have ended: waits for at least one; none if nothing was started."""
+        outcomes: list[Outcome[Call, CallResult]] = []
+        while not outcomes and (self._waiting or any(worker.call for worker in self._workers)):
+            self._hand_out()
             busy = [worker for worker in self._workers if worker.call]
             first = min(worker.until for worker in busy)
             timeout = min(_LOOK_S, max(0.0, first - time.monotonic()))
@@ -185,7 +198,8 @@ class ProcessPool:
             for worker in ready or [worker for worker in busy if time.monotonic() >= worker.until]:
                 call = worker.call
                 if call is not None and (result := self._result(worker, call, is_late=not ready)) is not None:
-                    yield Outcome(call, result)
+                    outcomes.append(Outcome(call, result))
+        return outcomes
 
     def close(self) -> None:
         """Ends all processes; a call that one of them makes is given up."""
@@ -201,8 +215,9 @@ class ProcessPool:
         _end(worker, 0.0)
         self._workers.remove(worker)
 
-    def _hand_out(self, waiting: deque[Call]) -> None:
+    def _hand_out(self) -> None:
         """Gives waiting calls to idle processes, and to new ones while there are fewer than wanted."""
+        waiting = self._waiting
         idle = [worker for worker in self._workers if worker.call is None]
         while waiting and (idle or len(self._workers) < self._n):
             is_new = not idle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.base import SearchAlgorithm, SearchProblem, WrappedAlgorithm, asked, replayed
 from nas.search.budgets.additive_scores import additive_losses, reduced_networks
 from nas.search.budgets.fitting import SolverFitting
 from nas.search.budgets.solver import CostLimit
@@ -20,7 +20,7 @@ _COUNTED = "macs"
 """The cost of these limits, which needs no measurement."""
 
 
-class SolvedStart(SearchAlgorithm):
+class SolvedStart(WrappedAlgorithm):
     """Another algorithm that first asks for the largest network with one choice reduced each, and then for the solutions of
     limits from the smallest to the largest cost of each objective that is a cost; it learns from all of them.
 
@@ -33,7 +33,7 @@ class SolvedStart(SearchAlgorithm):
     """
 
     def __init__(self, inner: SearchAlgorithm, problem: SearchProblem) -> None:
-        self._inner, self._problem = inner, problem
+        self.inner, self._problem = inner, problem
         self._qualities = [o for o in problem.objectives if o.of_task]
         self._costs = [o for o in problem.objectives if o.name in problem.costs and o.goal is Goal.MINIMIZE]
         self._stages: list[Callable[[], list[Architecture]]] = [self._reduced_or_counted, self._solved_costs]
@@ -43,35 +43,42 @@ class SolvedStart(SearchAlgorithm):
         self._known: set[Architecture] = set()
         self._evaluations = list[Evaluation]()
 
-    def ask(self, n: int) -> list[Architecture]:
-        """The remaining reduced networks; then the solved ones; then those that the inner algorithm asks for."""
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
+        """The remaining reduced networks; then the solved ones; then those that the inner algorithm asks for.
+
+        None while what the next ones are solved from is pending.
+        """
+        self._known.update(pending)
+        if pending and self._stages and not self._queue:
+            return []
         if first := self._first(n):
-            self._inner.replay(first)
+            replayed(self.inner, first, pending)
             self._forget(first)
             return first
-        return self._inner.ask(n)
+        return asked(self.inner, n, pending)
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Passes the evaluations on."""
         if self._stages:
             self._evaluations += evaluations
         self._forget([e.architecture for e in evaluations])
-        self._inner.tell(evaluations)
+        self.inner.tell(evaluations)
 
     def correct(self, evaluations: Sequence[Evaluation]) -> None:
         """Passes the evaluations on."""
-        self._inner.correct(evaluations)
+        self.inner.correct(evaluations)
 
-    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Returns the architectures that this version would have asked for."""
+        self._known.update(pending)
         first = self._first(len(recorded))
-        again = self._inner.replay(recorded)
+        again = replayed(self.inner, recorded, pending)
         self._forget([*first, *recorded])
         return first or again
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """Those of the inner algorithm."""
-        return self._inner.fits()
+        return self.inner.fits()
 
     def _first(self, n: int) -> list[Architecture]:
         """The next reduced or solved networks, up to `n`; none when all were asked for."""

@@ -15,7 +15,7 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
-from nas.search.base import SearchAlgorithm
+from nas.search.base import AsynchronousAlgorithm
 from nas.search.evolution.breeding import METHODS, POPULATION, ArrayMating
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
@@ -28,11 +28,12 @@ _MIN_UNKNOWN_SHARE = 0.05
 """Least share of unknown children that the size of a litter assumes: at most 20 times as many are bred as are needed."""
 
 
-class EvolutionSearch(SearchAlgorithm):
+class EvolutionSearch(AsynchronousAlgorithm):
     """One of `breeding.METHODS`: a population, its survival, and the operators that breed children from it.
 
     Departures from all of them: an architecture that is known is never bred again; failed evaluations enter no
-    population; after the first population every batch is a generation, of any size. The genes of inactive choices are
+    population; after the first population every batch is a generation, of any size: in an asynchronous search, the
+    evaluations that arrived since the last ask, which makes it steady-state evolution. The genes of inactive choices are
     inherited, so that a layer which becomes active again has its parents' levels.
 
     Args:
@@ -68,8 +69,9 @@ class EvolutionSearch(SearchAlgorithm):
         self._unknown_share = 1.0  # of the last litter
         self._algorithm = self._make_algorithm(method, len(objectives), bool(constraints), seed)
 
-    def ask(self, n: int) -> list[Architecture]:
+    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
+        self._history.known.update(pending)
         self._advance()
         proposed = self._breed(n) if self._algorithm.is_initialized else []
         proposed += draw_unknown(self._genes, self._history.known, n - len(proposed), self._rng)
@@ -80,9 +82,9 @@ class EvolutionSearch(SearchAlgorithm):
         """Adds evaluations to the next generation; those with a NaN or an infinity are only known."""
         self._pending += self._history.add(evaluations)
 
-    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Breeds again; the recorded architectures become known in place of those bred."""
-        again = self.ask(len(recorded))
+        again = self.ask(len(recorded), pending=pending)
         self._history.replace(again, recorded)
         return again
 
