@@ -12,6 +12,7 @@ from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasuremen
 from hardware_profiles.measuring.energy import ENERGY_PROTOCOL
 from hardware_profiles.measuring.energy import NOISY as NOISY_ENERGY
 from hardware_profiles.measuring.samples import encode_samples
+from nas.engine.evaluation.base import Outcome
 from nas.errors import EvaluationError
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.own_metrics import OwnMetrics
@@ -105,6 +106,8 @@ class MeasuringEvaluator:
         """Models of candidates whose latency is uncertain, which is measured again."""
         self._environments = environments or Environments()
         self._plugin_metrics = own_metrics
+        self._started: dict[_Candidate, Sequence[Request]] = {}
+        self._ready: list[Measurement] = []
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         wanted: dict[_Candidate, list[Request]] = {}
@@ -114,10 +117,7 @@ class MeasuringEvaluator:
         tasks = [self._task(candidate, candidate_requests) for candidate, candidate_requests in wanted.items()]
         models: dict[_Candidate, Scored] = {}
         for outcome in self._scoring.run([task for task in tasks if task is not None]):
-            scored = outcome.result or Scored(outcome.task, seconds=outcome.seconds)
-            if outcome.failure:
-                scored = replace(scored, failure=outcome.failure)
-            candidate = scored.task.architecture, scored.task.variant
+            candidate, scored = _scored(outcome)
             models[candidate] = scored
             yield from (self._score(r, scored) for r in wanted[candidate] if self._is_scored(r))
         yield from self._own_metrics(requests, models)
@@ -129,6 +129,26 @@ class MeasuringEvaluator:
                     r for r in timed if (r.profile, r.runtime) == place and (r.fidelity is Fidelity.FINAL) is longer
                 ]
                 yield from self._time(group, models, longer=longer)
+
+    def slots(self) -> int:
+        """Networks that are scored at once, where nothing is timed and no plug-in measures: these need the cores alone."""
+        return 0 if self._profiles or self._plugin_metrics is not None else self._scoring.slots()
+
+    def start(self, requests: Sequence[Request]) -> None:
+        """Begins to score a network; what is computed is ready at once."""
+        candidate = requests[0].architecture, requests[0].variant
+        self._ready += [self._exact(request) for request in requests if request.metric in EXACT_METRICS]
+        if (task := self._task(candidate, requests)) is not None:
+            self._started[candidate] = requests
+            self._scoring.start(task)
+
+    def arrived(self) -> Sequence[Measurement]:
+        if not self._ready:
+            for candidate, scored in map(_scored, self._scoring.finished()):
+                requests = self._started.pop(candidate)
+                self._ready += [self._score(request, scored) for request in requests if self._is_scored(request)]
+        ready, self._ready = self._ready, []
+        return ready
 
     def _task(self, candidate: _Candidate, requests: Sequence[Request]) -> ScoringTask | None:
         metrics = {request.metric for request in requests}
@@ -287,6 +307,14 @@ class MeasuringEvaluator:
             samples=encode_samples(result) if request.metric in _LATENCIES else None,
             seconds=result.seconds,
         )
+
+
+def _scored(outcome: Outcome[ScoringTask, Scored]) -> tuple[_Candidate, Scored]:
+    """The result of a task, or its failure, and its candidate."""
+    scored = outcome.result or Scored(outcome.task, seconds=outcome.seconds)
+    if outcome.failure:
+        scored = replace(scored, failure=outcome.failure)
+    return (scored.task.architecture, scored.task.variant), scored
 
 
 def served_by(metric: str, *, in_place: bool) -> str:

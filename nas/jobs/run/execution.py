@@ -278,6 +278,7 @@ class SearchExecution:
                 variants=built_job.job.variants,
                 known_candidates=facts.known_candidates,
                 retry_failures=state.retry_failures,
+                synchronous=built_job.job.config.search.synchronous,
                 on_progress=self.waits.progress,
             )
 

@@ -46,7 +46,10 @@ class SearchConfig(Section):
     plateau: PlateauConfig | None = None
     """Ends the search when the hypervolume of its front hardly rises any more."""
     batch: int = whole_number(1, 10**6, default=8)
-    """Networks that are measured between two fits of the models."""
+    """Networks that are asked for and measured together, between two fits of the models."""
+    synchronous: bool = False
+    """True asks for batches in all searches. Else one that times nothing asks for one more network as soon as a Ray worker is
+    free."""
     workers: int | None = whole_number(1, 1024, default=None)
     """Processes that score accuracy; None: one a core."""
     time_limit_s: float | None = positive(10**6, default=None, of="seconds")

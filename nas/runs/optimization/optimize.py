@@ -59,6 +59,7 @@ def optimize(
     batch: int = 8,
     constraints: ConstraintsLike = (),
     parallel: Workers | None = None,
+    synchronous: bool = False,
     progress: bool | ProgressObserver = True,
     retry_failed: bool = False,
     accept_plugin_versions: bool = False,
@@ -90,10 +91,13 @@ def optimize(
         budget: Number of evaluations, the smallest and the largest candidate included; or a `Budget`, which can limit the time
             and stop early, too.
         store: The path of a file that keeps the search (SQLite), an open store, or None to keep it in memory.
-        seed: Seed of the algorithm, at least 0; equal seeds give equal searches, in parallel ones too.
-        batch: Number of evaluations for which the algorithm is asked at once.
+        seed: Seed of the algorithm, at least 0; equal seeds give equal searches, parallel ones if they are synchronous: else
+            they depend on the order in which evaluations end, too.
+        batch: Number of evaluations for which the algorithm is asked at once, where it does not ask for one at a time.
         constraints: ``{"latency_ms": {"max": 2.0}}``, or `Constraint`s: only what satisfies them is on the front.
         parallel: `RayWorkers` or `Processes`, for a function; None calls it in this process.
+        synchronous: True to ask for a batch and wait for all of it in parallel, too. Else the algorithm is asked for one more
+            candidate as soon as a worker is free, if it can be asked while others are evaluated (all that have names can).
         progress: True to show progress where stderr is a terminal; or an observer of it.
         retry_failed: Evaluate again what failed in the store; so it is after a search that ended in an error.
         accept_plugin_versions: Continue a search whose algorithm's package has another version now.
@@ -135,6 +139,7 @@ def optimize(
                 batch=batch,
                 constraints=limits,
                 retry_failures=resumed.retry_failures,
+                synchronous=synchronous,
                 on_progress=observer.progress,
             )
         return OptimizationResult(build_report(opened, run=facts.name), str(opened.state().stop or ""))
