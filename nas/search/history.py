@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.base import AsynchronousAlgorithm
+from nas.search.base import AsynchronousAlgorithm, SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.problem.constraints import violations
 from nas.search.problem.objectives import Constraint, Evaluation, Objective, minimised
@@ -95,10 +95,8 @@ class History:
         return values, np.array([violation for _, violation in rows], dtype=np.float64)
 
 
-class HistorySearch(AsynchronousAlgorithm):
+class HistorySearch(SearchAlgorithm):
     """An algorithm whose asks are a function of the seed and the history, so that `replay` computes nothing.
-
-    Subclasses propose architectures; where they propose too few, random ones complete the batch.
 
     Args:
         seed: A number of at least 0.
@@ -116,6 +114,23 @@ class HistorySearch(AsynchronousAlgorithm):
         self._genes = GeneRows(space)
         self._history = History(objectives, constraints)
 
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Adds to the history."""
+        self._history.add(evaluations)
+
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        """Replaces values in the history."""
+        self._history.add(evaluations)
+
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
+        """Returns `recorded`, which is known from now on."""
+        self._history.known.update(recorded)
+        return list(recorded)
+
+
+class ProposingSearch(HistorySearch, AsynchronousAlgorithm):
+    """An algorithm that proposes architectures from the history; where it proposes too few, random ones complete the batch."""
+
     def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         self._history.known.update(pending)
@@ -125,18 +140,9 @@ class HistorySearch(AsynchronousAlgorithm):
         self._history.known.update(proposed)
         return proposed
 
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Adds to the history."""
-        self._history.add(evaluations)
-
-    def correct(self, evaluations: Sequence[Evaluation]) -> None:
-        """Replaces values in the history."""
-        self._history.add(evaluations)
-
     def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
         """Returns `recorded`, which is known from now on."""
-        self._history.known.update([*pending, *recorded])
-        return list(recorded)
+        return super().replay([*pending, *recorded])[len(pending) :]
 
     def _propose(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         """Up to `n` different unknown architectures; none by default."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.search.history import HistorySearch
+from nas.search.history import ProposingSearch
 from nas.search.problem.objectives import Constraint, Objective
 from nas.search.ranking import first_front, survivors
 from supernets.space import Architecture, SearchSpace
@@ -16,7 +16,7 @@ INITIAL = 10
 Not 50: searches of a hundred evaluations are usual, and half of one would be random."""
 
 
-class LocalSearch(HistorySearch):
+class LocalSearch(ProposingSearch):
     """Pareto local search (Paquete, Chiarandini, Stützle 2004; White, Nolen, Savani 2020, arXiv 2005.02960, for networks).
 
     A member of the front is drawn, and all its unknown neighbours (one active gene changed) are asked for in random

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas.search.history import HistorySearch
+from nas.search.history import ProposingSearch
 
 
-class RandomSearch(HistorySearch):
+class RandomSearch(ProposingSearch):
     """Every gene uniform over its levels, without repetition: batches of random architectures alone."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.search.history import HistorySearch
+from nas.search.history import ProposingSearch
 from nas.search.problem.objectives import Constraint, Objective
 from nas.search.ranking import survivors
 from supernets.space import Architecture, SearchSpace
@@ -19,7 +19,7 @@ _TRIES = 50
 """Tournaments for each child before random sampling takes over: if all were known, the neighbourhood is used up."""
 
 
-class RegularizedEvolution(HistorySearch):
+class RegularizedEvolution(ProposingSearch):
     """Regularized evolution (Real, Aggarwal, Huang, Le 2019, arXiv 1802.01548).
 
     The population is the last architectures evaluated; the best of a random sample of it gives one child with one gene

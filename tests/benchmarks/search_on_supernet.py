@@ -80,6 +80,15 @@ class Shared:
     def run(self, tasks: Sequence[ScoringTask]) -> Iterator[Outcome[ScoringTask, Scored]]:
         return self._pool.run(tasks)
 
+    def slots(self) -> int:
+        return self._pool.slots()
+
+    def start(self, task: ScoringTask) -> None:
+        self._pool.start(task)
+
+    def finished(self) -> Sequence[Outcome[ScoringTask, Scored]]:
+        return self._pool.finished()
+
     def close(self) -> None:
         """Leaves them running."""
 

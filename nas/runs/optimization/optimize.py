@@ -97,7 +97,8 @@ def optimize(
         constraints: ``{"latency_ms": {"max": 2.0}}``, or `Constraint`s: only what satisfies them is on the front.
         parallel: `RayWorkers` or `Processes`, for a function; None calls it in this process.
         synchronous: True to ask for a batch and wait for all of it in parallel, too. Else the algorithm is asked for one more
-            candidate as soon as a worker is free, if it can be asked while others are evaluated (all that have names can).
+            candidate as soon as a worker is free, if it can be asked while others are evaluated: all that have names, but for
+            those with models, `guided` and nsga2 with a predictor.
         progress: True to show progress where stderr is a terminal; or an observer of it.
         retry_failed: Evaluate again what failed in the store; so it is after a search that ended in an error.
         accept_plugin_versions: Continue a search whose algorithm's package has another version now.

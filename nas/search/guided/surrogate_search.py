@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,46 +48,6 @@ class Measured:
     objectives: Array
     violations: Array
     first: NDArray[np.bool_]
-
-
-@dataclass(slots=True)
-class FitSchedule:
-    """The numbers of evaluations that the models of an asynchronous search are fitted to.
-
-    Models are fitted again once as many evaluations have arrived as half of what is pending, or a twentieth of all; asks use
-    them when as many more have arrived, so that the fit takes none of their time. Numbers alone decide, so that a resumed
-    search uses the same models.
-
-    Attributes:
-        n: Number of evaluations of the models in use; 0 before the first.
-        n_next: Number of those that are fitted; 0 for none.
-        n_due: Number of evaluations from which on these are used.
-    """
-
-    n: int = 0
-    n_next: int = 0
-    n_due: int = 0
-
-    def advance(self, n_evaluated: int, n_pending: int) -> None:
-        """Begins an ask; without pending architectures, all evaluations are used."""
-        if not (self.n and n_pending):
-            self.n, self.n_next = n_evaluated, 0
-            return
-        if self.n_next and n_evaluated >= self.n_due:
-            self.n, self.n_next = self.n_next, 0
-        interval = max(1, n_pending // 2, n_evaluated // 20)
-        if not self.n_next and n_evaluated >= self.n + interval:
-            self.n_next, self.n_due = n_evaluated, n_evaluated + interval
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """Models of the first `n` evaluations, and the candidates bred on what they predict."""
-
-    n: int
-    models: Mapping[str, MetricModel]
-    surrogate: SurrogateModels
-    pool: Pool
 
 
 class SurrogateSearch(HistorySearch):
@@ -141,25 +99,18 @@ class SurrogateSearch(HistorySearch):
         self._evaluated: dict[Architecture, NDArray[np.float64]] = {}
         self._errors: dict[Architecture, NDArray[np.float64]] = {}
         self._fits: dict[str, dict[str, Any]] = {}
-        self._schedule = FitSchedule()
-        self._fitted: _Fitted | None = None
-        self._next: tuple[int, Future[_Fitted]] | None = None  # in the background, with its number of evaluations
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="models")
+        self._fitted: tuple[int, dict[str, MetricModel], SurrogateModels] | None = None
 
-    def ask(self, n: int, *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
-        """Up to `n` unknown architectures; fewer, in the end none, when the space is used up.
-
-        Pending architectures count as measured, with what the models expect of them.
-        """
-        self._history.known.update(pending)
-        rng = np.random.default_rng([self._seed, len(self._evaluated), len(pending)])
+    def ask(self, n: int) -> list[Architecture]:
+        """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
+        rng = np.random.default_rng([self._seed, len(self._evaluated)])
         self._fits = {}
         if not self._is_ready():
             violations = self._computed_violations if self._computed else None
             proposed = first_networks(self._genes, self._history.known, n, rng, violations)
         else:
             with one_thread():
-                proposed = self._ask_models(n, pending, rng)
+                proposed = self._ask_models(n, rng)
         self._history.known.update(proposed)
         return proposed
 
@@ -179,12 +130,10 @@ class SurrogateSearch(HistorySearch):
         """The models of the last ask by objective name; empty when the last ask came before the models."""
         return self._fits
 
-    def replay(self, recorded: Sequence[Architecture], *, pending: Sequence[Architecture] = ()) -> list[Architecture]:
+    def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
         """Returns `recorded`, which is known from now on."""
         self._fits = {}
-        if self._is_ready():
-            self._schedule.advance(len(self._evaluated), len(pending))
-        return super().replay(recorded, pending=pending)
+        return super().replay(recorded)
 
     def _computed_violations(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Violations of the constraints on exact metrics, (n,)."""
@@ -211,102 +160,47 @@ class SurrogateSearch(HistorySearch):
             surrogate: Predictions of all metrics.
         """
 
-    def _ask_models(self, n: int, pending: Sequence[Architecture], rng: np.random.Generator) -> list[Architecture]:
-        self._schedule.advance(len(self._evaluated), len(pending))
-        fitted = self._scheduled() if pending else self._fit(len(self._evaluated), rng)
-        known = self._history.known
-        evolved = [a for a in fitted.pool.architectures if a not in known]
-        proposed = self._choose(n, evolved, self._measured(fitted.surrogate, pending), fitted.surrogate, rng)
-        proposed += draw_unknown(self._genes, {*known, *proposed}, n - len(proposed), rng)
-        self._record_fits(fitted.models, proposed, fitted.pool)
-        return proposed
-
-    def _measured(self, surrogate: SurrogateModels, pending: Sequence[Architecture]) -> Measured:
-        """The architectures with values, and pending ones with what models expect."""
+    def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
+        models, surrogate = self._models()
         evaluated = self._history.architectures
         values, broken = self._history.values(evaluated)
         objectives = self._goals.objectives(values)
-        if pending:
-            expected, violated = self._predicted(surrogate, list(pending))
-            evaluated = [*evaluated, *pending]
-            objectives, broken = np.vstack([objectives, expected]), np.append(broken, violated)
-        return Measured(self._genes.rows(evaluated), objectives, broken, first_front(objectives, broken))
+        measured = Measured(self._genes.rows(evaluated), objectives, broken, first_front(objectives, broken))
+        prior = [a for a in self._prior.promising if a not in self._history.known]
+        near = np.vstack([measured.genes[measured.first], self._genes.rows(prior)])
+
+        def score(architectures: list[Architecture]) -> tuple[Array, Array]:
+            return self._predicted(surrogate, architectures)
+
+        n_objectives = self._goals.n_objectives
+        pool = candidates(self._genes, self._history.known, near, score, n_objectives, rng, self._effort)
+        evolved = list(dict.fromkeys([*pool.architectures, *prior]))
+        proposed = self._choose(n, evolved, measured, surrogate, rng)
+        proposed += draw_unknown(self._genes, {*self._history.known, *proposed}, n - len(proposed), rng)
+        self._record_fits(models, proposed, pool)
+        return proposed
 
     def _predicted(self, surrogate: SurrogateModels, architectures: list[Architecture]) -> tuple[Array, Array]:
         """Minimised objectives (n, m) and violations (n,) that models expect."""
         predicted = surrogate.values(architectures, 0.0)
         return self._goals.objectives(predicted), self._goals.violations(predicted)
 
-    def _scheduled(self) -> _Fitted:
-        """The models of as many evaluations as the schedule says; the next ones are fitted in the background."""
-        schedule = self._schedule
-        if self._fitted is None or self._fitted.n != schedule.n:
-            if self._next is not None and self._next[0] == schedule.n:
-                self._fitted = self._next[1].result()
-            else:
-                self._fitted = self._fit(schedule.n)
-        if schedule.n_next and (self._next is None or self._next[0] != schedule.n_next):
-            self._next = schedule.n_next, self._background.submit(self._fitting(schedule.n_next))
-        return self._fitted
+    def _models(self) -> tuple[dict[str, MetricModel], SurrogateModels]:
+        """The models of all evaluations, and the surrogate made of them; fitted once for each history."""
+        if self._fitted is None or self._fitted[0] != len(self._evaluated):
+            models = {
+                m.name: MetricModel.choose(self._kinds[m.name], m, *self._labels(j))
+                for j, m in enumerate(self._goals.metrics)
+                if m.name not in self._exact
+            }
+            surrogate = SurrogateModels(self._goals.metrics, models, self._exact, self._prior)
+            self._fitted = len(self._evaluated), models, surrogate
+        return self._fitted[1:]
 
-    def _fit(self, n: int, rng: np.random.Generator | None = None) -> _Fitted:
-        self._fitted = self._fitting(n, rng)()
-        return self._fitted
-
-    def _fitting(self, n: int, rng: np.random.Generator | None = None) -> Callable[[], _Fitted]:
-        """A function that fits models to the first evaluations and breeds candidates, whatever is told meanwhile.
-
-        Args:
-            n: Number of evaluations.
-            rng: All randomness of the candidates; None makes it of the seed and the number.
-        """
-        architectures = dict.fromkeys(islice(self._evaluated, n))
-        labels = {m.name: self._labels(j, architectures) for j, m in enumerate(self._goals.metrics)}
-        evaluated = [a for a in self._history.architectures if a in architectures]
-        values, broken = self._history.values(evaluated)
-        front = first_front(self._goals.objectives(values), broken)
-        prior = [a for a in self._prior.promising if a not in self._history.known]
-        near = np.vstack([self._genes.rows(evaluated)[front], self._genes.rows(prior)])
-        generator = np.random.default_rng([self._seed, n, 0, 1]) if rng is None else rng
-        before, known = self._fitted, set(self._history.known)
-
-        def fit() -> _Fitted:
-            with one_thread():
-                if before is not None and before.n == n:
-                    models, surrogate = before.models, before.surrogate
-                else:
-                    models = {
-                        metric.name: MetricModel.choose(self._kinds[metric.name], metric, *labels[metric.name])
-                        for metric in self._goals.metrics
-                        if metric.name not in self._exact
-                    }
-                    surrogate = SurrogateModels(self._goals.metrics, models, self._exact, self._prior)
-
-                def score(architectures: list[Architecture]) -> tuple[Array, Array]:
-                    return self._predicted(surrogate, architectures)
-
-                n_objectives = self._goals.n_objectives
-                pool = candidates(self._genes, known, near, score, n_objectives, generator, self._effort)
-                unknown = list(dict.fromkeys([*pool.architectures, *prior]))
-                return _Fitted(n, models, surrogate, replace(pool, architectures=unknown))
-
-        return fit
-
-    def _labels(
-        self, j: int, architectures: Collection[Architecture]
-    ) -> tuple[list[Architecture], NDArray[np.float64], NDArray[np.float64]]:
-        """Labels of metric `j` of evaluated architectures.
-
-        Args:
-            architectures: A set or a mapping.
-
-        Returns:
-            The architectures with a value, prior observations first; the values in natural sign, (n,); and the known standard
-            errors as shares of them, (n,), 0 for prior observations.
-        """
-        value_by_architecture = {
-            a: float(row[j]) for a, row in self._evaluated.items() if a in architectures and np.isfinite(row[j])
-        }
+    def _labels(self, j: int) -> tuple[list[Architecture], NDArray[np.float64], NDArray[np.float64]]:
+        """Architectures with a value of metric `j`, prior observations first; the values in natural sign, (n,); and the known
+        standard errors as shares of them, (n,), 0 for prior observations."""
+        value_by_architecture = {a: float(row[j]) for a, row in self._evaluated.items() if np.isfinite(row[j])}
         prior, values = self._prior.column(j, value_by_architecture)
         errors = np.concatenate([np.zeros(len(prior)), [self._errors[a][j] for a in value_by_architecture]])
         minimised = np.concatenate([values, list(value_by_architecture.values())])

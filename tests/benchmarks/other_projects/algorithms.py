@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nas.search.history import HistorySearch
+from nas.search.history import ProposingSearch
 from nas.search.problem.objectives import Constraint, Objective
 from nas.search.problem.pareto import non_dominated
 from supernets.space import Architecture, SearchSpace
@@ -31,7 +31,7 @@ _ROUNDS = 20
 """Rounds in which an algorithm may propose known architectures before random ones are drawn."""
 
 
-class OtherProject(HistorySearch):
+class OtherProject(ProposingSearch):
     """An algorithm of `worker.py`, which is told genes and minimised values and proposes genes.
 
     Random architectures come first, as many as `first`, and where it proposes too few unknown ones. It keeps a state of its

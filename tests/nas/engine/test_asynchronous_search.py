@@ -13,7 +13,6 @@ from nas.engine.search_loop import search
 from nas.engine.store.memory import MemoryStore
 from nas.runs.bench.table import Table, TableEvaluator
 from nas.search.base import SearchAlgorithm, SearchProblem, as_asynchronous
-from nas.search.guided.surrogate_search import FitSchedule
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Evaluation, Measurement, Request, Status
 from nas.search.random import RandomSearch
@@ -35,7 +34,12 @@ def values(table: Table) -> TableEvaluator:
 
 
 def run(
-    table: Table, evaluator: Any, store: MemoryStore, n: int, algorithm: str | SearchAlgorithm = "random", **options: Any
+    table: Table,
+    evaluator: Any,
+    store: MemoryStore,
+    n: int,
+    algorithm: str | SearchAlgorithm = "random",
+    **options: Any,
 ) -> list[Evaluation]:
     if isinstance(algorithm, str):
         algorithm = make_algorithm(algorithm, SearchProblem(table.space, OBJECTIVES, 1, **options))
@@ -87,7 +91,7 @@ def test_algorithms_without_pending_are_asked_for_batches(table: Table) -> None:
     assert [len(asked) for asked in store.asks()] == [2, 8, 8, 2]
 
 
-@pytest.mark.parametrize("name", ["guided", "nsga2", "local-search", "regularized-evolution"])
+@pytest.mark.parametrize("name", ["nsga2", "local-search", "regularized-evolution"])
 def test_asked_architectures_are_new_until_the_space_is_used_up(name: str) -> None:
     table = Table.load(TABLE)
     store = MemoryStore()
@@ -148,7 +152,7 @@ class InOrder:
         """Nothing to close."""
 
 
-@pytest.mark.parametrize(("name", "n", "n_kills"), [("guided", 26, 3), ("nsga2", 70, 10), ("linas", 40, 4)])
+@pytest.mark.parametrize(("name", "n", "n_kills"), [("random", 30, 10), ("nsga2", 70, 10), ("linas", 40, 4)])
 def test_a_search_killed_at_any_write_asks_what_the_uninterrupted_one_asks(
     table: Table, name: str, n: int, n_kills: int
 ) -> None:
@@ -187,16 +191,3 @@ def test_a_candidate_is_complete_with_its_last_metric() -> None:
     in_flight.start(first)
     in_flight.start(second)
     assert [in_flight.next().architecture, in_flight.next().architecture] == [second, first]
-
-
-def test_models_are_fitted_again_and_used_after_numbers_of_evaluations() -> None:
-    schedule = FitSchedule()
-    schedule.advance(12, 6)
-    assert (schedule.n, schedule.n_next) == (12, 0)
-    used = []
-    for n in range(13, 22):
-        schedule.advance(n, 6)
-        used.append((n, schedule.n))
-    assert used == [(13, 12), (14, 12), (15, 12), (16, 12), (17, 12), (18, 15), (19, 15), (20, 15), (21, 18)]
-    schedule.advance(30, 0)
-    assert (schedule.n, schedule.n_next) == (30, 0)
