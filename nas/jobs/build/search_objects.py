@@ -202,6 +202,7 @@ def build_evaluator(
     Args:
         on_wait, on_wait_end: called when a measurement has to wait for its machine, and when it need no longer.
     """
+    timed = {metric.profile for metric in built_job.job.metrics}
     profiles = {
         place: TimedProfile(
             open_profiler(
@@ -217,6 +218,7 @@ def build_evaluator(
             in_place=writes_cache_in_place(profile),
         )
         for place, profile in built_job.job.deployed.items()
+        if profile.name in timed
     }
     return MeasuringEvaluator(
         scoring,
@@ -225,7 +227,7 @@ def build_evaluator(
         weights=weights,
         data=part.digest,
         environments=environments,
-        own_metrics=own_metrics_on(built_job, part),
+        own_metrics=own_metrics_on(built_job, part) if built_job.job.own_metrics else None,
         memory=built_job.memory(supernet),
     )
 

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 import nas
+from nas.engine.store.sql import SqlStore
 from tests.errors import raises
 from tests.nas.runs.optimization.small_search import OBJECTIVES, SPACE, evaluate
 
@@ -41,7 +44,25 @@ def with_pid(values: Mapping[str, Any]) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_processes_give_the_search_of_one() -> None:
-    assert values_of(search(evaluate, nas.Processes(2))) == values_of(search(evaluate, None))
+    assert values_of(search(evaluate, nas.Processes(2), synchronous=True)) == values_of(search(evaluate, None))
+
+
+def slow_at_depth_3(values: Mapping[str, Any]) -> dict[str, float]:
+    """Takes longer than many others together where depth is 3."""
+    time.sleep(0.6 if values["depth"] == 3 else 0.01)
+    return evaluate(values)
+
+
+@pytest.mark.slow
+def test_processes_do_not_wait_for_a_slow_candidate(tmp_path: Path) -> None:
+    result = search(slow_at_depth_3, nas.Processes(2), algorithm="random", store=tmp_path / "a.db")
+    assert len(result.evaluations) == 20
+    with closing(SqlStore.open(tmp_path / "a.db", create=False, driver=False)) as store:
+        told = store.told()
+        asked = [architecture for step in store.asks() for architecture in step]
+    arrived = [architecture for some in told for architecture in some or []]
+    assert {len(some) for some in told[2:] if some is not None} == {1}
+    assert arrived != [a for a in asked if a in arrived], "nothing overtook anything"
 
 
 @pytest.mark.slow
@@ -163,7 +184,7 @@ def test_ray_gives_the_search_of_one_also_of_closures_and_failures(tmp_path: Pat
         return {**evaluate(values), "accuracy": factor * evaluate(values)["accuracy"]}
 
     inline = search(closure, None)
-    spread = search(closure, nas.RayWorkers(2), store=tmp_path / "a.db")
+    spread = search(closure, nas.RayWorkers(2), store=tmp_path / "a.db", synchronous=True)
     assert not ray.is_initialized()
     assert values_of(spread) == values_of(inline)
     assert spread.failures == inline.failures
