@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from nas.jobs.schema.errors import conflict, problem
-from nas.jobs.schema.section import Section, Settings, plugin_name, positive, settings, whole_number
+from nas.jobs.schema.section import Flag, Section, Settings, plugin_name, positive, settings, whole_number
 from nas.plugins import Kind
 from nas.search.algorithms import ALGORITHMS, predictor_fault
 from predictors.registry import PREDICTORS
@@ -47,7 +47,7 @@ class SearchConfig(Section):
     """Ends the search when the hypervolume of its front hardly rises any more."""
     batch: int = whole_number(1, 10**6, default=8)
     """Networks that are asked for and measured together, between two fits of the models."""
-    synchronous: bool = False
+    synchronous: Flag = False
     """True asks for batches in all searches. Else one that times nothing asks for one more network as soon as a Ray worker is
     free."""
     workers: int | None = whole_number(1, 1024, default=None)
