@@ -43,13 +43,17 @@ def release_free_memory() -> None:
 def tree_mib(root: int) -> float:
     """The memory of a process and of all that it started, directly or not, in MiB; what several share counts once.
 
-    Processes that cannot be read, or that have ended, count nothing. Processes of a Ray cluster that somebody else has
-    started are not of the tree.
+    Processes that cannot be read, or that have ended, count nothing; nor do those that have been forked and run in their
+    parent's memory until they execute their program. Processes of a Ray cluster that somebody else has started are not
+    of the tree.
 
     Args:
         root: Id of the process.
     """
-    return sum(map(_pss_kib, _descendants(root))) / 1024
+    tree = started_below(root)
+    pages = {pid: _memory_pages(pid) for pid in tree}
+    own = [pid for pid, parent in tree.items() if pid == root or pages[pid] != pages.get(parent)]
+    return sum(map(_pss_kib, own)) / 1024
 
 
 def seconds_since_start(root: int) -> float:
@@ -67,26 +71,32 @@ def _fields(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
-def _descendants(root: int) -> set[int]:
-    """A process and those below it."""
+def started_below(root: int) -> dict[int, int]:
+    """A process and those that it started, directly or not, each with its parent, which is 0 for the first."""
     children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             with suppress(OSError, IndexError, ValueError):
                 children.setdefault(int(_fields(int(entry.name))[1]), []).append(int(entry.name))
-    tree, pending = {root}, [root]
+    tree, pending = {root: 0}, [root]
     while pending:
-        new = [child for child in children.get(pending.pop(), []) if child not in tree]
-        tree.update(new)
+        parent = pending.pop()
+        new = [child for child in children.get(parent, []) if child not in tree]
+        tree.update(dict.fromkeys(new, parent))
         pending += new
     return tree
 
 
+def _memory_pages(pid: int) -> list[int]:
+    """The pages of a process's memory, those that it holds second, with all that it shares; no walk of its pages."""
+    with suppress(OSError, ValueError):
+        return [int(count) for count in Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()]
+    return []
+
+
 def _held_pages(pid: int) -> int:
-    """The pages that a process holds, with all that it shares, which the system knows without looking."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return 0
+    pages = _memory_pages(pid)
+    return pages[1] if len(pages) > 1 else 0
 
 
 def _pss_kib(pid: int) -> int:
@@ -138,7 +148,7 @@ class PeakMemory:
         pause = 0.0
         while not self._ended.wait(pause):
             before = time.thread_time()
-            n_pages = sum(map(_held_pages, _descendants(os.getpid())))
+            n_pages = sum(map(_held_pages, started_below(os.getpid())))
             if n_pages > _GROWTH * self._held:
                 self.sample()
                 self._held = max(self._held, n_pages)

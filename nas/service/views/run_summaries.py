@@ -80,8 +80,9 @@ class RunSummaries:
 
     def summary(self, run: str) -> schemas.RunSummary:
         """The status and progress of a run; cheap enough for many clients that poll."""
-        snapshot = self._index.last_snapshot(run)
+        # First: a run that is started again is recorded as queued before its submission waits no longer.
         submission = self._state.submission(run)
+        snapshot = self._index.last_snapshot(run)
         queue = self._queue() if submission is not None and submission.waits else {}
         return self._summary(run, snapshot, submission, queue)
 

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from nas.engine.process_memory import PeakMemory, release_free_memory, seconds_since_start, tree_mib
+from nas.engine.process_memory import PeakMemory, release_free_memory, seconds_since_start, started_below, tree_mib
 
 HOLDING = "import sys; held = bytearray(b'x') * (200 * 2**20); print('ready', flush=True); sys.stdin.read()"
 NESTED = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLDING!r}])"
+
+OPENING = "file_actions=[(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)]"
 
 
 def test_memory_of_processes_below_others_counts() -> None:
@@ -25,6 +28,22 @@ def test_memory_of_processes_below_others_counts() -> None:
             process.communicate("")
         assert memory.sample() - before < 100
     assert 195 < memory.peak_mib - before < 260
+
+
+def test_a_process_that_still_runs_in_its_parents_memory_does_not_count(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    starts = HOLDING.replace(
+        "sys.stdin.read()", f"os.posix_spawn(sys.executable, ['python', '-c', ''], {{}}, {OPENING})"
+    )
+    with subprocess.Popen([sys.executable, "-c", f"import os; {starts}", fifo], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while len(started_below(process.pid)) < 2:  # the new process waits for a writer, before it executes its program
+            time.sleep(0.01)
+        memory = tree_mib(process.pid)
+        fifo.write_text("")
+    assert 195 < memory < 260
 
 
 def test_a_new_peak_begins_with_the_memory_now() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nas.engine.run_listing import RunSnapshot
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
@@ -18,7 +19,7 @@ from nas.errors import NasError, RunHeldError, ServiceError, StoreError, Unknown
 from nas.runs.run import Run
 from nas.search.problem.objectives import Fidelity, Measurement, Status
 from nas.service.api.schemas import JobSubmission, ResumeRequest, RunsQuery
-from nas.service.jobs.dispatcher import driver_command
+from nas.service.jobs.dispatcher import driver_command, requeue_run
 from nas.service.jobs.driver_jobs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
 from nas.service.pages.rendering import may, shown_status
@@ -27,6 +28,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import RequestedState, ServiceState, Submission, TaskKind, TaskStatus
 from nas.service.views.networks import NetworkQuery
+from nas.service.views.run_index import RunIndex
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs, searched, trained
@@ -56,6 +58,25 @@ def test_runs_are_listed_newest_first_and_filtered(service: Service, runs: RunsF
     assert [r.run for r in service.runs.page(RunsQuery(name="HAND")).runs] == ["by-hand-1"]
     page = service.runs.page(RunsQuery(offset=1, limit=1))
     assert (page.total, page.offset, [r.run for r in page.runs]) == (3, 1, ["supernet-1"])
+
+
+def test_a_run_that_is_started_again_while_its_status_is_read_is_not_shown_as_ended(
+    service: Service, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = searched(runs).id
+    mark(runs, run, RunStatus.CANCELLED)
+    service.submissions.resume(run, ResumeRequest(evaluations="+3"))
+    read = RunIndex.last_snapshot
+
+    def starts_after(index: RunIndex, name: str) -> RunSnapshot:
+        snapshot = read(index, name)
+        requeue_run(runs.get(name))
+        service.state.change(name, attempt=1, started=True)
+        return snapshot
+
+    monkeypatch.setattr(RunIndex, "last_snapshot", starts_after)
+    assert service.runs.summary(run).status == "queued"
+    assert service.runs.summary(run).status == "queued"
 
 
 def test_failures_are_retried_by_a_resume(service: Service, runs: RunsFolder) -> None:
