@@ -100,6 +100,24 @@ STATE: StateUpdate = {
 """A value that is not the default for every field."""
 
 
+def record_asks(store: RunStore) -> None:
+    """Records asks of every kind in a new store: for a batch, with nothing told since the last one, and with several told."""
+    store.record_ask(0, [architecture(3), architecture(1)])
+    store.record_ask(1, [architecture(2)], [])
+    told = [architecture(1), architecture(3)]  # in another order than they were asked for
+    store.record_ask(2, [architecture(5), architecture(4)], told)
+    told.clear()
+    store.record_ask(3, [architecture(6)], None)
+
+
+def check_asks(store: RunStore) -> None:
+    """Compares all asks of a store with what `record_asks` recorded."""
+    batch, one, two, last = store.asks()
+    assert batch == [architecture(3), architecture(1)]
+    assert (one, two, last) == ([architecture(2)], [architecture(5), architecture(4)], [architecture(6)])
+    assert store.told() == [None, [], [architecture(1), architecture(3)], None]
+
+
 class RecordsContract:
     """What a store keeps of a run beside its measurements."""
 
@@ -189,12 +207,18 @@ class RecordsContract:
         store.record_ask(1, [architecture(2)])
         assert store.asks() == [[architecture(3), architecture(1)], [architecture(2)]]
 
+    def test_asks_are_read_with_what_was_told_before_each(self, store: RunStore) -> None:
+        assert store.told() == []
+        record_asks(store)
+        check_asks(store)
+
     @pytest.mark.parametrize("step", [0, 2, -1])
     def test_only_the_next_step_can_be_asked(self, store: RunStore, step: int) -> None:
         store.record_ask(0, [architecture(1)])
         with pytest.raises(ValueError, match=f"step 1, got step {step}"):
-            store.record_ask(step, [architecture(2)])
+            store.record_ask(step, [architecture(2)], [architecture(1)])
         assert store.asks() == [[architecture(1)]]
+        assert store.told() == [None]
 
     def test_fits_come_in_order_and_a_repeated_one_replaces(self, store: RunStore) -> None:
         store.record_fit(Fit(1, "accuracy", {"kendall_tau": 0.5, "mape": math.nan}))
@@ -374,7 +398,16 @@ class StoreContract(RecordsContract):
 
 
 class DatabaseContract(StoreContract):
-    """Of stores in a database, which refuse what comes after their end."""
+    """Of stores in a database, which refuse what comes after their end; `reopen` opens that of `store` as a further driver."""
+
+    def test_asks_outlive_the_store(self, store: RunStore, reopen: Callable[[], RunStore]) -> None:
+        record_asks(store)
+        store.close()
+        again = reopen()
+        check_asks(again)
+        again.record_ask(4, [architecture(7)], [architecture(6)])
+        assert (again.asks()[-1], again.told()[-1]) == ([architecture(7)], [architecture(6)])
+        again.close()
 
     def test_a_closed_store_refuses_and_closes_again(self, store: RunStore) -> None:
         store.close()

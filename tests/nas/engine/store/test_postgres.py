@@ -77,6 +77,10 @@ class TestPostgresStore(DatabaseContract):
     def store(self, store: SqlStore) -> SqlStore:
         return store
 
+    @pytest.fixture
+    def reopen(self, place: PostgresDatabase) -> Callable[[], SqlStore]:
+        return lambda: open_(place)
+
 
 def test_rows_outlive_the_store_and_readers_see_them_at_once(store: SqlStore, place: PostgresDatabase) -> None:
     reader = SqlStore.open(place, create=False, driver=False)

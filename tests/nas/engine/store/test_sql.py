@@ -56,7 +56,7 @@ def check_filled(store: SqlStore) -> None:
     assert store.reason() == "started"
     assert store.facts() == FACTS
     assert store.state() == RunState(epoch=2, budget=Budget(30))
-    assert store.asks() == [[architecture(1)]]
+    assert (store.asks(), store.told()) == ([[architecture(1)]], [None])
     assert store.measurements(Fidelity.SEARCH) == [measured(1)]
     assert store.samples(request(1)) == b"raw"
     assert store.fits() == [Fit(0, "accuracy", {"mape": 0.1})]
@@ -74,6 +74,10 @@ class TestSqlStore(DatabaseContract):
     @pytest.fixture
     def store(self, store: SqlStore) -> SqlStore:
         return store
+
+    @pytest.fixture
+    def reopen(self, path: Path) -> Callable[[], SqlStore]:
+        return lambda: SqlStore.open(path, create=False, driver=True)
 
 
 class TestReopening:
