@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from nas.engine.evaluation.base import Evaluator, slots_of
-from nas.engine.evaluation.cached_evaluator import CachedEvaluator
+from nas.engine.evaluation.cached_evaluator import Attempts, CachedEvaluator
 from nas.engine.evaluation.in_flight import InFlight
 from nas.engine.evaluation.remeasuring import Remeasuring
 from nas.engine.process_memory import frozen_collector
@@ -23,6 +23,8 @@ from supernets.space import Architecture, SearchSpace
 
 _N_REFERENCE = 4
 """Networks with values that set the reference point at least, unless the search ends with fewer."""
+_SECONDS_BETWEEN_UPDATES = 1.0
+"""Longest part of a search's time that a driver that is killed leaves uncounted, beside the evaluation that it waits for."""
 
 
 def search(
@@ -65,7 +67,8 @@ def search(
     Raises:
         EvaluationError: the first candidates (the smallest, the largest and the known ones) all failed, or too many in a row.
     """
-    cached = CachedEvaluator(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
+    recorded = _RecordedAttempts(store)
+    cached = CachedEvaluator(evaluator, recorded.attempts, keep=recorded.add, replay_failures=not retry_failures)
     first = list(dict.fromkeys([*[space.smallest, space.largest][: budget.evaluations], *known_candidates]))
     run = _Search(
         space=space,
@@ -90,6 +93,24 @@ def search(
     with frozen_collector():  # all workers wait for their next batch
         run.run()
     return run.evaluations
+
+
+class _RecordedAttempts:
+    """The attempts that a store holds, which is not read for requests without any."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._requests = {outcome.request for outcome in store.outcomes()}
+
+    def attempts(self, requests: Sequence[Request]) -> Attempts:
+        """As `RunStore.attempts`."""
+        recorded = [request for request in requests if request in self._requests]
+        return self._store.attempts(recorded) if recorded else {}
+
+    def add(self, *measurements: Measurement) -> None:
+        """As `RunStore.add`."""
+        self._store.add(*measurements)
+        self._requests.update(measurement.request for measurement in measurements)
 
 
 @dataclass(kw_only=True)
@@ -144,7 +165,7 @@ class _Search:
 
     def run(self) -> None:
         state, started = self.store.state(), self.clock()
-        stop, seconds = None, state.searched_seconds
+        stop, seconds, stored_seconds = None, state.searched_seconds, state.searched_seconds
         self.recorded_reference = None if self.retry_failures else state.reference
         self._replay()
         self._start(self._in_order_of_arrival(self.pending))
@@ -162,11 +183,13 @@ class _Search:
             else:
                 self._tell([self.in_flight.next()])
             seconds = state.searched_seconds + self.clock() - started
-            self.store.update_state(searched_seconds=seconds)
+            if seconds >= stored_seconds + _SECONDS_BETWEEN_UPDATES:
+                self.store.update_state(searched_seconds=seconds)
+                stored_seconds = seconds
         self.evaluator.last()
         self._correct()
         self._set_reference(1)
-        self.store.update_state(stop=stop or Stop(StopReason.EVALUATIONS))
+        self.store.update_state(stop=stop or Stop(StopReason.EVALUATIONS), searched_seconds=seconds)
         if self.algorithm.fits() and self.algorithm.ask(
             self.batch
         ):  # the last models' predictions of the next networks

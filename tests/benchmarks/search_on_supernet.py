@@ -151,9 +151,8 @@ class Bench:
     def _known_scores(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         return self.scores.attempts([r for r in requests if r.metric == self.scored.name])
 
-    def _keep_score(self, measurement: Measurement) -> None:
-        if measurement.request.metric == self.scored.name and measurement.status is Status.OK:
-            self.scores.add(measurement)
+    def _keep_score(self, *measurements: Measurement) -> None:
+        self.scores.add(*(m for m in measurements if m.request.metric == self.scored.name and m.status is Status.OK))
 
     def measure_finalists(
         self, architectures: Sequence[Architecture], seed: int

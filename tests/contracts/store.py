@@ -305,6 +305,17 @@ class StoreContract(RecordsContract):
         assert {asked: [m.attempt for m in made] for asked, made in found.items()} == {request(1): [0, 1, 2]}
         assert [m.samples for m in found[request(1)]] == [None] * 3
 
+    def test_several_at_once_are_kept_all_or_none(self, store: RunStore) -> None:
+        store.add(measured(3, samples=b"three"))
+        again = measured(3, value=9.0, samples=b"again")
+        store.add(measured(5), again, measured(4, samples=b""), measured(5, value=9.0), measured(1, samples=b"one"))
+        assert store.measurements() == [measured(3), measured(5), measured(4), measured(1)]
+        assert [store.samples(request(n)) for n in (3, 5, 4, 1)] == [b"three", None, b"", b"one"]
+        with pytest.raises(ValueError, match="FAILED"):
+            store.add(measured(6), measured(7, value=math.nan))
+        store.add()
+        assert store.n_measurements() == 4
+
     def test_measurements_come_in_the_order_committed(self, store: RunStore) -> None:
         order = [5, 3, 9, 1]
         for number in order:

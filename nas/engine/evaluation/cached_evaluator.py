@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast
 
 from nas.engine.evaluation.base import Evaluator, StreamingEvaluator, slots_of
 from nas.errors import EvaluationError
@@ -14,6 +14,12 @@ Attempts = Mapping[Request, Sequence[Measurement]]
 """The attempts at each request, the first one first."""
 
 _MAX_LISTED = 3
+
+
+class Keep(Protocol):
+    """Records measurements that arrived together, as `RunStore.add`."""
+
+    def __call__(self, *measurements: Measurement) -> None: ...
 
 
 class CachedEvaluator:
@@ -30,7 +36,7 @@ class CachedEvaluator:
     Args:
         inner: is asked once a call for all that is not known.
         lookup: the recorded attempts at some requests, the first one first; requests that it lacks are absent.
-        keep: called with each measurement that `inner` made, before it is handed on.
+        keep: called with the measurements that `inner` made, before they are handed on.
         replay_failures: answer with known failures too, instead of asking again. An answer to what had failed before
             counts its attempts on from there, so that a store takes it for the later one.
     """
@@ -40,7 +46,7 @@ class CachedEvaluator:
         inner: Evaluator,
         lookup: Callable[[Sequence[Request]], Attempts],
         *,
-        keep: Callable[[Measurement], None] | None = None,
+        keep: Keep | None = None,
         replay_failures: bool = False,
     ) -> None:
         self._inner, self._lookup, self._keep = inner, lookup, keep
@@ -81,7 +87,7 @@ class CachedEvaluator:
         if self._ready:
             ready, self._ready = self._ready, []
             return ready
-        return [self._kept(answer) for answer in cast(StreamingEvaluator, self._inner).arrived()]
+        return self._kept(*cast(StreamingEvaluator, self._inner).arrived())
 
     def _looked_up(self, requests: Sequence[Request]) -> tuple[dict[Request, Measurement], list[Request]]:
         """The recorded answers to calls of different requests, which are counted, and the requests without one."""
@@ -100,13 +106,16 @@ class CachedEvaluator:
             self._inner._count(known_answers)
         return known_answers, [request for request in requests if request not in known_answers]
 
-    def _kept(self, answer: Measurement) -> Measurement:
-        """An answer of the inner evaluator as the attempt after the recorded ones, which is kept."""
-        if (last := self._last_attempts.pop(answer.request, None)) is not None:
-            answer = _next_attempt(last, answer)
+    def _kept(self, *answers: Measurement) -> list[Measurement]:
+        """Answers of the inner evaluator as the attempts after the recorded ones, which are kept."""
+        last_attempts = [self._last_attempts.pop(answer.request, None) for answer in answers]
+        attempts = [
+            answer if last is None else _next_attempt(last, answer)
+            for last, answer in zip(last_attempts, answers, strict=True)
+        ]
         if self._keep is not None:
-            self._keep(answer)
-        return answer
+            self._keep(*attempts)
+        return attempts
 
     def _count(self, requests: Iterable[Request]) -> None:
         """Counts a call of each request."""
@@ -132,7 +141,7 @@ class CachedEvaluator:
                     "an evaluator answers each request once"
                 )
             del open_requests[request]
-            yield from [self._kept(answer)] * times[request]
+            yield from self._kept(answer) * times[request]
         if open_requests:
             raise EvaluationError(
                 f"{name} left {len(open_requests)} of {len(missing)} requests unanswered "

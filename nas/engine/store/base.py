@@ -201,8 +201,8 @@ class RunStore(Protocol):
     def told(self) -> list[list[Architecture] | None]:
         """What each ask was recorded with, by step, see `record_ask`."""
 
-    def add(self, measurement: Measurement) -> None:
-        """Commits one finite measurement with its samples; a second one of the same request and attempt is ignored."""
+    def add(self, *measurements: Measurement) -> None:
+        """Commits finite measurements with their samples, all or none; a second one of a request and attempt is ignored."""
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
         """The latest attempt at each request that has one, without samples."""

@@ -68,13 +68,13 @@ class MemoryStore(RunStore):
     def told(self) -> list[list[Architecture] | None]:
         return [None if architectures is None else list(architectures) for architectures in self._told]
 
-    def add(self, measurement: Measurement) -> None:
-        stored = storable(measurement)
-        if (stored.request, stored.attempt) in self._measurements:
-            return
-        stored = replace(stored, committed=self._clock())
-        self._measurements[stored.request, stored.attempt] = stored
-        insort(self._attempts.setdefault(stored.request, []), stored, key=attrgetter("attempt"))
+    def add(self, *measurements: Measurement) -> None:
+        for stored in [storable(measurement) for measurement in measurements]:
+            if (stored.request, stored.attempt) in self._measurements:
+                continue
+            stored = replace(stored, committed=self._clock())
+            self._measurements[stored.request, stored.attempt] = stored
+            insort(self._attempts.setdefault(stored.request, []), stored, key=attrgetter("attempt"))
 
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         return {r: list(map(_without_samples, self._attempts[r])) for r in requests if r in self._attempts}

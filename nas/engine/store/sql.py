@@ -39,14 +39,18 @@ _T = TypeVar("_T")
 _KEYS_A_QUERY = 500
 """Well below the number of parameters that any database takes in one statement."""
 
-# What runs with every measurement is made once: to make a statement takes SQLAlchemy longer than SQLite to run it.
+# What runs with every measurement or ask is made once: to make a statement takes SQLAlchemy longer than SQLite to run it.
 _ATOM = (*REQUEST_COLUMNS, "attempt")
-_EXISTING = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
+_EXISTING = select(*(tables.measurements.c[name] for name in _ATOM)).where(
+    tables.measurements.c.architecture.in_(bindparam("keys", expanding=True))
+)
 _MEASUREMENTS = select(*(tables.measurements.c[name] for name in MEASUREMENT_COLUMNS))
 _OUTCOMES = select(*(tables.measurements.c[name] for name in OUTCOME_COLUMNS)).order_by(tables.measurements.c.id)
 _LAST_STATUS = select(tables.status).order_by(tables.status.c.id.desc()).limit(1)
-_ADD = insert(tables.measurements).returning(tables.measurements.c.id)
+_ADD = insert(tables.measurements).returning(tables.measurements.c.id, sort_by_parameter_order=True)
 _ADD_SAMPLES = insert(tables.samples)
+_LAST_STEP = select(func.max(tables.asks.c.step))
+_ADD_ASK = insert(tables.asks)
 
 # Answered by the index of the unique constraint alone. Several attempts at a metric count once.
 _METRICS_TAKEN = (
@@ -193,9 +197,9 @@ class SqlStore(RunStore):
     ) -> None:
         asked = [architecture.key for architecture in architectures]
         keys = asked if told is None else {"asked": asked, "told": [architecture.key for architecture in told]}
-        last: int | None = connection.execute(select(func.max(tables.asks.c.step))).scalar_one()
+        last: int | None = connection.execute(_LAST_STEP).scalar_one()
         check_step(step, 0 if last is None else last + 1)
-        connection.execute(insert(tables.asks).values(step=step, architectures=keys, time=self._clock()))
+        connection.execute(_ADD_ASK, {"step": step, "architectures": keys, "time": self._clock()})
 
     @_reads
     def asks(self, connection: Connection) -> list[list[Architecture]]:
@@ -206,14 +210,22 @@ class SqlStore(RunStore):
         return [_parsed(keys["told"]) if isinstance(keys, dict) else None for keys in _asked(connection)]
 
     @_writes
-    def add(self, connection: Connection, measurement: Measurement) -> None:
-        stored = storable(measurement)
-        values = {**measurement_columns(stored), "time": self._clock()}
-        if connection.execute(_EXISTING, {name: values[name] for name in _ATOM}).first() is not None:
+    def add(self, connection: Connection, *measurements: Measurement) -> None:
+        keys = list({measurement.request.architecture.key for measurement in measurements})
+        existing = {tuple(row) for row in connection.execute(_EXISTING, {"keys": keys})}
+        rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        samples: list[bytes | None] = []
+        for stored in map(storable, measurements):
+            row = {**measurement_columns(stored), "time": self._clock()}
+            if (atom := tuple(row[name] for name in _ATOM)) not in existing and atom not in rows:
+                rows[atom] = row
+                samples.append(stored.samples)
+        if not rows:
             return
-        row_id = connection.execute(_ADD, values).scalar_one()
-        if stored.samples is not None:
-            connection.execute(_ADD_SAMPLES, {"measurement": row_id, "samples": stored.samples})
+        ids = connection.execute(_ADD, list(rows.values())).scalars()
+        pairs = zip(ids, samples, strict=True)
+        if with_samples := [{"measurement": i, "samples": raw} for i, raw in pairs if raw is not None]:
+            connection.execute(_ADD_SAMPLES, with_samples)
 
     @_reads
     def attempts(self, connection: Connection, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:

@@ -52,7 +52,9 @@ class ArrayMating(InfillCriterion):  # type: ignore[misc]
         pairs = self._selection.do(
             problem, algorithm.pop, math.ceil(n / 2), n_parents=2, to_pop=False, random_state=rng, algorithm=algorithm
         )
-        parents = np.swapaxes(algorithm.pop.get("X")[pairs], 0, 1).astype(np.float64)
+        selected, indices = np.unique(pairs, return_inverse=True)  # two of the population for one child
+        levels = algorithm.pop[selected].get("X").astype(np.float64)
+        parents = np.swapaxes(levels[indices.reshape(pairs.shape)], 0, 1)
         crossed = rng.random(len(pairs)) < get(self._crossover.prob, size=len(pairs))
         children = parents
         if crossed.any():
@@ -74,7 +76,9 @@ def tournament(pop: Any, pairs: NDArray[np.int64], algorithm: Any, **kwargs: Any
     The smaller violation wins; of two feasible rows the dominating one (or the one of lower rank, by the algorithm's
     ``tournament_type``), then the less crowded one, then a random one.
     """
-    first, second = pairs.T
+    entrants, indices = np.unique(pairs, return_inverse=True)  # four of the population for one child
+    pop = pop[entrants]
+    first, second = indices.reshape(pairs.shape).T
     violation = pop.get("CV")[:, 0]
     # If nothing is feasible, ranks are None, which becomes NaN: it neither wins nor loses.
     rank, crowding = (pop.get(name).astype(np.float64) for name in ("rank", "crowding"))
@@ -86,7 +90,7 @@ def tournament(pop: Any, pairs: NDArray[np.int64], algorithm: Any, **kwargs: Any
     ahead = np.where(ahead == 0, _lead(-crowding[first], -crowding[second]), ahead)
     both_feasible = (violation[first] <= 0) & (violation[second] <= 0)
     ahead = np.where(both_feasible, ahead, _lead(violation[first], violation[second]))
-    winners = np.where(ahead > 0, first, second)
+    winners = np.where(ahead > 0, pairs[:, 0], pairs[:, 1])
     for tie in np.flatnonzero(ahead == 0):
         winners[tie] = algorithm.random_state.choice(pairs[tie])
     return np.asarray(winners[:, None])

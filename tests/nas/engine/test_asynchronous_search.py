@@ -119,8 +119,8 @@ class KilledStore(MemoryStore):
         if self.n_writes >= self.killed_at:
             raise Killed
 
-    def add(self, measurement: Measurement) -> None:
-        self._write(super().add, measurement)
+    def add(self, *measurements: Measurement) -> None:
+        self._write(super().add, *measurements)
 
     def record_ask(
         self, step: int, architectures: Sequence[Architecture], told: Sequence[Architecture] | None = None

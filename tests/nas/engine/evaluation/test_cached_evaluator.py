@@ -93,7 +93,9 @@ def test_what_is_all_known_asks_nothing() -> None:
 
 def test_repeated_requests_are_asked_once_and_answered_each() -> None:
     source, kept = Source(), list[Measurement]()
-    cached = CachedEvaluator(source, store_with(figure(1)).attempts, keep=kept.append)
+    cached = CachedEvaluator(
+        source, store_with(figure(1)).attempts, keep=lambda *measurements: kept.extend(measurements)
+    )
     answers = values(cached.evaluate([request(n) for n in (1, 2, 2, 1, 2)]))
     assert answers == [(1, 1.0)] * 2 + [(2, 12.0)] * 3
     assert source.calls == [[request(2)]]
