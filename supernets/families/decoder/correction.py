@@ -194,6 +194,26 @@ class Correction:
             return linear.weight, linear.bias
         return self._largest_moments(network, number, after).fitted(part)
 
+    @torch.no_grad()
+    def prefix_errors(self, part: Part, number: int) -> Tensor:
+        """The squared errors of what a part of the largest network adds to its stream once its last linear layer reads the
+        first k inputs only and is fitted for them, for each k: (inputs + 1,), means over tokens, weighted as the fit is.
+
+        All are read off one Cholesky factor of the moments, by the order of its pivots.
+
+        Args:
+            part: A part of the largest network, in evaluation mode.
+            number: Its number, see `parts_of`.
+        """
+        linear, n = part.linear, self._sizes[number]
+        order = torch.arange(n) if linear.bias is None else torch.cat([torch.tensor([n]), torch.arange(n)])
+        with one_thread():
+            moments = ridged(self._moments[number].inputs[order[:, None], order], RIDGE)
+            factor = torch.linalg.cholesky(moments)[-n:, -n:]
+            weight = fixed_norm(part.post_norm, linear.weight.new_ones(1, 1))[1] * linear.weight
+            squares = (weight @ factor).double().square().sum(0)
+        return torch.cat([squares.flip(0).cumsum(0).flip(0), squares.new_zeros(1)])
+
     def _largest_moments(self, network: Decoder, number: int, after: int) -> _Moments:
         """Returns moments of the largest network for the last linear layer of a subnet's part."""
         if after > number + 1:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from supernets.families.decoder.activations import parts_of
-from supernets.families.decoder.correction import Correction
+from supernets.families.decoder.correction import RIDGE, Correction
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.decoder_network import Decoder
-from supernets.families.decoder.part_losses import TOKENS, PartLosses
+from supernets.families.decoder.part_losses import TOKENS, PartLosses, interpolated_loss, sizes_to_measure
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.training.checkpoint import make_supernet
@@ -70,3 +70,39 @@ def test_live_weights_are_not_changed() -> None:
     correction = Correction(cast(Decoder, supernet.extract(supernet.space.largest)), [OTHER_IDS])
     PartLosses(supernet, correction, IDS)(reduced(supernet, "layer1.hidden", 0))
     assert all(torch.equal(tensor, before[name]) for name, tensor in supernet.state_dict().items())
+
+
+@torch.no_grad()
+def test_errors_of_prefixes_are_those_of_least_squares() -> None:
+    largest = cast(
+        Decoder, (supernet := invariants.randomised(make_supernet(GPT2)).eval()).extract(supernet.space.largest)
+    )
+    correction = Correction(largest, [OTHER_IDS])
+    part = parts_of(largest, OTHER_IDS)[1]
+    x, scale = largest.embedding(OTHER_IDS), torch.zeros(())
+    for number, before in parts_of(largest, OTHER_IDS).items():
+        inputs = before.inputs(x)
+        x = x + before.linear(inputs)
+        if number == 1:
+            scale = x.square().mean(-1, keepdim=True).sqrt()
+            break
+    rows = (torch.cat([torch.ones_like(scale), inputs], -1) / scale).flatten(0, -2).double()
+    weight = torch.cat([part.linear.bias[:, None], part.linear.weight], 1).double()
+    ridge = RIDGE * (rows.square().sum() / rows.numel()).item() * len(rows)
+    rows = torch.cat([rows, ridge**0.5 * torch.eye(rows.shape[1], dtype=torch.float64)])
+    outputs, errors = rows @ weight.T, correction.prefix_errors(part, 1)
+    n = len(rows) - rows.shape[1]
+    for k in range(part.linear.in_features + 1):
+        solved = torch.linalg.lstsq(rows[:, : k + 1], outputs).solution
+        error = (rows[:, : k + 1] @ solved - outputs).square().sum().item() / n
+        assert errors[k].item() == pytest.approx(error, rel=1e-3, abs=1e-6)
+
+
+def test_losses_of_other_sizes_follow_a_power_of_their_errors() -> None:
+    assert sizes_to_measure([0, 384, 768, 960, 1152, 1344, 1536]) == {0, 384, 960}
+    assert sizes_to_measure([768, 1536]) == {768}
+    errors = torch.tensor([16.0, 8.0, 4.0, 2.0, 1.0, 0.0])
+    measured = {1: 3 * 8**1.5, 3: 3 * 2**1.5}
+    assert interpolated_loss(errors, measured, 2) == pytest.approx(3 * 4**1.5)
+    assert interpolated_loss(errors, measured, 4) == pytest.approx(3)
+    assert interpolated_loss(errors, {1: 0.0, 3: 0.0}, 4) == 0
