@@ -114,7 +114,9 @@ def job_of(work: Path, seed: int, threads: int) -> BuiltJob:
     job["supernet"]["space"] = SPACE
     job["seed"] = seed
     job["training"]["threads"] = threads
-    return build_job(ResolvedJob(parse_job(yaml.safe_dump(job), source="benchmark"), RunsFolder(work), source="benchmark"))
+    return build_job(
+        ResolvedJob(parse_job(yaml.safe_dump(job), source="benchmark"), RunsFolder(work), source="benchmark")
+    )
 
 
 class OneShot:
@@ -188,7 +190,9 @@ class OneShot:
 
     def blocks(self) -> list[dict[str, Tensor]]:
         """The blocks that methods may read, as optipfair takes them."""
-        return [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in self.calibration.split(_BATCH_SIZE)]
+        return [
+            {"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in self.calibration.split(_BATCH_SIZE)
+        ]
 
     def least_changing(self, n: int) -> list[int]:
         """The layers whose outputs are most similar to their inputs, by optipfair."""
@@ -337,7 +341,11 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
         whole = next(row["networks"][0] for row in of_seed if row["method"] == "whole")
         slowest = times["ms"][whole["key"]]
         for row in of_seed:
-            known = [n | {"time": times["ms"][n["key"]] / slowest} for n in (whole, *row["networks"]) if n["key"] in times["ms"]]
+            known = [
+                n | {"time": times["ms"][n["key"]] / slowest}
+                for n in (whole, *row["networks"])
+                if n["key"] in times["ms"]
+            ]
             for name in ("bits_per_byte", "choices"):
                 values.setdefault(row["method"], {}).setdefault(name, []).append(at_limits(known, name))
         values["whole"] = {
