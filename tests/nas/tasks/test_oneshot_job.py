@@ -109,7 +109,7 @@ def test_a_search_without_training_exports_what_it_scored(shell: Shell) -> None:
 
 @pytest.mark.slow
 def test_layers_that_skip_parts_are_solved_for_and_exported(shell: Shell) -> None:
-    space = {"depth": [3], "heads": [0, 2], "queries": [1, 2], "hidden": [0, 8, 24]}
+    space = {"depth": [3], "heads": [0, 2], "queries": [1, 2], "hidden": [0, 8, 12, 16, 24]}
     path = job(
         shell,
         supernet={**SUPERNET, "space": space},
@@ -117,12 +117,13 @@ def test_layers_that_skip_parts_are_solved_for_and_exported(shell: Shell) -> Non
     )
     searched = shell.nas("search", path, "--inline")
     assert searched.code == 0, searched
-    assert "measured the losses of 10 of 11 options" in searched.err
+    assert "measured the losses of 12 of 14 options" in searched.err  # those with 16 hidden channels are interpolated
     report = Run.open(RunsFolder(shell.folder / "runs"), "oneshot-1").report
     supernet = load_checkpoint(shell.folder / "runs/oneshot-1/checkpoint").supernet
     losses = stored_losses(shell.folder)
     assert set(losses) == {choice.name for choice in supernet.space.choices}
     assert losses["layer1.heads"][-1] == 0 < losses["layer1.heads"][0]
+    assert all(of[2] > of[3] > of[4] == 0 for of in (losses[f"layer{i}.hidden"] for i in range(3)))
     macs = {a: supernet.cost(a).macs for a in (supernet.space.smallest, supernet.space.largest)}
     # A new limit is solved without measuring losses again, and its network without some attentions is exported.
     limit = 0.6 * macs[supernet.space.largest] + 0.4 * macs[supernet.space.smallest]
