@@ -54,8 +54,8 @@ from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, InlineScoring, Scorin
 from nas.jobs.recipes import read_recipe
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.schema import parse_job
-from nas.search.budgets.cost_terms import Parts
-from nas.search.budgets.fitting import SolverFitting
+from nas.search.budgets.cost_terms import CostTerms, Parts
+from nas.search.budgets.linear_costs import computed_cost
 from nas.search.budgets.solver import BudgetSolver, CostLimit
 from nas.search.problem.objectives import Variant
 from supernets.data.document_blocks import NOTHING
@@ -155,15 +155,24 @@ class OneShot:
     def solved(self, share: float) -> Architecture:
         """The architecture of the least sum of losses within a share of the multiply-accumulates."""
         if self._solver is None:
-            losses = measured_option_losses(self.built_job, self.supernet, lambda text: print(text, flush=True))
+            losses = self._losses()
             by_choice = [np.array(losses[choice.name]) for choice in self.space.choices]
-            parts = {"macs": cast(Parts, cost_parts(self.built_job, self.supernet)["macs"])}
-            fitting = SolverFitting(self.space, parts, self.seed, by_choice)
-            self._solver = fitting.solver([self.space.largest], [0.0], {})
+            scores = [np.maximum.accumulate(of_levels[::-1])[::-1] for of_levels in by_choice]
+            parts = cast(Parts, cost_parts(self.built_job, self.supernet)["macs"])
+            cost = computed_cost("macs", CostTerms(self.space, parts, np.random.default_rng(self.seed)), parts)
+            self._solver = BudgetSolver(self.space, scores, {"macs": cost})
         cost = self._solver.costs["macs"]
         solution = self._solver.solve([CostLimit("macs", maximum=share * float(cost([self.space.largest])[0]))])
         assert solution is not None
         return solution.network
+
+    def _losses(self) -> dict[str, list[float]]:
+        """The losses of options, which the folder keeps."""
+        path = self.work / f"losses-{self.seed}.json"
+        if not path.exists():
+            losses = measured_option_losses(self.built_job, self.supernet, lambda text: print(text, flush=True))
+            path.write_text(json.dumps(losses))
+        return cast("dict[str, list[float]]", json.loads(path.read_text()))
 
     @torch.no_grad()
     def extracted(self, architecture: Architecture, *, corrected: bool) -> Logits:
