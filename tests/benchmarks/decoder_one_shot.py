@@ -47,7 +47,8 @@ from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.built_job import BuiltJob, build_job
-from nas.jobs.build.search_objects import cost_parts, measured_option_losses
+from nas.jobs.build.option_losses import OptionLosses
+from nas.jobs.build.search_objects import cost_parts
 from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.evaluation.measuring_evaluator import deployment_of, served_by
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, InlineScoring, ScoringTask
@@ -170,7 +171,7 @@ class OneShot:
         """The losses of options, which the folder keeps."""
         path = self.work / f"losses-{self.seed}.json"
         if not path.exists():
-            losses = measured_option_losses(self.built_job, self.supernet, lambda text: print(text, flush=True))
+            losses = OptionLosses(self.built_job, self.supernet).measured(lambda text: print(text, flush=True))
             path.write_text(json.dumps(losses))
         return cast("dict[str, list[float]]", json.loads(path.read_text()))
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table_file import load_lookup
@@ -29,13 +27,9 @@ from nas.search.problem.tasks import SERVED_MEMORY
 from nas.search.problem.variants import Variants, environment_name, exact_value
 from nas.search.registry import make_algorithm, models_from
 from supernets.data import Part
-from supernets.families.decoder.activations import parts_of
-from supernets.families.decoder.correction import Correction
 from supernets.families.decoder.decoder_family import DecoderFamily
-from supernets.families.decoder.decoder_network import Decoder
-from supernets.families.decoder.part_losses import PartLosses, interpolated_loss, sizes_to_measure
 from supernets.sharing.base import Supernet
-from supernets.space import INACTIVE, Architecture
+from supernets.space import Architecture
 
 _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
 """Metrics that the latencies of blocks help to predict."""
@@ -116,53 +110,6 @@ def has_option_losses(built_job: BuiltJob) -> bool:
     """Returns True if the losses of options can be measured one by one, which is so for decoders that are corrected."""
     is_decoder = isinstance(built_job.family, DecoderFamily)
     return is_decoder and built_job.sharing.correction is not None
-
-
-def measured_option_losses(
-    built_job: BuiltJob, supernet: Supernet, note: Callable[[str], None]
-) -> dict[str, list[float]]:
-    """The losses that each option of each choice alone adds to the largest network's, by choice; see `PartLosses`.
-
-    Of hidden channels, some sizes are measured, and the losses of others interpolated, see `interpolated_loss`.
-
-    Args:
-        supernet: Supernet of a job that `has_option_losses`.
-        note: Called with the progress, some ten times.
-    """
-    calibration, train = built_job.data.calibration, built_job.data.dataset.train.inputs
-    texts = train[len(calibration.inputs) :] if len(train) > len(calibration.inputs) else train
-    choices, largest = supernet.space.choices, supernet.space.largest
-    hidden = {c.name: cast("tuple[int, ...]", c.options) for c in choices if c.name.endswith(".hidden")}
-    measured_sizes = {name: sizes_to_measure(sizes) for name, sizes in hidden.items()}
-    networks = {
-        (choice.name, gene): network
-        for network in reduced_networks(supernet.space)
-        for choice, gene, largest_gene in zip(choices, network.genes, largest.genes, strict=True)
-        if gene not in (largest_gene, INACTIVE)
-        and choice.options[gene] in measured_sizes.get(choice.name, choice.options)
-    }
-    losses = {choice.name: [0.0] * len(choice.options) for choice in choices}
-    note(f"measuring the loss of each of {len(networks)} options alone")
-    with torch.no_grad():
-        whole = cast(Decoder, supernet.subnet(largest).eval())
-        correction = Correction(whole, calibration.split(CALIBRATION_BATCH))
-    loss_of = PartLosses(supernet, correction, texts)
-    for n, ((name, gene), network) in enumerate(networks.items()):
-        if n and n % -(-len(networks) // 10) == 0:
-            note(f"measured the losses of {n} of {len(networks)} options")
-        losses[name][gene] = loss_of(network)
-    parts = parts_of(whole)
-    for choice in choices:
-        if choice.name not in measured_sizes:
-            continue
-        sizes, by_size = cast("tuple[int, ...]", choice.options), losses[choice.name]
-        known = {size: by_size[sizes.index(size)] for size in measured_sizes[choice.name] if size > 0}
-        missing = [size for size in sizes[:-1] if size > 0 and size not in known]
-        number = 2 * int(choice.name.removeprefix("layer").split(".")[0]) + 1
-        errors = correction.prefix_errors(parts[number], number) if missing else None
-        for size in missing:
-            by_size[sizes.index(size)] = interpolated_loss(cast(torch.Tensor, errors), known, size)
-    return losses
 
 
 def metric_features(built_job: BuiltJob, supernet: Supernet) -> dict[str, FeatureSource]:

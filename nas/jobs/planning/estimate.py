@@ -20,7 +20,8 @@ from nas.engine.predictions import MAX_NETWORKS
 from nas.engine.process_memory import PeakMemory
 from nas.errors import EvaluationError
 from nas.jobs.build.built_job import BuiltJob
-from nas.jobs.build.search_objects import build_algorithm
+from nas.jobs.build.option_losses import OptionLosses
+from nas.jobs.build.search_objects import build_algorithm, has_option_losses
 from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.evaluation.measuring_evaluator import deployment_of, served_by
 from nas.jobs.evaluation.scoring import InlineScoring, Scored, ScoringTask
@@ -152,9 +153,12 @@ def estimate(
     scored = _scored(built_job, supernet, rng)
     scoring_mib = memory.restart()
     timed = _timed(built_job, scored)
+    option_losses = _option_losses(built_job, supernet)
     ask_s = _ask_seconds(built_job, supernet, rng)
     peak_mib = max(peak_mib, scoring_mib, memory.restart())
     search = _search(built_job, scored, timed, ask_s, inline=inline)
+    if option_losses is not None:
+        search = replace(search + option_losses, origin=f"{search.origin}; {option_losses.origin}")
     times = Times(
         _start(start_s, busy, inline=inline), training, search, _final(built_job, scored, timed), _report(busy)
     )
@@ -234,6 +238,22 @@ def _scored(built_job: BuiltJob, supernet: Supernet, rng: np.random.Generator) -
             raise EvaluationError(message, code="evaluation.not-scored")
         scores.append(score)
     return scores
+
+
+def _option_losses(built_job: BuiltJob, supernet: Supernet) -> Span | None:
+    """The time of the losses of options, of which some are measured, evenly over the layers; None where none are needed."""
+    if built_job.job.config.search.start != "solved" or not has_option_losses(built_job):
+        return None
+    started, seconds = time.perf_counter(), list[float]()
+    losses = OptionLosses(built_job, supernet)
+    before, networks = time.perf_counter() - started, list(losses.networks.values())
+    for network in networks[:: -(-len(networks) // _SCORED)]:
+        started = time.perf_counter()
+        losses.loss_of(network)
+        seconds.append(time.perf_counter() - started)
+    mean, error = _mean(seconds)
+    origin = f"losses of {len(seconds)} of {len(networks)} options, {mean:.2g} s each"
+    return _span(before + len(networks) * mean, len(networks) * error, origin)
 
 
 def _timed(built_job: BuiltJob, scored: Sequence[Scored]) -> dict[str, list[float]]:

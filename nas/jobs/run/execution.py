@@ -28,11 +28,11 @@ from nas.engine.store.folder import RunFolder
 from nas.engine.stored_progress import RecordedPace, VisibleWaits
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
+from nas.jobs.build.option_losses import OptionLosses
 from nas.jobs.build.search_objects import (
     build_algorithm,
     build_evaluator,
     has_option_losses,
-    measured_option_losses,
 )
 from nas.jobs.evaluation.environments import Environments
 from nas.jobs.evaluation.features import LatencyFeatures
@@ -209,7 +209,8 @@ class SearchExecution:
         if not has_option_losses(run.built_job):
             return []
         if not (losses := run.store.option_losses()):
-            losses = measured_option_losses(run.built_job, self.supernet, run.observer.note)
+            run.observer.note("measuring the loss of each option alone")
+            losses = OptionLosses(run.built_job, self.supernet).measured(run.observer.note)
             run.store.record_option_losses(losses)
         # Choices of variants, as of precisions, are not measured so.
         return [np.array(losses.get(choice.name, [0.0] * len(choice.options))) for choice in space.choices]

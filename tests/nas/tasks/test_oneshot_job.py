@@ -115,6 +115,8 @@ def test_layers_that_skip_parts_are_solved_for_and_exported(shell: Shell) -> Non
         supernet={**SUPERNET, "space": space},
         search={"algorithm": "random", "evaluations": 8, "start": "solved"},
     )
+    planned = shell.nas("plan", path, "--inline", "--json").data
+    assert "; losses of 7 of 14 options, " in planned["time"]["search"]["origin"]
     searched = shell.nas("search", path, "--inline")
     assert searched.code == 0, searched
     assert "measured the losses of 12 of 14 options" in searched.err  # those with 16 hidden channels are interpolated
