@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, create_model, model_validator
 
-from nas.jobs.schema.errors import problem
+from nas.jobs.schema.errors import problem, show
 from nas.jobs.schema.section import Section
 from supernets.errors import DimensionError
 from supernets.families.shared.spec import (
@@ -104,9 +104,14 @@ def _annotation(dimension: Dimension, *, required: bool) -> Any:
     return Annotated[described, BeforeValidator(read_options), serializer]
 
 
-def _as_list(written: object) -> object:
+def _read_vocabularies(written: object) -> object:
     """A list of what a job has; a number alone is one option."""
-    return (written,) if isinstance(written, int | float) else written
+    values = written if isinstance(written, list | tuple) else (written,)
+    for value in values:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not (0 < value <= 1 or (value >= 2 and float(value).is_integer())):
+            raise problem("", f"expected {Vocabularies.expected}, got {show(value)}")
+    return values
 
 
 def _value_type(kind: Kind, *, min_length: int = 1) -> Any:
@@ -115,7 +120,7 @@ def _value_type(kind: Kind, *, min_length: int = 1) -> Any:
             return Annotated[int, Field(strict=True)]
         case Vocabularies():
             number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
-            return Annotated[tuple[number, ...], Field(min_length=min_length), BeforeValidator(_as_list)]
+            return Annotated[tuple[number, ...], Field(min_length=min_length), BeforeValidator(_read_vocabularies)]
         case Ratios():
             return Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=min_length)]
         case Order():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -128,7 +129,9 @@ def test_a_run_has_the_tokens_that_it_began_with(shell: Shell) -> None:
         (500, {}, "data.invalid-option", "supernet.space.vocabulary: 500; expected 257 | to 400"),
         (0.5, {}, "data.invalid-option", "0.5 is 200 tokens; expected 257"),
         ("half", {}, "job.invalid-value", "supernet.space.vocabulary | expected a share of the tokens, a number"),
-        (1.5, {}, "data.invalid-option", "supernet.space.vocabulary: 1.5; expected 257"),
+        (1.5, {}, "job.invalid-value", "supernet.space.vocabulary: expected a share of the tokens | got 1.5"),
+        (True, {}, "job.invalid-value", "supernet.space.vocabulary: expected a share of the tokens | got true"),
+        (math.nan, {}, "job.invalid-value", "supernet.space.vocabulary: expected a share of the tokens | got nan"),
         ([0.7, 0.8], {}, "job.conflict", "supernet.space.vocabulary | several options"),
         (0.8, {"data": {"name": "text", "path": "short.txt"}}, "data.malformed-table", "short.txt | too few to choose"),
     ],
