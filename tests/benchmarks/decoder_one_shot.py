@@ -344,7 +344,7 @@ def at_limits(networks: Sequence[Mapping[str, float]], name: str) -> list[float]
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Mean and half of the range over seeds, by method and limit."""
+    """Mean and half of the range over seeds, by method and limit; – where a method has no network on one side of it."""
     values: dict[str, dict[str, list[list[float]]]] = {}
     for times in (row for row in rows if row["method"] == "times"):
         of_seed = [row for row in rows if row["seed"] == times["seed"] and row["method"] != "times"]
@@ -367,7 +367,11 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = []
         for name in ("bits_per_byte", "choices"):
             means, ranges = np.mean(names[name], axis=0), np.ptp(names[name], axis=0) / 2
-            cells += [f"{mean:.3f} ± {half:.3f}" for mean, half in zip(means, ranges, strict=True)]
+            spread = len(names[name]) > 1
+            cells += [
+                "–" if math.isnan(mean) else f"{mean:.3f} ± {half:.3f}" if spread else f"{mean:.3f}"
+                for mean, half in zip(means, ranges, strict=True)
+            ]
         lines.append(table_row(method, *cells))
     return "\n".join(lines)
 
