@@ -10,7 +10,7 @@ Method. The texts are docstrings of Python's standard library; the seed divides 
 0.88, 0.77 and 0.66 of the multiply-accumulates of a token, with the same 64 blocks of 128 tokens of the training part. They are
 scored on documents of the test part, which no method sees: bits per byte, and how often the true continuation of 32 tokens has
 a higher likelihood after 32 tokens than those of the three documents that follow. Times of a token with 512 in the cache are
-measured in ONNX Runtime, all networks in the same rounds. Values at 0.9, 0.8 and 0.7 of the whole network's time are read
+measured in ONNX Runtime, as ratios: each network beside the whole one in the same rounds. Values at 0.9, 0.8 and 0.7 of the whole network's time are read
 off the line between the two networks beside it.
 
 - *solved*: ours. The divergence from the whole network's answers when one option replaces it is measured for each layer's
@@ -233,7 +233,8 @@ class OneShot:
         return torch.stack([torch.cat([prompts, ends.roll(-k, 0)], 1) for k in range(4)], 1)
 
     def times(self, architectures: Sequence[Architecture]) -> list[float]:
-        """Milliseconds per token of networks, all in the same rounds."""
+        """Times per token of networks relative to the whole one's, beside which three at a time are measured: more do not
+        fit into the memory of one session."""
         profile, data = self.built_job.job.profiles[0], self.built_job.data
         timed = next(metric for metric in self.built_job.job.objectives if metric.profile is not None)
         served = served_by(timed.metric, in_place=writes_cache_in_place(profile))
@@ -250,10 +251,13 @@ class OneShot:
             return deployment_of(made, served, examples, context_tokens=context)
 
         times = []
-        for latency in profiler.measure(map(deployment, architectures), longer=True):
-            if isinstance(latency, LatencyFailure):
-                raise SystemExit(latency.message)
-            times.append(latency.latency_ms)
+        for group in (architectures[i : i + 3] for i in range(0, len(architectures), 3)):
+            latencies = []
+            for latency in profiler.measure(map(deployment, (self.space.largest, *group)), longer=True):
+                if isinstance(latency, LatencyFailure):
+                    raise SystemExit(latency.message)
+                latencies.append(latency.latency_ms)
+            times += [latency / latencies[0] for latency in latencies[1:]]
         profiler.close()
         return times
 
@@ -331,7 +335,7 @@ def run(results: Path, seed: int, methods: Sequence[str], threads: int, work: Pa
     rows = [row for row in read_rows(results) if row["seed"] == seed and row["method"] != "times"]
     keys = list(dict.fromkeys(network["key"] for row in rows for network in row["networks"]))
     times = shot.times([Architecture.parse(key) for key in keys])
-    append_row(results, {"seed": seed, "method": "times", "ms": dict(zip(keys, times, strict=True))})
+    append_row(results, {"seed": seed, "method": "times", "ratios": dict(zip(keys, times, strict=True))})
 
 
 def at_limits(networks: Sequence[Mapping[str, float]], name: str) -> list[float]:
@@ -349,12 +353,11 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for times in (row for row in rows if row["method"] == "times"):
         of_seed = [row for row in rows if row["seed"] == times["seed"] and row["method"] != "times"]
         whole = next(row["networks"][0] for row in of_seed if row["method"] == "whole")
-        slowest = times["ms"][whole["key"]]
         for row in of_seed:
             known = [
-                n | {"time": times["ms"][n["key"]] / slowest}
+                n | {"time": times["ratios"][n["key"]]}
                 for n in (whole, *row["networks"])
-                if n["key"] in times["ms"]
+                if n["key"] in times["ratios"]
             ]
             for name in ("bits_per_byte", "choices"):
                 values.setdefault(row["method"], {}).setdefault(name, []).append(at_limits(known, name))
