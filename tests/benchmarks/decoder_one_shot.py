@@ -10,8 +10,8 @@ Method. The texts are docstrings of Python's standard library; the seed divides 
 0.88, 0.77 and 0.66 of the multiply-accumulates of a token, with the same 64 blocks of 128 tokens of the training part. They are
 scored on documents of the test part, which no method sees: bits per byte, and how often the true continuation of 32 tokens has
 a higher likelihood after 32 tokens than those of the three documents that follow. Times of a token with 512 in the cache are
-measured in ONNX Runtime, as ratios: each network beside the whole one in the same rounds. Values at 0.9, 0.8 and 0.7 of the whole network's time are read
-off the line between the two networks beside it.
+measured in ONNX Runtime, as ratios: each network beside the whole one in the same rounds. Values at 0.9, 0.8
+and 0.7 of the whole network's time are read off the line between the two networks beside it.
 
 - *solved*: ours. The divergence from the whole network's answers when one option replaces it is measured for each layer's
   attention and MLP; the network of the least sum within the limit, corrected by least squares.
