@@ -52,8 +52,8 @@ def tree_mib(root: int) -> float:
     """
     tree = started_below(root)
     pages = {pid: _memory_pages(pid) for pid in tree}
-    own = [pid for pid, parent in tree.items() if pid == root or pages[pid] != pages.get(parent)]
-    return sum(map(_pss_kib, own)) / 1024
+    counted = [pid for pid, parent in tree.items() if pid == root or pages[pid] != pages.get(parent)]
+    return sum(map(_pss_kib, counted)) / 1024
 
 
 def seconds_since_start(root: int) -> float:

@@ -4,7 +4,7 @@
     python -m tests.benchmarks.decoder_one_shot RESULTS.jsonl [--seeds 3] [--methods solved ...] [--threads 1]
     python -m tests.benchmarks.decoder_one_shot RESULTS.jsonl --table
 
-A second call continues the first. A seed takes about an hour of one core, and up to 8 GB.
+A second call continues the first. A seed takes about an hour of one core.
 
 Method. The texts are docstrings of Python's standard library; the seed divides them. Each method makes three networks, of about
 0.88, 0.77 and 0.66 of the multiply-accumulates of a token, with the same 64 blocks of 128 tokens of the training part. They are
@@ -156,7 +156,7 @@ class OneShot:
     def solved(self, share: float) -> Architecture:
         """The architecture of the least sum of losses within a share of the multiply-accumulates."""
         if self._solver is None:
-            losses = self._losses()
+            losses = self.option_losses()
             by_choice = [np.array(losses[choice.name]) for choice in self.space.choices]
             scores = [np.maximum.accumulate(of_levels[::-1])[::-1] for of_levels in by_choice]
             parts = cast(Parts, cost_parts(self.built_job, self.supernet)["macs"])
@@ -167,7 +167,7 @@ class OneShot:
         assert solution is not None
         return solution.network
 
-    def _losses(self) -> dict[str, list[float]]:
+    def option_losses(self) -> dict[str, list[float]]:
         """The losses of options, which the folder keeps."""
         path = self.work / f"losses-{self.seed}.json"
         if not path.exists():
