@@ -94,10 +94,15 @@ def _lower_group_norm(low: Lowering, call: Call) -> ResultValues:
     return out
 
 
+_WHOLE_TENSOR = -1
+"""The dimension of a weight norm with one length for all of the weight."""
+
+
 @rule_of("_weight_norm")
 def _weight_norm_dims(ctx: Inference, call: Call) -> ResultDims:
     direction, length = ctx.tensor_dims(call.arguments["v"]), ctx.tensor_dims(call.arguments["g"])
-    unify(length[axis(call, len(direction))], direction[axis(call, len(direction))])
+    if call.arguments["dim"] != _WHOLE_TENSOR:
+        unify(length[axis(call, len(direction))], direction[axis(call, len(direction))])
     return direction
 
 
@@ -105,6 +110,7 @@ def _weight_norm_dims(ctx: Inference, call: Call) -> ResultDims:
 def _lower_weight_norm(low: Lowering, call: Call) -> ResultValues:
     a = call.arguments
     direction, rank = low.tensor(a["v"]), low.rank(a["v"])
-    axes = low.numbers([i for i in range(rank) if i != cast(int, a["dim"]) % rank])
+    dim = cast(int, a["dim"])
+    axes = low.numbers([i for i in range(rank) if dim == _WHOLE_TENSOR or i != dim % rank])
     norm = low.add("ReduceL2", direction, axes, keepdims=1)
     return low.add("Div", low.add("Mul", direction, low.tensor(a["g"])), norm)

@@ -321,6 +321,7 @@ MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.Flatten(1, 2), IMAGE),
     (Reversed(nn.Linear(8, 8), nn.Tanh()), VECTOR),
     (nn.utils.parametrizations.weight_norm(nn.Linear(8, 4)), VECTOR),
+    (nn.utils.parametrizations.weight_norm(nn.Linear(8, 4), dim=None), VECTOR),
     (fx.symbolic_trace(nn.Sequential(nn.Linear(8, 4), nn.Tanh())), VECTOR),
     (Own(lambda m, x: m.b(m.a(x)) @ m.a.weight, a=(layer := nn.Linear(8, 8)), b=layer), VECTOR),
     (
