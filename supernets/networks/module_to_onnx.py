@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import warnings
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +18,7 @@ from supernets.networks.onnx_graph.ir import BATCH, INPUT, LENGTH_NAME, OUTPUT
 from supernets.networks.onnx_graph.serialise import OPSET
 
 __all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "lower", "onnx_model", "to_onnx"]
+_COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 def lower(module: nn.Module, example: Tensor) -> bytes:
@@ -64,10 +66,16 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
             )
         model: bytes = program.model_proto.SerializeToString()
     except Exception as error:
-        raise ExportError(f"torch's exporter rejected the network: {error}") from error
+        raise ExportError(f"torch's exporter rejected the network: {_summary(error)}") from error
     finally:
         logger.setLevel(level)
     return model
+
+
+def _summary(error: Exception) -> str:
+    """The first line of an error of torch's exporter, without its advice on torch's source code."""
+    text = str(error).strip().partition("\n")[0]
+    return _COLOUR.sub("", text).partition("This is step ")[0].strip().rstrip(".")
 
 
 def _takes_any_number(module: nn.Module) -> bool:
@@ -100,4 +108,6 @@ def onnx_model(module: nn.Module, example: Tensor) -> bytes:
         try:
             return to_onnx(module, example)
         except ExportError as error:
-            raise ExportError(f"{error} (and without torch's exporter: {rejected})") from error
+            raise ExportError(
+                f"{rejected}; write that part of the network with other operations ({error})", code=error.code
+            ) from error

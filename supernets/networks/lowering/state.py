@@ -78,10 +78,14 @@ class Lowering(Graph):
 
     def lower(self, call: Call) -> None:
         """Appends the nodes of a call, and sets its outputs, with their shapes."""
+        where = f"in {call.module or 'the network'}{call.place and f' (at {call.place})'}"
         rule = LOWERED.get(call.name)
         if rule is None:
-            raise LoweringError(f"there is no rule for {call.op} in {call.module or 'the network'}")
-        results = rule(self, call)
+            raise LoweringError(f"there is no rule for {call.op} {where}")
+        try:
+            results = rule(self, call)
+        except LoweringError as error:
+            raise LoweringError(f"{error} {where}", code=error.code) from error
         for name, value in zip(call.outputs, [results] if isinstance(results, Value) else results, strict=False):
             if name:
                 if (dtype := self._type_of(name)) not in TYPES:

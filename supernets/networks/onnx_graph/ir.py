@@ -33,7 +33,7 @@ MEMORIES = (LENGTH, -7, -8)
 TOKENS: Shape = (LENGTH,)
 """The input shape of networks that read 64-bit token ids in sentences of any length."""
 
-Attribute = int | float | str | tuple[int, ...]
+Attribute = int | float | str | tuple[int, ...] | list[str]
 
 
 @dataclass(frozen=True, slots=True)

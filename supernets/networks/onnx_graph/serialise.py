@@ -25,6 +25,7 @@ _ATTRIBUTES = {  # onnx.helper.make_attribute doubles the time of `lower`
     float: (onnx.AttributeProto.FLOAT, "f"),
     str: (onnx.AttributeProto.STRING, "s"),
     tuple: (onnx.AttributeProto.INTS, "ints"),
+    list: (onnx.AttributeProto.STRINGS, "strings"),
 }
 _TYPES = {
     np.dtype(np.float32): onnx.TensorProto.FLOAT,
@@ -53,7 +54,11 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
         proto.output.extend([renamed.get(name, name) for name in node.outputs])
         for key, attribute in node.attributes.items():
             kind, field = _ATTRIBUTES[type(attribute)]
-            value = attribute.encode() if isinstance(attribute, str) else attribute
+            value: object = attribute
+            if isinstance(attribute, str):
+                value = attribute.encode()
+            elif isinstance(attribute, list):
+                value = [text.encode() for text in attribute]
             proto.attribute.add(name=key, type=kind, **{field: value})
     dynamic = {BATCH_SIZE: BATCH, PAST: "past", CONTEXT: "context", ROOM: "room"}
     dynamic |= {size: f"{LENGTH_NAME}{n if n > 1 else ''}" for n, size in enumerate(MEMORIES, 1)}

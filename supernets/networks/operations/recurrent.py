@@ -110,7 +110,7 @@ def _cell_parameters(call: Call) -> tuple[Argument, ...]:
     return tuple(parameter for parameter in parameters if parameter is not None)
 
 
-@lowers("lstm_cell", "gru_cell", "rnn_tanh_cell")
+@lowers(*_CELLS)
 def _lower_cell(low: Lowering, call: Call) -> ResultValues:
     """A cell as a layer whose sequence has one step."""
 
@@ -130,7 +130,7 @@ def _lower_cell(low: Lowering, call: Call) -> ResultValues:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
+_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
 """Torch's positions of the gates in ONNX's order, by operation."""
 
 
@@ -180,6 +180,8 @@ def _layer(
     }
     if kind == "gru":
         settings["linear_before_reset"] = 1
+    elif kind == "rnn_relu":
+        settings["activations"] = ["Relu"] * len(layer)
     inputs = [x, *_weights(low, kind, layer), None, *initial]
     return tuple(low.add_many(kind.partition("_")[0].upper(), inputs, 1 + len(initial), **settings))
 

@@ -23,7 +23,7 @@ from supernets.networks.capture.execution import outputs_of
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.capture.user_model import own_model
-from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.networks.module_to_onnx import INPUT, lower, onnx_model
 from supernets.training.checkpoint import make_supernet
 from tests import errors
 from tests.supernets.networks.capture import faulty
@@ -77,7 +77,7 @@ class Waves(nn.Module):
         super().__init__()
         self.first = nn.Conv1d(3, 16, 3, padding="same", dilation=2)
         self.normed = weight_norm(nn.Conv1d(16, 16, 3, groups=4, padding="valid"), dim=2)
-        self.head = nn.Linear(16, 5)
+        self.head = weight_norm(nn.Linear(16, 5), dim=None)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.normed(F.gelu(self.first(x.flatten(2))))
@@ -128,6 +128,7 @@ class Cells(nn.Module):
             nn.GRUCell(12, 8),
             nn.RNNCell(8, 8),
         )
+        self.rectified = nn.RNN(16, 6, nonlinearity="relu", batch_first=True, bidirectional=True)
         self.head = nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ class Cells(nn.Module):
             states = self.lstm(rows[:, i], tuple(states))
             gated = self.gru(states[0], gated)
             plain = self.rnn(gated, plain)
-        return self.head(plain + states[1].mean(1, keepdim=True))
+        return self.head(plain + states[1].mean(1, keepdim=True) + self.rectified(rows)[0].mean((1, 2))[:, None])
 
 
 class Transformed(nn.Module):
@@ -277,8 +278,11 @@ def test_a_convolution_with_kernels_of_each_example_is_captured_and_not_lowered(
     extracted = supernet.extract(supernet.space.largest)
     with torch.no_grad():
         assert relative_difference([module(x)], [extracted(x)]) <= 1e-5
-    with errors.raises("export.unknown-operation", "Conv", "group"):
+    with errors.raises("export.unknown-operation", "Conv", "group", "faulty.py:"):
         lower(extracted, x)
+    with errors.raises("export.unsupported", "Conv", "group", "faulty.py:") as caught:
+        onnx_model(extracted, x)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
