@@ -33,6 +33,18 @@ _NUMBERS = frozenset(
 )
 """Operations that return a value of a tensor as a number."""
 _GRID = torch.ops.aten.affine_grid_generator.default
+_COMPOSED = frozenset(
+    (
+        *("absolute", "adjoint", "arccos", "arcsin", "arcsinh", "arctan", "arctanh", "atleast_1d"),
+        *("atleast_2d", "atleast_3d", "chain_matmul", "column_stack", "concatenate", "cosine_similarity"),
+        *("diff", "divide", "dstack", "feature_alpha_dropout", "fix", "fliplr", "flipud", "float_power"),
+        *("ger", "greater", "greater_equal", "hsplit", "hstack", "inner", "kron", "less", "less_equal"),
+        *("linalg_matmul", "linalg_norm", "mH", "multiply", "negative", "not_equal", "outer"),
+        *("pairwise_distance", "ravel", "row_stack", "special_erf", "special_expit", "special_log1p"),
+        *("special_logsumexp", "special_softmax", "subtract", "tensordot", "vsplit", "vstack"),
+    )
+)
+"""Operations that torch composes of others, which have rules."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,9 @@ class _Recorder(ProxyTorchDispatchMode):
         if func is _GRID:  # which has the size of the batch as a number
             with self:
                 return get_decompositions([_GRID])[_GRID](*args, **kwargs)
+        if func.namespace == "aten" and func.overloadpacket.__name__.removesuffix("_") in _COMPOSED:
+            with self:
+                return func.decompose(*args, **kwargs)
         place = _place(sys._getframe(1))
         tensors: list[Tensor] = []
         _mapped((args, kwargs), tensors.append)

@@ -121,6 +121,17 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "likes": lambda x: torch.ones_like(x) * x.mean(1, keepdim=True) + torch.zeros_like(x) + torch.full_like(x, 2.5) * x,
     "finite": lambda x: x * x.log().isnan() + x * x.isfinite() + (x / x.relu()).isinf() * 2.0,
+    "operations that torch composes of others": lambda x: (
+        torch.multiply(x, 2).subtract(0.5).divide(3).absolute().negative()
+        + x * torch.greater(x, 0.1)
+        + torch.concatenate([x, x.relu()], 2)[:, :, :10]
+        + torch.hstack(torch.hsplit(x, 2)).arctan()
+        + torch.special.expit(x).multiply_(0.5)
+        + torch.cosine_similarity(x, x.sin(), 3)[..., None]
+        + torch.linalg.norm(x, dim=1, keepdim=True)
+        + torch.linalg.matmul(x, torch.kron(torch.eye(5), torch.ones(2, 2)))
+        + F.feature_alpha_dropout(x, 0.5, training=False)
+    ),
     "prod": lambda x: x * x.prod(2, keepdim=True).tanh(),
     "a factor of no whole size": lambda x: (
         F.interpolate(x[:, :, :7, :7], scale_factor=1.6, mode="bilinear")
