@@ -73,8 +73,14 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
         tensor = tensors[name]
         parts = tensor.split(tensor.shape[position] // program.batch, dim=position)
         if any(not part.equal(parts[0]) for part in parts[1:]):
-            text = f"{name} has the batch as a dimension, and differs between examples"
-            raise CaptureError(f"{text}: compute it from the inputs", code="capture.example")
+            reader = next(call for call in program.calls if name in call.reads())
+            at = f" (at {reader.place})" if reader.place else ""
+            raise CaptureError(
+                f"{name}, which {reader.name} in {reader.module or 'the network'} reads{at}, has the batch as a dimension, and "
+                "differs between examples: compute it from the inputs; for one row of each example, in place of "
+                "x[torch.arange(len(x)), i], use torch.gather",
+                code="capture.example",
+            )
         first = parts[0].transpose(0, position).clone(memory_format=torch.contiguous_format)
         reduced_tensors[name], renamed[name], dtype = first, f"%{name}", values[name].dtype
         repeated_spec = ValueSpec((first.shape[0] * program.batch, *first.shape[1:]), dtype)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.diagnosis import place_of, raised
-from supernets.networks.capture.elastic_program import infer_axes
+from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.execution import check_batch, outputs_of, values_of
 from supernets.networks.capture.memory import check_values
 from supernets.networks.capture.module_call import evaluating, parts_of, tensors_of
-from supernets.networks.capture.program import BATCH
+from supernets.networks.capture.program import BATCH, first_names
 from supernets.networks.capture.tracing import Captured, ModuleCall, capture
 
 BATCHES = (2, 3)
@@ -113,7 +113,7 @@ class _Comparer:
             return list(outputs_of(self._elastic, self._tensor_of, [x]))
         except Exception as error:  # of an operation whose arguments are those of the example's batch
             self._check_runs()
-            raise of_one_batch(error, captured=self._captured.program.batch, batch=len(x)) from error
+            raise of_one_batch(error, self._elastic, batch=len(x)) from error
 
     def _check_runs(self) -> None:
         """Raises `CaptureError` if the module does not run on its own example: torch traces without values."""
@@ -182,16 +182,20 @@ class _Comparer:
         return CaptureError(text, code="capture.nan")
 
 
-def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError:
+def of_one_batch(error: Exception, elastic: ElasticProgram, *, batch: int) -> CaptureError:
     """The error for a program that runs only with the batch that it was captured with.
 
     Args:
         error: Error of the call that does not run.
+        elastic: The program; an operation without a rule may read tensors that its caller made for each example.
     """
+    captured, remedy = elastic.program.batch, "take it from the input there, x.shape[0]"
+    if elastic.unknown:
+        remedy += f", or, if it already is, write {first_names(list(elastic.unknown), 3)}, without a rule, with others"
     place = "; ".join(getattr(error, "__notes__", ())) or str(error).partition("\n")[0]
     return CaptureError(
         f"it was captured with a batch of {captured}, and does not run with {batch} ({place}): a size of "
-        "the batch is written into its forward; take it from the input there, x.shape[0]",
+        f"the batch is written into its forward; {remedy}",
         code="capture.example",
     )
 

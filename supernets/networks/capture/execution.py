@@ -141,7 +141,7 @@ def with_shapes(
             values.update(results_of(call, step, values, sizes))
         except Exception as error:  # of the operation, given sizes or arguments that do not fit
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            at = f" in {call.module}" if call.module else ""
+            at = f" in {call.module}" * bool(call.module) + f" (at {call.place})" * bool(call.place)
             raise CaptureError(
                 f"the call {call.op}{at} does not run with its arguments: {reason[:200]}", code="capture.malformed"
             ) from None

@@ -205,7 +205,7 @@ class _Prover:
             raise self._of_one_batch(error, len(inputs[0])) from error
 
     def _of_one_batch(self, error: Exception, batch: int) -> CaptureError:
-        problem = of_one_batch(error, captured=self._model.program.batch, batch=batch)
+        problem = of_one_batch(error, self._elastic, batch=batch)
         return CaptureError(f"{self._model.name}: {problem}", code=problem.code)
 
     def _check_outputs(self, outputs: Sequence[Tensor], batch: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from supernets.errors import LoweringError
+from supernets.networks.capture.dimensions import MismatchError
 from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
 from supernets.networks.onnx_graph.ir import (
     BATCH_SIZE,
@@ -86,6 +87,8 @@ class Lowering(Graph):
             results = rule(self, call)
         except LoweringError as error:
             raise LoweringError(f"{error} {where}", code=error.code) from error
+        except MismatchError as error:
+            raise LoweringError(f"there is no rule for {call.op} with {error} {where}") from error
         for name, value in zip(call.outputs, [results] if isinstance(results, Value) else results, strict=False):
             if name:
                 if (dtype := self._type_of(name)) not in TYPES:

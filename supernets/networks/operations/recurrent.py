@@ -43,12 +43,14 @@ def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
 @rule_of(*GATES)
 def _recurrent_dims(ctx: Inference, call: Call) -> ResultDims:
     """All layers and both directions share the size of the state, which one tensor holds for all of them."""
-    x, parameters = ctx.tensor_dims(call.arguments["input"]), layers(call)
+    x = ctx.tensor_dims(call.arguments["input"])
     fix(x[1 if call.arguments["batch_first"] else 0], "a recurrent layer depends on the order")
     initial = list(map(ctx.tensor_dims, _states(call)))
     hidden, batch = initial[0][2], x[0 if call.arguments["batch_first"] else 1]
     for state in initial:
         unify(state[1], batch)
+    parameters = layers(call)
+    for state in initial:
         unify(state[2], hidden)
     features: Dimension = x[2]
     for layer in parameters:

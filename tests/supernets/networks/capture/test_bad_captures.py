@@ -16,6 +16,8 @@ from supernets.networks.capture.program_json import program_from_json, program_t
 from supernets.networks.capture.space import CapturedSpace, SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.capture.user_model import own_model
+from supernets.networks.module_to_onnx import lower
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
 from tests.supernets.networks.capture.networks import captured, example, network
@@ -53,6 +55,57 @@ class Rigid(nn.Module):
 def test_a_forward_that_depends_on_its_data_is_refused_with_its_place() -> None:
     with raises("capture.data-dependent", "test_bad_captures.py:"):
         capture(Branching(), [torch.randn(2, 4)])
+
+
+class OfRows(nn.Module):
+    """Chooses a step of each example by their numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[torch.arange(len(x)), x[..., 0].argmax(1)]
+
+
+def test_numbers_of_examples_are_refused_with_their_place() -> None:
+    with raises("capture.example", "index in the network", "test_bad_captures.py:", "torch.gather"):
+        capture(OfRows(), [torch.randn(2, 5, 4)])
+
+
+class OfUnknown(nn.Module):
+    """Makes a tensor for each example, and passes it to an operation without a rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.hypot(self.layer(x), torch.ones(len(x), 1))
+
+
+def test_an_operation_without_a_rule_that_reads_a_tensor_of_the_batch_is_named() -> None:
+    with raises("capture.example", "test_bad_captures.py:", "aten.hypot.default, without a rule"):
+        capture_model(own_model(OfUnknown()), torch.randn(2, 4))
+
+
+class Projecting(nn.Module):
+    """An LSTM with projections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 6, batch_first=True, proj_size=3)
+        self.last = nn.Sequential(nn.Linear(3, 16), nn.Linear(16, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.lstm(x)[0][:, -1])
+
+
+def test_recurrent_layers_with_projections_run_with_any_batch_and_have_no_onnx() -> None:
+    model = capture_model(own_model(Projecting()), torch.randn(2, 5, 4))
+    supernet = make_supernet(CapturedFamily(model.program, SpaceOptions(), tensors=model.tensors))
+    with raises("export.unknown-operation", "projections", "in lstm (at ", "test_bad_captures.py:"):
+        lower(supernet.extract(supernet.space.smallest).eval(), torch.randn(2, 5, 4))
 
 
 def test_random_numbers_are_refused() -> None:
