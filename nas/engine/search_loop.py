@@ -199,7 +199,7 @@ class _Search:
         """The number of candidates to ask for now; 0 to wait for those that are evaluated."""
         n_left = self.budget.evaluations - self.n_asked
         if self.in_flight is None or not self.step:
-            return 0 if self.pending else min(self.batch, n_left)
+            return 0 if self.pending else max(0, min(self.batch, n_left))
         return max(0, min(slots_of(self.evaluator) - len(self.pending), n_left))
 
     def _stop(self, recorded: Stop | None, seconds: float) -> Stop | None:

@@ -427,3 +427,9 @@ def test_a_search_by_an_own_algorithm_in_memory_loads_numpy_alone() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_a_smaller_budget_than_a_store_has_used_keeps_the_evaluations(tmp_path: Path) -> None:
+    for budget, expected in ((10, 10), (5, 10), (12, 12)):
+        result = nas.optimize(SPACE, OBJECTIVES, evaluate, budget=budget, store=tmp_path / "s.db", progress=False)
+        assert len(result.evaluations) == expected
