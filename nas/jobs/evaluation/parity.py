@@ -26,9 +26,9 @@ MAX_PARITY = 1e-4
 
 def difference_of(outputs: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest absolute difference of outputs from the expected ones, of one shape, over the deviation of these."""
-    # One number has no deviation, and equal ones differ by roundings.
+    # One number has no deviation, and equal ones, as of equal rows, differ by several roundings of single precision.
     largest = float(np.abs(expected).max())
-    deviation = max(float(expected.std()), 1e-3 * largest, 1e-12) if expected.size > 1 else max(1.0, largest)
+    deviation = max(float(expected.std()), 1e-2 * largest, 1e-12) if expected.size > 1 else max(1.0, largest)
     return float(np.abs(outputs - expected).max()) / deviation
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import nas
-from nas.jobs.evaluation.parity import check_as_onnx
+from nas.jobs.evaluation.parity import MAX_PARITY, check_as_onnx, difference_of
 from nas.jobs.run.preparation import check_as_models
 from supernets.networks.capture.program import Call
 from supernets.networks.lowering.state import Lowering
@@ -81,3 +82,9 @@ def test_a_job_says_so_before_the_training(tmp_path: Path, monkeypatch: pytest.M
         "other operations",
     ):
         check_as_models(prepared(tmp_path, ""))
+
+
+def test_roundings_of_equal_rows_are_no_difference() -> None:
+    expected = np.full((3, 1), 0.089, dtype=np.float32)
+    rounded = np.nextafter(np.nextafter(expected, np.float32(1)), np.float32(1))
+    assert difference_of(rounded, expected) <= MAX_PARITY < difference_of(expected * np.float32(1 + 1e-5), expected)
