@@ -15,7 +15,7 @@ from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import new_place, open_store
 from nas.engine.store.run_facts import Kind
 from nas.engine.store.run_state import Away
-from nas.errors import ClusterError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
+from nas.errors import ClusterError, JobError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.resolve.references import check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
@@ -24,6 +24,7 @@ from nas.jobs.run.passed_objects import PassedPlugins, resumed_with, with_passed
 from nas.jobs.run.preparation import describe, preparing_again, preparing_new
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
+from nas.jobs.schema.errors import show
 from nas.runs.run import Run
 from predictors.errors import PredictorError
 from supernets.errors import SupernetError
@@ -168,6 +169,10 @@ def _resolved(
     config: SearchJob, options: RunOptions, passed: PassedPlugins, kind: Kind, source: str
 ) -> tuple[ResolvedJob, RunOptions]:
     """A job with the plug-ins that were passed, and options that hold them."""
+    if not isinstance(config, SearchJob):
+        raise JobError(
+            f"job: expected a job, as nas.load_job(PATH) reads it, got {show(config)}", code="job.invalid-value"
+        )
     config, options = with_passed(config, options, passed)
     job = ResolvedJob(config, options.runs, source, options.objects)
     check_training(job, kind, inline=options.inline)

@@ -306,11 +306,10 @@ def supernet_of(
         SpaceError: nothing in it is elastic.
     """
     model = open_model(module) if isinstance(module, str) else own_model(module)
-    shape = None if example is None else tuple(example.shape[1:])
     if isinstance(model, UserModel) and example is not None:
         captured = capture_model(model, example)
     else:
-        captured = captured_for(model, shape)
+        captured = captured_for(model, None if example is None else tuple(example.shape[1:]))
     options = SpaceOptions(granularity, tuple(widths), tuple(keep))
     family = CapturedFamily(captured.program, options, tensors=captured.tensors, head=captured.head)
     if prove:

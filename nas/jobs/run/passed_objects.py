@@ -85,6 +85,10 @@ def _by_key(passed: PassedPlugins) -> dict[str, object]:
         for name, key in _PLACES.values()
         if objects_by_name.get(name) is not None and name != "metrics"
     }
+    for key, passed_object in single.items():
+        if isinstance(passed_object, str):
+            text = f"{key.rpartition('.')[2]}={quoted(passed_object)}: expected a class or an object"
+            raise PluginError(f"{text}; name it in the job, as {key}", code="plugin.contract")
     for kind in (Kind.FAMILIES, Kind.TASKS, Kind.STRATEGIES):
         name, key = _PLACES[kind]
         if key in single:

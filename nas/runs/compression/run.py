@@ -81,9 +81,17 @@ def compress(
         raise SelectionError("solve: expected limits to solve for, as limits", code="selection.malformed")
     if limits is not None:
         export_path(Path(output), SOURCE, "0")
+    if not isinstance(model, str | nn.Module):
+        fault = f"model: is of the type {type(model).__name__}; expected a module of torch, or a model's name"
+        raise JobError(fault, code="job.invalid-value", parameter="model")
     if isinstance(model, nn.Module) and not isinstance(examples, Path | str | np.ndarray):
-        fault = "are not images, which a module takes; give a model of texts by its name, e.g. transformers:FOLDER"
-        raise JobError(f"examples: {fault}", code="job.invalid-value")
+        fault = (
+            f"are of the type {type(examples).__name__}; expected a folder of images, or an array of numpy with images"
+        )
+        raise JobError(
+            f"examples: {fault}; a model of texts is given by its name, e.g. transformers:FOLDER",
+            code="job.invalid-value",
+        )
     make_folder(options.runs.root)
     data = Path(examples) if isinstance(examples, Path | str) else _written_examples(examples, options.runs.root)
     if isinstance(model, nn.Module):

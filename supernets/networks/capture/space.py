@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from supernets.errors import SpaceError
 from supernets.networks.capture.branches import starred
@@ -49,6 +49,9 @@ class SpaceOptions:
             or self.widths[0] <= 0
         ):
             raise SpaceError(f"widths: expected ascending fractions above 0 that end with 1, got {list(self.widths)}")
+        if self.granularity not in get_args(Granularity):
+            expected = ", ".join(get_args(Granularity))
+            raise SpaceError(f"granularity: expected one of {expected}, got {self.granularity!r}")
 
     def keeps(self, name: str) -> bool:
         """Returns whether an axis or a layer stays as it is."""

@@ -227,7 +227,10 @@ def unusable(name: str, error: Exception, *, pretrained: bool = False) -> Captur
 
 
 def own_model(module: nn.Module) -> UserModel:
-    """A module of the user's as a model without preprocessing."""
+    """A module of the user's as a model without preprocessing; `CaptureError` for an object that is no module."""
+    if not isinstance(module, nn.Module):
+        kind = f"the class {module.__name__}" if isinstance(module, type) else f"of the type {type(module).__name__}"
+        raise CaptureError(f"the model is {kind}; expected a module of torch (torch.nn.Module), or a model's name")
     module = unwrapped(module)
     return UserModel(type(module).__name__, module)
 

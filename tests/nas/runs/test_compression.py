@@ -62,12 +62,19 @@ def test_a_module_is_compressed_on_images_from_memory(tmp_path: Path, monkeypatc
         (np.zeros((9, 1, 8, 8), dtype=np.uint8), {"solve": True}, "selection.malformed"),
         (np.zeros((9, 1, 8, 8), dtype=np.uint8), {"limits": "latency_ms<=1", "output": "x.txt"}, "export.invalid-path"),
         (["one", "two"], {}, "job.invalid-value"),
+        (torch.zeros(9, 1, 8, 8), {}, "job.invalid-value"),
     ],
 )
 def test_examples_that_cannot_be_used(tmp_path: Path, examples: Any, changes: dict[str, Any], code: str) -> None:
     options = nas.RunOptions(RunsFolder(tmp_path / "runs"), observer=nas.ProgressObserver())
     with raises(code):
         nas.compress(module(), examples, **{"data_options": OPTIONS, "options": options, **changes})
+
+
+def test_a_model_that_is_neither_a_module_nor_a_name() -> None:
+    model: Any = nn.Linear
+    with raises("job.invalid-value", "model", "type"):
+        nas.compress(model, np.zeros((9, 1, 8, 8), dtype=np.uint8))
 
 
 def test_calls_at_once_write_their_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,3 +129,15 @@ def test_a_full_disk_ends_a_training_with_a_reason_and_it_can_be_resumed(tmp_pat
         assert (store.status(), "File too large" in store.reason()) == (RunStatus.FAILED, True)
     assert not list(runs.get("small-1").checkpoint.iterdir())
     assert resume("small-1", RunOptions(runs)).kind == "training"
+
+
+@pytest.mark.parametrize("drive", [train, search])
+@pytest.mark.parametrize("job", ["job.yaml", {"name": "small"}, None])
+def test_what_is_no_job_is_named(drive: Callable[..., Run], job: Any) -> None:
+    with raises("job.invalid-value", "nas.load_job"):
+        drive(job)
+
+
+def test_the_name_of_an_algorithm_belongs_into_the_job() -> None:
+    with raises("plugin.contract", "algorithm='nsga2'", "search.algorithm"):
+        search(parse_job(SMALL_JOB, source="job.yaml"), algorithm="nsga2")

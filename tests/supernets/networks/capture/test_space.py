@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import nas
 from supernets.networks.capture.space import Granularity
 from supernets.sharing.base import Supernet
 from supernets.space import INACTIVE, Architecture
+from tests.errors import raises
 from tests.supernets.networks.capture.networks import example, network
 
 
@@ -83,3 +85,18 @@ def test_the_width_of_a_layer_applies_where_enough_layers_are_kept() -> None:
     x = torch.randn(3, 8)
     with torch.no_grad():
         torch.testing.assert_close(made.extract(one)(x), made(x, one))
+
+
+@pytest.mark.parametrize(
+    ("module", "x", "changes", "code", "words"),
+    [
+        (nn.Linear(4, 4), torch.randn(2, 4), {"granularity": "fine"}, "space.invalid", "layer, stage, model"),
+        (nn.Linear, torch.randn(2, 4), {}, "capture.failed", "class Linear"),
+        (nn.Linear(4, 4), [torch.randn(2, 4)], {}, "capture.example", "list of 1"),
+    ],
+)
+def test_wrong_arguments_of_a_supernet_are_named(
+    module: Any, x: Any, changes: dict[str, Any], code: str, words: str
+) -> None:
+    with raises(code, words):
+        nas.supernet_of(module, x, **changes)
