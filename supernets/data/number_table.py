@@ -18,6 +18,8 @@ from supernets.data.text_files import TextFile
 
 LABELS = ("label", "labels", "target", "class")
 """Names of a column of labels that is read if the options name none."""
+LARGEST = 1e100
+"""Largest size of a number in a row: the squares of larger ones, which the deviation sums, may exceed double precision."""
 
 
 def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tuple[str, ...]]:
@@ -61,7 +63,9 @@ def _number(cell: object, column: str, file: TextFile, line: int) -> float:
         value = float(cell)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, ValueError):
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST:
         remedy = "write categories as columns of 0 and 1, fill gaps, or remove the column or the row"
-        raise malformed(f"{file.where}:{line}: {column!r} is {cell!r}; expected a finite number; {remedy}")
+        raise malformed(
+            f"{file.where}:{line}: {column!r} is {cell!r}; expected a finite number, at most {LARGEST:.0e} in size; {remedy}"
+        )
     return value

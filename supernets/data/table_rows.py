@@ -94,7 +94,7 @@ def read_single_table(path: Path, *, expected: str, expected_rows: str) -> Table
     """
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one {expected}")
-    return table_of(read_texts(path, encoding="utf-8")[0], expected_rows)
+    return table_of(read_texts(path, encoding=None)[0], expected_rows)
 
 
 def labelled_texts(file: TextFile, *, text_column: str | None, label_column: str | None) -> list[Row]:

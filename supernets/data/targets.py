@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ TEXT = "text"
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 _MOST_GROUPS, _LEAST_MEMBERS = 10, 30
+_LARGEST = 1e18
+"""Largest size of a number as a label: the squares of larger ones exceed single precision."""
 _LEAST_OF_LABEL = 3
 """Examples with a label and without it: one for each part."""
 
@@ -75,8 +76,11 @@ def numbers(cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
             raise malformed(
                 f"{where}: {name} has the label {cell!r}; {expected}; correct it or remove the row"
             ) from None
-        if not math.isfinite(value):
-            raise malformed(f"{where}: {name} has the label {cell!r}; expected a finite number; remove the row")
+        if not abs(value) <= _LARGEST:
+            expected = f"a finite number, at most {_LARGEST:.1e} in size"
+            raise malformed(
+                f"{where}: {name} has the label {cell!r}; expected {expected}; remove the row, or scale the labels"
+            )
         values[i] = value
     if len(set(values.tolist())) < 2:
         label = f"{float(values[0]):g}" if len(values) else "none"

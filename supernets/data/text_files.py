@@ -54,10 +54,13 @@ class TextFile(NamedTuple):
         return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def read_texts(path: Path, *, encoding: str) -> list[TextFile]:
+def read_texts(path: Path, *, encoding: str | None) -> list[TextFile]:
     """The text of a file, or of every file in a folder or a zip archive, by name.
 
     Hidden files and descriptions (``README``, ``LICENSE``) are left out.
+
+    Args:
+        encoding: Encoding of all files; None for UTF-8, where the user cannot name another.
 
     Raises:
         DataError: the path does not exist, cannot be read, is damaged, exceeds the bounds, or has another encoding.
@@ -78,7 +81,7 @@ def read_texts(path: Path, *, encoding: str) -> list[TextFile]:
         raise unreadable(f"{error.filename or path}: cannot be read ({error.strerror}); make it readable") from None
 
 
-def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
+def _read_folder(folder: Path, encoding: str | None) -> list[TextFile]:
     remaining_bytes = MAX_MIB * 2**20
     texts = []
     for file in _files(folder):
@@ -107,7 +110,7 @@ def _files(folder: Path, depth: int = 1) -> list[Path]:
     return files
 
 
-def _read_archive(path: Path, encoding: str) -> list[TextFile]:
+def _read_archive(path: Path, encoding: str | None) -> list[TextFile]:
     try:
         with zipfile.ZipFile(path) as opened:
             return list(_members(opened, path, encoding))
@@ -115,7 +118,7 @@ def _read_archive(path: Path, encoding: str) -> list[TextFile]:
         raise unreadable(f"{path}: is no sound zip archive ({error}); replace it with a whole copy") from None
 
 
-def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[TextFile]:
+def _members(opened: zipfile.ZipFile, path: Path, encoding: str | None) -> Iterator[TextFile]:
     infos = [info for info in opened.infolist() if not info.is_dir()]
     _check_number(len(infos), where=str(path))
     remaining_bytes = MAX_MIB * 2**20
@@ -150,24 +153,25 @@ def _read(file: IO[bytes], *, limit: int, where: str, packed: int | None = None)
     return b"".join(chunks)
 
 
-def _decoded(data: bytes, *, where: str, encoding: str) -> str:
+def _decoded(data: bytes, *, where: str, encoding: str | None) -> str:
     if encoding == "utf-16" and not data.startswith(_UTF16_MARKS) and _is_utf8(data):
         raise unreadable(f"{where}: is utf-8 and not utf-16 (no byte order mark begins it); leave its encoding out")
     if encoding in _OF_ONE_BYTE and not data.isascii() and _is_utf8(data):
         raise unreadable(f"{where}: is utf-8 and not {encoding}; leave its encoding out")
-    mark = codecs.BOM_UTF8 if encoding == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
+    codec = encoding or "utf-8"
+    mark = codecs.BOM_UTF8 if codec == "utf-8" and data.startswith(codecs.BOM_UTF8) else b""
     try:
-        text = data[len(mark) :].decode(encoding)
+        text = data[len(mark) :].decode(codec)
     except UnicodeDecodeError as error:
         at = len(mark) + error.start
         line = 1 + data.count(b"\n", 0, at)
         alternative = "utf-16" if data.startswith(_UTF16_MARKS) else "latin-1"
         wrong = f"byte 0x{data[at]:02x} at offset {at} (line {line})"
-        raise unreadable(
-            f"{where}: is not {encoding}: {wrong}; convert it, or give its encoding, e.g. {alternative}"
-        ) from None
+        remedy = "save it as utf-8" if encoding is None else f"convert it, or give its encoding, e.g. {alternative}"
+        raise unreadable(f"{where}: is not {codec}: {wrong}; {remedy}") from None
     if (at := text.find("\0")) >= 0:
-        raise unreadable(f"{where}: holds a zero character at {at}; give its encoding (utf-16?), or replace it")
+        remedy = "save it as utf-8" if encoding is None else "give its encoding (utf-16?)"
+        raise unreadable(f"{where}: holds a zero character at {at}; {remedy}, or replace it")
     return text
 
 

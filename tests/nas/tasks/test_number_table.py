@@ -81,7 +81,7 @@ def test_diabetes_from_a_table_to_a_script_that_prints_numbers(shell: Shell) -> 
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("cell", ["male", "", "nan"])
+    @pytest.mark.parametrize("cell", ["male", "", "nan", "1e200"])
     def test_a_cell_that_is_no_number_is_named_with_its_line_and_column(self, shell: Shell, cell: str) -> None:
         table = diabetes(shell.folder)
         lines = table.read_text().splitlines()
@@ -90,6 +90,19 @@ class TestBadInput:
         table.write_text("\n".join(lines))
         answer = shell.nas("search", job_of(shell, table), "--inline")
         assert_error(answer, "diabetes.csv:4", "'sex'", repr(cell), "finite number", code="data.malformed-table")
+
+    def test_a_label_beyond_single_precision_is_named_with_its_line(self, shell: Shell) -> None:
+        table = diabetes(shell.folder)
+        table.write_text(table.read_text() + "59,2,32,101,157,93,38,4,5,87,1e39\n")
+        answer = shell.nas("search", job_of(shell, table), "--inline")
+        assert_error(answer, "line 444", "'1e39'", "1.0e+18", code="data.malformed-table")
+
+    def test_another_encoding_is_to_be_converted_since_tables_of_numbers_have_no_such_key(self, shell: Shell) -> None:
+        table = diabetes(shell.folder)
+        table.write_bytes(table.read_text().replace("age", "größe").encode("latin-1"))
+        answer = shell.nas("search", job_of(shell, table), "--inline")
+        assert_error(answer, "byte 0xf6", "save it as utf-8", code="data.unreadable")
+        assert "give its encoding" not in answer.err
 
     def test_an_unknown_label_column_lists_those_of_the_table(self, shell: Shell) -> None:
         data = {"name": "number-table", "path": str(diabetes(shell.folder)), "label_column": "y"}
