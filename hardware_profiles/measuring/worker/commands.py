@@ -18,7 +18,7 @@ from .host_lock import lock_path, open_lock, wait_for
 from .huge_pages import LARGE_BYTES, gather_memory, in_small_pages, share_scattered
 from .machine import busy_s, changing_facts, cpu_times, suspended_s
 from .model_runs import Calls, create_session, message_of, read_calls, time_runs, warm_up
-from .pinning import REALTIME, asked_cpus, choose_cpus, prefer_worker
+from .pinning import REALTIME, asked_cpus, choose_cpus, pin, prefer_worker
 
 
 class Worker:
@@ -47,7 +47,7 @@ class Worker:
             self._cpus, self._provider = asked_cpus(threads) or choose_cpus(threads), provider
             self._trivial = bytes.fromhex(trivial)
             environment = environment_of(self._cpus, provider)
-            os.sched_setaffinity(0, self._cpus[:1])
+            pin(self._cpus)
             prefer_worker(True)
             prefer_worker(False)
             if energy:

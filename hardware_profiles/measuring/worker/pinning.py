@@ -24,9 +24,24 @@ def asked_cpus(n: int) -> list[int]:
     """
     text = os.environ.get("NAS_MEASURING_CPUS", "")
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if text and (len(parts) < n or not all(part.isdigit() for part in parts)):
+    if text and (len(parts) < n or not all(part.isdecimal() for part in parts)):
         raise ValueError(f"NAS_MEASURING_CPUS is {text!r}; expected the numbers of {n} CPUs or more, as 2,3")
     return [int(part) for part in parts[:n]]
+
+
+def pin(cpus: list[int]) -> None:
+    """Pins this thread to the first of some CPUs, each of which is tried.
+
+    Raises:
+        ValueError: one of them is none of this machine, or not allowed.
+    """
+    for cpu in reversed(cpus):
+        try:
+            os.sched_setaffinity(0, [cpu])
+        except (OSError, OverflowError):
+            raise ValueError(
+                f"CPU {cpu} of NAS_MEASURING_CPUS is none that this process may use; expected numbers of CPUs of this machine"
+            ) from None
 
 
 def prefer_worker(on: bool) -> None:

@@ -338,6 +338,7 @@ def test_the_user_may_choose_the_cpus() -> None:
         answer = started(NAS_MEASURING_CPUS=wrong)
         assert answer["event"] == "refused"
     assert "numbers of 1 CPUs" in started(NAS_MEASURING_CPUS="x")["message"]
+    assert "CPU 4095" in started(NAS_MEASURING_CPUS="4095")["message"]
 
 
 def test_real_time_priority_is_used_where_asked_for_and_allowed_and_only_while_measuring(
