@@ -18,6 +18,8 @@ from supernets.errors import SupernetError
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 _LONGEST_WORD, _EDGE = 400, 60
 """Characters of a word in a message: paths may be long, but a message is to be read."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters by which the name of a file would command a terminal."""
 
 
 def main() -> None:
@@ -52,11 +54,12 @@ def _is_user_error(error: Exception) -> bool:
 
 
 def shortened(text: str) -> str:
-    """A message in which only the ends of overlong words are left, such as of a name that was pasted by mistake."""
+    """A message without control characters, with the ends alone of overlong words, such as of a name pasted by mistake."""
 
     def ends(word: re.Match[str]) -> str:
         return f"{word[0][:_EDGE]}... ({len(word[0]) - 2 * _EDGE:,} more characters) ...{word[0][-_EDGE:]}"
 
+    text = _CONTROL.sub(lambda character: repr(character[0])[1:-1], text)
     return re.sub(rf"\S{{{_LONGEST_WORD},}}", ends, text)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nas.engine.store.folder import make_folder, write_atomically
+from nas.errors import ExportFailedError
 from nas.plugins.parts import has
 from nas.results.export.manifest import FORMAT
 
@@ -37,7 +38,11 @@ class StagedFiles(MutableMapping[Path, bytes]):
 
     def __setitem__(self, path: Path, content: bytes) -> None:
         self.pop(path, None)
-        file = self._files[path] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it is open while it is staged
+        try:
+            file = self._files[path] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it is open while it is staged
+        except OSError as error:  # not every folder that may be written takes files
+            text = f"{path}: {self._folder} takes no files ({error.strerror}); name another folder"
+            raise ExportFailedError(text, code="file.not-writable") from None
         file.write(content)
         file.flush()
 

@@ -56,6 +56,13 @@ def test_a_name_of_5000_characters_is_not_echoed(shell: Shell, command: list[str
     assert len(answer.err) < 600, answer.err
 
 
+def test_the_name_of_a_file_commands_no_terminal(shell: Shell) -> None:
+    answer = shell.nas("plan", "\x1b[31mjob.yaml")
+    assert answer.code == 1
+    assert "\x1b" not in answer.err
+    assert "\\x1b[31mjob.yaml" in answer.err
+
+
 def test_a_lookup_table_that_cannot_be_written_is_reported_before_blocks_are_measured(shell: Shell) -> None:
     job = shell.job(SMALL_JOB)
     answer = shell.nas("calibrate", "cpu-1-thread", "--job", job, "-o", f"{job}/table.json")
@@ -119,6 +126,7 @@ def test_export_into_nowhere(after: Shell) -> None:
     assert_error(after.nas("export", "small-1", "-o", "taken"), "taken: expected a file that ends in .onnx")
     assert_error(after.nas("export", "small-1", "-o", "x.pt"), ".onnx")
     assert_error(after.nas("export-transformers", "small-1", "-o", "taken"), "a file", code="file.not-a-folder")
+    assert_error(after.nas("export", "small-1", "-o", "/proc/x.onnx"), "/proc takes no files", code="file.not-writable")
     answer = after.nas("plot", "small-1", "-o", "taken")
     assert_error(answer, "taken is a file; expected a folder to write to", "name another", code="file.not-a-folder")
 
