@@ -316,7 +316,8 @@ def read_image(file: Path, *, channels: int, reduced: bool = False) -> Image.Ima
 def opened_image(file: Path) -> Iterator[Image.Image]:
     """An image file whose header was read; raises `DataError` where it, or what is read of it, is no usable image."""
     if file.exists() and not file.is_file():  # opening a pipe would wait for its writer
-        raise unreadable(f"{file}: is a pipe, a socket or a device; expected an image file; remove it")
+        kind = "a folder" if file.is_dir() else "a pipe, a socket or a device"
+        raise unreadable(f"{file}: is {kind}; expected an image file; remove it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
