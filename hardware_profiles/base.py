@@ -210,5 +210,8 @@ class LatencyProfiler(Protocol):
             ProfileError: the machine does not meet the profile's requirements.
         """
 
+    def batch_bytes(self) -> int:
+        """The largest size in bytes of models and example inputs that share their rounds; may start the worker."""
+
     def close(self) -> None:
         """Ends the worker process; idempotent."""

@@ -27,10 +27,11 @@ class Extraction:
     Args:
         supernet: A supernet in evaluation mode; its weights must not change meanwhile.
         calibration: batches of training inputs, (n, ...) each; use the same ones for every subnet.
+        keeps_corrected: False if no subnet is extracted twice, so that no copy of its weights is kept.
     """
 
-    def __init__(self, supernet: Supernet, calibration: Sequence[Tensor]) -> None:
-        self._supernet, self._calibration = supernet, calibration
+    def __init__(self, supernet: Supernet, calibration: Sequence[Tensor], *, keeps_corrected: bool = True) -> None:
+        self._supernet, self._calibration, self._keeps_corrected = supernet, calibration, keeps_corrected
         self._corrected: dict[Architecture, dict[str, Tensor]] = {}
 
     def __call__(self, architecture: Architecture) -> nn.Module:
@@ -40,7 +41,8 @@ class Extraction:
             network.load_state_dict(tensors)
             return network
         network = self._fitted(architecture)
-        if self._supernet.sharing.spec.correction is not None and architecture != self._supernet.space.largest:
+        corrected = self._supernet.sharing.spec.correction is not None
+        if self._keeps_corrected and corrected and architecture != self._supernet.space.largest:
             self._corrected[architecture] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
             n_kept = max(1, _CORRECTED_BYTES // max(1, sum(t.nbytes for t in self._corrected[architecture].values())))
             while len(self._corrected) > n_kept:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from hardware_profiles.measuring.energy import ENERGY_PROTOCOL
 from hardware_profiles.measuring.energy import NOISY as NOISY_ENERGY
+from hardware_profiles.measuring.profiler import MAX_BATCH_BYTES
 from hardware_profiles.measuring.samples import encode_samples
 from nas.engine.evaluation.base import Outcome
 from nas.errors import EvaluationError
@@ -41,6 +42,7 @@ _Candidate = tuple[Architecture, Variant]
 """A network in a variant."""
 _KEPT_BYTES = 2**28
 """Limit of the models that are kept, as they may be needed again: most have a few hundred kilobytes, some half a gigabyte."""
+_FLOAT_BYTES = 4
 _DETAILS = (
     "resolution",
     "p50_ms",
@@ -114,6 +116,38 @@ class MeasuringEvaluator:
         for request in requests:
             wanted.setdefault((request.architecture, request.variant), []).append(request)
         yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
+        for group in self._groups(wanted):
+            yield from self._evaluate(group)
+
+    def _groups(
+        self, wanted: Mapping[_Candidate, Sequence[Request]]
+    ) -> Iterator[Mapping[_Candidate, Sequence[Request]]]:
+        """The candidates whose models are in memory at once: all, or of large ones as many as share a measuring session."""
+        group, held = dict[_Candidate, Sequence[Request]](), 0
+        for candidate, requests in wanted.items():
+            size = self._model_bytes(candidate, requests)
+            if held and held + size > MAX_BATCH_BYTES and held + size > self._batch_bytes():
+                yield group
+                group, held = {}, 0
+            group[candidate], held = requests, held + size
+        yield group
+
+    def _batch_bytes(self) -> int:
+        return max((profile.profiler.batch_bytes() for profile in self._profiles.values()), default=MAX_BATCH_BYTES)
+
+    def _model_bytes(self, candidate: _Candidate, requests: Sequence[Request]) -> int:
+        """The size of the models that are kept of a candidate until it is measured, in fp32."""
+        task = self._task(candidate, requests)
+        n_models = 0 if task is None else task.model + len(task.served)
+        if not n_models:
+            return 0
+        try:
+            return n_models * _FLOAT_BYTES * self._costs(candidate[0]).parameters
+        except Exception:  # no model will be made of it: scoring it fails, and says why
+            return 0
+
+    def _evaluate(self, wanted: Mapping[_Candidate, Sequence[Request]]) -> Iterator[Measurement]:
+        requests = [request for candidate_requests in wanted.values() for request in candidate_requests]
         tasks = [self._task(candidate, candidate_requests) for candidate, candidate_requests in wanted.items()]
         models: dict[_Candidate, Scored] = {}
         for outcome in self._scoring.run([task for task in tasks if task is not None]):

@@ -46,6 +46,11 @@ class StagedFiles(MutableMapping[Path, bytes]):
         file.write(content)
         file.flush()
 
+    def append(self, path: Path, content: bytes) -> None:
+        """Adds content at the end of a staged file."""
+        self._files[path].write(content)
+        self._files[path].flush()
+
     def __getitem__(self, path: Path) -> bytes:
         return self.location(path).read_bytes()
 

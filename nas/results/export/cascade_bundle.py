@@ -15,7 +15,7 @@ from nas.results.export.bundle import Bundle
 from nas.results.export.cascade_graph import cascade_graph, cascade_parity
 from nas.results.export.export_paths import paths_beside
 from nas.results.export.export_scripts import script_of
-from nas.results.export.onnx_export import with_metadata
+from nas.results.export.onnx_export import metadata
 from nas.results.export.provenance import preprocessing_facts
 from supernets.data import by_length, head
 
@@ -68,7 +68,7 @@ def write_cascade(
     }
     files = {script: script_of(data.format)}
     if proof["parity"] is not None:
-        files[path] = with_metadata(graph, {key: facts[key] for key in ("run", "classes", "input", "preprocessing")})
+        files[path] = graph + metadata({key: facts[key] for key in ("run", "classes", "input", "preprocessing")})
         onnx.checker.check_model(files[path], full_check=True)
     manifest.unlink(missing_ok=True)  # before its networks are replaced
     written = {"small": small.write(), "large": large.write()}

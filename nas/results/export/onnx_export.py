@@ -164,7 +164,7 @@ def network_bundle(
         if not isinstance(data.format, PairFormat):
             positions = cast(DecoderFamily, supernet.family.plain(network)[0]).positions
         facts["positions"] = positions
-    module = Extraction(supernet, batches)(network)
+    module = Extraction(supernet, batches, keeps_corrected=False)(network)
     if frees_supernet:
         supernet.to("meta")
     release_free_memory()
@@ -196,8 +196,8 @@ def network_bundle(
         files[path] = files[model]
     models = [path, *(file for file in served.values() if file != path)]
     for file in models:
-        files[file] = with_metadata(files.location(file), facts)
-        onnx.checker.check_model(files[file], full_check=True)
+        files.append(file, metadata(facts))
+        onnx.checker.check_model(files.location(file), full_check=True)
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
     files[script_path] = script_of(data.format, data.targets)
     written = [*models, weights_path, script_path]
@@ -274,10 +274,15 @@ def _step_path(path: Path) -> Path:
     return path.with_suffix(".step.onnx")
 
 
-def with_metadata(model: bytes | Path, facts: Mapping[str, Any]) -> bytes:
-    """The model, or that of a file, with each fact in its ``metadata_props``; values that are not text as JSON."""
-    proto = onnx.load_model(model) if isinstance(model, Path) else onnx.load_model_from_string(model)
+def metadata(facts: Mapping[str, Any]) -> bytes:
+    """What follows the bytes of an ONNX model that is to have each fact in its ``metadata_props``.
+
+    Messages of protobuf one after another are read as one with the fields of all, so that models of gigabytes are not parsed.
+
+    Args:
+        facts: Values by name; those that are not text are written as JSON.
+    """
+    proto = onnx.ModelProto(producer_name="subnet-nas")
     for key, value in facts.items():
         proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
-    proto.producer_name = "subnet-nas"
     return bytes(proto.SerializeToString())

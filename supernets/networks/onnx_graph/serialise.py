@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,6 @@ IR_VERSION = 10
 MICROSOFT = "com.microsoft"
 DOMAINS = {"GroupQueryAttention": MICROSOFT}
 """The domains of operations that are not ONNX's own."""
-Buffer = bytes | memoryview
 _ATTRIBUTES = {  # onnx.helper.make_attribute doubles the time of `lower`
     int: (onnx.AttributeProto.INT, "i"),
     float: (onnx.AttributeProto.FLOAT, "f"),
@@ -70,14 +70,15 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
         elements = onnx.TensorProto.UINT8 if boundary_value.name in piece.bytes else elements
         shape = [dynamic.get(size, size) for size in boundary_value.shape]
         declared.append(onnx.helper.make_tensor_value_info(renamed[boundary_value.name], elements, shape))
-    body: list[Buffer] = [graph.SerializeToString()]
-    size = len(body[0])
-    for name, array in piece.arrays.items():
-        head = _initializer_head(name, array)
-        # In C order. An array already in C order is copied only once, by the final join.
-        body += [head, array.data if array.flags.c_contiguous else array.tobytes()]
-        size += len(head) + array.nbytes
-    return b"".join([model.SerializeToString(), _header("graph", onnx.ModelProto, size), *body])
+    head: bytes = graph.SerializeToString()
+    heads = [_initializer_head(name, array) for name, array in piece.arrays.items()]
+    size = len(head) + sum(map(len, heads)) + sum(array.nbytes for array in piece.arrays.values())
+    serialised = io.BytesIO()
+    serialised.writelines((model.SerializeToString(), _header("graph", onnx.ModelProto, size), head))
+    for head, array in zip(heads, piece.arrays.values(), strict=True):
+        # In C order, of which an array that has another one is a copy: each for itself, as all of them may be gigabytes.
+        serialised.writelines((head, array.data if array.flags.c_contiguous else array.tobytes()))
+    return serialised.getvalue()
 
 
 def _initializer_head(name: str, array: NDArray[np.generic]) -> bytes:

@@ -277,8 +277,12 @@ def test_the_model_of_an_uncertain_latency_is_not_built_again(
 class Listening:
     """A profiler that keeps what it is given and says that each call took 4 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch_bytes: int = 0) -> None:
         self.given: list[Deployment] = []
+        self._batch_bytes = batch_bytes
+
+    def batch_bytes(self) -> int:
+        return self._batch_bytes
 
     def environment(self) -> Mapping[str, Any]:
         return {}
@@ -309,3 +313,20 @@ def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(s
     for call, example in zip(deployment.graphs[0].inputs, examples, strict=True):
         np.testing.assert_array_equal(call["input"], example)
     assert found.value == 1000 * 16 / 4
+
+
+def test_no_more_large_models_are_in_memory_than_share_a_session(
+    supernet: Supernet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.jobs.evaluation.measuring_evaluator.MAX_BATCH_BYTES", 0)
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
+    part, space = data.validation, supernet.space
+    smallest, largest = (4 * supernet.cost(network).parameters for network in (space.smallest, space.largest))
+    profiler = Listening(batch_bytes=largest + smallest)
+    scoring = CountedScoring(InlineScoring(supernet, head(data.train, 200), part))
+    timed = {("p", "onnxruntime"): TimedProfile(profiler, (part.inputs[:1].numpy(),))}
+    evaluator = MeasuringEvaluator(scoring, supernet.cost, timed, weights="w", data=part.digest)
+    networks = [space.smallest, space.largest, space.sample(np.random.default_rng(1))]
+    requests = [Request(network, metric, "p") for network in networks for metric in ("latency_ms", "accuracy")]
+    progress = [(len(scoring.tasks), len(profiler.given)) for _ in evaluator.evaluate(requests)]
+    assert progress == [(2, 0), (2, 0), (2, 2), (2, 2), (3, 2), (3, 3)]

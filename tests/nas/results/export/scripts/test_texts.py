@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from nas.results.export.export_scripts import script_of
-from nas.results.export.onnx_export import with_metadata
+from nas.results.export.onnx_export import metadata
 from supernets.data import BlockFormat
 from supernets.data.tokenizing import DocumentTokenizer
 from supernets.families.decoder.decoder_family import DecoderFamily
@@ -42,7 +42,7 @@ def write(
         tokenizer.vocabulary, tokenizer.separator, tokenizer.separator_token, block=positions, tokenizer=tokenizer.json
     )
     facts = {"preprocessing": format.to_json(), "positions": positions}
-    (folder / "net.onnx").write_bytes(with_metadata(lower_prefill(network), facts))
+    (folder / "net.onnx").write_bytes(lower_prefill(network) + metadata(facts))
     (folder / "net.step.onnx").write_bytes((lower_step_in_place if in_place else lower_step)(network))
     (folder / "net.tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     script = folder / "net.predict.py"
