@@ -189,6 +189,8 @@ def of_one_batch(error: Exception, elastic: ElasticProgram, *, batch: int) -> Ca
         error: Error of the call that does not run.
         elastic: The program; an operation without a rule may read tensors that its caller made for each example.
     """
+    if isinstance(error, CaptureError) and error.code == "capture.unknown-operation":
+        return error
     captured, remedy = elastic.program.batch, "take it from the input there, x.shape[0]"
     if elastic.unknown:
         remedy += f", or, if it already is, write {first_names(list(elastic.unknown), 3)}, without a rule, with others"

@@ -128,7 +128,7 @@ def with_shapes(
         sizes: Sizes of the axes and the batch, where the program's arguments follow them.
 
     Raises:
-        CaptureError: a call does not run with them; the message names it.
+        CaptureError: a call does not run with them, or torch computes no shapes for it; the message names it.
     """
     specs = {**program.values, **tensors}
     values: dict[str, Any] = {
@@ -139,6 +139,12 @@ def with_shapes(
         step = _on_meta(registered(call))
         try:
             values.update(results_of(call, step, values, sizes))
+        except NotImplementedError:
+            raise CaptureError(
+                f"the operation {call.name} of {call.module or 'the network'} (at {call.place}) has no rule, and torch does "
+                "not compute its shapes; write it with other operations of torch",
+                code="capture.unknown-operation",
+            ) from None
         except Exception as error:  # of the operation, given sizes or arguments that do not fit
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             at = f" in {call.module}" * bool(call.module) + f" (at {call.place})" * bool(call.place)

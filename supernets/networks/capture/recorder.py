@@ -191,7 +191,9 @@ class _Recorder(ProxyTorchDispatchMode):
             node, is_constant, _ = self._created.pop(memory)
             self._add(node, tensor, is_constant=is_constant)
         elif node is None and isinstance(tensor, FakeTensor):
-            raise RuntimeError("an operation reads a tensor that no recorded operation has returned")
+            raise RuntimeError(
+                "an operation reads a tensor that no recorded operation has returned, as .data does; write .detach() for .data"
+            )
         elif node is None:
             node = self.graph.placeholder(self._attributes.get(id(tensor), "constant"))
             with unset_fake_temporarily():  # calls of the forward may change either copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,6 +88,33 @@ class OfUnknown(nn.Module):
 def test_an_operation_without_a_rule_that_reads_a_tensor_of_the_batch_is_named() -> None:
     with raises("capture.example", "test_bad_captures.py:", "aten.hypot.default, without a rule"):
         capture_model(own_model(OfUnknown()), torch.randn(2, 4))
+
+
+class Called(nn.Module):
+    """Passes its hidden layer to a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.last, self.function = nn.Linear(4, 8), nn.Linear(8, 2), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self.layer(x)))
+
+
+@pytest.mark.parametrize(
+    ("code", "mention", "function"),
+    [
+        ("capture.failed", ".detach() for .data", lambda x: x.data * 2),
+        (
+            "capture.unknown-operation",
+            "fake_quantize_per_tensor_affine",
+            lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 9),
+        ),
+    ],
+)
+def test_what_is_not_captured_is_named_with_its_place(code: str, mention: str, function: Any) -> None:
+    with raises(code, mention, "test_bad_captures.py:"):
+        capture_model(own_model(Called(function)), torch.randn(2, 4))
 
 
 class Projecting(nn.Module):
