@@ -40,6 +40,7 @@ def test_a_program_that_is_right_for_its_batch_alone_is_refused(batch: int) -> N
 
 
 def test_differences_that_are_rounding_are_accepted() -> None:
+    torch.manual_seed(0)  # with some weights the two orders of the sum round alike
     found = captured(faulty.Rounding())
     assert found.difference is not None
     assert found.difference > 1e-6
