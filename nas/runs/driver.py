@@ -158,9 +158,9 @@ def start(job: ResolvedJob, options: RunOptions, kind: Kind) -> Run:
     with preparing_new(job, kind, options) as (built_job, reuse):
         folder = options.runs.create(name, job.config.to_yaml(), store=place)
         opened = open_store(folder, create=True, driver=True, on_wait=options.observer.waiting)
-        with closing(opened) as store, _naming_next_step(folder):
-            describe(folder, store, built_job, kind, reuse, options)
-            with _recording_end(store), _recording_interruption(folder, store, options):
+        with closing(opened) as store:
+            describe(folder, store, built_job, kind, reuse, options)  # before, there is nothing to resume
+            with _naming_next_step(folder), _recording_end(store), _recording_interruption(folder, store, options):
                 RunExecution(folder, store, built_job, options).execute()
     return Run(folder, options.runs)
 

@@ -15,10 +15,11 @@ from nas.engine.progress import ProgressObserver
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
-from nas.errors import Remedy
+from nas.errors import Remedy, remedy_of
 from nas.jobs.run import preparation
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, parse_job
+from nas.runs import driver
 from nas.runs.driver import resume, train
 from nas.runs.driver import run as search
 from nas.runs.run import Run
@@ -141,3 +142,15 @@ def test_what_is_no_job_is_named(drive: Callable[..., Run], job: Any) -> None:
 def test_the_name_of_an_algorithm_belongs_into_the_job() -> None:
     with raises("plugin.contract", "algorithm='nsga2'", "search.algorithm"):
         search(parse_job(SMALL_JOB, source="job.yaml"), algorithm="nsga2")
+
+
+def test_an_interruption_before_a_run_begins_names_no_run_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "describe", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        search(parse_job(SMALL_JOB, source="job.yaml"), RunOptions(RunsFolder(tmp_path / "runs"), inline=True))
+    assert remedy_of(caught.value) is None

@@ -231,6 +231,10 @@ class TestImageFolderErrors:
                 file.symlink_to(pets / "gone.png")
         self.check(pets, "data.unreadable | special.png")
 
+    def test_a_folder_in_place_of_an_image(self, pets: Path) -> None:
+        with raises("data.unreadable", "is a folder"):
+            read_image(pets / "dog", channels=1)
+
     def test_different_sizes_without_an_image_size(self, pets: Path) -> None:
         write_images(pets / "dog", 1, size=(9, 20))
         self.check(pets, "data.invalid-option | 2 | 12x12 | 20x9")
