@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import signal
@@ -26,6 +27,8 @@ def main() -> None:
     """The entry point of the command ``nas``."""
     # Before the commands are imported, which takes longer than a user's second thought.
     INTERRUPTION.handle(signal.SIGINT)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack ±, and names of files may be no text
     with INTERRUPTION.quiet():
         try:
             try:
@@ -35,7 +38,8 @@ def main() -> None:
             except ModuleNotFoundError as error:
                 raise missing_part(error) or error from None
             finally:
-                sys.stdout.flush()  # Python's own flush at the end cannot report an error
+                if sys.stdout is not None:  # it is None where the caller has closed it
+                    sys.stdout.flush()  # Python's own flush at the end cannot report an error
         except BaseException as error:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             if INTERRUPTION.noted or isinstance(error, KeyboardInterrupt):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from supernets.data import ImageOptions, image_folder, image_memory, load_data
+from supernets.data.image_folder import read_image
 from tests.errors import raises
 from tests.supernets.data.raw import raw_rows
 
