@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -106,3 +107,15 @@ def test_a_reader_that_leaves_early_is_no_error_to_report(finished: Path) -> Non
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("redirection", "encoding"), [(">&-", "utf-8"), ("", "ascii")])
+def test_output_that_is_closed_or_cannot_have_all_characters_is_no_error(
+    finished: Path, redirection: str, encoding: str
+) -> None:
+    environment = {**short_rounds.environment(), "PYTHONIOENCODING": encoding, "NAS": shlex.join(_SHOW)}
+    done = subprocess.run(
+        ["sh", "-c", f"$NAS {redirection}"], cwd=finished, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("\\xb1" in done.stdout) is (encoding == "ascii")
