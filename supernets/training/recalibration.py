@@ -27,10 +27,10 @@ class Extraction:
     Args:
         supernet: A supernet in evaluation mode; its weights must not change meanwhile.
         calibration: batches of training inputs, (n, ...) each; use the same ones for every subnet.
-        keeps_corrected: False if no subnet is extracted twice, so that no copy of its weights is kept.
+        keeps_corrected: True to keep the weights of the last corrected subnets, which may then be extracted again.
     """
 
-    def __init__(self, supernet: Supernet, calibration: Sequence[Tensor], *, keeps_corrected: bool = True) -> None:
+    def __init__(self, supernet: Supernet, calibration: Sequence[Tensor], *, keeps_corrected: bool = False) -> None:
         self._supernet, self._calibration, self._keeps_corrected = supernet, calibration, keeps_corrected
         self._corrected: dict[Architecture, dict[str, Tensor]] = {}
 

@@ -227,7 +227,7 @@ def ours(setting: Setting) -> Made:
     supernet = captured_supernet(setting.original, task, SpaceOptions(), correction="least-squares").eval()
     sort_by_taylor(supernet, setting.lesson)
     inputs = task.prepared(task.train.inputs[:CALIBRATION])
-    extraction = Extraction(supernet, inputs.split(BATCH))
+    extraction = Extraction(supernet, inputs.split(BATCH), keeps_corrected=True)
     validation = Examples(task.validation.inputs[:_SCORED], task.validation.labels[:_SCORED])
 
     def loss(model: bytes) -> float:

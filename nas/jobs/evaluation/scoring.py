@@ -172,7 +172,7 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
     def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
         super().__init__(self.score_one)
         self._task, self._calibration = task, calibration.split(CALIBRATION_BATCH)
-        self._extraction = Extraction(supernet.eval(), self._calibration)
+        self._extraction = Extraction(supernet.eval(), self._calibration, keeps_corrected=True)
         self._part = part
         self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
         """Batches by the digest of their examples."""

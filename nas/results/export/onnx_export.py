@@ -164,7 +164,7 @@ def network_bundle(
         if not isinstance(data.format, PairFormat):
             positions = cast(DecoderFamily, supernet.family.plain(network)[0]).positions
         facts["positions"] = positions
-    module = Extraction(supernet, batches, keeps_corrected=False)(network)
+    module = Extraction(supernet, batches)(network)
     if frees_supernet:
         supernet.to("meta")
     release_free_memory()

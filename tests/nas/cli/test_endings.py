@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -113,9 +112,10 @@ def test_a_reader_that_leaves_early_is_no_error_to_report(finished: Path) -> Non
 def test_output_that_is_closed_or_cannot_have_all_characters_is_no_error(
     finished: Path, redirection: str, encoding: str
 ) -> None:
-    environment = {**short_rounds.environment(), "PYTHONIOENCODING": encoding, "NAS": shlex.join(_SHOW)}
+    environment = {**short_rounds.environment(), "PYTHONIOENCODING": encoding}
     done = subprocess.run(
-        ["sh", "-c", f"$NAS {redirection}"], cwd=finished, env=environment, capture_output=True, text=True, check=False
-    )
+        ["sh", "-c", f'"$@" {redirection}', "sh", *_SHOW],
+        cwd=finished, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert ("\\xb1" in done.stdout) is (encoding == "ascii")
