@@ -80,6 +80,8 @@ def test_an_absent_board_is_reported_and_losing_it_ends_the_search_and_resuming_
     again = cluster.add_node(num_cpus=0, resources=_RESOURCES)
     with resume("small-1", options).store() as store:
         assert store.status() is RunStatus.FINISHED
-        kept = store.attempts(list(before))  # of which the last one is later where the machine was noisy
-    assert all(value in [m.value for m in kept[request]] for request, value in before.items())
-    assert {m.environment["ray_node"] for m in latencies(runs)} == {board.node_id, again.node_id}
+        attempts = store.attempts([m.request for m in latencies(runs)])
+    # Where the machine was noisy, the last attempt at each of the first requests can be the second board's.
+    assert all(value in [m.value for m in attempts[request]] for request, value in before.items())
+    nodes = {m.environment["ray_node"] for of_request in attempts.values() for m in of_request}
+    assert nodes == {board.node_id, again.node_id}
