@@ -169,8 +169,9 @@ def _batch_dim(dims: Sequence[Dim]) -> int | None:
 def _recalibrate(call: Call, values: Mapping[str, Tensor]) -> None:
     """Replaces the statistics of a batch norm by those of its inputs."""
     x = values[cast(Ref, call.arguments["input"]).name]
-    dims = [i for i in range(x.ndim) if i != 1]
-    for name, statistic in (("running_mean", x.mean(dims)), ("running_var", x.var(dims))):
+    statistics = {name: x.new_zeros(x.shape[1]) for name in ("running_mean", "running_var")}
+    torch.ops.aten.batch_norm_update_stats(x, **statistics, momentum=1)  # takes a third of the time of Tensor.var
+    for name, statistic in statistics.items():
         if isinstance(tensor := call.arguments.get(name), Ref):
             values[tensor.name].copy_(statistic)
 

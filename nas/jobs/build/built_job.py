@@ -344,13 +344,14 @@ class BuiltJob:
         return Extraction(supernet, self.data.calibration.split(CALIBRATION_BATCH))(network)
 
 
-def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress) -> BuiltJob:
+def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress, prove: bool = True) -> BuiltJob:
     """The objects of a job: data, checkpoint, pretrained network and family, found to fit one another.
 
     Hardware profiles, lookup tables and the teacher are read when they are first used.
 
     Args:
         on_progress: called about once a second while the data are read.
+        prove: False to leave out the proof of a model's axes, where no network of this job is used.
 
     Raises:
         JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
@@ -370,7 +371,7 @@ def build_job(job: ResolvedJob, *, on_progress: OnProgress = no_progress) -> Bui
     if origin is not None:
         check_training_data(origin, data.dataset, key="supernet.from")
     n_outputs = data.task.n_outputs(data.dataset)
-    model = None if user_model is None else user_model.captured(data.dataset, n_outputs)
+    model = None if user_model is None else user_model.captured(data.dataset, n_outputs, prove=prove)
     data = with_original(data, model)
     check_class_order(data)
     family: Family

@@ -91,11 +91,12 @@ class JobModel:
             del options["image_size"]  # another size than its default may do
         return {key: value for key, value in options.items() if value is not None}
 
-    def captured(self, data: DataSet, n_outputs: int | None) -> CapturedModel:
-        """The model as data, with an output for each class, and its axes proved.
+    def captured(self, data: DataSet, n_outputs: int | None, *, prove: bool) -> CapturedModel:
+        """The model as data, with an output for each class.
 
         Args:
             n_outputs: Number of outputs; None for those that it has.
+            prove: Whether to prove its axes.
 
         Raises:
             JobError: it cannot be captured with inputs of these data, or has other outputs.
@@ -113,7 +114,8 @@ class JobModel:
             check_operations(model)
             if n_outputs is not None and model.dense is None:
                 model = with_outputs(model, n_outputs, seed=seed, of_pixels=data.targets == _MASKS)
-            check_model(model, _options(self.config))
+            if prove:
+                check_model(model, _options(self.config))
         except CaptureError as error:
             raise JobError(f"{where}: {error}", code=error.code) from error
         return model

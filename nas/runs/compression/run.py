@@ -211,7 +211,8 @@ def _runs_of(job: SearchJob, options: RunOptions) -> list[Run]:
     if not runs:
         return []
     # Files that changed do not say so: a function reads its weights from wherever it likes, and copies keep their times.
-    facts_now = compatibility_facts(build_job(ResolvedJob(job, options.runs, SOURCE, options.objects)), measured=True)
+    built_job = build_job(ResolvedJob(job, options.runs, SOURCE, options.objects), prove=False)  # a run proved it
+    facts_now = compatibility_facts(built_job, measured=True)
     return [run for run in runs if _is_of(run, facts_now)]
 
 
