@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
 
 _QUOTED = 80
 """Characters of a name that an error quotes."""
@@ -93,6 +95,13 @@ class JobError(NasError):
     ) -> None:
         super().__init__(message, code=code, remedy=remedy, parameter=parameter)
         self.fields = tuple(fields)
+
+
+def checked_path(parameter: str, path: object) -> Path:
+    """The path that a call from Python was given; raises `JobError` for what is none."""
+    if not isinstance(path, (str, PathLike)):
+        raise JobError(f"{parameter}: expected a path, got {path!r}", code="job.invalid-value")
+    return Path(path)
 
 
 class UnknownNameError(NasError):

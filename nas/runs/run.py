@@ -18,7 +18,7 @@ from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
-from nas.errors import SelectionError, StoreError
+from nas.errors import JobError, SelectionError, StoreError, checked_path
 from nas.jobs.run.run_options import RunOptions
 from nas.results.analysis.failures import FailedNetwork, failed_networks
 from nas.results.analysis.finetuned_runs import Finetuning, finetunings_of
@@ -294,4 +294,6 @@ def open_run(run: str, runs: Path | str = "runs") -> Run:
         run: Id of the run, e.g. ``digits-cnn-1``.
         runs: Folder of all runs, relative to the current directory unless it is absolute.
     """
-    return Run.open(RunsFolder(Path(runs)), run)
+    if not isinstance(run, str):
+        raise JobError(f"run: expected the id of a run, e.g. 'digits-cnn-1', got {run!r}", code="job.invalid-value")
+    return Run.open(RunsFolder(checked_path("runs", runs)), run)

@@ -69,6 +69,8 @@ class Choice:
             raise SpaceError(f"choice {self.name!r} has no options; give at least one")
         if len(set(self.options)) != len(self.options):
             raise SpaceError(f"choice {self.name!r} lists an option twice: {list(self.options)}")
+        if any(option != option for option in self.options):
+            raise SpaceError(f"choice {self.name!r} has NaN as an option: {list(self.options)}")
         if self.most is not None and (self.requires is None or not {*self.most} <= {*range(len(self.options))}):
             raise SpaceError(
                 f"choice {self.name!r} has the highest levels {list(self.most)}; expected levels of its own, for each of a "

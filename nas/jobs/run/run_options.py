@@ -9,6 +9,7 @@ from pathlib import Path
 from nas.engine.console import MinuteProgress
 from nas.engine.progress import ProgressObserver
 from nas.engine.store.folder import RunsFolder
+from nas.errors import checked_path
 from nas.plugins.parts import has
 
 
@@ -17,7 +18,7 @@ class RunOptions:
     """How a job is run, as opposed to what it is.
 
     Attributes:
-        runs: folder of all runs, in which the new run is created; by default ``runs`` in the current directory.
+        runs: folder of all runs, in which the new run is created, or its path; by default ``runs`` in the current directory.
         inline: score in this process, without Ray.
         address: a running Ray cluster to join; None starts one here.
         store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.
@@ -41,6 +42,10 @@ class RunOptions:
     await_machines: bool = True
     observer: ProgressObserver = field(default_factory=MinuteProgress)
     is_command: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.runs, RunsFolder):
+            object.__setattr__(self, "runs", RunsFolder(checked_path("runs", self.runs)))
 
     @property
     def scores_here(self) -> bool:

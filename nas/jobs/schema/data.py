@@ -289,6 +289,9 @@ class DataConfig(Section):
         for key, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) != n or n not in (1, 3):
                 raise problem(key, f"expected one number (grey) or three (colour), got {show(list(numbers))}")
+        if not all(0 <= number <= 1 for number in self.mean):
+            text = "expected numbers from 0 to 1, as pixels are scaled (divide those for bytes by 255)"
+            raise problem("mean", f"{text}, got {show(list(self.mean))}")
         if min(self.std) <= 0:
             raise problem("std", f"expected numbers above 0, got {show(list(self.std))}")
 

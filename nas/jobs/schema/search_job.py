@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hardware_profiles.base import WEIGHT_PRECISIONS
 from hardware_profiles.runtimes.shipped import RUNTIMES
-from nas.errors import JobError
+from nas.errors import JobError, checked_path
 from nas.jobs.schema.data import DATA_BY_TASK, DATA_SETS, SIZES, TEXT, DataConfig
 from nas.jobs.schema.errors import conflict, missing_key, problem, reported, show, translate
 from nas.jobs.schema.metrics import (
@@ -522,7 +522,7 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     Raises:
         JobError: the file is missing or not YAML, or describes no job.
     """
-    path = Path(path)
+    path = checked_path(WHAT, path)
     if stored:
         try:
             return parse_stored_job(read_text(path, noun=WHAT), source=str(path)).resolved(path.absolute().parent)

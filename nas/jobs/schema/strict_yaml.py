@@ -146,8 +146,13 @@ def _check_keys(node: Node) -> None:
     line_by_key: dict[str, int] = {}
     for key, _ in node.value:
         if key.tag not in (_STR, _MERGE):
-            shown = repr(key.value) if isinstance(key, ScalarNode) else "a list or a mapping"
-            raise _Refused(f"expected a key that is text, got {shown}", key.start_mark)
+            if isinstance(key, ScalarNode):
+                kind = key.tag.rpartition(":")[2]
+                text = (
+                    f"the key {key.value} is of YAML's type {kind}; where it is meant as text, quote it: {key.value!r}"
+                )
+                raise _Refused(text, key.start_mark)
+            raise _Refused("expected a key that is text, got a list or a mapping", key.start_mark)
         if key.value in line_by_key:
             raise _Refused(
                 f"the key {key.value!r} occurs twice (also in line {line_by_key[key.value]})", key.start_mark

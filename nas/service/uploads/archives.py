@@ -119,6 +119,9 @@ def _members(opened: zipfile.ZipFile, limits: Limits, chooses: Chooser) -> dict[
         if path in info_by_path:
             raise ArchiveError(f"holds {str(path)!r} twice")
         info_by_path[path] = info
+    for path in info_by_path:
+        if folder := next((above for above in path.parents if above in info_by_path), None):
+            raise ArchiveError(f"holds {str(folder)!r} as a file and as a folder")
     if not info_by_path:
         raise ArchiveError("holds no files that can be used")
     return _without_top(info_by_path)

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from nas.engine.store.opening import open_store
 from nas.errors import Remedy, remedy_of
 from nas.jobs.run import preparation
 from nas.jobs.run.run_options import RunOptions
-from nas.jobs.schema import SearchJob, parse_job
+from nas.jobs.schema import SearchJob, load_job, parse_job
 from nas.runs import driver
 from nas.runs.driver import resume, train
 from nas.runs.driver import run as search
-from nas.runs.run import Run
+from nas.runs.run import Run, open_run
 from supernets.training.distributed import check_capacity
 from supernets.training.trainer import Epoch
 from tests.errors import raises
@@ -137,6 +138,16 @@ def test_a_full_disk_ends_a_training_with_a_reason_and_it_can_be_resumed(tmp_pat
 def test_what_is_no_job_is_named(drive: Callable[..., Run], job: Any) -> None:
     with raises("job.invalid-value", "nas.load_job"):
         drive(job)
+
+
+@pytest.mark.parametrize("call", [load_job, open_run, partial(open_run, "small-1"), RunOptions])
+def test_what_is_no_path_is_named(call: Callable[[Any], object]) -> None:
+    with raises("job.invalid-value", "got None"):
+        call(None)
+
+
+def test_the_folder_of_runs_can_be_a_path(tmp_path: Path) -> None:
+    assert RunOptions(runs=str(tmp_path)).runs == RunsFolder(tmp_path)  # type: ignore[arg-type]
 
 
 def test_the_name_of_an_algorithm_belongs_into_the_job() -> None:

@@ -122,7 +122,7 @@ class TestTables:
                 f"text,label\n{'a' * 100_001},b\n",
                 "data.malformed-table | r.csv:2 | 100001",
             ),
-            ("r.csv", f'text,label\n"{"a" * 200_000}",b\n', "data.malformed-table | r.csv:2"),
+            ("r.csv", f'text,label\n"{"a" * 200_000}",b\n', "data.malformed-table | r.csv:2 | 131,072"),
             ("r.csv", f"text,label\na,{'b' * 201}\n", "data.malformed-table | r.csv:2 | 200"),
             ("r.csv", "text,label\na,b\x07\n", "data.malformed-table | 'b\\x07'"),
             ("r.csv", "text,label\na\0b,c\n", "data.unreadable | 12"),

@@ -295,6 +295,8 @@ class TestDeclaration:
             Choice("a", ())
         with raises("space.invalid", "'a'", "[1, 2, 1]"):
             Choice("a", (1, 2, 1))
+        with raises("space.invalid", "'a'", "NaN"):
+            Choice("a", (1.0, float("nan")))
 
     @pytest.mark.parametrize(
         ("choices", "mention"),

@@ -33,6 +33,7 @@ SECTIONS = [
     ("data: {name: digits, mean: [], std: []}", "data.mean", "invalid-value", "got []"),
     ("data: {name: digits, channels: 3, mean: [0.5], std: [1]}", "data.mean", "invalid-value", "[0.5]"),
     ("data: {name: digits, mean: [0.5], std: [1, 1, 1]}", "data.std", "invalid-value", "[1.0, 1.0, 1.0]"),
+    ("data: {name: digits, mean: [127.5], std: [1]}", "data.mean", "invalid-value", "255 | [127.5]"),
     ("data: {name: digits, mean: [0.5], std: [0]}", "data.std", "invalid-value", "0 | [0.0]"),
     (
         "data: {name: text-classification, path: x, mean: [0.5], std: [1]}",

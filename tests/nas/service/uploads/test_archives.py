@@ -141,6 +141,11 @@ def test_a_name_that_comes_twice_is_rejected(tmp_path: Path) -> None:
         unpacked(tmp_path, out.getvalue())
 
 
+def test_a_file_that_is_also_a_folder_is_rejected(tmp_path: Path) -> None:
+    with raises("archive.invalid", "'rose/a.png' as a file and as a folder"):
+        unpacked(tmp_path, packed({"rose/a.png": image(), "rose/a.png/b.png": image()}))
+
+
 def test_limits_hold_where_an_archive_states_wrong_sizes(tmp_path: Path) -> None:
     many = {f"rose/{i}.png": image() for i in range(21)}
     large = {f"rose/{i}.png": image() + noise(700_000, i) for i in range(3)}
