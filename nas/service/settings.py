@@ -41,7 +41,7 @@ class Limits:
         queued: runs that wait at once.
         queued_of_person, tasks_of_person: of each person with a token, runs that wait, and tasks that wait or run.
         requests_per_minute: of one token; of one address for requests without a token, and for new connections.
-        watchers: progress streams at once.
+        watchers, watchers_of_person: progress streams at once, in all and of each person with a token.
         task_s: seconds that the command of an export or a measurement may take.
         data_bytes, data_sets: of all uploaded data sets together, and their number.
         profiles: hardware profiles that were added.
@@ -68,6 +68,7 @@ class Limits:
     tasks_of_person: int = 20
     requests_per_minute: int = 6000
     watchers: int = 500
+    watchers_of_person: int = 100
     task_s: float = 1800.0
     data_bytes: int = 20 * 1024 * _MIB
     data_sets: int = 200

@@ -38,6 +38,7 @@ _AT_ONCE = 2
 _WAITING_TEXTS = 100
 _WAITING_FILES = 20
 """Each takes disk space while it waits."""
+_TEXTS_OF_PERSON, _FILES_OF_PERSON = 30, 6
 
 
 def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | None = None) -> FastAPI:
@@ -52,7 +53,10 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     metrics = Metrics(service)
     # One poll of a run is for all of its subscribers, each of whom may see it.
     streams = EventStreams(
-        acting_as(SERVER)(service.runs.summary), max_streams=settings.limits.watchers, changed=metrics.watchers.set
+        acting_as(SERVER)(service.runs.summary),
+        max_streams=settings.limits.watchers,
+        max_of_person=settings.limits.watchers_of_person,
+        changed=metrics.watchers.set,
     )
 
     app = FastAPI(
@@ -66,8 +70,10 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
     app.state.streams = streams
     hide_paths = PathPrivacy(settings)
     add_handlers(app, hide_paths)
-    parsing = ConcurrencyLimit("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
-    unpacking = ConcurrencyLimit("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
+    parsing = ConcurrencyLimit(
+        "job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS, of_person=_TEXTS_OF_PERSON
+    )
+    unpacking = ConcurrencyLimit("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES, of_person=_FILES_OF_PERSON)
     for router in (
         jobs.routes(service, parsing, hide_paths),
         runs.routes(service, streams, parsing),

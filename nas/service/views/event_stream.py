@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nas.errors import StoreError, TooManyError, UnknownNameError
 from nas.service.api.schemas import ENDED, RunSummary
+from nas.service.people import current_caller
 
 _INTERVAL_S = 0.5
 _KEEP_ALIVE_S = 15.0
@@ -52,6 +54,7 @@ class EventStreams:
     Args:
         look: the status of a run; called in another thread.
         max_streams: Number of streams at once.
+        max_of_person: Number of them of each person with a token.
         changed: called with the number of streams when it changes.
     """
 
@@ -60,14 +63,16 @@ class EventStreams:
         look: Callable[[str], RunSummary],
         *,
         max_streams: int,
+        max_of_person: int,
         changed: Callable[[int], None] = lambda n: None,
         interval_s: float = _INTERVAL_S,
         keep_alive_s: float = _KEEP_ALIVE_S,
     ) -> None:
-        self._look, self._max_streams, self._changed = look, max_streams, changed
+        self._look, self._changed = look, changed
+        self._max_streams, self._max_of_person = max_streams, max_of_person
         self._interval_s, self._keep_alive_s = interval_s, keep_alive_s
         self._topics: dict[str, _Topic] = {}
-        self._n = 0
+        self._open = Counter[str]()
         self._poller: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -78,11 +83,15 @@ class EventStreams:
             first: its status now.
 
         Raises:
-            TooManyError: the limit of streams is reached.
+            TooManyError: the limit of streams, or of the caller's, is reached.
         """
-        if self._n >= self._max_streams:
-            raise TooManyError(f"{self._n} event streams are open already, the limit; poll the status instead")
-        return self._events(run, first)
+        person = current_caller().name
+        n, n_of_person = self._open.total(), self._open[person]
+        if person and n_of_person >= self._max_of_person:
+            raise TooManyError(f"{person} has {n_of_person} event streams open, the limit; poll the status instead")
+        if n >= self._max_streams:
+            raise TooManyError(f"{n} event streams are open already, the limit; poll the status instead")
+        return self._events(run, first, person)
 
     def close(self) -> None:
         """Ends all streams."""
@@ -90,7 +99,7 @@ class EventStreams:
         for topic in self._topics.values():
             topic.publish(topic.frame, over=True)
 
-    async def _events(self, run: str, first: RunSummary) -> AsyncIterator[bytes]:
+    async def _events(self, run: str, first: RunSummary, person: str) -> AsyncIterator[bytes]:
         topic = self._topics.get(run)
         if topic is not None and topic.submitted != first.submitted:
             topic.publish(topic.frame, over=True)
@@ -98,7 +107,7 @@ class EventStreams:
             topic = self._topics[run] = _Topic(first.submitted)
             topic.publish(_frame(first), over=first.status in ENDED)
         topic.subscribers += 1
-        self._count(1)
+        self._count(person, 1)
         try:
             yield f"retry: {_RETRY_MS}\n\n".encode()
             sent_frame = b""
@@ -115,14 +124,14 @@ class EventStreams:
                 except TimeoutError:
                     yield b": nothing has changed\n\n"
         finally:
-            self._count(-1)
+            self._count(person, -1)
             topic.subscribers -= 1
             if topic.subscribers == 0 and self._topics.get(run) is topic:
                 del self._topics[run]
 
-    def _count(self, more: int) -> None:
-        self._n += more
-        self._changed(self._n)
+    def _count(self, person: str, more: int) -> None:
+        self._open[person] += more
+        self._changed(self._open.total())
 
     def _keep_polling(self) -> None:
         if self._poller is None or self._poller.done():

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from nas.service.http.concurrency_limit import ConcurrencyLimit
+from nas.service.people import Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.submissions import Submissions
 from tests.errors import raises
@@ -32,7 +33,7 @@ def request_of(*, connected: bool) -> Request:
 
 
 def test_requests_whose_client_has_gone_are_skipped() -> None:
-    limit = ConcurrencyLimit("job files", at_once=1, waiting=1)
+    limit = ConcurrencyLimit("job files", at_once=1, waiting=1, of_person=2)
     with pytest.raises(ClientDisconnect):
         asyncio.run(limit.run(request_of(connected=False), lambda: pytest.fail("it was run")))
 
@@ -51,7 +52,7 @@ def test_a_few_run_at_once_some_wait_and_the_rest_are_rejected() -> None:
         return "done"
 
     async def scenario() -> list[str]:
-        limit, request = ConcurrencyLimit("job files", at_once=2, waiting=3), request_of(connected=True)
+        limit, request = ConcurrencyLimit("job files", at_once=2, waiting=3, of_person=2), request_of(connected=True)
         taken = [asyncio.create_task(limit.run(request, call)) for _ in range(5)]
         for _ in range(2):
             await asyncio.to_thread(running.acquire)
@@ -63,6 +64,29 @@ def test_a_few_run_at_once_some_wait_and_the_rest_are_rejected() -> None:
 
     assert asyncio.run(scenario()) == ["done"] * 6
     assert most == 2
+
+
+def test_one_person_leaves_room_for_others() -> None:
+    release = threading.Event()
+
+    async def scenario() -> list[bool]:
+        limit, request = (
+            ConcurrencyLimit("uploaded files", at_once=1, waiting=3, of_person=2),
+            request_of(connected=True),
+        )
+
+        with acting_as(Caller("eve", Role.MEMBER)):
+            taken = [asyncio.create_task(limit.run(request, lambda: release.wait(PATIENCE_S))) for _ in range(2)]
+            await asyncio.sleep(0)
+            with raises("request.too-many", "2 uploaded files of eve"):
+                await limit.run(request, lambda: True)
+        with acting_as(Caller("ben", Role.MEMBER)):
+            taken.append(asyncio.create_task(limit.run(request, lambda: True)))
+            await asyncio.sleep(0)
+        release.set()
+        return await asyncio.gather(*taken)
+
+    assert asyncio.run(scenario()) == [True] * 3
 
 
 def test_requests_are_answered_while_many_job_files_are_checked(

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from nas.engine.store.folder import RunsFolder
 from nas.errors import StoreError, TooManyError, UnknownNameError
 from nas.service.api.schemas import JobSubmission, RunSummary
+from nas.service.people import Caller, Role, acting_as
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
 from tests.nas.commands import SMALL_JOB
@@ -44,7 +45,9 @@ class Summaries:
 
 
 def made_streams(made: Summaries, **about: Any) -> EventStreams:
-    return EventStreams(made, **{"max_streams": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
+    return EventStreams(
+        made, **{"max_streams": 1000, "max_of_person": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about}
+    )
 
 
 async def events(stream: AsyncIterator[bytes]) -> list[dict[str, Any]]:
@@ -180,6 +183,23 @@ def test_the_number_of_streams_is_limited_and_counted() -> None:
 
     asyncio.run(watch())
     assert counts[:3] == [1, 0, 1]
+
+
+def test_one_person_leaves_streams_for_others() -> None:
+    async def watch() -> None:
+        runs = made_streams(Summaries(), max_streams=2, max_of_person=1)
+        with acting_as(Caller("eve", Role.MEMBER)):
+            stream = runs.follow("a-1", BASE)
+            await first_data(stream)
+            with pytest.raises(TooManyError, match="eve has 1 "):
+                runs.follow("a-1", BASE)
+        with acting_as(Caller("ben", Role.MEMBER)):
+            assert await first_data(runs.follow("a-1", BASE))
+        await stream.aclose()  # type: ignore[attr-defined]
+        with acting_as(Caller("eve", Role.MEMBER)):
+            assert await first_data(runs.follow("a-1", BASE))
+
+    asyncio.run(watch())
 
 
 def test_closing_ends_all_streams() -> None:
