@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 
+from hardware_profiles.catalog import known_profiles
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import NotAllowedError, UnknownNameError
 from nas.service.people import Caller, Role, current_caller
@@ -86,6 +87,11 @@ class VisibleRuns(RunsFolder):
         return [folder for folder in RunsFolder.list(self) if self.sees(folder.id)]
 
 
+def _is_shipped(thing: Thing) -> bool:
+    """True for a hardware profile that comes with the package, which all people see."""
+    return thing.kind is ThingKind.PROFILE and any(profile.name == thing.name for profile in known_profiles())
+
+
 class Ownership:
     """The owners of the things of one server, and the only place that decides who may do what.
 
@@ -112,7 +118,8 @@ class Ownership:
         return caller.name != "" and caller.name in (self.owner(thing), self._owner_of_whole(thing))
 
     def check(self, caller: Caller, right: Right) -> None:
-        """Raises if a person lacks a right; things that do not exist are nobody's, and pass.
+        """Raises if a person lacks a right; things that do not exist are nobody's, and pass, but for a private server, whose
+        answers do not tell them from what is hidden.
 
         Raises:
             NotAllowedError: the person lacks the role, or does not own what is to be changed.
@@ -121,7 +128,7 @@ class Ownership:
         if not caller.role.includes(right.role):
             text = f"{caller} lacks the role {right.role}, which is needed to {right.action or 'see this'}"
             raise NotAllowedError(f"{text}; an administrator can give another token", code="access.role")
-        if right.thing is not None and not self.sees(right.thing) and self.owner(right.thing) is not None:
+        if right.thing is not None and not self.sees(right.thing) and not _is_shipped(right.thing):
             raise UnknownNameError(str(right.thing.kind), right.thing.name, (), hint=_HIDDEN)
         if right.thing is not None and right.changes and not self.may_change(caller, right.thing):
             owner = self.owner(right.thing) or _NOBODY

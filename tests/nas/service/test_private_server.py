@@ -93,9 +93,7 @@ def test_every_address_of_another_persons_thing_answers_as_that_of_nothing(priva
         answers = [
             private.client.request(method, address, headers=private.headers["mia"]) for address in (hidden, unknown)
         ]
-        statuses = [answer.status_code for answer in answers]
-        assert statuses[0] == 404, (method, path)
-        assert statuses[1] in (404, 422), (method, path)  # of nothing, the form may be missed first
+        assert [answer.status_code for answer in answers] == [404, 404], (method, path)
         assert "bob" not in answers[0].text
 
 
@@ -135,8 +133,7 @@ def test_tasks_of_others_are_neither_listed_nor_used(private: Team, settings: Se
         service.tasks.add("calibration-0", TaskKind.CALIBRATION, "small-1", folder, [])
         service.tasks.add("measurement-1", TaskKind.MEASUREMENT, "cpu-1-thread", settings.folder / "measured", [])
     service.state.change_task("calibration-0", TaskStatus.FINISHED)
-    addresses = {"/tasks/nope/cancel": "calibration-0", "/profiles/cpu-1-thread/measurements/nope": "measurement-1"}
-    for address, task in {**addresses, "/jobs/plans/nope": "plan-0"}.items():
+    for address in ("/tasks/nope/cancel", "/profiles/cpu-1-thread/measurements/nope", "/jobs/plans/nope"):
         method = "POST" if address.endswith("cancel") else "GET"
         detail = {
             person: private.client.request(method, f"/api/v1{address}", headers=private.headers[person]).json()[
@@ -144,9 +141,8 @@ def test_tasks_of_others_are_neither_listed_nor_used(private: Team, settings: Se
             ]
             for person in ("mia", "bob")
         }
-        assert task in detail["bob"]
-        assert "-0" not in detail["mia"] + address.replace("nope", "")
-        assert "-1." not in detail["mia"]
+        assert detail["mia"] == detail["bob"]
+        assert not re.search("(plan|calibration|measurement)-[01]", detail["mia"])
     tables = ["calibrations/calibration-0"]
     job = {"job": f"{SMALL_JOB}lookup_tables: {tables}\n"}
     errors = {
