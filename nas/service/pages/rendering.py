@@ -309,4 +309,4 @@ def place_text(profile: schemas.Profile) -> str:
         return f"over ssh, {profile.ssh}"
     if profile.placement:
         return "on the Ray node with " + ", ".join(profile.placement)
-    return "the driver's machine"
+    return "the machine that runs the job"
