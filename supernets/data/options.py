@@ -89,10 +89,6 @@ class ImageOptions:
                 raise invalid_option(
                     f"mean={self.mean} and std={self.std}: expected a finite number each for every channel"
                 )
-            if not all(0 <= x <= 1 for x in self.mean):
-                raise invalid_option(
-                    f"mean={self.mean}: expected numbers from 0 to 1, as pixels are scaled; divide those for bytes by 255"
-                )
             if min(self.std) <= 0:
                 raise invalid_option(f"std={self.std}: expected numbers above 0")
 

@@ -146,8 +146,8 @@ def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
-        hint = "is a quote not closed, or not doubled in a text? A cell has at most 131,072 characters"
-        raise malformed(f"{file.where}:{line}: {error}; {hint}") from None
+        hint = "is a quote not closed, or not doubled in a text? A cell has at most"
+        raise malformed(f"{file.where}:{line}: {error}; {hint} {csv.field_size_limit():,} characters") from None
 
 
 def _names(file: TextFile, cells: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.jobs.schema.errors import conflict, missing_key, problem, show
-from nas.jobs.schema.section import Section, Settings, plugin_name, settings, whole_number
+from nas.jobs.schema.section import Section, Settings, is_stored, plugin_name, settings, whole_number
 from nas.plugins import Kind
 
 TEXT, TABLE, NUMBERS, DOCUMENTS = "text-classification", "image-table", "number-table", "text"
@@ -289,7 +289,7 @@ class DataConfig(Section):
         for key, numbers in (("mean", self.mean), ("std", self.std)):
             if len(numbers) != n or n not in (1, 3):
                 raise problem(key, f"expected one number (grey) or three (colour), got {show(list(numbers))}")
-        if not all(0 <= number <= 1 for number in self.mean):
+        if not is_stored() and not all(0 <= number <= 1 for number in self.mean):
             text = "expected numbers from 0 to 1, as pixels are scaled (divide those for bytes by 255)"
             raise problem("mean", f"{text}, got {show(list(self.mean))}")
         if min(self.std) <= 0:

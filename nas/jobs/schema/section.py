@@ -82,6 +82,11 @@ def names_of_stored_jobs() -> Iterator[None]:
         _STORED.reset(token)
 
 
+def is_stored() -> bool:
+    """True while the job of a run is read, which earlier versions accepted, and which must stay readable."""
+    return _STORED.get()
+
+
 def plugin_name(kind: Kind, shipped: Collection[str]) -> Any:
     """The type of a field whose value is a shipped name, a name that an installed package registers, or `module:Class`."""
 

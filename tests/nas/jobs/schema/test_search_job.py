@@ -253,6 +253,14 @@ def test_a_stored_job_is_read_without_keys_that_were_removed(tmp_path: Path) -> 
         load_job(path)
 
 
+def test_a_stored_job_is_read_with_a_mean_that_earlier_versions_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(BASE.replace("digits", "digits, mean: [7.5], std: [1.0]"), encoding="utf-8")
+    assert load_job(path, stored=True).data.mean == (7.5,)
+    with raises("job.invalid-value", "data.mean", "from 0 to 1"):
+        load_job(path)
+
+
 TEXT = "name: a\ndata: {name: text-classification, path: reviews.csv%s}\nsupernet: {preset: tiny}\n"
 
 
