@@ -36,7 +36,7 @@ class DriverJobs:
         clock: seconds, of any origin.
 
     Attributes:
-        problem: the runner's last error; "" since it answered again.
+        problem: the runner's last error; "" since it answered again, and has started all jobs.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class DriverJobs:
                 logger.warning("no job can be run now: %s", error)
             self.problem = str(error)
             return None
-        self.problem = ""
+        if not self._unconfirmed:
+            self.problem = ""
         return states
 
     def confirmed(self, submissions: Sequence[Submission], jobs: Mapping[str, JobState]) -> Mapping[str, JobState]:
@@ -85,6 +86,8 @@ class DriverJobs:
             self._warn(submission.run, f"not started yet: {error}")
             return
         self._unconfirmed.discard(job)
+        if not self._unconfirmed:
+            self.problem = ""
 
     def stop(self, job: str) -> bool:
         """Stops a job; False where that was done a moment ago.

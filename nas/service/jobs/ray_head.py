@@ -15,6 +15,8 @@ from nas.service.settings import ServiceSettings
 
 _START_S = 120.0
 """Timeout of the start of a head, which takes 5 to 10 s on an idle machine."""
+_STUCK_S = 120.0
+"""A head that has not started jobs for so long is replaced; its drivers continue on the next one."""
 _LOOK_S, _AGAIN_S, _POLL_S = 3.0, 30.0, 0.2
 """Intervals: of checks of a head, of attempts to start one, and of checks of one that starts."""
 
@@ -37,6 +39,7 @@ class RayHead(BackgroundRounds):
         super().__init__("ray-head", retry_s=_AGAIN_S)
         self._folder, self._cpus, self._store_bytes = folder, cpus, store_bytes
         self._ready: RayHeadProcess | None = None
+        self._last_answer = 0.0  # of the process that starts jobs
         self._problem = "Ray is starting"
 
     @property
@@ -58,17 +61,28 @@ class RayHead(BackgroundRounds):
     def work(self) -> float:
         """Starts a head, and another one when it is gone; it keeps running when this thread ends."""
         try:
+            if self._ready is not None and self._is_stuck(self._ready):
+                logger.warning("Ray's head has started no jobs for %.0f s; ending it", _STUCK_S)
+                with locked(self._folder / _LOCK):
+                    self._ready.end(self._folder)
             if self._ready is None or not self._ready.lives():
                 if self._ready is not None:
                     logger.warning("Ray's head is gone; starting another")
                 self._ready, self._problem = None, "Ray is starting"
                 self._ready = self._ensure()
+                self._last_answer = time.monotonic()
                 self._problem = "" if self._ready is not None else "the server is closing"
         except (NasError, OSError) as error:
             logger.error("%s", error)
             self._problem = str(error)
             return _AGAIN_S
         return _LOOK_S
+
+    def _is_stuck(self, head: RayHeadProcess) -> bool:
+        now = time.monotonic()
+        if head.starts_jobs():
+            self._last_answer = now
+        return now > self._last_answer + _STUCK_S
 
     def _ensure(self) -> RayHeadProcess | None:
         """A head that answers; None where the server closes before it does.

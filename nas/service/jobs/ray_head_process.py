@@ -17,10 +17,12 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
+from http import HTTPStatus
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
+from urllib.error import HTTPError
 
 from nas.engine.store.folder import write_atomically
 from nas.errors import ServiceError
@@ -46,6 +48,7 @@ class RayHeadProcess:
         token_file: readable by this user only.
         temporary: a folder of this user alone with a unique name, in which Ray's is: that one is open to all users.
         version: of Ray and of Python; drivers with other versions cannot join it.
+        agent_url: The address of the process that starts jobs; "" for heads that an earlier release started.
     """
 
     pid: int
@@ -54,6 +57,7 @@ class RayHeadProcess:
     token_file: str
     temporary: str
     version: str = ""
+    agent_url: str = ""
 
     @classmethod
     def start(cls, folder: Path, *, cpus: int | None, store_bytes: int | None) -> Self:
@@ -85,7 +89,7 @@ class RayHeadProcess:
         command.append("--disable-usage-stats")
         command += [f"--{name}={value}" for name, value in options.items() if value is not None]
         address, url = f"{_HOST}:{port}", f"http://127.0.0.1:{dashboard}"
-        head = cls(_NO_PROCESS, address, url, str(token), temporary, this_version())
+        head = cls(_NO_PROCESS, address, url, str(token), temporary, this_version(), f"http://{_HOST}:{agent}")
         try:
             head._record(folder)  # before the start: a server killed afterwards leaves no unrecorded head
             with (folder / "ray.log").open("wb") as log:
@@ -144,12 +148,22 @@ class RayHeadProcess:
 
     def answers(self) -> bool:
         """True if the head's job server answers now."""
-        request = urllib.request.Request(f"{self.jobs_url}/api/version", headers=dict(self.headers))
+        return self._status_of(f"{self.jobs_url}/api/version") == HTTPStatus.OK
+
+    def starts_jobs(self) -> bool:
+        """True if the process that starts jobs answers anything now; it blocks while a new worker of Ray hangs."""
+        return not self.agent_url or self._status_of(f"{self.agent_url}/api/local_raylet_healthz") is not None
+
+    def _status_of(self, url: str) -> int | None:
+        """The status of the answer to a GET request; None where no HTTP server answers."""
+        request = urllib.request.Request(url, headers=dict(self.headers))
         try:
             with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
-                return int(answer.status) == 200
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
         except (OSError, HTTPException):  # no program answers, or another one
-            return False
+            return None
 
     def end(self, folder: Path) -> None:
         """Ends it with all of its jobs and removes its files, also where its process has died."""
@@ -204,6 +218,8 @@ def _environment(token: Path, temporary: str) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # By default a node ends if its agents take 30 s to start, as they may on a busy machine.
         "RAY_agent_register_timeout_ms": "120000",
+        # A job that does not start, as was seen once, is ended and started again; by default after 15 minutes.
+        "RAY_JOB_START_TIMEOUT_SECONDS": "120",
         # As in `nas.engine.evaluation.cluster`: idle workers do not spin, and drivers see GPUs that Ray did not assign to them.
         "OMP_WAIT_POLICY": "passive",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

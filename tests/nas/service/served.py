@@ -64,7 +64,12 @@ class Served:
                 return found
             assert found.status in ("queued", "running", status), (found, self.client.logs(run))
             time.sleep(0.1)
-        raise AssertionError(f"{run} does not come to {status or evaluations}: {self.client.status(run)}")
+        found = self.client.status(run)
+        server = (self.root / "server.log").read_text(errors="replace")
+        raise AssertionError(
+            f"{run} does not come to {status or evaluations}: {found}; its log: {self.client.logs(run)}; its drivers: "
+            f"{self.drivers(run)}; the server's log: {server[-4000:]}"
+        )
 
     def kill_driver(self, run: str) -> None:
         (pid,) = self.drivers(run)

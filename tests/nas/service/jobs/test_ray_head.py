@@ -238,6 +238,35 @@ def test_a_server_does_not_wait_for_its_head_and_takes_another_when_it_is_gone(
     assert started[1].lives()  # it outlives the server
 
 
+def test_a_head_that_starts_no_jobs_is_replaced(
+    folder: Path, sleepers: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[RayHeadProcess] = []
+    (token := folder / "ray.token").write_text("one")
+
+    def start(folder: Path, **options: object) -> RayHeadProcess:
+        made = sleep(folder / f"nas-ray-{len(started)}", sleepers)
+        started.append(replace(made, token_file=str(token), agent_url=url))
+        keep(folder, started[-1])
+        threading.Thread(target=sleepers[-1].wait).start()
+        return started[-1]
+
+    monkeypatch.setattr(RayHeadProcess, "start", start)
+    monkeypatch.setattr(RayHeadProcess, "answers", lambda self: True)
+    monkeypatch.setattr(module, "_LOOK_S", 0.05)
+    monkeypatch.setattr(module, "_STUCK_S", 0.5)
+    monkeypatch.setattr(ray_head_process, "_ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as never_answering:
+        url = f"http://127.0.0.1:{never_answering.getsockname()[1]}"
+        (head := RayHead(folder)).start()
+        wait_until(lambda: bool(started))
+        url = ""
+        wait_until(lambda: len(started) == 2 and not head.problem)
+        head.close()
+    assert not started[0].lives()
+    assert started[1].lives()
+
+
 def test_a_head_that_does_not_start_is_reported_with_its_last_lines(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
