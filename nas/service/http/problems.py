@@ -55,6 +55,7 @@ _UNROUTED = {
     404: "there is nothing at this address; /api/v1/openapi.json lists the addresses",
     405: "{method} is not allowed at this address; /api/v1/openapi.json lists the methods",
 }
+_NO_PAGE = "there is no page at this address; it may be mistyped, or what it showed was deleted"
 _REQUESTS = {
     "export": "POST /api/v1/runs/{}/exports",
     "resume": "POST /api/v1/runs/{}/resume",
@@ -137,7 +138,15 @@ def response_of(problem: Problem, headers: Mapping[str, str] | None = None, *, s
         content = json.dumps(problem.model_dump(mode="json"))
         return Response(content, problem.status, headers=all_headers, media_type=MEDIA_TYPE)
     title = _TITLES.get(problem.status, problem.title)
-    answer = page("error.html", status=problem.status, title=title, detail=problem.detail, about=problem.type)
+    signed_in = bool(scope.get("state", {}).get("token"))
+    answer = page(
+        "error.html",
+        status=problem.status,
+        signs_in=signed_in,
+        title=title,
+        detail=problem.detail,
+        about=problem.type,
+    )
     answer.headers.update(all_headers)
     return answer
 
@@ -172,7 +181,10 @@ def add_handlers(app: FastAPI, hide_paths: Callable[[str], str]) -> None:
         assert isinstance(error, HTTPException)
         detail = str(error.detail)
         if detail == HTTPStatus(error.status_code).phrase:  # the framework's own, which repeats the status
-            detail = _UNROUTED.get(error.status_code, "{detail}").format(detail=detail, method=request.method)
+            template = _UNROUTED.get(error.status_code, "{detail}")
+            if error.status_code == 404 and wants_page(request.scope):
+                template = _NO_PAGE
+            detail = template.format(detail=detail, method=request.method)
         return error_response(request.scope, error.status_code, detail, error.headers)
 
     def invalid(request: Request, error: Exception) -> Response:

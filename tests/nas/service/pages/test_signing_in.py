@@ -105,6 +105,20 @@ def test_signing_out_leaves_nothing_behind(chromium: Chromium, server: Server, t
     assert chromium.text("h1") == "Sign in"
 
 
+def test_the_page_of_an_unknown_address_keeps_the_person_and_leads_to_the_runs(
+    chromium: Chromium, server: Server, tokens: Tokens
+) -> None:
+    chromium.open(f"{server.url}/rnus")
+    sign_in(chromium, tokens.make("ida", lifetime_s=HOUR_S))
+    chromium.until(lambda: chromium.text("h1") == "Not found")
+    assert chromium.text(".error .detail") == (
+        "there is no page at this address; it may be mistyped, or what it showed was deleted"
+    )
+    assert chromium.text(".person") == "ida member"
+    chromium.click(".error .button")
+    chromium.until(lambda: chromium.text("h1") == "Runs")
+
+
 def test_changes_are_made_by_whom_signed_in(chromium: Chromium, server: Server, tokens: Tokens) -> None:
     chromium.open(f"{server.url}/submit")
     sign_in(chromium, tokens.make("cleo", lifetime_s=HOUR_S))
