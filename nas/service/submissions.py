@@ -64,14 +64,17 @@ class Submissions:
         self._changing = threading.Lock()
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
-        """The problems of a job by field, or its usual settings; nothing is written."""
+        """The problems of a job by field, and its usual settings where it can be read; nothing is written."""
+        fields = None
         try:
-            validated = self._validator.validated(submission)
+            text, job = self._validator.parsed(submission)
+            fields = fields_of(job)
+            self._validator.resolved(text, job, submission.kind)
         except JobError as error:
-            fields = error.fields or [("", str(error))]
-            problems = tuple(schemas.FieldProblem(field=key, message=text) for key, text in fields)
-            return schemas.JobCheck(ok=False, errors=problems)
-        return schemas.JobCheck(ok=True, fields=fields_of(validated.written))
+            problems = error.fields or [("", str(error))]
+            errors = tuple(schemas.FieldProblem(field=key, message=text) for key, text in problems)
+            return schemas.JobCheck(ok=False, errors=errors, fields=fields)
+        return schemas.JobCheck(ok=True, fields=fields)
 
     def submit(self, submission: schemas.JobSubmission, submitter: str = "") -> schemas.RunSummary:
         """A queued run of a job: its folder, its job file, its store and its submission, created in this order.

@@ -74,7 +74,7 @@ class CapturedModels:
         names = [model.name for model in by_name.values() if model.kind == kind]
         alternatives = f", or take one of {', '.join(names[:10])}" if names else ""
         noun = "captured model" if kind == "captured" else "pretrained network"
-        text = f"there is no {noun} {name[:80]!r}; send its file to POST /api/v1/models{alternatives}"
+        text = f"there is no {noun} {name[:80]!r}; upload its file (POST /api/v1/models){alternatives}"
         if name in by_name:
             stored_kind = by_name[name].kind
             text = f"{name!r} is a {stored_kind} model, and jobs name it in {_KEYS[stored_kind]}"

@@ -65,6 +65,23 @@ class JobValidator:
         Raises:
             JobError: it is no job, or refers to something that submitted jobs may not use; see `JobError.fields`.
         """
+        return self.resolved(*self.parsed(submission), submission.kind)
+
+    def resolved(self, text: str, written: SearchJob, kind: schemas.RunKind) -> ValidJob:
+        """A job that was parsed, with this machine's paths; raises as `validated` does."""
+        problems: list[tuple[str, str]] = []
+        job = self._with_own_paths(written, problems)
+        self._check_runs(job, kind, problems)
+        if problems:
+            raise _rejected(problems)
+        return ValidJob(job, written, text)
+
+    def parsed(self, submission: schemas.JobSubmission) -> tuple[str, SearchJob]:
+        """The text of a submission and its job, whose data, models and runs need not exist.
+
+        Raises:
+            JobError: it is no job, or names a class or a profile's file, which submitted jobs may not.
+        """
         is_text = isinstance(submission.job, str)
         # JSON is YAML: so an object is parsed within the same limits as a text.
         text = str(submission.job) if is_text else json.dumps(submission.job, ensure_ascii=False)
@@ -76,12 +93,7 @@ class JobValidator:
         _reject_paths(data.get("hardware"))
         written = job_of(data, source=_SOURCE)
         self._check_plugins(written)
-        problems: list[tuple[str, str]] = []
-        job = self._with_own_paths(written, problems)
-        self._check_runs(job, submission.kind, problems)
-        if problems:
-            raise _rejected(problems)
-        return ValidJob(job, written, text)
+        return text, written
 
     def _check_plugins(self, job: SearchJob) -> None:
         """Rejects classes that the server's owner has not allowed: naming one runs its code here."""
@@ -118,7 +130,7 @@ class JobValidator:
 
     def _pretrained(self, name: str, family: str) -> str:
         """The path on this machine, or the installed package, of a job's pretrained network; raises `JobError`."""
-        instead = "send the network to POST /api/v1/models, and name it here as models/NAME"
+        instead = "upload the network (POST /api/v1/models), and name it here as models/NAME"
         if name.startswith(PACKAGE):
             try:
                 find_pretrained(name)
@@ -146,8 +158,8 @@ class JobValidator:
     ) -> SupernetConfig:
         """The supernet with this machine's path of its captured model; a module path would run its code here."""
         if supernet.model is not None and not is_file(supernet.model):
-            text = f"got {supernet.model!r}, and submitted jobs run no model's own code; capture it as data, send the file "
-            problems.append(("supernet.model", f"{text}to POST /api/v1/models, and name it here as models/NAME"))
+            text = f"got {supernet.model!r}, and submitted jobs run no model's own code; capture it as data, upload the file "
+            problems.append(("supernet.model", f"{text}(POST /api/v1/models), and name it here as models/NAME"))
             return supernet
         reference_by_key = {"model": supernet.model, "weights": supernet.weights}
         captured_path = _tried(

@@ -39,6 +39,12 @@ def test_a_valid_job_has_its_usual_settings(client: TestClient) -> None:
     assert (broken["ok"], broken["fields"]) == (False, None)
 
 
+def test_a_job_whose_data_are_not_uploaded_yet_has_its_own_settings(client: TestClient) -> None:
+    found = client.post(f"{API}/jobs/check", json={"job": read_recipe("own-numbers")}).json()
+    assert [error["field"] for error in found["errors"]] == ["data.path"]
+    assert [one["name"] for one in found["fields"]["metrics"] if one["is_objective"]] == ["mae", "macs"]
+
+
 def test_a_trained_supernet_has_no_epochs(client: TestClient) -> None:
     job = "name: b\ndata: {name: digits}\nsupernet: {from: small-1}\n"
     assert parse_job(job, source="job").supernet.from_ == "small-1"

@@ -62,11 +62,11 @@ class JobFields(Schema):
 
 
 class JobCheck(Schema):
-    """The errors in a job before it is submitted, or its usual settings."""
+    """The errors in a job before it is submitted, and its usual settings."""
 
     ok: bool
     errors: tuple[FieldProblem, ...] = ()
-    fields: JobFields | None = None  # None where there are errors
+    fields: JobFields | None = None  # None where the text cannot be read as a job
 
 
 class JobEdit(Schema):

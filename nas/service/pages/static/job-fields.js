@@ -8,8 +8,8 @@ import { call } from "./api.js";
 const at = (id) => document.getElementById(id);
 const settings = at("settings");
 const UNITS = { share: "", "images/s": "/s", parameters: "", MACs: "" }; // others as they are
-let shown = null; // the values of the job's text when it was last valid
-let isCurrent = false; // false while the text has an error, or was not checked since it was changed
+let shown = null; // the values of the job's text when it could last be read
+let isCurrent = false; // false while the text is no job, or was not checked since it was changed
 let waiting = 0; // changes that are not in the text yet
 let queue = Promise.resolve();
 
@@ -63,7 +63,7 @@ export function forgetInvalid() {
   for (const field of settings.querySelectorAll("[aria-invalid=true]")) field.removeAttribute("aria-invalid");
 }
 
-/** Shows the values of a job that was checked; null for a job with errors, whose fields stay as they are. */
+/** Shows the values of a job that was checked; null for a text that is no job, whose fields stay as they are. */
 export function showFields(values) {
   isCurrent = Boolean(values);
   if (!values) return;

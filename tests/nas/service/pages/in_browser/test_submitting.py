@@ -95,6 +95,17 @@ def test_a_plan_is_shown_before_the_job_is_submitted(chromium: Chromium, server:
     assert not chromium.find("#planned").is_displayed()
 
 
+def test_the_fields_show_a_recipe_whose_data_are_not_uploaded_yet(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.find("#evaluations").get_property("value") == "60")
+    chromium.find("#recipe").send_keys("own-numbers")
+    chromium.until(lambda: "data.path" in chromium.text("#job-problems"))
+    assert [box.get_attribute("value") for box in chromium.all("#metrics :checked")] == ["mae", "macs"]
+    assert chromium.find("#epochs").get_property("value") == "100"
+    chromium.find("[id='metric-latency_ms'] input[type=checkbox]").click()
+    chromium.until(lambda: "objectives: [mae, macs, latency_ms]" in str(chromium.find("#job").get_property("value")))
+
+
 def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Chromium, server: Server) -> None:
     chromium.open(f"{server.url}/submit")
     chromium.run(
