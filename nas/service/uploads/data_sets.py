@@ -200,7 +200,9 @@ def chooser(kind: str) -> Chooser:
         if not is_of_network and (path.suffix.lower() in suffixes or path.name.removesuffix(".gz") in FASHION_MNIST):
             return True
         if is_of_network:
-            raise ArchiveError(f"holds {shown}, a file of a pretrained network; upload it as a model (POST /api/v1/models)")
+            raise ArchiveError(
+                f"holds {shown}, a file of a pretrained network; upload it as a model (POST /api/v1/models)"
+            )
         raise ArchiveError(f"holds {shown}; expected {', '.join(suffixes)} files only")
 
     return chooses
