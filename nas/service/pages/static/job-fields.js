@@ -88,6 +88,7 @@ async function edit(job, changes) {
     text = job.value;
     edited = await call("/jobs/edit", { method: "POST", body: { job: text, changes } });
   } while (job.value !== text);
+  isCurrent = false; // until it is checked: `shown` is of the text before
   const { scrollTop, selectionStart, selectionEnd } = job;
   job.value = edited.job;
   if (document.activeElement === job) job.setSelectionRange(selectionStart, selectionEnd);

@@ -50,6 +50,23 @@ def test_a_change_and_typing_in_the_text_at_the_same_time_are_both_kept(chromium
     assert str(chromium.find("#job").get_property("value")).startswith("# mine\n")
 
 
+def test_a_value_that_makes_an_error_stays_while_other_fields_are_left(chromium: Chromium, server: Server) -> None:
+    open_form(chromium, server)
+    chromium.run(  # the check of a text takes longer than the next keys
+        "const f = window.fetch;"
+        "window.fetch = async (...request) => { "
+        "if (String(request[0]).endsWith('/check')) await new Promise((done) => setTimeout(done, 1500));"
+        "return f(...request) };"
+    )
+    chromium.find("#minutes").send_keys("0")  # an error of the server's check, and none of the browser's
+    type_keys(chromium, [Keys.TAB], 0.0)
+    chromium.until(lambda: value_at(job_of(chromium), "search.minutes") == 0)
+    type_keys(chromium, [Keys.TAB, Keys.TAB], 0.1)
+    assert chromium.find("#minutes").get_property("value") == "0"
+    chromium.until(lambda: "search.minutes" in chromium.text("#job-problems"))
+    assert chromium.find("#minutes").get_property("value") == "0"
+
+
 def test_two_boxes_that_are_clicked_at_once_are_both_kept(chromium: Chromium, server: Server) -> None:
     open_form(chromium, server)
     boxes = chromium.all("#hardware input:not(:checked):enabled")[:2]
