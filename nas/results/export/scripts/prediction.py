@@ -98,9 +98,11 @@ def transformers_network(folder: Path) -> Network:
 
 
 def session_of(path: Path) -> Any:
-    """The session of an ONNX model."""
+    """The session of an ONNX model; ends the script where the file is missing."""
     import onnxruntime  # here, for folders of the transformers library need none
 
+    if not path.is_file():
+        sys.exit(f"{path}: no such file; a script finds its model by its own name: keep both together, and rename both")
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 

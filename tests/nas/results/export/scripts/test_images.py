@@ -76,6 +76,11 @@ def test_a_broken_file_is_named_and_the_others_are_classified(photos: Run, tmp_p
     done = run([sys.executable, script])
     assert (done.returncode, done.stdout) == (2, "")
     assert "FILE" in done.stderr
+    renamed = Path(script).rename(tmp_path / "other.predict.py")
+    done = run([sys.executable, renamed, str(whole)])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{tmp_path / 'other.onnx'}: no such file; ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_it_ends_quietly_where_its_reader_has_left(photos: Run, tmp_path: Path) -> None:
