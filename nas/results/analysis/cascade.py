@@ -154,7 +154,9 @@ class CascadeTable:
             raise SelectionError(problem, code="selection.unknown-network", parameter="row")
         row = self.rows[number].cascade
         if row.large is None or row.threshold is None:
-            problem = f"row {number}: the row is a single network, number {row.small} of the front; export it alone"
+            problem = (
+                f"row {number}: the row is a single network; choose a row of two networks, or export this one alone"
+            )
             remedy = Remedy("export", self.run, {"index": row.small})
             raise SelectionError(problem, code="cascade.single-network", remedy=remedy, parameter="row")
         return self.members[row.small], self.members[row.large], row.threshold

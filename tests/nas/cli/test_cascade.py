@@ -83,6 +83,10 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(after: Shell) -> Non
     assert_error(refused, "large.onnx", code="file.exists")
     assert [file.name for file in (after.folder / "other").iterdir()] == ["large.onnx"]
     assert_error(after.nas("cascade", "small-1", "--row", "999"), "row 999", code="selection.unknown-network")
+    single = next(i for i, row in enumerate(cascades.table.rows) if row.gain is None)
+    refused = after.nas("cascade", "small-1", "--row", str(single), "-o", "alone")
+    assert (refused.code, refused.error) == (1, "cascade.single-network")
+    assert f"--row {single}: the row is a single network; choose a row of two networks" in refused.err
 
 
 def test_what_has_no_cascades_is_refused_before_anything_is_loaded(shell: Shell) -> None:
