@@ -171,9 +171,10 @@ def driving(
                 is_command=True,
             )
     except KeyboardInterrupt as interruption:
-        if interruption_note:
+        remedy = remedy_of(interruption)
+        if interruption_note and remedy is not None:
             print(interruption_note, file=sys.stderr)
-        if (remedy := remedy_of(interruption)) is not None:
+        if remedy is not None:
             print(f"next: {remedy_text(remedy, runs)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 

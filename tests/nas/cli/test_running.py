@@ -27,7 +27,7 @@ def own_handlers() -> Iterator[None]:
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_what_goes_on_though_a_library_may_lose_it(
-    tmp_path: Path, number: signal.Signals, lost: bool
+    tmp_path: Path, number: signal.Signals, lost: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reached = []
 
@@ -43,3 +43,4 @@ def test_a_signal_ends_what_goes_on_though_a_library_may_lose_it(
         drive()
     assert ended.value.exit_code == 130
     assert reached == (["the next step"] if lost else [])
+    assert "measurements are kept" not in capsys.readouterr().err  # there is no run yet
