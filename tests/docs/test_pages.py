@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import Page, Use, pages
+from tests.docs.blocks import ROOT, Page, Use, pages
 from tests.docs.commands import commands_of, problem_of
 from tests.docs.conftest import FIRST
 from tests.docs.page_runner import PageRunner
@@ -32,6 +32,13 @@ def test_the_blocks_of_a_page_run(page: Page, tmp_path: Path, request: pytest.Fi
     trained = request.getfixturevalue("first_tutorial") if "trained" in page.needs else None
     with PageRunner(tmp_path, trained=trained, ray="ray" in page.needs) as runner:
         runner.run_page(page)
+
+
+def test_the_index_of_the_how_to_pages_has_each_of_them() -> None:
+    folder = ROOT / "docs" / "how-to"
+    index = (folder / "index.md").read_text()
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*.md") if path != folder / "index.md"]
+    assert [name for name in names if f"]({name})" not in index] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
