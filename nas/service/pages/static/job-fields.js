@@ -156,7 +156,9 @@ function row(metric) {
   const box = Object.assign(document.createElement("input"), { type: "checkbox", value: metric.name });
   box.dataset.key = "objectives";
   const [title, profile] = metric.name.split("@");
-  name.append(box, Object.assign(document.createElement("span"), { textContent: title }));
+  const words = document.createElement("span"); // of which lines end after an underscore
+  for (const word of title.split(/(?<=_)/)) words.append(word, document.createElement("wbr"));
+  name.append(box, words);
   if (profile) name.append(Object.assign(document.createElement("small"), { textContent: `@${profile}` }));
   const [word, sign] = metric.goal === "maximize" ? ["at least", "≥"] : ["at most", "≤"];
   const limit = Object.assign(document.createElement("input"), { type: "number", step: "any", min: 0 });

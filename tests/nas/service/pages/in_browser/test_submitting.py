@@ -106,6 +106,28 @@ def test_the_fields_show_a_recipe_whose_data_are_not_uploaded_yet(chromium: Chro
     chromium.until(lambda: "objectives: [mae, macs, latency_ms]" in str(chromium.find("#job").get_property("value")))
 
 
+def test_names_of_metrics_are_broken_at_their_underscores(chromium: Chromium, server: Server) -> None:
+    broken = """
+    const isBroken = (node) => {
+      const range = document.createRange();
+      range.selectNodeContents(node);
+      return range.getClientRects().length > 1;
+    };
+    const names = [...document.querySelectorAll('#more-metrics label span')];
+    return names.flatMap(({childNodes}) => [...childNodes].filter((node) => node.data && isBroken(node))).map(({data}) => data);
+    """
+    for width in (1280, 390):
+        chromium.look(width=width)
+        chromium.open(f"{server.url}/submit")
+        chromium.click("#settings summary")
+        chromium.until(lambda: len(chromium.all("#more-metrics tr")) > 15)
+        assert chromium.run(broken) == []
+        assert "time_to_first_token_ms" in [
+            name.text.replace("\n", "") for name in chromium.all("#more-metrics label span")
+        ]
+        assert chromium.run("return document.documentElement.scrollWidth") <= width
+
+
 def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Chromium, server: Server) -> None:
     chromium.open(f"{server.url}/submit")
     chromium.run(
