@@ -56,11 +56,8 @@ def statistics(pixels: NDArray[np.uint8], levels: int) -> tuple[tuple[float, ...
 
 def normalise(examples: Examples, format: ImageFormat) -> Part:
     """The part of these images, as inputs of a network."""
-    pixels = examples.inputs
-    images = np.empty(pixels.shape, dtype=np.float32)
-    for start in range(0, len(pixels), _CHUNK):
-        images[start : start + _CHUNK] = format.inputs(pixels[start : start + _CHUNK])
-    return Part.of(torch.from_numpy(images), torch.from_numpy(examples.labels), names=examples.names)
+    inputs = torch.from_numpy(format.inputs(examples.inputs))
+    return Part.of(inputs, torch.from_numpy(examples.labels), names=examples.names)
 
 
 def _level_of_byte(levels: int) -> NDArray[np.float64]:

@@ -100,7 +100,12 @@ def normalised(pixels: NDArray[np.uint8], levels: int, mean: ArrayLike, std: Arr
     """The inputs of a network for bytes (..., channels, height, width)."""
     level = np.round(np.arange(256) * levels / 255) / levels
     table: NDArray[np.float32] = ((level - np.reshape(mean, (-1, 1))) / np.reshape(std, (-1, 1))).astype(np.float32)
-    return table[np.arange(len(table))[:, None, None], pixels]
+    inputs = np.empty(pixels.shape, dtype=np.float32)
+    images = pixels.reshape(-1, *pixels.shape[-3:])
+    for image, image_inputs in zip(images, inputs.reshape(images.shape), strict=True):
+        for channel, values in enumerate(np.broadcast_to(table, (len(image), 256))):
+            np.take(values, image[channel], out=image_inputs[channel], mode="clip")  # in place only with this mode
+    return inputs
 
 
 def standardised(rows: ArrayLike, mean: ArrayLike, std: ArrayLike) -> NDArray[np.float32]:
