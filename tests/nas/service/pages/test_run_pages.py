@@ -284,7 +284,9 @@ def test_a_run_of_two_profiles_lists_the_fronts_of_each_network(
 def test_trainings_and_runs_that_wait_have_a_page_without_charts(browser: Browser, runs: RunsFolder) -> None:
     trained(runs)
     queued(runs)
-    assert not browser.page("/runs/supernet-1").all("div", id="front-chart")
+    training = browser.page("/runs/supernet-1")
+    assert not training.all("div", id="front-chart")
+    assert "To search this supernet, write a job" in training.texts("p", class_="empty")[0]
     assert "once networks are measured" in browser.page("/runs/waiting-1").texts("div", id="front-later")[0]
 
 
@@ -303,10 +305,20 @@ def test_a_run_that_measured_nothing_says_why_and_what_to_do(browser: Browser, r
     assert "none of the 2 evaluated networks" in advice
     assert "2 × the worker died" in page.texts("li")
     assert "nas resume failing-1" in advice
-    store = open_store(runs.create("early", "name: early\n"), create=True, driver=True)
-    store.set_status(RunStatus.CANCELLED, reason="cancelled")
-    store.close()
-    assert "before it measured a network" in browser.page("/runs/early-1").texts("div", id="front-later")[0]
+    for status, reason in ((RunStatus.CANCELLED, "cancelled"), (RunStatus.FAILED, "data.image_size: write 8")):
+        store = open_store(runs.create(str(status), f"name: {status}\n"), create=True, driver=True)
+        store.set_status(status, reason=reason)
+        store.close()
+    cancelled = browser.page("/runs/cancelled-1")
+    [advice] = cancelled.texts("div", id="front-later")
+    assert "the run was cancelled before it measured a network" in advice
+    assert "Find the cause" not in advice
+    failed = browser.page("/runs/failed-1")
+    [advice] = failed.texts("div", id="front-later")
+    assert "the run ended before it measured a network" in advice
+    assert "data.image_size: write 8" in advice
+    assert "Find the cause above or in the log, and mend it." in failed.texts("li")
+    assert len([link for link in failed.all("a") if link.attributes["href"] == "/submit?run=failed-1"]) == 2
 
 
 def test_values_of_the_shorter_protocol_are_marked(browser: Browser, runs: RunsFolder, service: Service) -> None:
