@@ -42,7 +42,8 @@ def doctor(
         rows = [[labels[f.state], f.check, f.observation, f.remedy] for f in findings]
         print_table(["", "check", "result", "remedy"], rows)
         counts = [sum(f.state is state for f in findings) for state in (State.WRONG, State.WARNING)]
-        print(f"{counts[0]} wrong, {counts[1]} warnings" if any(counts) else "no problems found")
+        warnings = "1 warning" if counts[1] == 1 else f"{counts[1]} warnings"
+        print(f"{counts[0]} wrong, {warnings}" if any(counts) else "no problems found")
     if any(f.state is State.WRONG for f in findings):
         raise typer.Exit(1)
 
