@@ -22,6 +22,7 @@ _BY_CODE: Mapping[str, Remedy] = {
     "capture.unknown-name": Remedy("inspect", "MODEL"),
     "lookup-table.other-format": _CALIBRATE,
     "lookup-table.other-profile": _CALIBRATE,
+    "name.taken": Remedy(REPEAT, options={"name": "NAME"}),
     "profile.browser-download": Remedy(REPEAT, options={"archive": "FILE"}),
     "profile.no-browser-runtime": Remedy("devices", "setup"),
     "model.shape-required": Remedy(REPEAT, options={"shape": "NAME=1x3x224x224"}),

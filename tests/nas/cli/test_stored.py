@@ -64,6 +64,9 @@ def test_tables_and_folders_are_named_after_their_files(shell: Shell, tmp_path: 
         (tmp_path / "garden" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "garden" / name).write_bytes(content)
     assert shell.nas("data", "add", "garden", "--json").data["path"] == "uploads/garden"
+    taken = shell.nas("data", "add", "garden")
+    assert (taken.code, taken.error) == (1, "name.taken")
+    assert taken.err.endswith("next: the same command with --name NAME\n")
     assert shell.nas("data", "add", "garden", "--name", "other", "--json").data["name"] == "other"
     listed = shell.nas("data", "list").out
     assert "number-table" in listed
