@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -45,11 +46,9 @@ def aligned(experts: ExpertWeights, reference: ExpertWeights) -> ExpertWeights:
     Args:
         reference: one expert.
     """
-    from scipy.optimize import linear_sum_assignment  # half a second, which most supernets do without
-
     neurons, reference_neurons = experts.neurons.detach().double(), reference.neurons[0].detach().double()
     orders = [
-        linear_sum_assignment((reference_neurons @ expert_neurons.T).numpy(), maximize=True)[1]
+        scipy.optimize.linear_sum_assignment((reference_neurons @ expert_neurons.T).numpy(), maximize=True)[1]
         for expert_neurons in neurons
     ]
     numbers = torch.from_numpy(np.stack(orders)) + experts.hidden * torch.arange(len(experts))[:, None]

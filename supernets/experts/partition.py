@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from supernets.experts.expert_weights import ExpertWeights, invalid_experts
@@ -120,8 +119,8 @@ def balanced_clusters(
     size = _size(len(points), n)
     centres, assignment = points[_seeds(points, n, rng)], np.full(len(points), -1)
     for _ in range(rounds):
-        costs = cdist(points, centres, "sqeuclidean")
-        new_assignment = linear_sum_assignment(np.repeat(costs, size, axis=1))[1] // size
+        costs = scipy.spatial.distance.cdist(points, centres, "sqeuclidean")
+        new_assignment = scipy.optimize.linear_sum_assignment(np.repeat(costs, size, axis=1))[1] // size
         if np.array_equal(new_assignment, assignment):
             break
         assignment = new_assignment
@@ -133,7 +132,7 @@ def _seeds(points: NDArray[np.float64], n: int, rng: np.random.Generator) -> lis
     """Different points, each drawn in proportion to the squared distance to those before it."""
     chosen = [int(rng.integers(len(points)))]
     while len(chosen) < n:
-        distances = cdist(points, points[chosen], "sqeuclidean").min(axis=1)
+        distances = scipy.spatial.distance.cdist(points, points[chosen], "sqeuclidean").min(axis=1)
         distances[chosen] = 0.0
         if not distances.any():  # all others are copies
             distances[:] = 1.0

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from nas.engine.store.folder import RunFolder
@@ -96,7 +96,7 @@ def check_class_order(data: JobData) -> None:
     answers = data.task.examples(AGREEMENT, part).labels.argmax(1)
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(counts, (answers.numpy(), part.labels.numpy()), 1)
-    outputs, classes = linear_sum_assignment(-counts)
+    outputs, classes = scipy.optimize.linear_sum_assignment(-counts)
     as_they_are, matched = counts.trace() / len(part), counts[outputs, classes].sum() / len(part)
     others = [(o, c) for o, c in zip(outputs, classes, strict=True) if o != c and _is_most(counts, o, c)]
     if matched < 2 * as_they_are + _MATCHED and (len(others) < 2 or matched < as_they_are + _EXCHANGED):
