@@ -66,9 +66,10 @@ def task_for(job: ResolvedJob, data: DataSet) -> tuple[Task, DataSet]:
             f"{data.format.noun}s; remove it",
             code="job.conflict",
         )
-    for metric in job.task.metrics:
-        is_used = metric in (*job.metrics, job.scored)
-        if is_used and (metric_problem := task.metric_problem(metric.name, data)) is not None:
+    names = {*config.objectives, *config.constraints}  # `job.metrics` need the profiles, which a trained run may lack
+    used = [metric for metric in job.task.metrics if metric.name in names]
+    for metric in dict.fromkeys([*used, job.task.scored(used)]):
+        if (metric_problem := task.metric_problem(metric.name, data)) is not None:
             raise JobError(f"{source}: {metric.name} {metric_problem}", code="job.unfit-data")
     try:
         return task.for_data(data), data
