@@ -56,18 +56,26 @@ export function ask(id, run, work, values = {}) {
     async function send(event) {
       if (event.submitter?.value !== "yes") return;
       event.preventDefault();
+      if (isSending) return;
+      isSending = true;
       try {
         await work(new FormData(form));
         done = true;
         dialog.close("yes");
       } catch (error) {
         problem.textContent = error.message;
+      } finally {
+        isSending = false;
       }
     }
-    let done = false;
+    // No submit button, as Enter in a field presses the first of them.
+    const leave = ({ target }) => { if (target.matches("[data-close]")) dialog.close(); };
+    let [done, isSending] = [false, false];
     form.addEventListener("submit", send);
+    form.addEventListener("click", leave);
     dialog.addEventListener("close", () => {
       form.removeEventListener("submit", send);
+      form.removeEventListener("click", leave);
       resolve(done);
     }, { once: true });
   });

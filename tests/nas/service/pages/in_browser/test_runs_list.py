@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from nas.service.api.schemas import JobSubmission, RunLabels
 from nas.service.state import RequestedState
@@ -55,6 +56,35 @@ def test_a_run_is_labelled_by_a_button(chromium: Chromium, server: Server) -> No
     tags_now = "return [...document.querySelectorAll('.runs .tag')].map((tag) => tag.textContent)"
     chromium.until(lambda: chromium.run(tags_now) == ["paper", "v2"])
     assert server.service.runs.summary("plain-1").note == "first"
+
+
+def test_enter_in_a_field_of_a_dialog_saves_and_the_button_close_does_not(chromium: Chromium, server: Server) -> None:
+    searched(server.runs, name="plain")
+    chromium.open(server.url)
+    chromium.click("#label-plain-1")
+    chromium.find("#label-tags").send_keys("paper")
+    chromium.click("#ask-label [data-close]")
+    chromium.until(lambda: not chromium.all("dialog[open]"))
+    assert server.service.runs.summary("plain-1").tags == ()
+    chromium.click("#label-plain-1")
+    chromium.find("#label-tags").send_keys("paper", Keys.ENTER)
+    chromium.until(lambda: chromium.text(".runs .tag") == "paper")
+    assert not chromium.all("dialog[open]")
+    chromium.click("#select-plain-1")
+    chromium.click("#tag-selected")
+    chromium.find("#ask-tag-selected input[name=add]").send_keys("v2", Keys.ENTER)
+    chromium.until(lambda: server.service.runs.summary("plain-1").tags == ("paper", "v2"))
+
+
+def test_all_columns_fit_beside_each_other(chromium: Chromium, server: Server) -> None:
+    searched(server.runs, name="a-plain-name-of-usual-length")
+    server.service.submissions.submit(JobSubmission(job=SMALL_JOB), "maximiliane")
+    columns = ("data", "submitter", "started", "status", "evaluations", "accuracy", "latency_ms", "front")
+    for width in (1280, 390):
+        chromium.look(width=width)
+        chromium.open(f"{server.url}/?{'&'.join(f'columns={column}' for column in columns)}")
+        chromium.until(lambda: chromium.all(".thumbnail"))
+        assert chromium.run("return document.documentElement.scrollWidth") <= width
 
 
 def test_selected_runs_are_tagged_and_deleted_together(chromium: Chromium, server: Server) -> None:
