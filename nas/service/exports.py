@@ -7,7 +7,7 @@ from pathlib import Path
 from nas.errors import ExportFailedError, SelectionError
 from nas.jobs.schema import load_job
 from nas.results.analysis.network_selection import by_index, knee, select
-from nas.results.export.format_names import FOLDERS, FORMATS, LANGUAGE_FOLDERS, ONNX, FormatName
+from nas.results.export.format_names import FOLDERS, FORMATS, LANGUAGE_FOLDERS, ONNX, TRANSFORMERS, FormatName
 from nas.results.export.manifest import NO_TOKENIZERS
 from nas.search.problem.tasks import LANGUAGE
 from nas.service.api import schemas
@@ -18,6 +18,7 @@ from nas.service.tasks import TaskRequests
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
+from supernets.families.registry import FAMILIES
 
 
 class Exports(RunTasks[schemas.Export]):
@@ -76,10 +77,13 @@ class Exports(RunTasks[schemas.Export]):
         return [f"--select=key={point.key}"]
 
     def formats(self, run: str) -> dict[FormatName, str]:
-        """The formats for the networks of a run's task, with what they are."""
-        task = load_job(self._runs.get(run).job_file, stored=True).task
-        of_texts = task == LANGUAGE
-        return {name: text for name, text in FORMATS.items() if of_texts or name not in LANGUAGE_FOLDERS}
+        """The formats for the networks of a run's task and family, with what they are."""
+        job = load_job(self._runs.get(run).job_file, stored=True)
+        unavailable: set[FormatName] = set() if job.task == LANGUAGE else set(LANGUAGE_FOLDERS)
+        family = FAMILIES.get(job.supernet.family)
+        if job.supernet.from_ is None and family is not None and family.pretrained is None:
+            unavailable.add(TRANSFORMERS)  # the library has the families alone that are also made of its networks
+        return {name: text for name, text in FORMATS.items() if name not in unavailable}
 
     def takes_images(self, run: str) -> bool:
         """True if the networks of a run take images, whose preprocessing their graph can do."""

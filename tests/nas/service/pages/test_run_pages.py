@@ -9,6 +9,7 @@ import json
 import math
 
 import pytest
+import yaml
 
 from nas.engine.formatting import format_value, miss_text
 from nas.engine.predictions import Kind
@@ -17,6 +18,7 @@ from nas.engine.store.folder import RunsFolder, write_all
 from nas.engine.store.opening import open_store
 from nas.errors import StoreError
 from nas.results.analysis.report import RunReport
+from nas.results.export.format_names import FORMATS
 from nas.results.plots.prediction_pictures import words_of
 from nas.search.problem.budget import Budget
 from nas.service.api import schemas
@@ -319,6 +321,20 @@ def test_a_run_that_measured_nothing_says_why_and_what_to_do(browser: Browser, r
     assert "data.image_size: write 8" in advice
     assert "Find the cause above or in the log, and mend it." in failed.texts("li")
     assert len([link for link in failed.all("a") if link.attributes["href"] == "/submit?run=failed-1"]) == 2
+
+
+def test_a_run_offers_the_formats_of_its_family(browser: Browser, runs: RunsFolder) -> None:
+    folder = searched(runs)
+    job = yaml.safe_load(folder.job_file.read_text())
+    offered: list[tuple[dict[str, str], list[str]]] = [
+        ({"family": "mobile-cnn", "preset": "digits"}, ["onnx", "torch"]),
+        ({"family": "vit-encoder", "preset": "tiny"}, ["onnx", "torch", "transformers"]),
+        ({"from": "other-1"}, ["onnx", "torch", "transformers"]),  # whose family its job does not name
+    ]
+    for supernet, formats in offered:
+        folder.job_file.write_text(yaml.safe_dump({**job, "supernet": supernet}))
+        options = [option.attributes.get("value") for option in browser.page("/runs/made-1").all("option")]
+        assert [value for value in options if value in FORMATS] == formats
 
 
 def test_values_of_the_shorter_protocol_are_marked(browser: Browser, runs: RunsFolder, service: Service) -> None:
