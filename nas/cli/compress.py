@@ -138,6 +138,8 @@ def compress(
             exported, tuned, improvement = _finetuned(run, exported, finetune, output)
             print_improvement(tuned, improvement)
         print_onnx(exported)
+        if exported["key"] == report.anchors["largest"].key:
+            print("it is the original, which is within the limit; a tighter limit selects a smaller network")
     again = '--limit "latency_ms<=..."' if limit is None else "another --limit"
     print(f"the same command with {again} writes another network of this run, in seconds;")
     print("with --solve, too, it first measures the network that should be best within the limit")

@@ -97,6 +97,7 @@ def test_a_model_is_compressed_and_a_new_limit_reuses_the_run(shell: Shell) -> N
     assert again.code == 0, again.err
     assert "an earlier run" in again.out
     assert "100%" in next(line for line in again.out.splitlines() if line.startswith("original"))
+    assert "it is the original, which is within the limit" in again.out
     assert shell.runs() == {RUN}
     validation, anchors = run.examples().validation.inputs, run.report.anchors
     with torch.no_grad():
