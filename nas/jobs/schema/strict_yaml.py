@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,9 @@ def read_text(path: Path, *, noun: str) -> str:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _unreadable(f"{path}: no such file; expected the path of a {noun} (YAML)") from None
+        near = get_close_matches(path.name, [file.name for file in path.parent.glob("*.yaml")], n=1, cutoff=0.5)
+        ask = f"; did you mean {path.with_name(near[0])}?" if near else ""
+        raise _unreadable(f"{path}: no such file; expected the path of a {noun} (YAML){ask}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _unreadable(f"{str(path)!r}: cannot be read: {reason}") from None

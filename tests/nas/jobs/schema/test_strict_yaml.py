@@ -130,8 +130,9 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path: Path) -> None:
     binary.write_bytes(b"name: a\nseed: \xff\n")
     large.write_bytes(b"#" * (MAX_BYTES + 1))
     os.mkfifo(pipe)
-    for path, mention in [
+    for path, *mentions in [
         (tmp_path / "none.yaml", "no such file"),
+        (tmp_path / "large", "did you mean", "large.yaml?"),
         (tmp_path, "a folder"),
         (binary, "line 2"),
         (large, "256 KiB"),
@@ -139,7 +140,7 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path: Path) -> None:
         (binary / "x", "Not a directory"),
         (tmp_path / "nul\x00", "nul"),
     ]:
-        with raises("job.unreadable", mention, str(tmp_path)):
+        with raises("job.unreadable", *mentions, str(tmp_path)):
             load_job(path)
 
 
