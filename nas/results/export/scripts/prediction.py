@@ -97,12 +97,17 @@ def transformers_network(folder: Path) -> Network:
     return Network(how, module.config.id2label, "classes", {}, folder / "tokenizer.json", answer)
 
 
+def check_model(path: Path) -> None:
+    """Ends the script where the file of its model is missing."""
+    if not path.is_file():
+        sys.exit(f"{path}: no such file; a script finds its model by its own name: keep both together, and rename both")
+
+
 def session_of(path: Path) -> Any:
     """The session of an ONNX model; ends the script where the file is missing."""
     import onnxruntime  # here, for folders of the transformers library need none
 
-    if not path.is_file():
-        sys.exit(f"{path}: no such file; a script finds its model by its own name: keep both together, and rename both")
+    check_model(path)
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 

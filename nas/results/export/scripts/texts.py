@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from nas.results.export.scripts.prediction import check_model
 from nas.results.export.scripts.reading import Reading, session_of
 
 MAX_TOKENS = 64
@@ -49,7 +50,9 @@ class TextModel:
 
     def __init__(self, script: Path) -> None:
         name = script.name.removesuffix(".predict.py")
-        files = (script.with_name(f"{name}{suffix}") for suffix in (".onnx", ".step.onnx"))
+        files = [script.with_name(f"{name}{suffix}") for suffix in (".onnx", ".step.onnx")]
+        for file in files:
+            check_model(file)
         self._prefill, self._step = (session_of(str(file)) for file in files)
         facts = self._prefill.get_modelmeta().custom_metadata_map
         self.how = json.loads(facts["preprocessing"])

@@ -111,6 +111,14 @@ def test_texts_of_several_lengths_are_continued_as_by_torch(
     assert printed(script, PROMPTS, tmp_path_factory.mktemp("packages")) == "".join(f"{text}\n" for text in expected)
 
 
+def test_a_missing_model_is_named(script: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    renamed = script.rename(script.with_name("other.predict.py"))
+    command = [*bare_interpreter(tmp_path_factory.mktemp("packages"), *PACKAGES), str(renamed), "the"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{script.with_name('other.onnx')}: no such file; ")
+
+
 def test_a_text_ends_where_the_positions_or_the_model_end_it(
     script: Path, network: Decoder, tokenizer: DocumentTokenizer
 ) -> None:
