@@ -116,14 +116,25 @@ async function check() {
 
 /** Shows each error beside its field. */
 function show(errors) {
-  const lists = { job: at("job-problems"), kind: at("kind-problems") };
+  const lists = { job: at("job-problems"), kind: at("kind-problems"), webhook: at("webhook-problems") };
   for (const [name, list] of Object.entries(lists)) {
-    const own = errors.filter(({ field }) => (field === "kind") === (name === "kind"));
+    const own = errors.filter(({ field }) => partOf(field) === name);
     list.replaceChildren(...own.map((error) => item(error, name === "job")));
     if (name === "job") job.setAttribute("aria-invalid", String(own.length > 0));
+    if (name === "webhook") {
+      for (const key of ["url", "secret"]) {
+        at(`webhook-${key}`).setAttribute("aria-invalid", String(own.some(({ field }) => field === `webhook.${key}`)));
+      }
+      if (own.length) at("notification").open = true;
+    }
   }
   state.textContent = errors.length ? `${errors.length} error${errors.length > 1 ? "s" : ""} to fix` : "This job can be submitted.";
   state.className = errors.length ? "bad" : "good";
+}
+
+/** The part of the form that has a field. */
+function partOf(field) {
+  return field === "kind" ? "kind" : /^webhook\b/.test(field) ? "webhook" : "job";
 }
 
 function item({ field, message }, isOfJob) {

@@ -226,6 +226,7 @@ def test_pages_offer_what_their_reader_may_do(team: Team) -> None:
         offered = {person for person, page in storage.items() if f'data-path="{path}"' in page}
         assert offered == (set() if "measurements" in path else OWNER), path  # it waits, and can be cancelled alone
     assert '<td role="cell" class="text" data-title="Owner">bob</td>' in storage["rita"]
+    assert {person for person, page in storage.items() if "Upload one" in page} == MEMBERS
 
 
 @pytest.mark.parametrize("path", ["/submit", "/hardware", "/hardware/board"])

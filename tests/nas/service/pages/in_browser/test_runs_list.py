@@ -77,7 +77,7 @@ def test_enter_in_a_field_of_a_dialog_saves_and_the_button_close_does_not(chromi
 
 
 def test_all_columns_fit_beside_each_other(chromium: Chromium, server: Server) -> None:
-    searched(server.runs, name="a-plain-name-of-usual-length")
+    searched(server.runs, name="fashion-mnist-resnet")
     server.service.submissions.submit(JobSubmission(job=SMALL_JOB), "maximiliane")
     columns = ("data", "submitter", "started", "status", "evaluations", "accuracy", "latency_ms", "front")
     for width in (1280, 390):
@@ -85,6 +85,8 @@ def test_all_columns_fit_beside_each_other(chromium: Chromium, server: Server) -
         chromium.open(f"{server.url}/?{'&'.join(f'columns={column}' for column in columns)}")
         chromium.until(lambda: chromium.all(".thumbnail"))
         assert chromium.run("return document.documentElement.scrollWidth") <= width
+        table, filters = chromium.find("table.runs").rect, chromium.find("form.filter").rect
+        assert table["x"] + table["width"] <= filters["x"] + filters["width"] + 1
 
 
 def test_selected_runs_are_tagged_and_deleted_together(chromium: Chromium, server: Server) -> None:

@@ -95,6 +95,20 @@ def test_a_plan_is_shown_before_the_job_is_submitted(chromium: Chromium, server:
     assert not chromium.find("#planned").is_displayed()
 
 
+def test_an_error_of_the_notification_is_shown_beside_its_field(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.click("#notification summary")
+    chromium.find("#webhook-url").send_keys("https://team.example/hook")
+    chromium.find("#webhook-secret").send_keys("short")
+    chromium.click("#send")
+    chromium.until(lambda: chromium.text("#webhook-problems").startswith("webhook.secret"))
+    assert chromium.text("#job-problems") == ""
+    assert chromium.find("#job").get_attribute("aria-invalid") == "false"
+    assert chromium.run("return document.activeElement.id") == "webhook-secret"
+    assert not server.service.runs.page().runs
+
+
 def test_the_fields_show_a_recipe_whose_data_are_not_uploaded_yet(chromium: Chromium, server: Server) -> None:
     chromium.open(f"{server.url}/submit")
     chromium.until(lambda: chromium.find("#evaluations").get_property("value") == "60")
