@@ -196,13 +196,11 @@ def chooser(kind: str) -> Chooser:
             raise ArchiveError(f"holds {shown}, a hidden file; remove it")
         if kind in TEXT_KINDS:
             return True
-        is_of_network = path.name in (CONFIG, WEIGHTS) or path.suffix == GGUF
+        is_of_network = path.name in (CONFIG, WEIGHTS) or path.suffix in (GGUF, ".capture")
         if not is_of_network and (path.suffix.lower() in suffixes or path.name.removesuffix(".gz") in FASHION_MNIST):
             return True
         if is_of_network:
-            raise ArchiveError(
-                f"holds {shown}, a file of a pretrained network; upload it as a model (POST /api/v1/models)"
-            )
+            raise ArchiveError(f"holds {shown}, a file of a network; upload it as a model (POST /api/v1/models)")
         raise ArchiveError(f"holds {shown}; expected {', '.join(suffixes)} files only")
 
     return chooses

@@ -140,6 +140,7 @@ BAD: dict[str, tuple[bytes, str, str, str]] = {
     ),
     "pretrained": (packed({"a/config.json": b"{}"}), "f.zip", "archive.invalid", "POST /api/v1/models"),
     "weights": (b"GGUF", "m.gguf", "archive.invalid", "POST /api/v1/models"),
+    "captured model": (b"PK", "mine.capture", "archive.invalid", "upload it as a model"),
 }  # fmt: skip
 
 
