@@ -30,8 +30,8 @@ _NO_LABEL = -100
 _NORMALISED = "normalised_choice_accuracy"
 _CHOICES = ("choice_accuracy", _NORMALISED)
 _MACS = "macs_mean"
-_MAX_LOGITS = 2**25
-"""Maximum number of logits that are computed at once for a score: 128 MiB."""
+_MAX_LOGITS = 2**23
+"""Maximum number of logits that are computed at once for a score, if one example has not more: 32 MiB, four times at once."""
 _MAX_ROUTED = 2**14
 """Tokens whose routing is observed, of the first texts of a part."""
 

@@ -173,10 +173,12 @@ def network_bundle(
     release_free_memory()
     files, served, exact = lowered.files, lowered.served, lowered.files.location(_EXACT)
     checks: dict[str, Any] = {"parity": max(parity(exact, inputs[: len(each)], each, task) for each in lowered.outputs)}
+    release_free_memory()
     if other_runtimes := provenance.other_runtimes(variant):
         checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name, task) for name in other_runtimes}
     if lowered.continuation is not None:
         checks["served_parity"] = served_parity(lowered.continuation, files.locations(served), room=data.blocks.block)
+    release_free_memory()
     model = _EXACT if variant.precision == "fp32" else _SHIPPED
     if variant.precision != "fp32":
         files[model] = in_precision(files[_EXACT], variant.precision, batches, task)
@@ -184,7 +186,9 @@ def network_bundle(
             files[file] = in_precision(files[file], variant.precision, batches, task)
     location = files.location(model)
     checks["agreement"] = agreement(exact, location, head(data.validation, _COMPARED), task, variant.runtime)
+    release_free_memory()
     checks["as_measured"] = as_measured(location, data.validation, provenance.scored(point), task)
+    release_free_memory()
     if in_graph:
         files[path] = add_preprocessing(files[model], data.images)
         images = trained.data.some_images(_RAW_IMAGES)
