@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from nas.results.export.format_names import ONNX, TORCH, TRANSFORMERS
 
 if TYPE_CHECKING:
     from nas.errors import Remedy
+    from nas.jobs.build.job_data import JobData
     from nas.jobs.schema import SearchJob
     from nas.results.export.cascade import Cascades
     from supernets.data import DataSet
@@ -38,7 +39,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run(StoredRun):
-    """A run in any state, with its report, plots and exports; every access reads its store anew."""
+    """A run in any state, with its report, plots and exports; every access reads its store anew.
+
+    Attributes:
+        loaded_data: The data of the run, where they are loaded already; exports then do not read them again.
+    """
+
+    loaded_data: JobData | None = field(default=None, repr=False, compare=False)
 
     @property
     def job(self) -> SearchJob:
@@ -199,7 +206,7 @@ class Run(StoredRun):
             "select": select,
             "index": index,
             "accept_plugin_versions": accept_plugin_versions,
-            "data": data,
+            "data": self.loaded_data if data is None else data,
         }
         if format == ONNX:
             exported = nas.results.export_onnx(

@@ -41,27 +41,29 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, da
 
     Args:
         accept_plugin_versions: see below.
-        data: the data set that the run was started with from Python.
+        data: the data set that the run was started with from Python; or the run's data as they were loaded a moment ago.
 
     Raises:
         JobError, DataError, CheckpointError: the checkpoint or the data are missing or damaged.
         NasError: they are others than the run recorded.
         PluginError: a plug-in of its networks is missing, or of another version, which `accept_plugin_versions` accepts.
     """
-    job = _job_of(run, data)
+    job_data, data_set = (data, None) if isinstance(data, JobData) else (None, data)
+    job = _job_of(run, data_set)
     used = [ref for ref in (run.facts.plugins if run.facts else ()) if ref.kind in _OF_NETWORKS]
     opened = f"nas.open_run({run.id!r})"
     _check_passed_data(
         run, data, call=f"{opened}.export(PATH, data=...), or {opened}.export_transformers(FOLDER, data=...)"
     )
-    if data is not None:
+    if data_set is not None:
         used = [ref for ref in used if ref.kind is not Kind.DATA]  # it is compared by its examples
     check_installed(f"run {run.id}", used)
     installed_refs = [installed for ref in used if (installed := find(ref.kind, ref.name)) is not None]
     check_plugins(f"run {run.id}", used, installed_refs, accept=accept_plugin_versions, note=lambda text: None)
     origin = None if job.config.supernet.trains else named_checkpoint(job)
     checkpoint = origin or load_checkpoint(run.folder.checkpoint)
-    loaded = with_head(_load_data(job, checkpoint.progress["data"]["digest"]), checkpoint.supernet.family)
+    job_data = job_data or _load_data(job, checkpoint.progress["data"]["digest"])
+    loaded = with_head(job_data, checkpoint.supernet.family)
     if origin is not None:
         check_training_data(origin, loaded.dataset, key="supernet.from")
     with run.store() as store:

@@ -203,7 +203,7 @@ def compressed_run(job: SearchJob, options: RunOptions) -> tuple[Run, bool]:
 
 
 def _runs_of(job: SearchJob, options: RunOptions) -> list[Run]:
-    """The runs of an equal job on the same model and data, the latest first."""
+    """The runs of an equal job on the same model and data, the latest first, with these data."""
     text = job.to_yaml()
     folders = [f for f in options.runs.list() if f.id.rpartition("-")[0] == job.name]
     runs = [Run(folder, options.runs) for folder in folders]
@@ -213,7 +213,7 @@ def _runs_of(job: SearchJob, options: RunOptions) -> list[Run]:
     # Files that changed do not say so: a function reads its weights from wherever it likes, and copies keep their times.
     built_job = build_job(ResolvedJob(job, options.runs, SOURCE, options.objects), prove=False)  # a run proved it
     facts_now = compatibility_facts(built_job, measured=True)
-    return [run for run in runs if _is_of(run, facts_now)]
+    return [replace(run, loaded_data=built_job.data) for run in runs if _is_of(run, facts_now)]
 
 
 def _is_of(run: Run, facts_now: Mapping[str, Any]) -> bool:

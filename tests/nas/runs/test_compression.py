@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,14 @@ def test_a_module_is_compressed_on_images_from_memory(tmp_path: Path, monkeypatc
     assert agreement == pytest.approx(max(point.values["agreement"] for point in run.report.candidates))
     pixels = {image.tobytes() for image in ((images / 255 - 0.5) / 0.25).astype(np.float32)}
     assert all(image.tobytes() in pixels for image in inputs.numpy())
-    assert nas.compress(model, images, **call).id == run.id
+    again = nas.compress(model, images, **call)
+    assert again.id == run.id
+    (folder,) = (tmp_path / "runs").glob("examples-*")
+    shutil.rmtree(folder)  # an export that follows does not read the examples a second time
+    assert (
+        again.export(tmp_path / "again.onnx", select="latency_ms<=100")["sha256"]
+        == hashlib.sha256(path.read_bytes()).hexdigest()
+    )
     assert nas.compress(model, images[:60], **call).id != run.id
 
 
