@@ -33,7 +33,7 @@ from nas.cli.panels import NotingGroup
 from nas.cli.remote import downloaded
 from nas.cli.running import driving, loaded_job
 from nas.engine.evaluation.cluster import connected
-from nas.engine.formatting import share_text
+from nas.engine.formatting import counted, share_text
 from nas.engine.store.folder import make_folder
 from nas.plugins.parts import require
 
@@ -352,10 +352,11 @@ def _transfer(
     )
     if as_json:
         return print_json({**_table_json(transferred.table, path), "median_errors": transferred.errors})
+    tables = counted(len(source_tables), "table")
     for precision, fit in transferred.table.fits.items():
         error = transferred.errors[precision]
         print(
-            f"{precision}: {len(transferred.table.entries[precision])} blocks predicted from {len(source_tables)} tables "
+            f"{precision}: {len(transferred.table.entries[precision])} blocks predicted from {tables} "
             f"and {fit.n} measured networks; error of a latency ± {share_text(error)}, MAPE {share_text(fit.mape)} "
             "(leave-one-out)"
         )

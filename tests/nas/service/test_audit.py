@@ -151,6 +151,7 @@ def test_administrators_read_the_log(team: Team) -> None:
     assert "&lt;b&gt;" in shown
     found = team.client.get("/audit?who=ada", headers=team.headers["ada"]).text
     assert "No entry matches the filter." in found
+    assert "The log has 4 entries." in team.client.get("/audit?offset=9", headers=team.headers["ada"]).text
 
 
 def test_failures_of_a_person_cannot_flood_the_log(team: Team) -> None:
