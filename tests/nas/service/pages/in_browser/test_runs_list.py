@@ -115,3 +115,10 @@ def test_selected_runs_are_tagged_and_deleted_together(chromium: Chromium, serve
     assert [folder.id for folder in server.runs.list()] == [waiting]
     chromium.find("#ask-delete-selected button[value='']").click()
     chromium.until(lambda: len(chromium.all("#runs input[name=runs]")) == 1)
+
+
+def test_a_phone_shows_the_columns_that_are_asked_for(chromium: Chromium, server: Server) -> None:
+    searched(server.runs, name="plain")
+    chromium.look(width=390)
+    chromium.open(f"{server.url}/?columns=data&columns=started")
+    assert [cell.is_displayed() for cell in chromium.all(".runs .data")] == [False, True]
