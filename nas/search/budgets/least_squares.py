@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy
 
 from nas.search.problem.pareto import Array
 
@@ -23,11 +22,12 @@ def nonnegative_weights(design: Array, targets: Array, prior: Array, penalties: 
         prior: Weights (d,), at least 0, to which penalties pull; where the rows say nothing, these stay.
         penalties: Penalties to choose from, one or more; see `PENALTIES`.
     """
+    from scipy.optimize import nnls  # half a second, which most searches do without
 
     def solved(rows: Array, values: Array, penalty: float) -> Array:
         root = np.sqrt(penalty * scale)
         augmented = np.vstack([rows, root * np.eye(rows.shape[1])])
-        weights, _ = scipy.optimize.nnls(augmented, np.concatenate([values, root * prior]), maxiter=50 * rows.shape[1])
+        weights, _ = nnls(augmented, np.concatenate([values, root * prior]), maxiter=50 * rows.shape[1])
         return np.asarray(weights, dtype=np.float64)
 
     scale = max(float(np.square(design).sum()) / design.shape[1], 1e-300)

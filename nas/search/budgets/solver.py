@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy
 
 from nas.search.budgets.additive_scores import score_of
 from nas.search.budgets.linear_costs import LinearCost
@@ -149,6 +148,8 @@ class BudgetSolver:
     @cached_property
     def _program(self) -> tuple[int, Any, Array, Array, dict[str, Array]]:
         """The number of variables; the structural constraints and their bounds from below and above; coefficients of costs."""
+        from scipy.sparse import coo_array  # half a second, which most searches do without
+
         entries, low, high = list[tuple[int, int, float]](), list[float](), list[float]()
 
         def constrain(row: Iterator[tuple[int, float]], lower: float, upper: float) -> None:
@@ -192,9 +193,7 @@ class BudgetSolver:
             for i, by_level in enumerate(cost.by_level):
                 coefficients[name] += [(self._places[i] + level, value) for level, value in enumerate(by_level)]
         table = np.array(entries)
-        matrix = scipy.sparse.coo_array(
-            (table[:, 2], table[:, :2].T.astype(np.int64)), shape=(len(low), n_variables)
-        ).tocsr()
+        matrix = coo_array((table[:, 2], table[:, :2].T.astype(np.int64)), shape=(len(low), n_variables)).tocsr()
         dense = {}
         for name, pairs in coefficients.items():
             dense[name] = np.zeros(n_variables)
@@ -213,22 +212,24 @@ class BudgetSolver:
     def _solved(self, limits: Sequence[CostLimit], excluded: Sequence[Architecture]) -> Solution | None:
         """The solution of the program with these limits on the terms' sums; None where nothing keeps them, or nothing is found
         in time."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+
         n_variables, matrix, low, high, coefficients = self._program
-        constraints = [scipy.optimize.LinearConstraint(matrix, low, high)]
+        constraints = [LinearConstraint(matrix, low, high)]
         for limit in limits:
             constant, row = self.costs[limit.metric].constant, coefficients[limit.metric]
             scale = max(float(np.abs(row).max()), 1e-300)
             lower = -np.inf if limit.minimum is None else (limit.minimum - constant) / scale
             upper = np.inf if limit.maximum is None else (limit.maximum - constant) / scale
-            constraints.append(scipy.optimize.LinearConstraint(row[None] / scale, lower, upper))
+            constraints.append(LinearConstraint(row[None] / scale, lower, upper))
         for network in excluded:
             row = np.zeros(n_variables)
             row[[self._variable(i, gene) for i, gene in enumerate(network.genes)]] = 1
-            constraints.append(scipy.optimize.LinearConstraint(row[None], -np.inf, len(network.genes) - 1))
-        result = scipy.optimize.milp(
+            constraints.append(LinearConstraint(row[None], -np.inf, len(network.genes) - 1))
+        result = milp(
             self._objective(n_variables),
             integrality=np.arange(n_variables) < self._places[-1],
-            bounds=scipy.optimize.Bounds(0, 1),
+            bounds=Bounds(0, 1),
             constraints=constraints,
             options={"time_limit": self.time_limit_s},
         )
