@@ -14,6 +14,7 @@ import nas.jobs
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, Token, TokenFile, app, option, server_client
 from nas.cli.doctor_checks.finding import State
 from nas.cli.output import print_json, print_list, print_table
+from nas.engine.formatting import counted
 from nas.engine.store.folder import RunsFolder
 from nas.errors import RunHeldError, StoreError
 
@@ -42,8 +43,7 @@ def doctor(
         rows = [[labels[f.state], f.check, f.observation, f.remedy] for f in findings]
         print_table(["", "check", "result", "remedy"], rows)
         counts = [sum(f.state is state for f in findings) for state in (State.WRONG, State.WARNING)]
-        warnings = "1 warning" if counts[1] == 1 else f"{counts[1]} warnings"
-        print(f"{counts[0]} wrong, {warnings}" if any(counts) else "no problems found")
+        print(f"{counts[0]} wrong, {counted(counts[1], 'warning')}" if any(counts) else "no problems found")
     if any(f.state is State.WRONG for f in findings):
         raise typer.Exit(1)
 

@@ -218,8 +218,6 @@ def _environment(token: Path, temporary: str) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # By default a node ends if its agents take 30 s to start, as they may on a busy machine.
         "RAY_agent_register_timeout_ms": "120000",
-        # A job that does not start, as was seen once, is ended and started again; by default after 15 minutes.
-        "RAY_JOB_START_TIMEOUT_SECONDS": "120",
         # As in `nas.engine.evaluation.cluster`: idle workers do not spin, and drivers see GPUs that Ray did not assign to them.
         "OMP_WAIT_POLICY": "passive",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
