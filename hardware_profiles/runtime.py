@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from hardware_profiles.errors import ModelError
 from hardware_profiles.runtimes.base import LoadedModel, Runtime
 from hardware_profiles.runtimes.lookup import find_runtime
-from hardware_profiles.runtimes.onnx_runtime import OnnxRuntime
 
 
 def runtime_version(runtime: str = "onnxruntime") -> str:
@@ -79,8 +78,9 @@ def run_model(
 
 def _load(runtime: Runtime, model: bytes | Path, inputs: Mapping[str, NDArray[Any]]) -> LoadedModel:
     settings: Any = {"device": runtime.device, "cpus": [0], "inputs": (), "whole": False}
-    if isinstance(model, Path) and isinstance(runtime, OnnxRuntime):
-        return runtime.load(str(model), **settings)
+    if isinstance(model, Path) and getattr(runtime, "reads_files", False):
+        path: Any = str(model)
+        return runtime.load(path, **settings)
     content = model.read_bytes() if isinstance(model, Path) else model
     return runtime.load(runtime.convert(content, inputs), **settings)
 

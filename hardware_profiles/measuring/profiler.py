@@ -17,7 +17,7 @@ from hardware_profiles.measuring.pace import Speed, better, usual_speed
 from hardware_profiles.measuring.results import Result, clock_of, results
 from hardware_profiles.measuring.session import Limits, run_session, trivial_model
 from hardware_profiles.measuring.speed_record import SpeedRecord
-from hardware_profiles.measuring.worker.huge_pages import LARGE_BYTES
+from hardware_profiles.measuring.worker.large_models import LARGE_BYTES
 from hardware_profiles.requirements import check_requirements, energy_error, platform_error
 from hardware_profiles.runtimes.lookup import find_runtime
 from hardware_profiles.transports.connection import Connection

@@ -37,6 +37,7 @@ class Runtime(Protocol):
         device: The device of a profile that names none.
         precisions: The precisions in which each device computes, by device; other devices are used in fp32 alone.
         reasons: The reason why a device does not compute in a precision, for the error.
+        reads_files: Optional: True if `load` takes the path of a file in place of a model's bytes, which saves a copy of them.
     """
 
     label: ClassVar[str]

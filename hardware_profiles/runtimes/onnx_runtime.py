@@ -18,6 +18,7 @@ class OnnxRuntime:
         "CUDAExecutionProvider": ("fp32", "fp16", "bf16"),
         "TensorrtExecutionProvider": ("fp32", "fp16", "bf16"),
     }
+    reads_files: ClassVar[bool] = True
     # Precisions that are not listed are cast to float32, or computed on the CPU.
     reasons: ClassVar[Mapping[tuple[str, str], str]] = {
         ("CPUExecutionProvider", "fp16"): "ONNX Runtime casts it to fp32 on a CPU",
@@ -47,7 +48,7 @@ class OnnxRuntime:
     def load(
         self, model: bytes | str, *, device: str, cpus: Sequence[int], inputs: Sequence[Mapping[str, Any]], whole: bool
     ) -> Session:
-        """A session as `Runtime.load` opens it; the model may also be the path of its file, of whose bytes no copy is made."""
+        """A session as `Runtime.load` opens it; one that is made of bytes keeps a copy of them, one of a file does not."""
         return Session(model, device, cpus, exclusive=whole)
 
 

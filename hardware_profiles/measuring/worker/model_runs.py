@@ -59,11 +59,12 @@ def read_calls(inputs: bytes, names: list[list[str]]) -> Calls:
 
 
 def create_session(
-    model: bytes, cpus: list[int], provider: str, calls: Calls, *, exclusive: bool = True
+    model: bytes | str, cpus: list[int], provider: str, calls: Calls, *, exclusive: bool = True
 ) -> tuple[Any, float]:
     """The model loaded by the runtime, and the milliseconds that this took.
 
     Args:
+        model: Its bytes, or the path of its file for a runtime that reads files.
         calls: The calls that the model will be run with.
         exclusive: True if the provider must run every operation.
     """

@@ -101,20 +101,40 @@ def test_each_thread_of_the_runtime_has_a_cpu_of_its_own(worker: LocalConnection
     assert sorted(cpus for thread, cpus in after.items() if thread not in before) == pinned[1:]
 
 
+def large_payloads() -> tuple[bytes, bytes]:
+    """A model of one matrix of 36 MiB, and its input."""
+    weights = numpy_helper.from_array(np.ones((4096, 2304), np.float32), "w")
+    x, y = (declare(name, (1, n)) for name, n in (("x", 4096), ("y", 2304)))
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "large", [x], [y], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return model.SerializeToString(), packed(np.ones((1, 4096), np.float32))
+
+
 def test_the_weights_of_a_large_model_are_put_into_huge_pages(worker: LocalConnection) -> None:
     if tuple(map(int, platform.release().split("-")[0].split(".")[:2])) < (6, 1):
         pytest.skip("Linux has the call that does this since 6.1")
-    weights = numpy_helper.from_array(np.ones((4096, 2304), np.float32), "w")  # 36 MiB
-    x, y = (declare(name, (1, n)) for name, n in (("x", 4096), ("y", 2304)))
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "large", [x], [y], [weights])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
     start(worker)
     assert load(worker)["scattered"] == 0.0  # a small model, whose pages do not matter
-    large = load(worker, (model, packed(np.ones((1, 4096), np.float32))))
+    large = load(worker, large_payloads())
     assert 0.0 <= large["scattered"] < 0.8
     huge = re.search(r"AnonHugePages: +([0-9]+) kB", Path(f"/proc/{worker.pid}/smaps_rollup").read_text())
     assert huge is not None
     assert int(huge[1]) > 30 * 1024
+
+
+def test_the_worker_holds_a_large_model_once(worker: LocalConnection) -> None:
+    """ONNX Runtime keeps the bytes that a session is made of beside its weights."""
+
+    def own_mib() -> float:
+        rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
+        return sum(int(kb) for kb in re.findall(r"^(?:Private_Dirty|Shared_Dirty): +([0-9]+) kB", rollup, re.M)) / 1024
+
+    start(worker)
+    load(worker)
+    before_mib = own_mib()
+    model, inputs = large_payloads()
+    assert load(worker, (model, inputs))["event"] == "loaded"
+    assert own_mib() - before_mib < 1.6 * len(model) / 2**20
 
 
 def test_inputs_are_never_unpickled(worker: LocalConnection) -> None:

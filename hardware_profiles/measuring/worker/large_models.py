@@ -1,16 +1,27 @@
-"""Huge pages for the weights of large models, without which their latency differs between sessions."""
+"""The memory of large models: one copy of each, in huge pages, without which its latency differs between sessions."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .machine import file_text
 
 LARGE_BYTES = 32 * 1024 * 1024
-"""Size of a model from which its weights are put into huge pages."""
+"""Size of a model from which its weights are put into huge pages, and it is read from a file."""
 _HUGE, _MADV_COLLAPSE = 2 * 1024 * 1024, 25
+
+
+@contextmanager
+def as_file(model: bytes) -> Iterator[str]:
+    """The path of a file in memory with the bytes of a model."""
+    with os.fdopen(os.memfd_create("model"), "wb") as file:
+        file.write(model)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def gather_memory() -> None:
