@@ -33,8 +33,8 @@ from supernets.tasks.illustration import Illustration
 from supernets.training.recalibration import Extraction
 
 CALIBRATION_BATCH = 250
-_LARGE_BYTES = 2**25
-"""Size of a model from which what its scoring has freed is returned to the system."""
+LARGE_BYTES = 2**25
+"""Size of a model from which what work on it has freed is returned to the system."""
 
 
 def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor], task: Task = CLASSIFICATION) -> bytes:
@@ -202,7 +202,7 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
         del network
-        if max(map(len, (shipped or b"", *served.values()))) > _LARGE_BYTES:
+        if max(map(len, (shipped or b"", *served.values()))) > LARGE_BYTES:
             release_free_memory()
         return Scored(task, scores, shipped, served, seconds, environment=scoring_environment(task.variant.runtime))
 
