@@ -17,7 +17,7 @@ from hardware_profiles.measuring.profiler import batches_of
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.predictions import MAX_NETWORKS
-from nas.engine.process_memory import PeakMemory
+from nas.engine.process_memory import PeakMemory, release_free_memory
 from nas.errors import EvaluationError
 from nas.jobs.build.built_job import BuiltJob
 from nas.jobs.build.option_losses import OptionLosses
@@ -237,6 +237,8 @@ def _scored(built_job: BuiltJob, supernet: Supernet, rng: np.random.Generator) -
             message = f"cannot score network {network.key} in {variant}: {score.failure}"
             raise EvaluationError(message, code="evaluation.not-scored")
         scores.append(score)
+    del scoring
+    release_free_memory()  # the activations of the largest network, by which others are corrected
     return scores
 
 
