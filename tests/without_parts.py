@@ -18,7 +18,7 @@ from nas.plugins.parts import PARTS
 Context = DistributionFinder.Context
 
 _ALL = Context()
-OTHERS = ("starlette", "multipart", "psycopg", "torchvision", "pandas")
+OTHERS = ("starlette", "multipart", "psycopg", "torchvision", "pandas", "transformers")
 """Modules of optional parts that `nas.plugins.parts` does not list."""
 
 

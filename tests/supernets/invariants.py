@@ -35,6 +35,7 @@ RELATIVE_PYRAMID = 1e-4
 RELATIVE_CONTROL = 1e-2
 """What wrong wiring changes at least, in the negative control."""
 RELATIVE_ONNX = 1e-4
+"""Ten times what PyTorch's own implementations differ by: sums are in another order, by instructions of the processor."""
 
 
 def _tolerance(supernet: Supernet) -> float:
@@ -262,7 +263,7 @@ def check_onnx(supernet: Supernet, images: Tensor, calibration: Tensor) -> None:
         module = recalibrate(supernet.extract(architecture), [calibration])
         model = lower(module, images)
         for batch in (1, 8):
-            _check_model(model, module, images[:batch])
+            _check_model(model, module, images[:batch], 10 * _tolerance(supernet))
 
 
 def check_exporter(supernet: Supernet, images: Tensor, calibration: Tensor) -> None:
@@ -272,13 +273,13 @@ def check_exporter(supernet: Supernet, images: Tensor, calibration: Tensor) -> N
         model = to_onnx(module, images[:2])
         onnx.checker.check_model(model, full_check=True)
         for batch in (1, 8):
-            _check_model(model, module, images[:batch])
+            _check_model(model, module, images[:batch], 10 * _tolerance(supernet))
 
 
 @torch.no_grad()
-def _check_model(model: bytes, module: nn.Module, images: Tensor) -> None:
+def _check_model(model: bytes, module: nn.Module, images: Tensor, tolerance: float) -> None:
     expected = module(images)
     (came,) = run_model(model, {INPUT: images.numpy()})
-    assert relative(torch.from_numpy(came), expected) <= RELATIVE_ONNX
+    assert relative(torch.from_numpy(came), expected) <= tolerance
     if len(images) > 1:
         assert_varies(expected)

@@ -93,7 +93,7 @@ def test_a_model_is_compressed_and_a_new_limit_reuses_the_run(shell: Shell) -> N
     assert answer.data["reused"] is False
     assert json.loads((shell.folder / "first.json").read_text())["task"] == "imitation"
     run = nas.open_run(RUN, shell.folder / "runs")
-    again = compress(shell, "--limit", "agreement>=0.5", "-o", "second.onnx")
+    again = compress(shell, "--limit", "agreement>=1", "-o", "second.onnx")
     assert again.code == 0, again.err
     assert "an earlier run" in again.out
     assert "100%" in next(line for line in again.out.splitlines() if line.startswith("original"))

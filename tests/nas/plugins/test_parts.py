@@ -27,6 +27,7 @@ OPTIONAL = (
     "nas.results.plots.plot_files",
     "nas.search.optuna",
     "nas.service.",
+    "supernets.families.decoder.modeling_heterogeneous",
 )
 """The modules that import optional packages; they are imported where their feature is used."""
 IMPORTS = """

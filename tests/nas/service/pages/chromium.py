@@ -97,6 +97,12 @@ class Chromium:
         """What a function gives, once that is true."""
         return WebDriverWait(self.driver, _PATIENCE_S, poll_frequency=0.05).until(lambda _: holds())
 
+    def downloaded(self, name: str) -> Path:
+        """A file that a page gives to download, once it has its content: Chromium reserves its name by an empty one."""
+        path = self.downloads / name
+        self.until(lambda: path.is_file() and path.stat().st_size)
+        return path
+
     def complaints(self) -> list[str]:
         """Errors of scripts, refused by the security policy or not found."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]

@@ -82,4 +82,4 @@ def test_the_curves_of_several_trainings_are_in_one_chart(chromium: Chromium, se
     )
     assert chromium.run(lines) == [["ages-1", [1, 0.5]], ["ages-2", [1, 0.5]]]
     chromium.click("[aria-label='Download compared-training as CSV']")
-    chromium.until((chromium.downloads / "compared-training.csv").is_file)
+    chromium.downloaded("compared-training.csv")

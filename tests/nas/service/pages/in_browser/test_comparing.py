@@ -30,7 +30,7 @@ def test_compared_fronts_are_drawn_with_their_common_front_and_downloaded(chromi
     assert [entry.text for entry in chromium.all("#curves-legend li")] == ["plain-1", "limited-1"]
     for kind in ("csv", "png"):
         chromium.click(f"[aria-label='Download compared-fronts as {kind.upper()}']")
-        chromium.until((chromium.downloads / f"compared-fronts.{kind}").is_file)
+        chromium.downloaded(f"compared-fronts.{kind}")
     rows = list(csv.DictReader((chromium.downloads / "compared-fronts.csv").read_text(encoding="utf-8").splitlines()))
     latencies = [float(list(row.values())[1]) for row in rows if row["series"] == "plain-1"]
     assert latencies == pytest.approx([network.figures[LATENCY].value for network in compared.runs[0].front])

@@ -95,8 +95,7 @@ def test_tables_of_the_charts_have_the_names_of_classes(chromium: Chromium, serv
         _, predictions = predicted(server.runs, kind, name=kind)  # type: ignore[arg-type]
         _show(chromium, server, f"{kind}-1", predictions.networks[0])
         chromium.click(f"[aria-label='Download {kind}-1-{chart} as CSV']")
-        file = chromium.downloads / f"{kind}-1-{chart}.csv"
-        chromium.until(file.is_file)
+        file = chromium.downloaded(f"{kind}-1-{chart}.csv")
         rows = list(csv.reader(file.read_text().splitlines()))
         if kind == "masks":
             confusion = predictions.tables["confusion"][0]
@@ -106,6 +105,5 @@ def test_tables_of_the_charts_have_the_names_of_classes(chromium: Chromium, serv
         else:
             assert {row[2].partition(" (")[0] for row in rows[1:]} == set(predictions.classes)
         chromium.click(f"[aria-label='Download {kind}-1-{chart} as SVG']")
-        picture = chromium.downloads / f"{kind}-1-{chart}.svg"
-        chromium.until(picture.is_file)
+        picture = chromium.downloaded(f"{kind}-1-{chart}.svg")
         assert ElementTree.parse(picture).getroot().tag.endswith("svg")
