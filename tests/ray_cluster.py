@@ -7,13 +7,12 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
 
-from tests.hardware_profiles.sshd import descendants
+from tests.processes import command_of, descendants
 
 _STORE = 80 * 2**20
 _PATIENCE_S = 60
@@ -54,12 +53,7 @@ def actors_of(node: Any, *, name: bytes = b"ray::PoolActor") -> list[int]:
 
 def actors_below(pid: int, *, name: bytes = b"ray::PoolActor") -> list[int]:
     """The processes below another that do a pool's tasks, or those of another name."""
-    found = []
-    for child in descendants(pid):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            if name in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(child)
-    return found
+    return [child for child in descendants(pid) if name in command_of(child)]
 
 
 def kill(pids: list[int]) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.processes import descendants, name_of
+
 SSHD = shutil.which("sshd", path=os.defpath + ":/usr/sbin:/usr/local/sbin")
 PRIVILEGE_FOLDER = Path("/run/sshd")
 
@@ -47,33 +49,22 @@ class Server:
             return
         # First: a connection that is lost must not find it.
         self._process.send_signal(signal.SIGSTOP)
-        for pid in [*self.commands(), *self.sessions()]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
-        self._process = None
+        try:
+            for pid in [*self.commands(), *self.sessions()]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def sessions(self) -> list[int]:
         """Its processes that serve a connection, without their commands."""
-        return [pid for pid in descendants(self.pid) if _serves(pid)]
+        return [pid for pid in descendants(self.pid) if name_of(pid).startswith("sshd")]
 
     def commands(self) -> list[int]:
         """The processes of its clients: shells and their descendants."""
-        return [pid for pid in descendants(self.pid) if not _serves(pid)]
-
-
-def _serves(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().startswith("sshd")
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have; none of one that has just ended."""
-    try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [found for child in children for found in (child, *descendants(child))]
+        return [pid for pid in descendants(self.pid) if not name_of(pid).startswith("sshd")]
 
 
 @contextmanager
@@ -114,18 +105,15 @@ def serve(folder: Path) -> Iterator[Server]:
         + "Host nowhere\nHostName nowhere.invalid\n"
         + f"Host asleep\nHostName asleep.invalid\nUserKnownHostsFile {folder}/known\n"
     )
-    # The system's service creates this folder, which sshd needs as root; a container lacks it.
-    made = os.getuid() == 0 and not PRIVILEGE_FOLDER.exists()
-    if made:
-        PRIVILEGE_FOLDER.mkdir(mode=0o755)
+    # The system's service creates this folder, which sshd needs as root; a container lacks it. It stays for other servers.
+    if os.getuid() == 0:
+        PRIVILEGE_FOLDER.mkdir(mode=0o755, exist_ok=True)
     server = Server(folder, port)
     try:
         server.start()
         yield server
     finally:
         server.stop()
-        if made:
-            PRIVILEGE_FOLDER.rmdir()
 
 
 def _free_port() -> int:

@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ def allowed_cpus(pid: int) -> dict[str, str]:
     """The CPUs that each thread of a process may use, by thread, from the kernel."""
     found = {}
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        found[status.parent.name] = lines["Cpus_allowed_list"].strip()
+        with suppress(OSError):  # a thread that has ended
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            found[status.parent.name] = lines["Cpus_allowed_list"].strip()
     return found
 
 

@@ -7,7 +7,6 @@ import select
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from hardware_profiles.transports.ray_node import connect_by_ray
 from nas.plugins.testing.onnx_networks import conv_net
 from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.errors import raises
-from tests.hardware_profiles.sshd import descendants
+from tests.processes import command_of, descendants
 from tests.ray_cluster import running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -56,7 +55,7 @@ def doomed(cluster: Cluster) -> Any:
 def workers(node: Any) -> list[int]:
     """The measuring processes of a node."""
     raylet = node.all_processes["raylet"][0].process.pid
-    return [pid for pid in descendants(raylet) if b"worker/__main__.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in descendants(raylet) if b"worker/__main__.py" in command_of(pid)]
 
 
 def kill(cluster: Cluster, node: Any) -> None:

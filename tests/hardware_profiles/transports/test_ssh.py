@@ -32,7 +32,7 @@ from tests.hardware_profiles.sshd import Server, missing, serve
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
-PROFILE = HardwareProfile("a-board", ssh="board", python=sys.executable)
+PROFILE = HardwareProfile("a-board", ssh="board", python=sys.executable, wait_minutes=2)
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
 SMALL, LARGE = (Deployment.single(conv_net(*size), {"x": IMAGE}) for size in ((8, 1), (64, 6)))
 

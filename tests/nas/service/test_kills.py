@@ -23,6 +23,7 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from tests.nas.service.killable import ALGORITHM, COUNTED, SEED
 from tests.nas.test_kills import check_nothing_counted_is_lost, check_uninterrupted
+from tests.processes import command_of, descendants
 
 pytestmark = pytest.mark.ray
 
@@ -73,13 +74,12 @@ class Killable:
             return [self.server.pid]
         head = RayHeadProcess.find(self.settings.folder)
         names = names or _NAMES[victim]
-        found = []
-        for pid in [] if head is None else below(head.pid):
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if any(name in command for name in names) and b"kill -s 0" not in command:
-                    found.append(pid)
-        return found
+        commands = {} if head is None else {pid: command_of(pid) for pid in descendants(head.pid)}
+        return [
+            pid
+            for pid, command in commands.items()
+            if any(name in command for name in names) and b"kill -s 0" not in command
+        ]
 
     def close(self) -> None:
         self.server.kill()
@@ -87,15 +87,6 @@ class Killable:
         end_head(self.settings.folder)
         self.state.close()
         self.log.close()
-
-
-def below(pid: int) -> list[int]:
-    """The processes below another, whichever of its threads started them."""
-    children: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (thread / "children").read_text().split())
-    return [found for child in children for found in (child, *below(child))]
 
 
 @pytest.fixture

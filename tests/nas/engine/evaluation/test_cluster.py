@@ -76,7 +76,7 @@ _CLUSTER = """
 import json, os, signal, socket
 from pathlib import Path
 from nas.engine.evaluation.cluster import start_ray, stop_ray
-from tests.hardware_profiles.sshd import descendants
+from tests.processes import descendants, files_of
 
 came = []
 signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
@@ -84,8 +84,7 @@ start_ray(cpus=1)
 os.kill(os.getpid(), signal.SIGTERM)
 import ray
 sockets = {
-    os.readlink(link).partition("[")[2].rstrip("]")
-    for pid in descendants(os.getpid()) for link in Path(f"/proc/{pid}/fd").iterdir() if os.path.islink(link)
+    file.partition("[")[2].rstrip("]") for pid in descendants(os.getpid()) for file in files_of(pid)
 }
 rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
 listening = [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets]
