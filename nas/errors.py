@@ -109,6 +109,8 @@ class UnknownNameError(NasError):
 
     Attributes:
         kind: what the name should refer to, e.g. ``run``.
+
+    The message begins with `where`; `within` is a folder that was searched, for errors that others put a place before.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class UnknownNameError(NasError):
         known_names: Iterable[str],
         *,
         where: str = "",
+        within: str = "",
         hint: str = "",
         remedy: Remedy | None = None,
         parameter: str = "",
@@ -129,10 +132,10 @@ class UnknownNameError(NasError):
         more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         listed = f" Known: {', '.join(names[:_LISTED]) if names else 'none'}{more}."
         listed = listed if names or not hint else ""
-        prefix = f"{where}: " if where else ""
+        prefix, place = f"{where}: " if where else "", f" in {within}" if within else ""
         tail = f" {hint}" if hint else ""
         code = f"{kind.replace(' ', '-')}.unknown"
-        message = f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}"
+        message = f"{prefix}unknown {kind} {quoted(name)}{place}{ask}{listed}{tail}"
         super().__init__(message, code=code, remedy=remedy, parameter=parameter)
 
 

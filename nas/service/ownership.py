@@ -79,7 +79,7 @@ class VisibleRuns(RunsFolder):
     def get(self, run: str) -> RunFolder:
         """The run of this id; raises as `RunsFolder.get`, also for a hidden one."""
         if RunsFolder.holds(self, run) and not self.sees(run):
-            raise UnknownNameError("run", run, [folder.id for folder in self.list()], where=str(self.root))
+            raise UnknownNameError("run", run, [folder.id for folder in self.list()], within=str(self.root))
         return RunsFolder.get(self, run)
 
     def list(self) -> list[RunFolder]:

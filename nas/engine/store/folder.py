@@ -185,7 +185,7 @@ class RunsFolder:
             )
         empty = _RUN_ID.fullmatch(run) is not None and (self.root / run).is_dir()
         hint = f"Its folder has no {RunFolder(self.root / run).database.name}; restore it from a copy." if empty else ""
-        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, run_ids), where=str(self.root), hint=hint)
+        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, run_ids), within=str(self.root), hint=hint)
 
     @property
     def exists(self) -> bool:

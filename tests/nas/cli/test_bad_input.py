@@ -209,6 +209,11 @@ def test_a_warm_start_that_will_not_do(after: Shell) -> None:
     assert_error(after.nas("search", path, "--inline"), "warm_start small-1: it searched another supernet", "weights")
 
 
+def test_an_unknown_run_is_named_after_one_option(after: Shell) -> None:
+    answer = after.nas("search", "job.yaml", "--inline", "--replay", "gone")
+    assert answer.err.startswith("error: --replay: unknown run 'gone' in runs. Known: small-1.")
+
+
 def test_measurements_of_other_conditions_are_not_replayed(after: Shell) -> None:
     text = SMALL_JOB.replace("calibration_images: 300", "calibration_images: 20")
     answer = after.nas("search", after.job(text, "other.yaml"), "--inline", "--replay", "small-1")

@@ -81,7 +81,7 @@ def test_a_parameter_is_printed_as_the_option_of_the_command(parameter: str, mes
 
 
 def test_an_unknown_value_is_printed_with_its_option_and_a_folder_of_its_name_is_not(after: Shell) -> None:
-    assert after.nas("show", "gone").err.startswith("error: runs: unknown run 'gone'")
+    assert after.nas("show", "gone").err.startswith("error: unknown run 'gone' in runs")
     answer = after.nas("export", "small-1", "--select", "speed<=1")
     assert answer.err.startswith("error: --select: unknown objective 'speed'")
     assert after.nas("export", "small-1", "--index", "99").err.startswith("error: --index 99: the front of run")

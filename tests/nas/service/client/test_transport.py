@@ -71,7 +71,7 @@ class TestWhatAUserReads:
             Script(health=[gone]).client().health()
 
     def test_of_a_run_that_is_not_there_the_servers_own_words(self) -> None:
-        said = "runs: unknown run 'smal-1'; did you mean 'small-1'? Known: small-1."
+        said = "unknown run 'smal-1' in runs; did you mean 'small-1'? Known: small-1."
         script = Script(status=[lambda: problem(404, said)])
         with pytest.raises(RefusedError) as caught:
             script.client().status("smal-1")
