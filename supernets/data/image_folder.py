@@ -122,6 +122,13 @@ def image_folder(
     )
 
 
+def class_files(path: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """The image files of a folder and its classes, without reading the files; raises as `image_folder` for another layout."""
+    problems: Problems = {}
+    entries, class_names = _find(path, problems)
+    return [entry.file for entry in entries if entry.file not in problems], class_names
+
+
 def images_of_folder(path: Path, *, channels: int, n: int) -> list[Image.Image]:
     """At most `n` images of a folder, decoded but not resized, spread over its training part, without those that cannot be
     read; raises as `image_folder`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ from nas.jobs.schema.job_edit import edit_job
 from nas.jobs.schema.supernet import training_of_model
 from nas.search.problem.tasks import SHIPPED
 from supernets.data.dense.kinds import dense_kind
+from supernets.data.image_folder import SUFFIXES, class_files
+from supernets.errors import DataError
 from supernets.networks.capture.model_names import HUB
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Suffixes of image files, as in `supernets.data.image_folder`, which takes longer to import."""
 _NONE = "none"
 _WITH_WEIGHTS = ("torchvision:", "timm:")
 """Libraries that have weights for their models."""
@@ -61,7 +60,7 @@ def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str
 
     Raises:
         CaptureError: there is no such model.
-        JobError: the recipe takes no path or no model, there is no such file or folder, or a folder of images holds none.
+        JobError: the recipe takes no path or no model, there is no such path, or the images are not in folders of classes.
     """
     job = parse_job(text, source="recipe")
     where = f"data {data}"
@@ -198,12 +197,13 @@ def _survey_images(folder: Path, *, where: str) -> tuple[int, float]:
     if not folder.is_dir():
         message = "is a file; expected a folder with one folder of images for each class"
         raise JobError(f"{where}: {message}", code="data.layout", parameter="data")
-    files = [
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in sorted(names)
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
+    try:
+        files, class_names = class_files(folder)
+    except DataError as error:
+        raise JobError(f"data {error}", code=error.code, parameter="data") from None
+    if len(class_names) < 2:
+        message = f"holds the folder of 1 class ({class_names[0]}); expected at least 2"
+        raise JobError(f"{where}: {message}", code="data.layout", parameter="data")
     sides = [side for file in files[:: max(1, len(files) // _N_SURVEYED)] if (side := _short_side(file)) is not None]
     if not sides:
         message = f"no image can be read; expected one folder for each class with {', '.join(SUFFIXES)} files"

@@ -13,7 +13,6 @@ from nas.jobs.planning import own_data
 from nas.jobs.planning.own_data import fill_recipe
 from nas.jobs.recipes import read_recipe
 from nas.jobs.schema import parse_job
-from supernets.data import image_folder
 from supernets.networks.capture.captured_model import captured_for, save_capture
 from supernets.networks.capture.opening import open_model
 from tests.errors import raises
@@ -166,10 +165,26 @@ def test_what_cannot_be_filled_in(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"PK")
     with raises("data.layout", "photos.zip: is a file; expected a folder"):
         fill_recipe(IMAGES, tmp_path / "photos.zip")
-    (tmp_path / "notes.png").write_text("no image")
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "notes.png").write_text("no image")
     with raises("data.layout", "no image can be read", ".png"):
-        fill_recipe(IMAGES, tmp_path)
+        fill_recipe(IMAGES, tmp_path / "photos")
 
 
-def test_the_files_looked_at_are_those_that_a_job_reads() -> None:
-    assert own_data.SUFFIXES == image_folder.SUFFIXES
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ((".",), "photos: holds 2 images outside of class folders (0.png, 1.png); expected path/CLASS/IMAGE"),
+        (("cat",), "photos: holds the folder of 1 class (cat); expected at least 2"),
+        (("train/cat", "train/dog", "test/cow"), "test: has classes that"),
+        (("cat/old", "dog/old"), "old: is a folder inside a class folder"),
+    ],
+)
+def test_images_without_folders_of_classes_are_rejected_as_by_their_job(
+    tmp_path: Path, classes: tuple[str, ...], message: str
+) -> None:
+    folder = tmp_path / "photos"
+    images(folder, side=8, n=2, classes=classes)
+    with raises("data.layout", "data ", message):
+        fill_recipe(IMAGES, folder)
