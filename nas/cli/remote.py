@@ -299,7 +299,10 @@ def delete(
             if error.code == "service.unreachable":
                 raise
             problems.append(f"{run}: {error}")
-    print_result(as_json, {"deleted": deleted, "problems": problems}, "\n".join(f"deleted {run}" for run in deleted))
+    if deleted or as_json:
+        print_result(
+            as_json, {"deleted": deleted, "problems": problems}, "\n".join(f"deleted {run}" for run in deleted)
+        )
     if problems:
         raise ServiceError("\n".join(problems), code="run.not-deleted")
 

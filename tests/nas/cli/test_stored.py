@@ -131,6 +131,8 @@ def test_runs_are_deleted_after_a_question(shell: Shell, service: Service, monke
     assert (found.code, found.out, found.error) == (1, "deleted made-1\n", "run.not-deleted")
     assert "none-1" in found.err
     assert [folder.id for folder in runs.list()] == ["supernet-1"]
+    assert shell.nas("delete", "none-1", "--yes").out == ""
+    assert shell.nas("delete", "none-1", "--yes", "--json").data["deleted"] == []
 
 
 def test_the_status_of_some_runs_is_listed(shell: Shell, service: Service) -> None:
