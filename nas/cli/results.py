@@ -51,7 +51,9 @@ from nas.plugins.parts import require
 if TYPE_CHECKING:
     from nas.service.client import NasClient
 
-LabelOnServer = Annotated[str | None, option("--server", help="Label runs of this server.")]
+LabelOnServer = Annotated[
+    str | None, option("--server", help="Label runs of this server (NAS_SERVER is ignored here).")
+]
 
 
 @app.command("runs", epilog="Example: nas runs --tag thesis")

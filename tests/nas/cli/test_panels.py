@@ -58,6 +58,13 @@ def test_flags_are_shown_without_a_type(path: tuple[str, ...]) -> None:
     assert "bool" not in shown
 
 
+def test_the_option_of_a_server_states_where_the_environment_is_ignored() -> None:
+    options = [parameter for command in COMMANDS.values() for parameter in command.params if parameter.name == "server"]
+    assert len(options) > 20
+    for option in options:
+        assert (option.envvar == "NAS_SERVER") != ("NAS_SERVER is ignored here" in option.help), option.help
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_a_help_text_ends_with_an_example_that_the_parser_takes(path: tuple[str, ...]) -> None:
     example = str(COMMANDS[path].epilog)
