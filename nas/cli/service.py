@@ -259,11 +259,11 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 
 
 @token.command("revoke", epilog="Example: nas token revoke ada")
-def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS) -> None:
+def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """Revoke a token; a running server rejects it from now on."""
     _tokens(runs).revoke(name)
     _record(runs, "revoke token", name)
-    print(f"revoked {name}")
+    print_result(as_json, {"revoked": name}, f"revoked {name}")
 
 
 def _tokens(runs: Path) -> nas.service.Tokens:

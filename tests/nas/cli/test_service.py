@@ -33,6 +33,7 @@ def test_tokens_are_made_listed_and_revoked(shell: Shell) -> None:
     again = shell.nas("token", "revoke", "ada")
     assert (again.code, again.out) == (1, "")
     assert "unknown token 'ada'" in again.err
+    assert shell.nas("token", "revoke", "bob", "--json").data == {"revoked": "bob"}
     assert shell.nas("token", "make", "a b").code == 1
 
 
