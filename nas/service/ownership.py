@@ -59,6 +59,16 @@ class Right:
     changes: bool = False
     action: str = ""
 
+    @property
+    def action_in_sentence(self) -> str:
+        """The action as the end of a sentence: ``cancel the run 'digits-cnn-1'``, ``add an export``, ``see this``."""
+        verb, _, noun = self.action.partition(" ")
+        if self.thing is not None and self.changes and noun:
+            return f"{verb} the {noun} {self.thing.name!r}"
+        if verb in ("add", "submit"):
+            return f"{verb} {'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+        return self.action or "see this"
+
 
 @dataclass(frozen=True, slots=True)
 class VisibleRuns(RunsFolder):
@@ -126,7 +136,7 @@ class Ownership:
             UnknownNameError: a private server hides the thing from this person.
         """
         if not caller.role.includes(right.role):
-            text = f"{caller} lacks the role {right.role}, which is needed to {right.action or 'see this'}"
+            text = f"{caller} lacks the role {right.role}, which is needed to {right.action_in_sentence}"
             raise NotAllowedError(f"{text}; an administrator can give another token", code="access.role")
         if right.thing is not None and not self.sees(right.thing) and not _is_shipped(right.thing):
             raise UnknownNameError(str(right.thing.kind), right.thing.name, (), hint=_HIDDEN)

@@ -225,7 +225,7 @@ class Submissions:
             RunStateError: it does not wait.
         """
         with self._changing:
-            self._check_change(run, "reorder")
+            self._check_change(run, "prioritise")
             self._runs.get(run)
             submission = self._state.submission(run)
             if submission is None or not submission.waits:

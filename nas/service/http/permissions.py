@@ -26,7 +26,7 @@ _OF_JOBS = "jobs"
 _CHANGING_NOTHING = {"check": "", "edit": "", "login": "sign in", "logout": "sign out"}
 """Requests that are sent as changes and store nothing, with their actions; "" is not in the audit log."""
 _FOR_ADMINISTRATORS = frozenset({"audit", "audit.jsonl"})
-_VERBS = {"labels": "label", "queue": "reorder"}
+_VERBS = {"labels": "label", "queue": "prioritise"}
 """In actions, where the last part of a path is no verb."""
 
 

@@ -98,6 +98,23 @@ def test_a_request_is_denied_to_those_without_its_right(team: Team, method: str,
         assert team.send(person, method, address(path)) not in (401, 403)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/runs", "submit a run"),
+        ("PUT", "/runs/small-1/labels", "label the run 'small-1'"),
+        ("PUT", "/runs/small-1/queue", "prioritise the run 'small-1'"),
+        ("DELETE", "/runs/small-1/exports/export-0", "delete the export 'export-0'"),
+        ("POST", "/runs/small-1/exports", "add an export"),
+        ("POST", "/data", "add a data set"),
+        ("DELETE", "/data/flowers", "delete the data set 'flowers'"),
+    ],
+)
+def test_a_refusal_states_what_the_role_is_needed_for(team: Team, method: str, path: str, expected: str) -> None:
+    problem = team.client.request(method, f"/api/v1{path}", headers=team.headers["rita"]).json()
+    assert f"lacks the role member, which is needed to {expected}; " in problem["detail"]
+
+
 def test_a_reader_reads_everything(team: Team) -> None:
     paths = [
         "/runs",
