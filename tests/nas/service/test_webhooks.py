@@ -165,6 +165,9 @@ def test_a_run_that_is_resumed_is_notified_of_its_next_end(running: Running) -> 
         ).tick()
         running.webhooks.work()
     assert [sent["status"] for sent in receiver.bodies] == ["cancelled", "finished"]
+    assert running.state.webhook(run) == Webhook(receiver.url, SECRET)  # it may be resumed again
+    running.service.submissions.delete(run)
+    assert running.state.webhook(run) is None
 
 
 def test_a_failed_delivery_is_tried_again_with_pauses_and_given_up(
