@@ -38,6 +38,10 @@ class ActiveTimes:
         now = self._clock()
         return {run: max(0.0, now - since) for run, since in self._since.items()}
 
+    def begin(self, run: str) -> None:
+        """Records that a driver of a run is started now: the next look may be seconds away."""
+        self._since = {**self._since, run: self._clock()}
+
     def look(
         self, submissions: Sequence[Submission], snapshots: Mapping[str, RunSnapshot], jobs: Mapping[str, JobState]
     ) -> None:

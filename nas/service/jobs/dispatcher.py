@@ -236,6 +236,7 @@ class Dispatcher(BackgroundRounds):
     def _start(self, submission: Submission, snapshot: RunSnapshot, *, died: int) -> bool:
         values: dict[str, Any] = {"attempt": submission.attempt + 1, "started": True, "deaths": died}
         values |= {"progress": snapshot.progress, "place": None}
+        self._active.begin(submission.run)  # before it leaves those that wait: the queue shows it at every moment
         if not self._state.change_if(submission, **values):
             return False  # it was cancelled or resumed at this moment
         self._drivers.start(replace(submission, **values))

@@ -120,7 +120,11 @@ class RunQueue:
     @acting_as(SERVER)  # the order is of all people's runs
     def _compute(self, submissions: Sequence[Submission], now: float) -> QueueView:
         by_run = {s.run: s for s in submissions}
-        elapsed = {run: seconds for run, seconds in self._active().items() if run in by_run}
+        elapsed = {
+            run: seconds
+            for run, seconds in self._active().items()
+            if run in by_run and by_run[run].job is not None  # one that is started at this moment may still wait
+        }
         waiting = [s for s in submissions if s.waits]
         durations = {s.run: self._duration(s) for s in [*waiting, *(by_run[run] for run in elapsed)]}
         share = replace(

@@ -235,6 +235,21 @@ def test_running_runs_are_shown_with_their_expected_ends(queue: Queue) -> None:
     assert (active.run, active.submitter, active.expected_end) == ("small-1", "bea", None)
 
 
+def test_a_run_is_in_the_queue_at_every_moment_from_its_submission_on(queue: Queue) -> None:
+    run = queue.submit("bea")
+    seen: list[tuple[list[str], list[str]]] = []
+
+    def look(when: str) -> None:
+        shown = queue.service.runs.queue()
+        seen.append(([r.run for r in shown.active], [r.run for r in shown.waiting]))
+
+    queue.jobs.trouble = look  # while the runner starts the driver, and when it has
+    queue.dispatcher.tick()
+    look("before the next round")
+    assert seen[0] == ([], [run])
+    assert seen[1:] == [([run], [])] * len(seen[1:])
+
+
 def test_tasks_of_one_person_are_limited_and_take_turns(queue: Queue) -> None:
     limit = queue.settings.limits.tasks_of_person
     for number in range(limit):
