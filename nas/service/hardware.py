@@ -123,7 +123,7 @@ class Hardware:
                 with self._owners.taking(Thing(ThingKind.PROFILE, profile.name)):
                     target.hardlink_to(temporary)  # unlike a rename, this never replaces a file
             except FileExistsError:
-                text = f"there is a profile {profile.name!r} already, with measurements in runs; choose another name"
+                text = f"there is a profile {profile.name!r} already; choose another name"
                 raise RunStateError(text, code="name.taken") from None
         finally:
             temporary.unlink()
