@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+LARGE_BYTES = 2**25
+"""Size of a network from which what work on it has freed is returned to the system."""
 _SAMPLED_S = 0.5
 """Seconds between two samples, at least."""
 _MAX_SHARE = 0.01

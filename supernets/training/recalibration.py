@@ -17,8 +17,8 @@ from supernets.networks.threads import one_thread
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 
-_CORRECTED_BYTES = 2**29
-"""Limit of the corrected networks that are kept, since a finalist of a search is used twice."""
+_CORRECTED_BYTES = 2**28
+"""Limit of the corrected weights that are kept, since a finalist of a search is used twice."""
 
 
 class Extraction:
@@ -27,7 +27,7 @@ class Extraction:
     Args:
         supernet: A supernet in evaluation mode; its weights must not change meanwhile.
         calibration: batches of training inputs, (n, ...) each; use the same ones for every subnet.
-        keeps_corrected: True to keep the weights of the last corrected subnets, which may then be extracted again.
+        keeps_corrected: True to keep what was changed in the last corrected subnets, which may then be extracted again.
     """
 
     def __init__(self, supernet: Supernet, calibration: Sequence[Tensor], *, keeps_corrected: bool = False) -> None:
@@ -38,20 +38,24 @@ class Extraction:
         """A plain module with its own storage, in evaluation mode."""
         if (tensors := self._corrected.get(architecture)) is not None:
             network = self._supernet.extract(architecture).eval()
-            network.load_state_dict(tensors)
+            network.load_state_dict(tensors, strict=False)
             return network
-        network = self._fitted(architecture)
+        network = self._supernet.extract(architecture).eval()
+        versions = {name: tensor._version for name, tensor in network.state_dict().items()}
+        network = self._fitted(architecture, network)
         corrected = self._supernet.sharing.spec.correction is not None
         if self._keeps_corrected and corrected and architecture != self._supernet.space.largest:
-            self._corrected[architecture] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            fitted = network.state_dict().items()
+            self._corrected[architecture] = {
+                name: tensor.clone() for name, tensor in fitted if tensor._version != versions[name]
+            }
             n_kept = max(1, _CORRECTED_BYTES // max(1, sum(t.nbytes for t in self._corrected[architecture].values())))
             while len(self._corrected) > n_kept:
                 del self._corrected[next(iter(self._corrected))]
         return network
 
-    def _fitted(self, architecture: Architecture) -> nn.Module:
+    def _fitted(self, architecture: Architecture, network: nn.Module) -> nn.Module:
         spec, largest = self._supernet.sharing.spec, self._supernet.space.largest
-        network = self._supernet.extract(architecture).eval()
         if spec.statistics is None:
             recalibrate(network, self._calibration)
         if spec.correction is None or architecture == largest:

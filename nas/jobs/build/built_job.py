@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nas.engine.process_memory import LARGE_BYTES, release_free_memory
 from nas.errors import JobError
 from nas.jobs.build.checkpoints import (
     check_outputs,
@@ -196,7 +197,11 @@ class BuiltJob:
         elif self.pretrained is not None and self.pretrained.weights is not None:
             weights, state = self._cached_pretrained_weights if self.family.has_experts else self._pretrained_weights()
             torch.set_rng_state(state)  # as after the first time
-        return make_supernet(self.family, self.sharing, pretrained=weights)
+        supernet = make_supernet(self.family, self.sharing, pretrained=weights)
+        if weights is not None and sum(tensor.nbytes for tensor in weights.values()) > LARGE_BYTES:
+            weights = None
+            release_free_memory()
+        return supernet
 
     @cached_property
     def _cached_pretrained_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:

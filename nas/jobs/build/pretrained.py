@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from nas.engine.process_memory import LARGE_BYTES, release_free_memory
 from nas.engine.store.folder import RunFolder, write_atomically
 from nas.errors import JobError, StoreError
 from nas.jobs.resolve.resolved_job import ResolvedJob
@@ -90,7 +91,7 @@ class Pretrained:
             )
         check_vocabulary(self.config, vocabulary.n_whole)
         config = self.config.keeping(vocabulary.kept.tokens)
-        digest = self.digest if self.weights is None else weights_digest(config.read(self.weights).tensors)
+        digest = self.digest if self.weights is None else _digest_of_weights(config, self.weights)
         return Pretrained(config, digest, self.weights)
 
     def keep(self, run: RunFolder) -> None:
@@ -136,10 +137,20 @@ def load_pretrained(job: ResolvedJob) -> Pretrained | None:
             if has_checkpoint(run.checkpoint):
                 return Pretrained(config, _stored_digest(run), None)
             folder = find_pretrained(name)
-        return Pretrained(config, weights_digest(config.read(folder).tensors), folder)
+        return Pretrained(config, _digest_of_weights(config, folder), folder)
     except CheckpointError as error:
         remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
         raise JobError(f"{job.source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None
+
+
+def _digest_of_weights(config: PretrainedConfig, weights: Path) -> str:
+    """The digest of a network's weights, which are read for it and not kept."""
+    tensors = config.read(weights).tensors
+    digest, n_bytes = weights_digest(tensors), sum(tensor.nbytes for tensor in tensors.values())
+    del tensors
+    if n_bytes > LARGE_BYTES:
+        release_free_memory()
+    return digest
 
 
 def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:

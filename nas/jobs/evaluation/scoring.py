@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import platform
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from hardware_profiles.quantize import convert, convert_weights
 from hardware_profiles.runtime import run_calls, runtime_version
 from hardware_profiles.runtimes.lookup import find_runtime
 from nas.engine.evaluation.base import InlinePool, Pool
-from nas.engine.process_memory import release_free_memory
+from nas.engine.process_memory import LARGE_BYTES, release_free_memory
 from nas.errors import EvaluationError
 from nas.search.problem.example_scores import encoded
 from nas.search.problem.objectives import ONNX_RUNTIME, Variant
@@ -33,8 +35,6 @@ from supernets.tasks.illustration import Illustration
 from supernets.training.recalibration import Extraction
 
 CALIBRATION_BATCH = 250
-LARGE_BYTES = 2**25
-"""Size of a model from which what work on it has freed is returned to the system."""
 
 
 def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor], task: Task = CLASSIFICATION) -> bytes:
@@ -148,6 +148,15 @@ class Scored:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
+@contextmanager
+def _written(model: bytes) -> Iterator[Path]:
+    """The file of a model, which is removed in the end."""
+    with tempfile.TemporaryDirectory(prefix="nas-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model)
+        yield path
+
+
 def scoring_environment(runtime: str = ONNX_RUNTIME) -> dict[str, Any]:
     """The environment of metrics that are scored in this process, in a runtime."""
     implementation, version = find_runtime(runtime), runtime_version(runtime)
@@ -191,13 +200,20 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
             of_network = [name for name in task.metrics if name in self._task.of_network]
             wanted = (task.model or len(task.metrics) > len(of_network)) and task.built is None
             network = self._extraction(task.architecture) if wanted or task.served or of_network else None
+            scores = self._network_scores(network, of_network) if network is not None and of_network else {}
             model = self._build(network, task.variant.precision) if wanted and network is not None else task.built
-            scores = {} if model is None else self._scores(model, task)
-            shipped = model if task.model else None
-            del model  # some have half a gigabyte
+            if model is not None and len(model) > LARGE_BYTES:
+                with _written(model) as path:  # a runtime that reads it copies what it needs
+                    del model, network
+                    release_free_memory()
+                    scores |= self._scores(path, task)
+                    shipped = path.read_bytes() if task.model else None
+                network = self._extraction(task.architecture) if task.served else None
+            else:
+                scores |= {} if model is None else self._scores(model, task)
+                shipped = model if task.model else None
+                del model
             served = {} if network is None else self._served(network, task)
-            if network is not None and of_network:
-                scores |= self._network_scores(network, of_network)
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -216,7 +232,7 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
         outputs = answers(model, self._batched(self._part), variant.runtime)
         return self._task.illustrated(outputs, self._part.labels.numpy(), n_classes)
 
-    def _scores(self, model: bytes, task: ScoringTask) -> dict[str, ExampleScores]:
+    def _scores(self, model: bytes | Path, task: ScoringTask) -> dict[str, ExampleScores]:
         """A task's metrics; the model runs once on the examples of several."""
         outputs: dict[str, NDArray[np.float32]] = {}
         scores = {}

@@ -18,7 +18,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.runtime import runtime_version
 from nas.engine.evaluation.cluster import connected
-from nas.engine.process_memory import release_free_memory
+from nas.engine.process_memory import LARGE_BYTES, release_free_memory
 from nas.engine.run_usage import PLAN, kept_plan
 from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
@@ -32,7 +32,7 @@ from nas.jobs.build.measurement_reuse import Reuse, find_reuse
 from nas.jobs.build.search_objects import build_algorithm, exact_values, first_modelled, own_metrics_on
 from nas.jobs.build.serving import check_served
 from nas.jobs.evaluation.parity import check_as_onnx
-from nas.jobs.evaluation.scoring import LARGE_BYTES, InlineScoring, ScoringTask
+from nas.jobs.evaluation.scoring import InlineScoring, ScoringTask
 from nas.jobs.resolve.references import check_ray, check_training
 from nas.jobs.resolve.resolved_job import ResolvedJob
 from nas.jobs.run.passed_objects import check_passed

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.training.recalibration import recalibrate
+import nas
+from supernets.sharing.base import Supernet
+from supernets.sharing.spec import SharingSpec
+from supernets.training.checkpoint import make_supernet
+from supernets.training.recalibration import Extraction, recalibrate
+from tests.supernets import invariants
+from tests.supernets.families.decoder.test_decoder_family import LLAMA, texts
+from tests.supernets.networks.capture.networks import example, network
 
 
 def inputs(n: int) -> Tensor:
@@ -59,3 +69,28 @@ def test_momentum_is_restored_and_the_module_ends_in_eval_mode() -> None:
     recalibrate(module, inputs(4).split(2))
     assert module[0].momentum == 0.3
     assert not any(m.training for m in module.modules())
+
+
+def language_models() -> tuple[Supernet, Tensor]:
+    return invariants.randomised(make_supernet(LLAMA, SharingSpec(correction="least-squares"))), texts(40)
+
+
+def convolutions() -> tuple[Supernet, Tensor]:
+    torch.manual_seed(0)
+    plain = nas.supernet_of(network("resnet"), example("resnet", 2), widths=(0.5, 1.0), granularity="layer")
+    supernet = make_supernet(plain.family, SharingSpec(correction="least-squares"))
+    return invariants.randomised(supernet), example("resnet", 64, seed=3)
+
+
+@pytest.mark.parametrize("made", [language_models, convolutions])
+def test_a_corrected_network_is_extracted_again_as_it_was(made: Callable[[], tuple[Supernet, Tensor]]) -> None:
+    """Only the weights that were changed are kept; the others are the supernet's."""
+    supernet, examples = made()
+    extraction = Extraction(supernet.eval(), examples.split(20), keeps_corrected=True)
+    for architecture in (supernet.space.smallest, supernet.space.sample(np.random.default_rng(0))):
+        first, plain = extraction(architecture).state_dict(), supernet.extract(architecture).state_dict()
+        assert any(not torch.equal(tensor, plain[name]) for name, tensor in first.items())
+        again = extraction(architecture).state_dict()
+        assert first.keys() == again.keys()
+        assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+        assert 0 < len(extraction._corrected[architecture]) < len(first)

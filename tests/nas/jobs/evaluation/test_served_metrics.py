@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from nas.jobs.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
-from nas.jobs.evaluation.scoring import InlineScoring
+from nas.jobs.evaluation.scoring import InlineScoring, ScoringTask
 from nas.jobs.evaluation.served_memory import ServedMemory
-from nas.search.problem.objectives import Measurement, Request, Status
+from nas.search.problem.objectives import Measurement, Request, Status, Variant
 from supernets.data import DataSet, head, load_data
 from supernets.families.decoder.decoder_family import DecoderFamily
 from supernets.families.decoder.decoder_network import Decoder
@@ -135,3 +135,21 @@ def test_memory_of_networks_that_are_not_served_fails(supernet: Supernet, data: 
     (failed,) = evaluator.evaluate([Request(supernet.space.smallest, "model_mib")])
     assert failed.status is Status.FAILED
     assert "served with a cache" in failed.message
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_large_models_are_scored_as_small_ones(
+    supernet: Supernet, data: DataSet, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large ones are scored from a file, while their networks are not held."""
+    scoring = InlineScoring(supernet, head(data.train, 20), data.validation, LanguageModelling().for_data(data))
+    for model, served in ((True, ("prefill", "step")), (False, ()), (False, ("step",))):
+        task = ScoringTask(supernet.space.largest, Variant(precision), ("perplexity",), model=model, served=served)
+        small = scoring.score_one(task)
+        with monkeypatch.context() as context:
+            context.setattr("nas.jobs.evaluation.scoring.LARGE_BYTES", 0)
+            large = scoring.score_one(task)
+        assert not small.failure
+        assert (large.failure, large.scores) == ("", small.scores)
+        assert (large.model, large.served) == (small.model, small.served)
+        assert (large.model is not None, tuple(large.served)) == (model, served)
