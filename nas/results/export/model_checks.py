@@ -15,7 +15,7 @@ from torch import nn
 from hardware_profiles.runtime import run_calls, run_model
 from hardware_profiles.runtimes.lookup import find_runtime
 from nas.errors import ExportFailedError
-from nas.jobs.evaluation.parity import checked_difference
+from nas.jobs.evaluation.parity import MAX_PARITY, checked_difference
 from nas.jobs.evaluation.scoring import outputs_of
 from nas.results.export.preprocessing_graph import IMAGE
 from nas.search.problem.example_scores import decoded
@@ -38,7 +38,14 @@ def torch_outputs(module: nn.Module, inputs: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(module.eval()(torch.from_numpy(inputs)).numpy())
 
 
-def parity(model: bytes | Path, inputs: NDArray[Any], expected: NDArray[Any], task: Task = CLASSIFICATION) -> float:
+def parity(
+    model: bytes | Path,
+    inputs: NDArray[Any],
+    expected: NDArray[Any],
+    task: Task = CLASSIFICATION,
+    *,
+    largest: float = MAX_PARITY,
+) -> float:
     """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
 
     Args:
@@ -46,10 +53,10 @@ def parity(model: bytes | Path, inputs: NDArray[Any], expected: NDArray[Any], ta
         inputs: (n, ...), what the module reads.
         expected: Outputs of torch for them.
         task: The task that aligns outputs.
+        largest: The largest difference that is accepted.
 
     Raises:
-        ExportFailedError: The difference is above `MAX_PARITY` of `nas.jobs.evaluation.parity`, shapes differ, or the outputs
-            do not depend on the inputs.
+        ExportFailedError: The difference is larger, shapes differ, or the outputs do not depend on the inputs.
         ModelError: the runtime refuses the model.
     """
     (outputs,) = run_model(model, {INPUT: inputs})
@@ -61,23 +68,22 @@ def parity(model: bytes | Path, inputs: NDArray[Any], expected: NDArray[Any], ta
     if len(inputs) > 1 and not task.decodes and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
         message = "the network gives the same outputs for every input, so that a comparison proves nothing"
         raise ExportFailedError(message, code="export.constant-outputs")
-    return checked_difference(
-        task.aligned(outputs, expected), expected, "the exported model's outputs differ from torch's"
-    )
+    problem = "the exported model's outputs differ from torch's"
+    return checked_difference(task.aligned(outputs, expected), expected, problem, largest=largest)
 
 
-def parity_in_runtime(model: bytes | Path, inputs: NDArray[Any], runtime: str, task: Task = CLASSIFICATION) -> float:
+def parity_in_runtime(
+    model: bytes | Path, inputs: NDArray[Any], runtime: str, task: Task = CLASSIFICATION, *, largest: float = MAX_PARITY
+) -> float:
     """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
 
     Raises:
-        ExportFailedError: The difference is above `parity.MAX_PARITY`.
+        ExportFailedError: The difference is above `largest`.
         ModelError: the runtime rejects the model, or is not installed.
     """
     (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
-    outputs = task.aligned(outputs, expected)
-    return checked_difference(
-        outputs, expected, f"the exported model's outputs in {runtime} differ from ONNX Runtime's"
-    )
+    problem = f"the exported model's outputs in {runtime} differ from ONNX Runtime's"
+    return checked_difference(task.aligned(outputs, expected), expected, problem, largest=largest)
 
 
 def parity_on_images(

@@ -20,6 +20,7 @@ from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
 from nas.jobs.build.trained_run import TrainedRun, load_trained_run
+from nas.jobs.evaluation.parity import accepted_difference, rounding_of
 from nas.jobs.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.jobs.schema.search_job import stored_job
 from nas.results.analysis.network_selection import choose
@@ -172,12 +173,19 @@ def network_bundle(
     del module  # it is as large as a model
     release_free_memory()
     files, served, exact = lowered.files, lowered.served, lowered.files.location(_EXACT)
-    checks: dict[str, Any] = {"parity": max(parity(exact, inputs[: len(each)], each, task) for each in lowered.outputs)}
+    largest = accepted_difference(lowered.rounding)
+    checks: dict[str, Any] = {
+        "parity": max(parity(exact, inputs[: len(each)], each, task, largest=largest) for each in lowered.outputs)
+    }
     release_free_memory()
     if other_runtimes := provenance.other_runtimes(variant):
-        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name, task) for name in other_runtimes}
+        checks["parity_in_runtimes"] = {
+            name: parity_in_runtime(exact, inputs, name, task, largest=largest) for name in other_runtimes
+        }
     if lowered.continuation is not None:
-        checks["served_parity"] = served_parity(lowered.continuation, files.locations(served), room=data.blocks.block)
+        checks["served_parity"] = served_parity(
+            lowered.continuation, files.locations(served), room=data.blocks.block, largest=largest
+        )
     release_free_memory()
     model = _EXACT if variant.precision == "fp32" else _SHIPPED
     if variant.precision != "fp32":
@@ -239,12 +247,14 @@ class _Lowered:
         served: Paths of the models by which a language model is served, by name.
         outputs: Outputs of torch for the first examples, for each number of them that is compared.
         continuation: Texts that torch continued with it; None unless it is a language model.
+        rounding: That of its outputs, see `rounding_of`.
     """
 
     files: StagedFiles
     served: Mapping[str, Path]
     outputs: Sequence[NDArray[Any]]
     continuation: Continuation | None
+    rounding: float
 
 
 def _lowered(
@@ -263,14 +273,15 @@ def _lowered(
     # Of a language model no more examples than scores are computed for at once: the logits of each take some megabytes.
     sizes = (1, max(2, min(len(inputs), task.scored_together)))
     outputs = [torch_outputs(task.scored(module), inputs[:n]) for n in sizes]
+    compared = torch.from_numpy(inputs[:2])
     if not isinstance(format, BlockFormat):
-        return _Lowered(files, {}, outputs, None)
+        return _Lowered(files, {}, outputs, None, rounding_of(task.scored(module), compared))
     served, models = {PREFILL: path, STEP if in_place else PORTABLE_STEP: _step_path(path)}, task.served(module)
     for name, file in served.items():
         files[file] = models[name]
     source = format.source if isinstance(format, PairFormat) else 0
     continuation = continued(module, inputs[:1], positions=format.block, source=source)
-    return _Lowered(files, served, outputs, continuation)
+    return _Lowered(files, served, outputs, continuation, rounding_of(task.scored(module), compared))
 
 
 def _step_path(path: Path) -> Path:
