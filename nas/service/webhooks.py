@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -22,6 +23,8 @@ from nas.service.state import Delivery, ServiceState, Submission
 
 EVENT = "run.ended"
 _TIMEOUT_S = 10.0
+"""Of one attempt as a whole: a limit of each read alone would let a receiver answer byte by byte for minutes."""
+_TOGETHER = 16
 _PAUSES_S = (10.0, 60.0, 300.0, 1800.0)
 """Between the attempts of a delivery, which fails with the one after the last."""
 _LONGEST_WAIT_S = 60.0
@@ -102,17 +105,24 @@ class Webhooks(BackgroundRounds):
 
     def work(self) -> float:
         """Sends what is due; the seconds until something else is, at most a minute."""
-        for delivery in self._state.deliveries():
-            if self._closing.is_set():
-                break
-            if delivery.due <= self._clock():
-                self._attempt(delivery)
+        now = self._clock()
+        asyncio.run(self._send([delivery for delivery in self._state.deliveries() if delivery.due <= now]))
         due = [delivery.due - self._clock() for delivery in self._state.deliveries()]
         return max(0.0, min([_LONGEST_WAIT_S, *due]))
 
-    def _attempt(self, delivery: Delivery) -> None:
-        """Sends a notification once, and records the outcome."""
-        problem = self._problem(delivery)
+    async def _send(self, deliveries: Sequence[Delivery]) -> None:
+        """Sends some at a time, so that receivers that are slow delay no others."""
+        turns = asyncio.Semaphore(_TOGETHER)
+
+        async def attempt(delivery: Delivery) -> None:
+            async with turns:
+                if not self._closing.is_set():
+                    self._record(delivery, await self._problem(delivery))
+
+        await asyncio.gather(*map(attempt, deliveries))
+
+    def _record(self, delivery: Delivery, problem: str) -> None:
+        """Records the outcome of an attempt, which is "" for a success."""
         extra = {"run": delivery.run, "webhook": _host_of(delivery.url)}
         if not problem:
             self._state.forget_delivery(delivery.id)
@@ -130,7 +140,7 @@ class Webhooks(BackgroundRounds):
             self._state.delay_delivery(delivery.id, delivery.attempts + 1, self._clock() + pause_s)
             logger.info("the end of the run is notified again in %g s: %s", pause_s, problem, extra=extra)
 
-    def _problem(self, delivery: Delivery) -> str:
+    async def _problem(self, delivery: Delivery) -> str:
         """Why a notification was not accepted; "" where it was."""
         is_own = self._server is not None and delivery.url == self._server.url
         body = json.dumps({**delivery.body, "address": f"{self._address}/runs/{delivery.run}"}).encode()
@@ -144,8 +154,11 @@ class Webhooks(BackgroundRounds):
             "Nas-Signature": signature(delivery.secret, timestamp, body),
         }
         try:
-            address = self._checked_address(delivery.url, is_own=is_own)
-            return _post(delivery.url, address, body, headers)
+            async with asyncio.timeout(_TIMEOUT_S):
+                address = await asyncio.to_thread(self._checked_address, delivery.url, is_own=is_own)
+                return await _post(delivery.url, address, body, headers)
+        except TimeoutError:
+            return f"it did not answer within {_TIMEOUT_S:g} s"
         except (httpx.HTTPError, OSError, NasError) as error:
             return str(error) or type(error).__name__
 
@@ -162,15 +175,15 @@ class Webhooks(BackgroundRounds):
         return addresses[0]
 
 
-def _post(url: str, address: str, body: bytes, headers: dict[str, str]) -> str:
+async def _post(url: str, address: str, body: bytes, headers: dict[str, str]) -> str:
     """Sends a body to a URL at an address of its host; "" where the answer is a success, or else what it is.
 
     Redirects are not followed, proxies of the environment are not used, and the answer's body is not read.
     """
     parsed = httpx.URL(url)
     target = parsed.copy_with(host=address)
-    with (
-        httpx.Client(timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False) as client,
+    async with (
+        httpx.AsyncClient(timeout=None, trust_env=False, follow_redirects=False) as client,
         client.stream(
             "POST",
             target,

@@ -77,6 +77,36 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
         thread.join()
 
 
+@contextmanager
+def dripping() -> Iterator[str]:
+    """The address of a receiver that sends its status line, and then a header without end."""
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not ended.wait(0.1):
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    return
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @dataclass
 class Clock:
     now: float = 2e9
@@ -293,6 +323,19 @@ def test_the_thread_sends_and_the_dispatcher_does_not_wait(
         running.webhooks.close()
         running.state.close()
     assert [body["address"] for body in receiver.bodies] == [f"https://nas.team.example/runs/{run}"]
+
+
+def test_a_receiver_that_answers_byte_by_byte_delays_no_other(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.service.webhooks._TIMEOUT_S", 1.0)
+    with dripping() as slow, receiving() as receiver:
+        for url in (slow, receiver.url, receiver.url):
+            running.end(running.submit({"url": url, "secret": SECRET}).json()["run"])
+        running.webhooks.work()
+    assert len(receiver.requests) == 2
+    [delivery] = running.state.deliveries()
+    assert (delivery.url, delivery.attempts) == (slow, 1)
 
 
 def test_runs_of_a_database_of_an_earlier_version_are_not_notified(private: ServiceSettings, tmp_path: Path) -> None:
