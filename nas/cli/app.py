@@ -39,7 +39,25 @@ option = partial(typer.Option, show_default=False)
 argument = partial(typer.Argument, show_default=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
-Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", callback=note_runs, help="The folder of the runs.")]
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("an empty path; expected that of a folder, and . is the current one")
+    return Path(text)
+
+
+Runs = Annotated[
+    Path,
+    typer.Option(
+        "--runs",
+        envvar="NAS_RUNS",
+        parser=_folder,
+        metavar="<path>",
+        callback=note_runs,
+        help="The folder of the runs.",
+    ),
+]
 Job = Annotated[Path, argument(help="A job file; `nas init` makes one.")]
 RunId = Annotated[str, argument(help="A run; `nas runs` lists them.", autocompletion=run_ids)]
 AcceptPluginVersions = Annotated[

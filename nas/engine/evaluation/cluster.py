@@ -71,6 +71,8 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
 
     if ray.is_initialized():
         return False
+    if address == "auto":
+        address = _recorded_address()
     if address is not None:
         check_answers(address)
     # Idle workers spin otherwise, which costs a two-core machine most of its speed.
@@ -97,6 +99,25 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
                 f"cannot start Ray: {why}; {advice}", code="cluster.not-started", remedy=Remedy("doctor")
             ) from error
         raise ClusterError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
+
+
+def _recorded_address() -> str:
+    """The cluster that ``auto`` stands for: that of ``RAY_ADDRESS``, or the last one that `ray start` started here.
+
+    Ray itself would take any cluster among this machine's processes, also one that a search has started for itself
+    alone and that answers nobody else, for which it waits for minutes.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    folder = next((os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "/tmp")
+    record = Path(folder) / "ray" / "ray_current_cluster"
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    if not address and record.is_file():
+        address = record.read_text().strip()
+    if not address:
+        raise ClusterError(f"address 'auto': no Ray cluster was started on this machine; {_LOOK}", parameter="address")
+    return address
 
 
 def _private_folder() -> Path:

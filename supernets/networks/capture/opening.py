@@ -68,7 +68,7 @@ def open_model(
         if arguments:
             text = "arguments are those of a function that makes a model, and this is a file; leave them out"
             raise CaptureError(text, code="job.conflict", parameter="arguments")
-        return _of_file(Path(name), weights)
+        return _of_file(name, weights)
     source, _, model_name = name.partition(":")
     keywords, pretrained = dict(arguments or {}), weights == HUB
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -103,16 +103,20 @@ def _with_weights(model: UserModel, weights: str) -> UserModel:
     return replace(model, original=None)
 
 
-def _of_file(path: Path, weights: str | None) -> CapturedModel:
+def _of_file(name: str, weights: str | None) -> CapturedModel:
     """The model of a captured file, with other weights where some are named."""
-    if not path.exists():
-        names = _library_names(str(path))
+    path = Path(name)
+    if path.is_dir() and name:
+        text = f"{name} is a folder; expected transformers:{name} if the transformers library has written it, or a file"
+        raise CaptureError(text, code="capture.unknown-model")
+    if not name or not path.exists():
+        names = _library_names(name)
         kinds = (
             "torchvision:NAME (as torchvision:resnet18), timm:NAME, transformers:FOLDER, package.module:function, or a file "
             "of an ONNX model or of a captured one"
         )
         remedy = f"did you mean {' or '.join(names)}?" if names else f"expected {kinds}"
-        raise CaptureError(f"{path} is neither a file nor a model's name; {remedy}", code="capture.unknown-model")
+        raise CaptureError(f"{name!r} is neither a file nor a model's name; {remedy}", code="capture.unknown-model")
     model = load_capture(path)
     if weights is None:
         return model

@@ -72,6 +72,30 @@ def test_no_address_of_a_cluster(address: str, why: str) -> None:
             pass
 
 
+class TestAuto:
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        return tmp_path
+
+    def test_there_is_no_cluster(self) -> None:
+        with pytest.raises(EvaluationError, match="'auto': no Ray cluster was started on this machine"):  # noqa: SIM117
+            with connected("auto", spread=True):
+                pass
+
+    def test_the_recorded_cluster_has_ended(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        (folder / "ray").mkdir()
+        (folder / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{port}")
+        check_refused("auto", f"127.0.0.1:{port}.*refused")
+
+    def test_the_environment_comes_first(self, web_server: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{web_server}")
+        check_refused("auto", f"{web_server}.*another program listens there")
+
+
 _CLUSTER = """
 import json, os, signal, socket
 from pathlib import Path
