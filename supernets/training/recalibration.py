@@ -17,6 +17,7 @@ from supernets.networks.threads import one_thread
 from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 
+SubnetCorrection = Correction | LayerCorrection
 _CORRECTED_BYTES = 2**28
 """Limit of the corrected weights that are kept, since a finalist of a search is used twice."""
 
@@ -28,10 +29,20 @@ class Extraction:
         supernet: A supernet in evaluation mode; its weights must not change meanwhile.
         calibration: batches of training inputs, (n, ...) each; use the same ones for every subnet.
         keeps_corrected: True to keep what was changed in the last corrected subnets, which may then be extracted again.
+        correction: That of another extraction with the same supernet and examples; None computes it where it is needed.
     """
 
-    def __init__(self, supernet: Supernet, calibration: Sequence[Tensor], *, keeps_corrected: bool = False) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        calibration: Sequence[Tensor],
+        *,
+        keeps_corrected: bool = False,
+        correction: SubnetCorrection | None = None,
+    ) -> None:
         self._supernet, self._calibration, self._keeps_corrected = supernet, calibration, keeps_corrected
+        if correction is not None:
+            self.correction = correction
         self._corrected: dict[Architecture, dict[str, Tensor]] = {}
 
     def __call__(self, architecture: Architecture) -> nn.Module:
@@ -58,16 +69,18 @@ class Extraction:
         spec, largest = self._supernet.sharing.spec, self._supernet.space.largest
         if spec.statistics is None:
             recalibrate(network, self._calibration)
-        if spec.correction is None or architecture == largest:
+        if architecture == largest or (correction := self.correction) is None:
             return network
+        if isinstance(correction, Correction):
+            return correction(cast(Decoder, network))
         family, plain = self._supernet.family.plain(architecture)
-        if isinstance(self._correction, Correction):
-            return self._correction(cast(Decoder, network))
-        return self._correction(network, family.sizes(plain))
+        return correction(network, family.sizes(plain))
 
     @cached_property
-    def _correction(self) -> Correction | LayerCorrection:
-        """The correction of all subnets, which computes the largest network's activations once."""
+    def correction(self) -> SubnetCorrection | None:
+        """The correction of all subnets, which computes the largest network's activations once; None without one."""
+        if self._supernet.sharing.spec.correction is None:
+            return None
         largest = self._supernet.space.largest
         family, _ = self._supernet.family.plain(largest)
         with torch.no_grad():

@@ -111,11 +111,8 @@ class Bench:
         self.scores = SqlStore.open(work / "accuracies.db", create=True, driver=True)
         supernet, data = self.checkpoint.supernet, self.built_job.data
         parts, task = (data.calibration, data.dataset.validation), data.task
-        self.pool: Scoring = (
-            InlineScoring(supernet, *parts, task)
-            if workers == 0
-            else RayPool(supernet, *parts, workers=workers, task=task)
-        )
+        scoring = InlineScoring(supernet, *parts, task)
+        self.pool: Scoring = scoring if workers == 0 else RayPool(scoring, workers=workers)
         self.test = InlineScoring(supernet, data.calibration, data.dataset.test, task)
 
     def search(self, job: SearchJob, algorithm: str, seed: int) -> list[Evaluation]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic
 
 import ray
@@ -91,6 +92,7 @@ class ActorPool(Generic[TaskT, ResultT]):
     Args:
         make: makes a worker in its actor, from `arguments` (references to the object store are resolved). The worker does one
             task at a time; a result is sent while the next task is done, so it must not change any more.
+        arguments: The arguments, or a function that makes them once, when the first actor is started.
         workers: the most actors; None for as many as there are CPUs.
         time_limit_s: Time limit of one try, in seconds; None derives it from the longest task so far.
         failure_of: why a result is a failure, or ""; such a task is retried, too, and its last result returned.
@@ -100,14 +102,14 @@ class ActorPool(Generic[TaskT, ResultT]):
     def __init__(
         self,
         make: Callable[..., Callable[[TaskT], ResultT]],
-        arguments: Sequence[object] = (),
+        arguments: Sequence[object] | Callable[[], Sequence[object]] = (),
         *,
         workers: int | None = None,
         time_limit_s: float | None = None,
         failure_of: Callable[[ResultT], str] = lambda result: "",
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._arguments = (make, *arguments)
+        self._make, self._arguments = make, arguments
         self._actor_class = ray.remote(num_cpus=1, max_concurrency=_DEPTH)(PoolActor)
         self._workers, self._time_limit_s = workers, time_limit_s
         self._failure_of, self._note = failure_of, note
@@ -119,6 +121,10 @@ class ActorPool(Generic[TaskT, ResultT]):
         self._n_lost, self._ended, self._longest_s = 0, -math.inf, 0.0
         self._waiting: list[_Try[TaskT]] = []  # the next one last
         self._n_slots, self._counted = 0, -math.inf
+
+    @cached_property
+    def _worker_arguments(self) -> Sequence[object]:
+        return self._arguments() if callable(self._arguments) else self._arguments
 
     def run(self, tasks: Sequence[TaskT]) -> Iterator[Outcome[TaskT, ResultT]]:
         """One outcome per task, as each is done, in any order.
@@ -283,7 +289,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         if wanted < 1:
             return
         for _ in range(min(wanted, self._free_cpus() if self._nodes else _wait_for_cpu(self._free_cpus, self._note))):
-            actor = self._actor_class.remote(*self._arguments)
+            actor = self._actor_class.remote(self._make, *self._worker_arguments)
             self._nodes[actor] = ""
             self._starting[actor.node.remote()] = actor, time.monotonic() + _START_S
 

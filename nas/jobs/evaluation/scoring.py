@@ -32,7 +32,7 @@ from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Score, Task
 from supernets.tasks.illustration import Illustration
-from supernets.training.recalibration import Extraction
+from supernets.training.recalibration import Extraction, SubnetCorrection
 
 CALIBRATION_BATCH = 250
 
@@ -176,13 +176,22 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
         calibration: Examples of the training part, to recalibrate or correct subnets: the same examples for every one.
         part: The part of the data that metrics are taken on.
         task: The task, fitted to the data.
+        correction: That of the same scoring in another process; None computes it where it is needed.
     """
 
-    def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        calibration: Part,
+        part: Part,
+        task: Task = CLASSIFICATION,
+        *,
+        correction: SubnetCorrection | None = None,
+    ) -> None:
         super().__init__(self.score_one)
-        self._task, self._calibration = task, calibration.split(CALIBRATION_BATCH)
-        self._extraction = Extraction(supernet.eval(), self._calibration, keeps_corrected=True)
-        self._part = part
+        self.supernet, self.calibration, self.part, self.task = supernet.eval(), calibration, part, task
+        self._calibration = calibration.split(CALIBRATION_BATCH)
+        self.extraction = Extraction(supernet, self._calibration, keeps_corrected=True, correction=correction)
         self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
         """Batches by the digest of their examples."""
 
@@ -190,16 +199,16 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
         """The same scoring on another part of the data, by networks that are corrected once for both."""
         scoring = copy.copy(self)
         InlinePool.__init__(scoring, scoring.score_one)
-        scoring._part, scoring._batches = part, {}
+        scoring.part, scoring._batches = part, {}
         return scoring
 
     def score_one(self, task: ScoringTask) -> Scored:
         """The result of one task; any error of the candidate becomes its failure."""
         started = time.perf_counter()
         try:
-            of_network = [name for name in task.metrics if name in self._task.of_network]
+            of_network = [name for name in task.metrics if name in self.task.of_network]
             wanted = (task.model or len(task.metrics) > len(of_network)) and task.built is None
-            network = self._extraction(task.architecture) if wanted or task.served or of_network else None
+            network = self.extraction(task.architecture) if wanted or task.served or of_network else None
             scores = self._network_scores(network, of_network) if network is not None and of_network else {}
             model = self._build(network, task.variant.precision) if wanted and network is not None else task.built
             if model is not None and len(model) > LARGE_BYTES:
@@ -208,7 +217,7 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
                     release_free_memory()
                     scores |= self._scores(path, task)
                     shipped = path.read_bytes() if task.model else None
-                network = self._extraction(task.architecture) if task.served else None
+                network = self.extraction(task.architecture) if task.served else None
             else:
                 scores |= {} if model is None else self._scores(model, task)
                 shipped = model if task.model else None
@@ -228,46 +237,46 @@ class InlineScoring(InlinePool[ScoringTask, Scored]):
         Raises:
             Exception: whatever its extraction, its conversion or its runtime raises.
         """
-        model = self._build(self._extraction(architecture), variant.precision)
-        outputs = answers(model, self._batched(self._part), variant.runtime)
-        return self._task.illustrated(outputs, self._part.labels.numpy(), n_classes)
+        model = self._build(self.extraction(architecture), variant.precision)
+        outputs = answers(model, self._batched(self.part), variant.runtime)
+        return self.task.illustrated(outputs, self.part.labels.numpy(), n_classes)
 
     def _scores(self, model: bytes | Path, task: ScoringTask) -> dict[str, ExampleScores]:
         """A task's metrics; the model runs once on the examples of several."""
         outputs: dict[str, NDArray[np.float32]] = {}
         scores = {}
         for name in task.metrics:
-            if name in self._task.of_network:
+            if name in self.task.of_network:
                 continue
-            part = self._task.examples(name, self._part)
+            part = self.task.examples(name, self.part)
             if part.digest not in outputs:
                 outputs[part.digest] = answers(model, self._batched(part), task.variant.runtime)
             answered = outputs[part.digest]
-            score = self._task.score(name, answered, part.labels.numpy())
-            scores[name] = ExampleScores.from_score(score, by=f"{name} of the task {self._task.name}")
+            score = self.task.score(name, answered, part.labels.numpy())
+            scores[name] = ExampleScores.from_score(score, by=f"{name} of the task {self.task.name}")
         return scores
 
     def _network_scores(self, network: nn.Module, names: Sequence[str]) -> dict[str, ExampleScores]:
         """Metrics of the network's own forward."""
-        scores = self._task.network_scores(names, network, self._part)
+        scores = self.task.network_scores(names, network, self.part)
         return {
-            name: ExampleScores.from_score(score, by=f"{name} of the task {self._task.name}")
+            name: ExampleScores.from_score(score, by=f"{name} of the task {self.task.name}")
             for name, score in scores.items()
         }
 
     def _batched(self, part: Part) -> list[tuple[Tensor, Tensor]]:
         """The batches of a part."""
         if part.digest not in self._batches:
-            self._batches[part.digest] = by_length(part, self._task.scored_together)
+            self._batches[part.digest] = by_length(part, self.task.scored_together)
         return self._batches[part.digest]
 
     def _build(self, network: nn.Module, precision: str) -> bytes:
-        return self._in_precision(onnx_model(self._task.scored(network), self._calibration[0][:2]), precision)
+        return self._in_precision(onnx_model(self.task.scored(network), self._calibration[0][:2]), precision)
 
     def _served(self, network: nn.Module, task: ScoringTask) -> dict[str, bytes]:
-        models = self._task.served(network) if task.served else {}
+        models = self.task.served(network) if task.served else {}
         needed_models = {name: models[name] for name in task.served if name in models}
         return {name: self._in_precision(model, task.variant.precision) for name, model in needed_models.items()}
 
     def _in_precision(self, model: bytes, precision: str) -> bytes:
-        return in_precision(model, precision, self._calibration, self._task)
+        return in_precision(model, precision, self._calibration, self.task)

@@ -148,17 +148,23 @@ def estimate(
     training = _training(built_job) if trains else None
     torch.set_num_threads(1)
     rng = np.random.default_rng(built_job.job.config.seed)
+    data = built_job.data
+    scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
+    corrected = _corrected(scoring)
     before_mib = memory.sample()
     peak_mib = memory.restart()
-    scored = _scored(built_job, supernet, rng)
+    scored = _scored(built_job, scoring, rng)
+    del scoring
+    release_free_memory()  # the activations of the largest network, by which others are corrected
     scoring_mib = memory.restart()
     timed = _timed(built_job, scored)
     option_losses = _option_losses(built_job, supernet)
     ask_s = _ask_seconds(built_job, supernet, rng)
     peak_mib = max(peak_mib, scoring_mib, memory.restart())
     search = _search(built_job, scored, timed, ask_s, inline=inline)
-    if option_losses is not None:
-        search = replace(search + option_losses, origin=f"{search.origin}; {option_losses.origin}")
+    for once in (corrected, option_losses):
+        if once is not None:
+            search = replace(search + once, origin=f"{search.origin}; {once.origin}")
     times = Times(
         _start(start_s, busy, inline=inline), training, search, _final(built_job, scored, timed), _report(busy)
     )
@@ -222,9 +228,16 @@ def _training(built_job: BuiltJob) -> Span:
     return _span(steps * mean + settings.epochs * after, steps * error, origin)
 
 
-def _scored(built_job: BuiltJob, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
-    data = built_job.data
-    scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
+def _corrected(scoring: InlineScoring) -> Span | None:
+    """The time of what subnets are corrected by, which is computed once; None without a correction."""
+    started = time.perf_counter()
+    if scoring.extraction.correction is None:
+        return None
+    seconds = time.perf_counter() - started
+    return _span(seconds, 0.0, f"activations of the largest network, {seconds:.2g} s")
+
+
+def _scored(built_job: BuiltJob, scoring: InlineScoring, rng: np.random.Generator) -> list[Scored]:
     scored = tuple(o.metric for o in built_job.job.metrics if o.of_task)
     timed = any(o.metric in TIMED_METRICS for o in built_job.job.metrics)
     names = {name for profile in built_job.job.profiles for name in _served(built_job, profile)}
@@ -237,8 +250,6 @@ def _scored(built_job: BuiltJob, supernet: Supernet, rng: np.random.Generator) -
             message = f"cannot score network {network.key} in {variant}: {score.failure}"
             raise EvaluationError(message, code="evaluation.not-scored")
         scores.append(score)
-    del scoring
-    release_free_memory()  # the activations of the largest network, by which others are corrected
     return scores
 
 

@@ -17,6 +17,7 @@ from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.remeasuring import Remeasuring
 from nas.engine.finalists import choose_finalists, measure_finalists
+from nas.engine.process_memory import release_free_memory
 from nas.engine.progress import CompositeObserver, ProgressObserver
 from nas.engine.run_listing import EPOCH
 from nas.engine.run_usage import RunUsage
@@ -259,6 +260,7 @@ class SearchExecution:
         facts, state, validation = store.search_facts(), store.state(), built_job.data.dataset.validation
         if state.budget is None:
             raise ValueError("a search has a budget")
+        release_free_memory()  # of what made the supernet, which is several times its size
         with self._evaluator(validation, self._scoring(validation)) as evaluator:
             return search(
                 space=built_job.space,
@@ -311,15 +313,11 @@ class SearchExecution:
 
     def _scoring(self, part: Part) -> Scoring:
         """Scoring on the validation part: here, or by Ray actors."""
-        options, data = self.run.options, self.run.built_job.data
-        if options.scores_here:
-            return self._scoring_here.on(part)
-        settings = self.run.built_job.job.config.search
+        scoring, settings = self._scoring_here.on(part), self.run.built_job.job.config.search
+        if self.run.options.scores_here:
+            return scoring
         return nas.jobs.RayPool(
-            self.supernet,
-            data.calibration,
-            part,
-            task=data.task,
+            scoring,
             workers=settings.workers,
             time_limit_s=settings.time_limit_s,
             note=self.run.observer.note,

@@ -18,7 +18,9 @@ from supernets.data import DataSet, Part, head
 from supernets.families.convolutional.mobile_cnn_family import MobileCNNFamily
 from supernets.families.convolutional.mobile_cnn_spec import MOBILE_CNN
 from supernets.sharing.base import Supernet
+from supernets.sharing.spec import SharingSpec
 from supernets.tasks import Regression
+from supernets.training import recalibration
 from supernets.training.checkpoint import make_supernet
 from tests.conftest import digits_family, with_ink
 from tests.errors import raises
@@ -51,7 +53,7 @@ def parts(digits: DataSet) -> Parts:
 
 @pytest.fixture
 def pool(cluster: Cluster, supernet: Supernet, parts: Parts) -> Iterator[RayPool]:
-    made = RayPool(supernet, *parts, workers=None)
+    made = RayPool(InlineScoring(supernet, *parts), workers=None)
     yield made
     made.close()
 
@@ -130,6 +132,23 @@ def test_without_any_cpu_what_to_do_is_told_and_what_came_is_kept(
     assert len(bits(pool.run(tasks))) == len(tasks)
 
 
+def test_what_subnets_are_corrected_by_is_computed_once(
+    cluster: Cluster, parts: Parts, supernet: Supernet, tasks: list[ScoringTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        add_node(cluster)
+    corrected = make_supernet(supernet.family, SharingSpec(correction="least-squares"))
+    expected = bits(InlineScoring(corrected, *parts).run(tasks))
+    scoring = InlineScoring(corrected, *parts)
+    pool = RayPool(scoring, workers=2)
+    try:
+        assert bits(pool.run(tasks)) == expected
+    finally:
+        pool.close()
+    monkeypatch.setattr(recalibration, "LayerCorrection", None)  # of which this process needs no more either
+    assert bits(scoring.run(tasks[:2])) == {task: expected[task] for task in tasks[:2]}
+
+
 def test_another_task_is_scored_as_in_this_process(cluster: Cluster, digits: DataSet) -> None:
     add_node(cluster)
     data = with_ink(digits)
@@ -139,7 +158,7 @@ def test_another_task_is_scored_as_in_this_process(cluster: Cluster, digits: Dat
     chosen = (made.space.smallest, made.space.largest)
     tasks = [ScoringTask(architecture, Variant(), metrics=("mae", "r2"), model=False) for architecture in chosen]
     given = (head(data.train, 200), data.validation)
-    pool = RayPool(made, *given, workers=1, task=task)
+    pool = RayPool(InlineScoring(made, *given, task), workers=1)
     try:
         answers = {outcome.task: outcome.result for outcome in pool.run(tasks)}
     finally:
