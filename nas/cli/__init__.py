@@ -27,8 +27,7 @@ def main() -> None:
     """The entry point of the command ``nas``."""
     # Before the commands are imported, which takes longer than a user's second thought.
     INTERRUPTION.handle(signal.SIGINT)
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack ±, and names of files may be no text
+    _keep_stdout_for_data()
     with INTERRUPTION.quiet():
         try:
             try:
@@ -53,6 +52,24 @@ def main() -> None:
             sys.exit(1)
 
 
+def _keep_stdout_for_data() -> None:
+    """Leaves stdout to Python: what libraries print from C goes to stderr, as it would end a script that reads JSON.
+
+    HiGHS, for one, prints a line in some solutions, whatever its options say.
+    """
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):  # replaced by the caller, or closed
+        return
+    # A terminal may lack ±, and names of files may be no text.
+    errors = "backslashreplace" if out.errors == "strict" else out.errors
+    if sys.stderr is None or out is not sys.__stdout__:
+        out.reconfigure(errors=errors)
+        return
+    line_buffering = out.line_buffering or out.write_through
+    sys.stdout = os.fdopen(os.dup(1), "w", 1 if line_buffering else -1, encoding=out.encoding, errors=errors)
+    os.dup2(2, 1)
+
+
 def _is_user_error(error: Exception) -> bool:
     return isinstance(error, NasError | SupernetError | ProfilingError | PredictorError)
 
@@ -69,7 +86,8 @@ def shortened(text: str) -> str:
 
 def _end_unwritable(error: OSError) -> None:
     """Ends the command after output that cannot be written; says so, unless its reader has left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
     if error.errno != errno.EPIPE:
         where = error.filename or "the output"
         print(f"error: {where} cannot be written: {error.strerror}; free space there", file=sys.stderr)

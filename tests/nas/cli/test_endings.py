@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -119,3 +120,16 @@ def test_output_that_is_closed_or_cannot_have_all_characters_is_no_error(
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert ("\\xb1" in done.stdout) is (encoding == "ascii")
+
+
+def test_what_libraries_print_from_c_stays_out_of_the_data(tmp_path: Path) -> None:
+    layers = "nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)"
+    build = f"def build():\n    os.write(1, b'a line of C\\n')\n    return nn.Sequential({layers})\n"
+    (tmp_path / "printing.py").write_text(f"import os\n\nfrom torch import nn\n\n\n{build}")
+    done = subprocess.run(
+        [sys.executable, "-m", "nas.cli", "inspect", "printing:build", "--input", "4", "--no-proof", "--json"],
+        cwd=tmp_path, env=short_rounds.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "parameters" in str(json.loads(done.stdout))
+    assert "a line of C\n" in done.stderr
